@@ -1,0 +1,59 @@
+import { optionError, shown } from './errors';
+import { toUserId, toUserIds } from './ids';
+import type { Identity, SocketLike, UserId } from './types';
+
+const MAX_PAGE = 1_000;
+
+const SOCKET_FUNCTIONS: ReadonlyArray<keyof SocketLike> = ['on', 'removeListener', 'send', 'ping', 'terminate'];
+
+/** @internal */
+export function checkSocket(socket: SocketLike): void {
+  const missing = SOCKET_FUNCTIONS.find((name) => typeof socket?.[name] !== 'function');
+  if (missing !== undefined) {
+    throw optionError(`socket is ${shown(socket)} without ${missing}(); it is a server-side socket of ws, or alike`);
+  }
+}
+
+/** @internal */
+export interface CheckedIdentity {
+  userId: string;
+  track: boolean;
+  interest: 'all' | Set<string> | undefined;
+}
+
+/** @internal */
+export function checkIdentity(identity: Identity): CheckedIdentity {
+  if (typeof identity !== 'object' || identity === null) {
+    throw optionError(`identity is ${shown(identity)}; it is an object with a userId`);
+  }
+  const { deviceId, track = true, watch = false } = identity;
+  if (typeof track !== 'boolean') throw optionError(`track is ${shown(track)}; it is true or false`);
+  if (deviceId !== undefined && typeof deviceId !== 'string') {
+    throw optionError(`deviceId is ${shown(deviceId)}; it is a string`);
+  }
+  return { userId: toUserId(identity.userId, 'userId'), track, interest: toInterest(watch) };
+}
+
+/** What a socket wants to hear. @internal */
+export function toInterest(watch: boolean | Iterable<UserId>): 'all' | Set<string> | undefined {
+  if (watch === true) return 'all';
+  return watch === false ? undefined : toUserIds(watch, 'watch');
+}
+
+/** @internal */
+export function checkPage(page: { cursor?: string; limit?: number }): { cursor: string | null; limit: number } {
+  const { cursor, limit = 100 } = page;
+  if (cursor !== undefined && typeof cursor !== 'string') {
+    throw optionError(`cursor is ${shown(cursor)}; it is what the page before gave`);
+  }
+  if (!Number.isInteger(limit) || limit < 1 || limit > MAX_PAGE) {
+    throw optionError(`limit is ${shown(limit)}; it is an integer from 1 to ${MAX_PAGE}`);
+  }
+  return { cursor: cursor ?? null, limit };
+}
+
+/** @internal */
+export function checkListener(listener: unknown, ids: Iterable<UserId> | undefined): Set<string> | undefined {
+  if (typeof listener !== 'function') throw optionError(`listener is ${shown(listener)}; it is a function`);
+  return ids === undefined ? undefined : toUserIds(ids, 'ids');
+}

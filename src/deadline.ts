@@ -1,0 +1,27 @@
+import type { Clock } from './clock';
+import { PresenceError } from './errors';
+
+/**
+ * What the store answers, or an `ERR_PRESENCE_STORE` once `ms` have passed or the store has failed. A store that
+ * throws at once is one that has failed.
+ * @internal
+ */
+export function withDeadline<T>(clock: Clock, ms: number, ask: () => Promise<T>): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const timer = clock.setTimeout(() => {
+      reject(new PresenceError('ERR_PRESENCE_STORE', `the store did not answer within ${ms} ms`));
+    }, ms);
+    new Promise<T>((answer) => answer(ask())).then(
+      (value) => {
+        clock.clearTimeout(timer);
+        resolve(value);
+      },
+      (error: unknown) => {
+        clock.clearTimeout(timer);
+        // Misuse that only the store can see, such as a foreign cursor, stays what it is.
+        const misuse = error instanceof TypeError && 'code' in error && error.code === 'ERR_PRESENCE_OPTIONS';
+        reject(misuse ? error : new PresenceError('ERR_PRESENCE_STORE', 'the store failed', error));
+      },
+    );
+  });
+}

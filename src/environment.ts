@@ -1,0 +1,59 @@
+import { optionError, shown } from './errors';
+import type { PresenceOptions } from './types';
+
+/** Unset and empty are the same: `.env` files hold `NAME=` for "not given". */
+function setting(env: { [name: string]: string | undefined }, name: string): string | undefined {
+  const value = env[name]?.trim();
+  return value === '' ? undefined : value;
+}
+
+function flag(name: string, value: string | undefined): boolean | undefined {
+  if (value === undefined) return undefined;
+  if (/^(true|1|yes|on)$/i.test(value)) return true;
+  if (/^(false|0|no|off)$/i.test(value)) return false;
+  throw optionError(`${name} is ${shown(value)}; it is true or false`);
+}
+
+function duration(name: string, value: string | undefined, unit: string, min: number, msPerUnit: number) {
+  if (value === undefined) return undefined;
+  const number = /^\d+(\.\d+)?$/.test(value) ? Number(value) : Number.NaN;
+  const ms = number * msPerUnit;
+  if (!(ms >= min && ms <= 2_147_483_647)) {
+    throw optionError(`${name} is ${shown(value)}; it is a number of ${unit}, at least ${min / msPerUnit}`);
+  }
+  return ms;
+}
+
+/**
+ * The guide's environment variables as options. An empty one counts as not set.
+ *
+ * | variable | unit | option | default |
+ * | --- | --- | --- | --- |
+ * | `PRESENCE_ENABLED` | true or false | `enabled` | true |
+ * | `PRESENCE_TTL` | seconds | `ttlMs` | 360 |
+ * | `PING_INTERVAL` | milliseconds | `pingIntervalMs` | 120000, at most a third of the TTL |
+ *
+ * @param env - `process.env` by default
+ * @throws TypeError `ERR_PRESENCE_OPTIONS` that names the variable, its value and the rule
+ *
+ * @example
+ * const presence = createPresence({ ...optionsFromEnv(), graceMs: 10_000 });
+ */
+export function optionsFromEnv(env: { [name: string]: string | undefined } = process.env): PresenceOptions {
+  const enabled = flag('PRESENCE_ENABLED', setting(env, 'PRESENCE_ENABLED'));
+  const ttlMs = duration('PRESENCE_TTL', setting(env, 'PRESENCE_TTL'), 'seconds', 1_000, 1_000);
+  const pingIntervalMs = duration('PING_INTERVAL', setting(env, 'PING_INTERVAL'), 'milliseconds', 100, 1);
+
+  const effectiveTtlMs = ttlMs ?? 360_000;
+  if (pingIntervalMs !== undefined && effectiveTtlMs <= pingIntervalMs) {
+    throw optionError(
+      `PRESENCE_TTL is ${effectiveTtlMs / 1_000} seconds and PING_INTERVAL ${pingIntervalMs} milliseconds; ` +
+        'the TTL must be longer, at best 3 times',
+    );
+  }
+  const options: PresenceOptions = {};
+  if (enabled !== undefined) options.enabled = enabled;
+  if (ttlMs !== undefined) options.ttlMs = ttlMs;
+  if (pingIntervalMs !== undefined) options.pingIntervalMs = pingIntervalMs;
+  return options;
+}

@@ -1,0 +1,91 @@
+/**
+ * The codes that every error of this library carries, in `error.code`.
+ *
+ * | code | when |
+ * | --- | --- |
+ * | `ERR_PRESENCE_OPTIONS` | an option, an argument or an environment variable breaks its rule |
+ * | `ERR_PRESENCE_INVALID_ID` | an id is not 1 to 256 bytes of UTF-8 or a finite integer, or a list of ids is no list |
+ * | `ERR_PRESENCE_CLOSED` | the presence was closed |
+ * | `ERR_PRESENCE_DISABLED` | the presence was made with `enabled: false` |
+ * | `ERR_PRESENCE_STORE` | the store failed, or did not answer within `commandTimeoutMs` |
+ * | `ERR_PRESENCE_SOCKET` | a socket threw while it was pinged, written to or terminated |
+ * | `ERR_PRESENCE_CALLBACK` | a function handed in by the caller (a listener, `identify`, `authorize`) threw |
+ */
+export type PresenceErrorCode =
+  | 'ERR_PRESENCE_OPTIONS'
+  | 'ERR_PRESENCE_INVALID_ID'
+  | 'ERR_PRESENCE_CLOSED'
+  | 'ERR_PRESENCE_DISABLED'
+  | 'ERR_PRESENCE_STORE'
+  | 'ERR_PRESENCE_SOCKET'
+  | 'ERR_PRESENCE_CALLBACK';
+
+/**
+ * Every CommonJS entry bundles a class of its own, so `instanceof` cannot tell across entries.
+ * A registered symbol can.
+ */
+const BRAND = Symbol.for('voiceping-presence.error');
+
+/**
+ * Something failed while presence was at work: the store, a socket, a callback.
+ *
+ * `code` says what, see {@link PresenceErrorCode}; `cause` holds the error underneath, where there is one.
+ */
+export class PresenceError extends Error {
+  readonly code: PresenceErrorCode;
+  override readonly cause?: unknown;
+
+  constructor(code: PresenceErrorCode, message: string, cause?: unknown) {
+    super(message);
+    this.name = 'PresenceError';
+    this.code = code;
+    if (cause !== undefined) this.cause = cause;
+  }
+}
+
+/** Misuse: thrown at once, and names the option or id, the value it got and the rule. */
+export class PresenceTypeError extends TypeError {
+  readonly code: PresenceErrorCode;
+
+  constructor(code: PresenceErrorCode, message: string) {
+    super(message);
+    this.name = 'TypeError';
+    this.code = code;
+  }
+}
+
+for (const errorClass of [PresenceError, PresenceTypeError]) {
+  Object.defineProperty(errorClass.prototype, BRAND, { value: true });
+}
+
+/**
+ * True for every error that this library threw or reported, whichever entry it came from.
+ *
+ * @example
+ * try { await presence.getStatuses(ids) } catch (error) {
+ *   if (isPresenceError(error) && error.code === 'ERR_PRESENCE_STORE') return showStale();
+ *   throw error;
+ * }
+ */
+export function isPresenceError(
+  value: unknown,
+): value is Error & { readonly code: PresenceErrorCode; readonly cause?: unknown } {
+  return value instanceof Error && (value as { [BRAND]?: true })[BRAND] === true;
+}
+
+/** @internal How a value is named in an error's message: quoted, escaped, and never long. */
+export function shown(value: unknown): string {
+  if (typeof value === 'string') {
+    return JSON.stringify(value.length > 64 ? `${value.slice(0, 64)}…` : value);
+  }
+  if (typeof value === 'function') return 'a function';
+  if (value instanceof Date) return 'a Date';
+  if (Array.isArray(value)) return `an array of ${value.length}`;
+  if (typeof value === 'object' && value !== null) return 'an object';
+  return String(value);
+}
+
+/** @internal */
+export function optionError(message: string): PresenceTypeError {
+  return new PresenceTypeError('ERR_PRESENCE_OPTIONS', message);
+}

@@ -1,0 +1,68 @@
+import type { IncomingMessage } from 'node:http';
+import { MAX_BODY_BYTES, type StatusRequest } from './status';
+
+/** Past this a sender that does not stop is cut off. */
+const MAX_DISCARDED_BYTES = 16 * MAX_BODY_BYTES;
+
+/**
+ * A request of node:http as the neutral core takes it. Where something before us has read the body, what it made of it
+ * is used.
+ *
+ * @param parsed - what a body parser left, if there was one
+ * @internal
+ */
+export function fromIncoming<Request>(
+  incoming: IncomingMessage,
+  parsed: unknown,
+  original: Request,
+): StatusRequest<Request> {
+  return {
+    method: incoming.method ?? '',
+    header(name) {
+      const value = incoming.headers[name];
+      return Array.isArray(value) ? value.join(', ') : value;
+    },
+    async body() {
+      if (!isConsumed(incoming)) return readBytes(incoming);
+      if (parsed instanceof Uint8Array || typeof parsed === 'string') return { bytes: parsed };
+      return { parsed };
+    },
+    original,
+  };
+}
+
+/**
+ * Whether the stream was read to its end. A parser that does not care for the content type leaves `{}` and an unread
+ * stream, so what it left says nothing by itself.
+ */
+function isConsumed(incoming: IncomingMessage): boolean {
+  const state = (incoming as { _readableState?: { endEmitted?: boolean } })._readableState;
+  return incoming.readableEnded ?? state?.endEmitted ?? false;
+}
+
+function readBytes(incoming: IncomingMessage): Promise<{ bytes: Uint8Array } | 'tooLarge'> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    if (Number(incoming.headers['content-length']) > MAX_BODY_BYTES) {
+      size = MAX_BODY_BYTES + 1;
+      resolve('tooLarge');
+    }
+    // What is too large is still read, to no use but one: a connection closed on unread data is reset, and the sender
+    // would never see the answer. RFC 9112, section 9.6.
+    incoming.on('data', (chunk: Buffer) => {
+      size += chunk.length;
+      if (size <= MAX_BODY_BYTES) {
+        chunks.push(chunk);
+        return;
+      }
+      chunks.length = 0;
+      resolve('tooLarge');
+      if (size > MAX_DISCARDED_BYTES) incoming.destroy();
+    });
+    incoming.on('end', () => resolve({ bytes: Buffer.concat(chunks) }));
+    const broken = () => reject(new Error('the request ended before its body'));
+    incoming.on('error', broken);
+    incoming.on('aborted', broken);
+  });
+}

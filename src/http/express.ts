@@ -1,0 +1,28 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Presence } from '../types';
+import { createStatusHandler as createNodeHandler } from './node';
+import type { StatusHandlerOptions } from './status';
+
+export type { StatusHandlerOptions } from './status';
+
+/** A request of Express 4 or 5, as far as it matters here. */
+export interface ExpressRequest extends IncomingMessage {
+  body?: unknown;
+}
+
+/**
+ * `POST /api/presence/status` for Express 4 and 5. A body that was parsed already is used.
+ * Mount it with `app.all` or `app.use`, so that preflights and wrong methods reach it too.
+ *
+ * @throws TypeError `ERR_PRESENCE_OPTIONS`
+ *
+ * @example
+ * app.all('/api/presence/status', createStatusHandler(presence, { cors: ['https://dashboard.example'] }));
+ */
+export function createStatusHandler<Request extends IncomingMessage = ExpressRequest>(
+  presence: Presence,
+  options: StatusHandlerOptions<Request> = {},
+): (request: Request, response: ServerResponse) => Promise<void> {
+  // An Express request is one of node:http with more to it.
+  return createNodeHandler(presence, options as unknown as StatusHandlerOptions<IncomingMessage>);
+}

@@ -1,0 +1,40 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Presence } from '../types';
+import { fromIncoming } from './body';
+import { createStatusCore, type StatusHandlerOptions } from './status';
+
+export {
+  createStatusCore,
+  MAX_BODY_BYTES,
+  type StatusHandlerOptions,
+  type StatusRequest,
+  type StatusResponse,
+} from './status';
+
+/**
+ * `POST /api/presence/status` for node:http. Looks at the method, never at the path: call it for the path of your choice.
+ *
+ * @returns a handler that resolves once the answer is written, and never rejects
+ * @throws TypeError `ERR_PRESENCE_OPTIONS`
+ *
+ * @example
+ * const status = createStatusHandler(presence);
+ * http.createServer((request, response) => {
+ *   if (request.url === '/api/presence/status') return status(request, response);
+ *   response.writeHead(404).end();
+ * });
+ */
+export function createStatusHandler(
+  presence: Presence,
+  options: StatusHandlerOptions<IncomingMessage> = {},
+): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
+  const handle = createStatusCore(presence, options);
+  return async (request, response) => {
+    const { body } = request as { body?: unknown };
+    const { status, headers, body: answer } = await handle(fromIncoming(request, body, request));
+    // An answer without content has no length either. RFC 9110, section 8.6.
+    const length = status === 204 ? {} : { 'content-length': String(Buffer.byteLength(answer)) };
+    response.writeHead(status, { ...headers, ...length });
+    response.end(answer);
+  };
+}

@@ -1,0 +1,60 @@
+import { PresenceTypeError, shown } from './errors';
+import type { UserId } from './types';
+
+const MAX_BYTES = 256;
+
+/** Half of a surrogate pair on its own has no UTF-8 form: two such ids would become one on the wire. */
+const LONE_SURROGATE = /[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?:[^\uD800-\uDBFF]|^)[\uDC00-\uDFFF]/;
+
+function invalid(message: string): PresenceTypeError {
+  return new PresenceTypeError('ERR_PRESENCE_INVALID_ID', message);
+}
+
+/**
+ * The one place where an id from outside becomes an id.
+ *
+ * @param name - how the error calls it, such as `userId` or `userIds[3]`
+ * @throws TypeError `ERR_PRESENCE_INVALID_ID`
+ * @internal
+ */
+export function toUserId(value: unknown, name: string): string {
+  if (typeof value === 'number') {
+    if (!Number.isInteger(value)) {
+      throw invalid(`${name} is ${value}; a number as an id is a finite integer`);
+    }
+    // From 1e21 on String() gives an exponent; the rule says decimal.
+    return Math.abs(value) < 1e21
+      ? String(value)
+      : value.toLocaleString('en-US', { useGrouping: false, maximumFractionDigits: 0 });
+  }
+  if (typeof value !== 'string') {
+    throw invalid(`${name} is ${shown(value)}; an id is a string or a finite integer`);
+  }
+  // A UTF-16 unit is at most 3 bytes of UTF-8, so short ids need no counting.
+  if (value.length === 0 || (value.length * 3 > MAX_BYTES && Buffer.byteLength(value) > MAX_BYTES)) {
+    throw invalid(`${name} is ${shown(value)}; an id is 1 to ${MAX_BYTES} bytes of UTF-8`);
+  }
+  if (LONE_SURROGATE.test(value)) {
+    throw invalid(`${name} is ${shown(value)}; an id is valid UTF-8, and this has half of a surrogate pair`);
+  }
+  return value;
+}
+
+/**
+ * Each id once, in the order given.
+ *
+ * @throws TypeError `ERR_PRESENCE_INVALID_ID`, also for a lone string, which would be a list of letters
+ * @internal
+ */
+export function toUserIds(ids: Iterable<UserId>, name: string): Set<string> {
+  if (typeof ids !== 'object' || ids === null || typeof ids[Symbol.iterator] !== 'function') {
+    throw invalid(`${name} is ${shown(ids)}; a list of ids is wanted, such as an array or a Set`);
+  }
+  const unique = new Set<string>();
+  let index = 0;
+  for (const id of ids) {
+    unique.add(toUserId(id, `${name}[${index}]`));
+    index += 1;
+  }
+  return unique;
+}

@@ -1,0 +1,32 @@
+export type { Clock } from './clock';
+export { optionsFromEnv } from './environment';
+export { isPresenceError, PresenceError, type PresenceErrorCode } from './errors';
+export { createPresence } from './presence';
+export type {
+  DropOp,
+  JoinOp,
+  LeaveOp,
+  PresenceOp,
+  PresenceStore,
+  SignOfLife,
+  StoredPage,
+  StoredStatus,
+  StoreFeed,
+  StoreNode,
+} from './store';
+export { type MemoryStoreOptions, memoryStore } from './stores/memory';
+export type {
+  Attachment,
+  ErrorContext,
+  Identity,
+  OnlinePage,
+  Presence,
+  PresenceOptions,
+  PresenceStatus,
+  PresenceUpdate,
+  SocketLike,
+  Status,
+  UpdateReason,
+  UserId,
+} from './types';
+export { MessageType } from './wire/message-type';

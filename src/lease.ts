@@ -1,0 +1,97 @@
+import type { Clock } from './clock';
+import { withDeadline } from './deadline';
+import type { PresenceStore, StoreNode } from './store';
+
+/** What falls due is gathered up to this long, so that a storm of drops is not one of beats. */
+const DUE_GRID_MS = 50;
+/** A timer may come a little early against the clock of the store; what is not quite due would wait for the next beat. */
+const DUE_MARGIN_MS = 5;
+const RETRY_MS = 1_000;
+
+/** @internal */
+export interface LeaseOptions {
+  readonly clock: Clock;
+  readonly store: PresenceStore;
+  readonly node: StoreNode;
+  readonly commandTimeoutMs: number;
+  /** After each beat that got through. `known` is false when the lease had to be made anew. */
+  onBeat(known: boolean): void;
+  report(stage: string, error: unknown): void;
+}
+
+/**
+ * Proves to the store that this router is alive: beats every third of a lease, and when something falls due.
+ * @internal
+ */
+export class Lease {
+  private readonly dues = new Set<number>();
+  private readonly beatMs: number;
+  private timer: unknown;
+  private timerAt = Number.POSITIVE_INFINITY;
+  private beating = false;
+  private again = false;
+  private stopped = false;
+
+  constructor(private readonly options: LeaseOptions) {
+    this.beatMs = options.node.leaseMs / 3;
+  }
+
+  /** Beats now, and from now on. */
+  beat(): void {
+    if (this.stopped) return;
+    if (this.beating) {
+      this.again = true;
+      return;
+    }
+    this.beating = true;
+    this.again = false;
+    const { clock, commandTimeoutMs, store, node } = this.options;
+    const startedAt = clock.now();
+    withDeadline(clock, commandTimeoutMs, () => store.beat(node)).then(
+      ({ known }) => {
+        this.beating = false;
+        if (this.stopped) return;
+        for (const due of this.dues) if (due <= startedAt) this.dues.delete(due);
+        this.scheduleNext(this.again ? 0 : this.beatMs);
+        this.options.onBeat(known);
+      },
+      (error: unknown) => {
+        this.beating = false;
+        if (this.stopped) return;
+        this.scheduleNext(Math.min(RETRY_MS, this.beatMs));
+        this.options.report('beat', error);
+      },
+    );
+  }
+
+  /** Something falls due in `inMs`. */
+  due(inMs: number): void {
+    const at = Math.ceil((this.options.clock.now() + inMs + DUE_MARGIN_MS) / DUE_GRID_MS) * DUE_GRID_MS;
+    this.dues.add(at);
+    if (at < this.timerAt && !this.beating) this.schedule(at);
+  }
+
+  stop(): void {
+    this.stopped = true;
+    this.options.clock.clearTimeout(this.timer);
+  }
+
+  private scheduleNext(inMs: number): void {
+    let at = this.options.clock.now() + inMs;
+    for (const due of this.dues) at = Math.min(at, due);
+    this.schedule(at);
+  }
+
+  private schedule(at: number): void {
+    const { clock } = this.options;
+    clock.clearTimeout(this.timer);
+    this.timerAt = at;
+    this.timer = clock.setTimeout(
+      () => {
+        this.timerAt = Number.POSITIVE_INFINITY;
+        this.beat();
+      },
+      Math.max(0, at - clock.now()),
+    );
+  }
+}

@@ -1,0 +1,119 @@
+import type { Clock } from './clock';
+import type { Connection } from './connections';
+
+/** @internal */
+export interface LivenessOptions {
+  readonly clock: Clock;
+  readonly ttlMs: number;
+  readonly pingIntervalMs: number | false;
+  ping(connection: Connection): void;
+  /** Time to look at a connection: once a turn of the wheel. */
+  onVisit(connection: Connection): void;
+  onTimeout(connection: Connection): void;
+}
+
+/** A tick catches up at most this many slots, so that a stall is not followed by a burst of pings. */
+const MAX_SLOTS_A_TICK = 4;
+
+/**
+ * One timer for all pings and time-outs. Connections sit in the slots of a wheel that turns once a ping interval; each
+ * tick visits one slot and pings what is in it, so pings are spread evenly however the connections arrived. Those that
+ * will time out before the wheel comes round again are looked at on every tick.
+ * @internal
+ */
+export class Liveness {
+  private readonly slots: Array<Set<Connection>> = [];
+  private readonly suspects = new Set<Connection>();
+  private readonly tickMs: number;
+  private readonly turnMs: number;
+  private size = 0;
+  private nextSlot = 0;
+  private position = 0;
+  private tickedAt = 0;
+  /** No time-outs until then: this process stood still, and could neither hear nor ping. */
+  private holdUntil = 0;
+  private timer: unknown;
+
+  constructor(private readonly options: LivenessOptions) {
+    const { ttlMs, pingIntervalMs } = options;
+    this.turnMs = pingIntervalMs === false ? ttlMs / 3 : pingIntervalMs;
+    this.tickMs = Math.max(10, Math.min(1_000, this.turnMs / 10, ttlMs / 20));
+    const count = Math.max(1, Math.round(this.turnMs / this.tickMs));
+    for (let index = 0; index < count; index += 1) this.slots.push(new Set());
+  }
+
+  add(connection: Connection): void {
+    connection.slot = this.nextSlot;
+    this.nextSlot = (this.nextSlot + 1) % this.slots.length;
+    this.slotOf(connection).add(connection);
+    this.size += 1;
+    if (this.timer === undefined) {
+      this.tickedAt = this.options.clock.now();
+      this.schedule();
+    }
+  }
+
+  remove(connection: Connection): void {
+    if (!this.slotOf(connection).delete(connection)) return;
+    this.suspects.delete(connection);
+    this.size -= 1;
+    if (this.size === 0) this.stop();
+  }
+
+  stop(): void {
+    this.options.clock.clearTimeout(this.timer);
+    this.timer = undefined;
+  }
+
+  private slotOf(connection: Connection): Set<Connection> {
+    return this.slots[connection.slot] as Set<Connection>;
+  }
+
+  private schedule(): void {
+    this.timer = this.options.clock.setTimeout(() => {
+      this.timer = undefined;
+      this.tick();
+      if (this.size > 0 && this.timer === undefined) this.schedule();
+    }, this.tickMs);
+  }
+
+  private tick(): void {
+    const { clock, ttlMs } = this.options;
+    const now = clock.now();
+    const passed = now - this.tickedAt;
+    this.tickedAt = now;
+    // Late by a tenth of the ttl: frames of that time lie unread in the kernel, and pings were not sent. Or the clock
+    // was set forward. Either way silence says nothing about the phones; half a ttl is time to ping each and to hear.
+    if (passed > this.tickMs + ttlMs / 10) this.holdUntil = now + ttlMs / 2;
+    // The clock was set back: nothing can be held until a time that has become far.
+    if (passed < 0) this.holdUntil = Math.min(this.holdUntil, now + ttlMs / 2);
+
+    const due = Math.max(1, Math.min(MAX_SLOTS_A_TICK, Math.round(passed / this.tickMs)));
+    for (let count = 0; count < due; count += 1) this.visitNextSlot(now);
+    if (now >= this.holdUntil) this.timeOut(now);
+  }
+
+  private visitNextSlot(now: number): void {
+    const slot = this.slots[this.position] as Set<Connection>;
+    this.position = (this.position + 1) % this.slots.length;
+    for (const connection of slot) {
+      // A sign of life from the future: the clock was set back since. Without this it would be immortal.
+      if (connection.lastLife > now) connection.lastLife = now;
+      this.options.onVisit(connection);
+      if (connection.state === 'alive' && now - connection.lastLife + this.turnMs + this.tickMs >= this.options.ttlMs) {
+        this.suspects.add(connection);
+      }
+      if (this.options.pingIntervalMs !== false) this.options.ping(connection);
+    }
+  }
+
+  private timeOut(now: number): void {
+    for (const connection of this.suspects) {
+      const silence = now - connection.lastLife;
+      if (connection.state === 'alive' && silence >= this.options.ttlMs) this.options.onTimeout(connection);
+      if (connection.state !== 'alive' || silence + this.turnMs + this.tickMs < this.options.ttlMs) {
+        this.suspects.delete(connection);
+      }
+    }
+  }
+}

@@ -1,0 +1,130 @@
+import { type Clock, systemClock } from './clock';
+import { optionError, shown } from './errors';
+import type { PresenceStore } from './store';
+import { memoryStore } from './stores/memory';
+import type { PresenceOptions } from './types';
+
+/** The longest delay that a timer of Node takes. */
+const MAX_MS = 2_147_483_647;
+
+const PING_MS = 120_000;
+const TTL_RULE = 'should be at least 2x the';
+
+/** @internal Every option, checked and with its default. */
+export interface Settings {
+  readonly store: PresenceStore;
+  readonly enabled: boolean;
+  readonly ttlMs: number;
+  readonly pingIntervalMs: number | false;
+  readonly graceMs: number;
+  readonly leaseMs: number;
+  readonly wire: 'guide' | 'router';
+  readonly commandTimeoutMs: number;
+  readonly terminateDeadSockets: boolean;
+  readonly onError: PresenceOptions['onError'];
+  readonly clock: Clock;
+}
+
+/** @internal A duration, or the error that names the option, the value and the rule. */
+export function checkedMs(name: string, value: unknown, min: number, fallback: number): number {
+  if (value === undefined) return fallback;
+  const rule = `it is in milliseconds and at least ${min}`;
+  if (typeof value !== 'number' || Number.isNaN(value)) throw optionError(`${name} is ${shown(value)}; ${rule}`);
+  if (value < min) {
+    const meant = value > 0 && value * 1000 >= min ? `: did you mean ${value * 1000}?` : '';
+    throw optionError(`${name} is ${value}; ${rule}${meant}`);
+  }
+  if (value > MAX_MS) throw optionError(`${name} is ${value}; it is in milliseconds and at most ${MAX_MS}`);
+  return value;
+}
+
+function checkedFlag(name: string, value: unknown, fallback: boolean): boolean {
+  if (value === undefined) return fallback;
+  if (typeof value !== 'boolean') throw optionError(`${name} is ${shown(value)}; it is true or false`);
+  return value;
+}
+
+function checkedObject(name: string, value: unknown, functions: readonly string[]): void {
+  const missing = functions.find(
+    (key) =>
+      typeof value !== 'object' || value === null || typeof (value as Record<string, unknown>)[key] !== 'function',
+  );
+  if (missing !== undefined) throw optionError(`${name} is ${shown(value)} without ${missing}(); see its interface`);
+}
+
+const NAMES: ReadonlyArray<keyof Settings> = [
+  'store',
+  'enabled',
+  'ttlMs',
+  'pingIntervalMs',
+  'graceMs',
+  'leaseMs',
+  'wire',
+  'commandTimeoutMs',
+  'terminateDeadSockets',
+  'onError',
+  'clock',
+];
+
+/**
+ * Checks what a caller gave, and fills in the rest.
+ *
+ * @throws TypeError `ERR_PRESENCE_OPTIONS`
+ * @internal
+ */
+export function toSettings(options: PresenceOptions): Settings {
+  if (typeof options !== 'object' || options === null) {
+    throw optionError(`the options are ${shown(options)}; an object is wanted`);
+  }
+  const unknown = Object.keys(options).find((name) => !(NAMES as readonly string[]).includes(name));
+  if (unknown !== undefined) throw optionError(`${shown(unknown)} is no option; there are ${NAMES.join(', ')}`);
+
+  const ttlMs = checkedMs('ttlMs', options.ttlMs, 1_000, 360_000);
+  const pingIntervalMs =
+    options.pingIntervalMs === false
+      ? false
+      : checkedMs('pingIntervalMs', options.pingIntervalMs, 100, Math.min(PING_MS, ttlMs / 3));
+  if (pingIntervalMs !== false && ttlMs <= pingIntervalMs) {
+    throw optionError(`ttlMs is ${ttlMs} and pingIntervalMs ${pingIntervalMs}; ttlMs must be longer, at best 3 times`);
+  }
+  if (pingIntervalMs !== false && ttlMs < 2 * pingIntervalMs) {
+    process.emitWarning(
+      `ttlMs (PRESENCE_TTL) is ${ttlMs}; it ${TTL_RULE} pingIntervalMs (PING_INTERVAL), ${pingIntervalMs}, ` +
+        'to avoid false offline detections due to network delays. Recommended: 3x.',
+      { code: 'VP_PRESENCE_TTL' },
+    );
+  }
+  if (options.wire !== undefined && options.wire !== 'guide' && options.wire !== 'router') {
+    throw optionError(`wire is ${shown(options.wire)}; it is 'guide' or 'router'`);
+  }
+  if (options.onError !== undefined && typeof options.onError !== 'function') {
+    throw optionError(`onError is ${shown(options.onError)}; it is a function`);
+  }
+  if (options.store !== undefined) checkedObject('store', options.store, STORE_FUNCTIONS);
+  if (options.clock !== undefined) checkedObject('clock', options.clock, ['now', 'setTimeout', 'clearTimeout']);
+
+  return {
+    store: options.store ?? memoryStore(options.clock === undefined ? {} : { now: options.clock.now }),
+    enabled: checkedFlag('enabled', options.enabled, true),
+    ttlMs,
+    pingIntervalMs,
+    graceMs: checkedMs('graceMs', options.graceMs, 0, 8_000),
+    leaseMs: checkedMs('leaseMs', options.leaseMs, 1_000, 15_000),
+    wire: options.wire ?? 'guide',
+    commandTimeoutMs: checkedMs('commandTimeoutMs', options.commandTimeoutMs, 1, 2_000),
+    terminateDeadSockets: checkedFlag('terminateDeadSockets', options.terminateDeadSockets, true),
+    onError: options.onError,
+    clock: options.clock ?? systemClock,
+  };
+}
+
+const STORE_FUNCTIONS: ReadonlyArray<keyof PresenceStore> = [
+  'beat',
+  'apply',
+  'refresh',
+  'release',
+  'read',
+  'list',
+  'count',
+  'subscribe',
+];

@@ -1,0 +1,377 @@
+import { randomBytes } from 'node:crypto';
+import { checkIdentity, checkListener, checkPage, checkSocket } from './arguments';
+import { type AttachmentOwner, inertAttachment, SocketAttachment } from './attachment';
+import { Connection, type ConnectionEvents, LocalUser } from './connections';
+import { withDeadline } from './deadline';
+import { disabledPresence } from './disabled';
+import { isPresenceError, PresenceError, type PresenceErrorCode } from './errors';
+import { Feed } from './feed';
+import { toUserIds } from './ids';
+import { Lease } from './lease';
+import { Liveness } from './liveness';
+import { log } from './log';
+import { checkedMs, type Settings, toSettings } from './options';
+import { Outbox } from './outbox';
+import { REPORT, type Reporting } from './report';
+import type { StoreNode } from './store';
+import type {
+  Attachment,
+  Identity,
+  OnlinePage,
+  Presence,
+  PresenceOptions,
+  PresenceStatus,
+  PresenceUpdate,
+  SocketLike,
+  UserId,
+} from './types';
+import { toStatus, Watchers } from './watchers';
+import { framesOf } from './wire/frames';
+
+const OPEN = 1;
+const CONNECTING = 0;
+
+const CODE_OF_STAGE: { readonly [stage: string]: PresenceErrorCode } = {
+  ping: 'ERR_PRESENCE_SOCKET',
+  send: 'ERR_PRESENCE_SOCKET',
+  terminate: 'ERR_PRESENCE_SOCKET',
+  listener: 'ERR_PRESENCE_CALLBACK',
+  identify: 'ERR_PRESENCE_CALLBACK',
+  authorize: 'ERR_PRESENCE_CALLBACK',
+};
+
+/**
+ * Starts presence for one router: beats to the store, watches over the sockets that are attached, and tells changes.
+ * Nothing it starts keeps the process alive.
+ *
+ * @throws TypeError `ERR_PRESENCE_OPTIONS` that names the option, the value and the rule
+ *
+ * @example
+ * const presence = createPresence({ ttlMs: 75_000 });
+ * wss.on('connection', (socket) => presence.attachToSocket(socket, { userId: 'acme_u1' }));
+ * presence.onUpdate(({ userId, status }) => router.tellDispatcher(userId, status));
+ */
+export function createPresence(options: PresenceOptions = {}): Presence {
+  const settings = toSettings(options);
+  const nodeId = randomBytes(9).toString('hex');
+  return settings.enabled ? new LocalPresence(nodeId, settings) : disabledPresence(nodeId);
+}
+
+class LocalPresence implements Presence, Reporting, ConnectionEvents, AttachmentOwner {
+  private readonly users = new Map<string, LocalUser>();
+  private readonly connections = new Map<SocketLike, Connection>();
+  private readonly liveness: Liveness;
+  private readonly outbox: Outbox;
+  private readonly lease: Lease;
+  private readonly feed: Feed;
+  private readonly watchers: Watchers;
+  private readonly node: StoreNode;
+  private readonly refreshAfterMs: number;
+  private readonly becameReady: Promise<void>;
+  private settleReady: { resolve(): void; reject(error: Error): void } | undefined;
+  private serial = 0;
+  private closing: Promise<void> | undefined;
+
+  constructor(
+    readonly nodeId: string,
+    private readonly settings: Settings,
+  ) {
+    const { clock, store, ttlMs, pingIntervalMs, commandTimeoutMs } = settings;
+    const report = (stage: string, error: unknown, userId?: string) => this[REPORT](stage, error, userId);
+    this.node = { nodeId, leaseMs: settings.leaseMs, ttlMs };
+    // The store hears of a user at most twice a ping interval, however much the phone talks.
+    this.refreshAfterMs = (pingIntervalMs === false ? ttlMs / 3 : pingIntervalMs) / 2;
+
+    this.becameReady = new Promise((resolve, reject) => {
+      this.settleReady = { resolve, reject };
+    });
+    // Whoever asked with ready() hears of it; nobody having asked is no unhandled rejection.
+    this.becameReady.catch(() => undefined);
+
+    this.lease = new Lease({
+      clock,
+      store,
+      node: this.node,
+      commandTimeoutMs,
+      report,
+      onBeat: (known) => this.onBeat(known),
+    });
+    this.feed = new Feed({ clock, store, commandTimeoutMs, report, onDue: (inMs) => this.lease.due(inMs) });
+    this.outbox = new Outbox({
+      clock,
+      store,
+      node: this.node,
+      commandTimeoutMs,
+      report,
+      gatherMs: Math.min(1_000, ttlMs / 20),
+      users: this.users,
+      onLeaseLost: () => this.lease.beat(),
+    });
+    this.watchers = new Watchers({
+      clock,
+      store,
+      commandTimeoutMs,
+      report,
+      feed: this.feed,
+      frames: framesOf(settings.wire),
+      beforeRead: () => this.outbox.flush(),
+    });
+    this.liveness = new Liveness({
+      clock,
+      ttlMs,
+      pingIntervalMs,
+      ping: (connection) => this.ping(connection),
+      onVisit: (connection) => this.onVisit(connection),
+      onTimeout: (connection) => this.onTimeout(connection),
+    });
+
+    this.lease.beat();
+  }
+
+  ready(): Promise<void> {
+    return this.closing === undefined ? this.becameReady : Promise.reject(closedError());
+  }
+
+  attachToSocket(socket: SocketLike, identity: Identity): Attachment {
+    checkSocket(socket);
+    const { userId, track, interest } = checkIdentity(identity);
+    this.serial += 1;
+    const connectionId = `${this.nodeId}:${this.serial}`;
+    if (this.closing !== undefined || !isOpening(socket)) return inertAttachment(userId, connectionId);
+
+    const before = this.connections.get(socket);
+    const user = track ? this.localUser(userId) : undefined;
+    const connection = new Connection(socket, user, userId, this);
+    // The new one counts before the old one goes, so that the same user is not gone in between.
+    this.connections.set(socket, connection);
+    this.liveness.add(connection);
+    if (user !== undefined) this.arrive(user);
+    if (before !== undefined) this.release(before, 'disconnect');
+    if (interest !== undefined) this.watchers.watch(connection, interest);
+    return new SocketAttachment(this, connection, connectionId);
+  }
+
+  getStatuses(ids: Iterable<UserId>): Promise<{ [userId: string]: PresenceStatus }> {
+    const userIds = Array.from(toUserIds(ids, 'ids'));
+    return this.query(async () => {
+      // What this router knows better than the store by now travels first.
+      for (const userId of userIds) {
+        const user = this.users.get(userId);
+        if (user !== undefined && user.alive > 0 && user.lastLife > user.refreshedAt) this.outbox.touch(user);
+      }
+      this.outbox.flush();
+      this.outbox.flushSigns();
+      const stored = await this.ask(() => this.settings.store.read(userIds));
+      const statuses: { [userId: string]: PresenceStatus } = Object.create(null);
+      for (const entry of stored) statuses[entry.userId] = this.corrected(toStatus(entry));
+      return statuses;
+    });
+  }
+
+  listOnline(page: { cursor?: string; limit?: number } = {}): Promise<OnlinePage> {
+    const { cursor, limit } = checkPage(page);
+    return this.query(async () => {
+      this.outbox.flush();
+      const { store } = this.settings;
+      const listed = await this.ask(() => store.list({ cursor, limit }));
+      return { users: listed.users.map(toStatus), cursor: listed.cursor };
+    });
+  }
+
+  countOnline(): Promise<number> {
+    return this.query(() => {
+      this.outbox.flush();
+      return this.ask(() => this.settings.store.count());
+    });
+  }
+
+  onUpdate(listener: (update: PresenceUpdate) => void, options: { ids?: Iterable<UserId> } = {}): () => void {
+    const ids = checkListener(listener, options.ids);
+    if (this.closing !== undefined) return () => undefined;
+    return this.feed.listen((update) => listener(update), ids);
+  }
+
+  close(options: { handoverMs?: number } = {}): Promise<void> {
+    const handoverMs = checkedMs('handoverMs', options.handoverMs, 0, 0);
+    this.closing = this.closing ?? this.shutDown(handoverMs);
+    return this.closing;
+  }
+
+  /** The one place from which background failures reach the caller. @internal */
+  [REPORT](stage: string, error: unknown, userId?: string): void {
+    const code = CODE_OF_STAGE[stage] ?? 'ERR_PRESENCE_STORE';
+    const reported = isPresenceError(error)
+      ? error
+      : new PresenceError(code, `${stage} failed: ${messageOf(error)}`, error);
+    if (this.settings.onError === undefined) {
+      log.failure(stage, reported.message);
+      return;
+    }
+    try {
+      this.settings.onError(reported, userId === undefined ? { stage } : { stage, userId });
+    } catch (thrown) {
+      log.failure('onError', messageOf(thrown));
+    }
+  }
+
+  // What connections tell. @internal
+
+  now(): number {
+    return this.settings.clock.now();
+  }
+
+  onLife({ user }: Connection, now: number): void {
+    if (user === undefined) return;
+    user.lastLife = now;
+    if (now - user.refreshedAt >= this.refreshAfterMs) this.outbox.touch(user);
+  }
+
+  onRevival(connection: Connection): void {
+    connection.state = 'alive';
+    if (connection.user === undefined) return;
+    // Settled and taken out meanwhile, perhaps; another connection may have brought the user back.
+    connection.user = this.localUser(connection.userId);
+    this.arrive(connection.user);
+  }
+
+  onClose(connection: Connection, clean: boolean): void {
+    // A close frame is a frame from the client.
+    if (clean && connection.user !== undefined) connection.user.lastLife = this.now();
+    this.release(connection, clean ? 'disconnect' : 'drop');
+  }
+
+  // What attachments ask. @internal
+
+  setWatch(connection: Connection, interest: 'all' | Set<string> | undefined): void {
+    if (connection.state !== 'gone') this.watchers.watch(connection, interest);
+  }
+
+  settled(user: LocalUser): Promise<void> {
+    return this.outbox.settled(user);
+  }
+
+  async letGo(connection: Connection): Promise<void> {
+    this.release(connection, 'disconnect');
+    const { user } = connection;
+    if (user === undefined || user.alive > 0) return;
+    const { clock, commandTimeoutMs } = this.settings;
+    this.outbox.flush();
+    // The leave stays queued where the store is away; the caller does not wait for that.
+    await withDeadline(clock, commandTimeoutMs, () => this.outbox.settled(user)).catch(() => undefined);
+  }
+
+  // Inside.
+
+  private localUser(userId: string): LocalUser {
+    let user = this.users.get(userId);
+    if (user === undefined) {
+      user = new LocalUser(userId, this.now());
+      this.users.set(userId, user);
+    }
+    return user;
+  }
+
+  private arrive(user: LocalUser): void {
+    user.alive += 1;
+    user.graceUntil = 0;
+    user.lastLife = this.now();
+    if (user.alive === 1) this.outbox.change(user);
+  }
+
+  private depart(user: LocalUser, ending: LocalUser['ending'], graceMs: number): void {
+    user.alive -= 1;
+    if (ending === 'drop') user.graceUntil = Math.max(user.graceUntil, this.now() + graceMs);
+    if (user.alive > 0) return;
+    user.ending = ending;
+    this.outbox.change(user);
+  }
+
+  private release(connection: Connection, ending: LocalUser['ending'], graceMs = this.settings.graceMs): void {
+    const { state, socket, user } = connection;
+    if (state === 'gone') return;
+    connection.state = 'gone';
+    connection.unlisten();
+    if (this.connections.get(socket) === connection) this.connections.delete(socket);
+    this.liveness.remove(connection);
+    this.watchers.remove(connection);
+    if (state === 'alive' && user !== undefined) this.depart(user, ending, graceMs);
+  }
+
+  private onVisit({ user, state }: Connection): void {
+    if (user !== undefined && state === 'alive' && user.lastLife > user.refreshedAt) this.outbox.touch(user);
+  }
+
+  private onTimeout(connection: Connection): void {
+    connection.state = 'silent';
+    if (connection.user !== undefined) this.depart(connection.user, 'timeout', 0);
+    if (!this.settings.terminateDeadSockets) return;
+    try {
+      connection.socket.terminate();
+    } catch (error) {
+      this[REPORT]('terminate', error, connection.userId);
+    }
+  }
+
+  private ping(connection: Connection): void {
+    if (connection.socket.readyState !== OPEN) return;
+    try {
+      connection.socket.ping();
+    } catch (error) {
+      this[REPORT]('ping', error, connection.userId);
+    }
+  }
+
+  private onBeat(known: boolean): void {
+    this.outbox.hold(!known);
+    this.feed.onBeat();
+    this.watchers.onBeat();
+    this.settleReady?.resolve();
+  }
+
+  /** A connection that this router holds makes its user online, whatever the store remembers. */
+  private corrected(status: PresenceStatus): PresenceStatus {
+    const user = this.users.get(status.userId);
+    if (user === undefined || user.alive === 0 || status.status === 'online') return status;
+    return {
+      userId: status.userId,
+      status: 'online',
+      lastSeen: status.lastSeen ?? new Date(user.lastLife).toISOString(),
+    };
+  }
+
+  private query<T>(run: () => Promise<T>): Promise<T> {
+    if (this.closing !== undefined) return Promise.reject(closedError());
+    return run();
+  }
+
+  private ask<T>(run: () => Promise<T>): Promise<T> {
+    return withDeadline(this.settings.clock, this.settings.commandTimeoutMs, run);
+  }
+
+  private async shutDown(handoverMs: number): Promise<void> {
+    this.settleReady?.reject(closedError());
+    for (const connection of Array.from(this.connections.values())) {
+      this.release(connection, handoverMs > 0 ? 'drop' : 'disconnect', handoverMs);
+    }
+    this.watchers.close();
+    this.liveness.stop();
+    await this.outbox.finish();
+    this.lease.stop();
+    await this.ask(() => this.settings.store.release(this.node)).catch((error: unknown) =>
+      this[REPORT]('release', error),
+    );
+    this.feed.close();
+  }
+}
+
+function closedError(): PresenceError {
+  return new PresenceError('ERR_PRESENCE_CLOSED', 'presence is closed');
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function isOpening(socket: SocketLike): boolean {
+  return socket.readyState === OPEN || socket.readyState === CONNECTING;
+}

@@ -1,0 +1,154 @@
+import type { PresenceUpdate } from './types';
+
+/** The router that speaks to a store: one incarnation, never reused after a restart. */
+export interface StoreNode {
+  readonly nodeId: string;
+  /** How long its lease lasts from each beat on. */
+  readonly leaseMs: number;
+  /** How long one of its users counts as alive after a sign of life, for stores that mirror it for operators. */
+  readonly ttlMs: number;
+}
+
+/** A user went from no connection to one on this router. */
+export interface JoinOp {
+  readonly kind: 'join';
+  readonly userId: string;
+  /** Milliseconds since the last sign of life. */
+  readonly ageMs: number;
+  /** The user was here already, and the store is told again because it forgot: a change has the reason `resync`. */
+  readonly reassert: boolean;
+}
+
+/** A user went from one connection to none on this router, by a clean close or after silence. */
+export interface LeaveOp {
+  readonly kind: 'leave';
+  readonly userId: string;
+  readonly ageMs: number;
+  readonly reason: 'disconnect' | 'timeout';
+}
+
+/** A user lost the last connection on this router without a close, or is handed over: online for `graceMs` more. */
+export interface DropOp {
+  readonly kind: 'drop';
+  readonly userId: string;
+  readonly ageMs: number;
+  readonly graceMs: number;
+}
+
+export type PresenceOp = JoinOp | LeaveOp | DropOp;
+
+/** A user of this router has shown a sign of life `ageMs` ago. */
+export interface SignOfLife {
+  readonly userId: string;
+  readonly ageMs: number;
+}
+
+/** What a store knows of a user. */
+export interface StoredStatus {
+  readonly userId: string;
+  readonly online: boolean;
+  /** Milliseconds since the epoch by the store's clock; `null` when never seen, or forgotten since. */
+  readonly lastSeen: number | null;
+  /** Of the last change; 0 when there was none. */
+  readonly version: number;
+}
+
+/** A page of users who are online; `cursor` is null on the last one. */
+export interface StoredPage {
+  readonly users: StoredStatus[];
+  readonly cursor: string | null;
+}
+
+/** What a store tells a router. Its functions never throw. */
+export interface StoreFeed {
+  /** A change of a user's status, of any router. `lastSeen` is that of the user, in milliseconds since the epoch. */
+  onTransition(update: PresenceUpdate, lastSeen: number): void;
+  /** Changes may have been missed, and can't be told one by one any more: read everything again. */
+  onGap(): void;
+  /** Something falls due in `inMs`: a beat then tells it on time. */
+  onDue(inMs: number): void;
+}
+
+/**
+ * Where presence is kept. Three parties meet here: the core, which owns the connections of one router; the store,
+ * which decides what that means for the world; and other routers on the same backend.
+ *
+ * Duties that hold for all functions:
+ *
+ * - Every change of a user's status MUST happen exactly once, whatever the number of routers, be numbered with a
+ *   version greater than every earlier one of that user, and be told to every feed, the causing router's included.
+ * - A user MUST be online exactly while a node with a live lease has joined and not left, or a grace is running.
+ * - Calls of one node MUST take effect in the order of the calls, or not at all, also when an earlier one fails.
+ * - `read`, `list` and `count` MUST see what earlier calls through the same store object have done.
+ * - All operations MUST be idempotent: a call whose answer was lost is made again.
+ * - Time MUST be the store's own. Only durations cross this interface.
+ * - Ids MUST be treated as data: no id may collide with another, with a prototype or with a key of the store's.
+ * - A store that is away MUST reject, and MUST NOT answer from memory; it MAY also not answer: the core stops waiting.
+ * - It MUST NOT keep the process alive, and MUST NOT write to the console.
+ */
+export interface PresenceStore {
+  /**
+   * Renews the lease of a node, or makes it where there is none, in which case `known` is false and the core
+   * asserts all of its users anew.
+   *
+   * - MUST first renew, then settle what is due: end graces that ran out (reason `timeout`, told in the order in which
+   *   they ran out), and take away the users of every node whose lease lapsed (reason `node-down`), at once.
+   * - MUST NOT take a lapsed lease for a dead node where the store itself was away or had not been asked for longer than
+   *   half a lease: then every node gets a full lease anew.
+   */
+  beat(node: StoreNode): Promise<{ known: boolean }>;
+
+  /**
+   * Applies what changed on a node, in order. At most 1,000 operations a call.
+   *
+   * - MUST do nothing and answer `known: false` when the node has no lease.
+   * - `join` MUST end a grace of the user. It MUST NOT tell anything when the user was online already.
+   * - `leave` MUST be at once (unless a grace is running, which is then waited for), and MUST tell nothing while
+   *   another node holds the user.
+   * - `drop` MUST keep the user online for `graceMs`, also when this router or another one dies meanwhile. With 0 it
+   *   MUST be at once, with the reason `timeout`. A longer grace that is running MUST NOT be shortened.
+   * - `leave` and `drop` of a user whom the node does not hold MUST change nothing.
+   * - Last seen MUST become `now - ageMs`, and MUST NOT go back.
+   */
+  apply(node: StoreNode, ops: readonly PresenceOp[]): Promise<{ known: boolean }>;
+
+  /**
+   * Signs of life of users whom the node holds. At most 1,000 a call.
+   *
+   * - MUST NOT make anybody online. Users whom the store does not hold for this node are given back as `missing`, and
+   *   the core asserts them anew.
+   * - MUST answer `known: false` when the node has no lease.
+   */
+  refresh(node: StoreNode, signs: readonly SignOfLife[]): Promise<{ known: boolean; missing: string[] }>;
+
+  /**
+   * Ends the lease of a node that has left. Whatever it still holds MUST be treated as if it had died just now.
+   * MUST NOT fail for a node that is unknown.
+   */
+  release(node: StoreNode): Promise<void>;
+
+  /** One entry an id, in the order asked. MUST NOT say online for a grace or a lease that has ended. */
+  read(userIds: readonly string[]): Promise<StoredStatus[]>;
+
+  /**
+   * A page of users who are online. `cursor` is null for the first page, else what the page before gave.
+   * A user who stays online all the while MUST be on exactly one page.
+   *
+   * @throws TypeError `ERR_PRESENCE_OPTIONS` (rejects) for a cursor that this store never gives
+   */
+  list(page: { cursor: string | null; limit: number }): Promise<StoredPage>;
+
+  /** How many users are online. */
+  count(): Promise<number>;
+
+  /**
+   * Tells a feed every change from now on, in the order in which they happened to each user.
+   *
+   * - MUST NOT call the feed before this or another function of the store has returned.
+   * - MUST call `onGap` when it cannot rule out that a change was missed.
+   * - MUST call `onDue` for a grace that starts, unless beats come sooner anyway.
+   *
+   * @returns the function that ends it; idempotent, and nothing is told after it
+   */
+  subscribe(feed: StoreFeed): () => void;
+}

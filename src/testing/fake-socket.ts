@@ -1,0 +1,66 @@
+import { EventEmitter } from 'node:events';
+import { decode } from '@msgpack/msgpack';
+import type { SocketLike } from '../types';
+
+const OPEN = 1;
+const CLOSED = 3;
+
+/** A server-side socket without a network: what it was sent is kept, what it says is said by the test. */
+export class FakeSocket extends EventEmitter implements SocketLike {
+  readyState: number = OPEN;
+  bufferedAmount = 0;
+  /** Everything that was sent, as bytes. */
+  readonly sent: Uint8Array[] = [];
+  /** How often it was pinged. */
+  pings = 0;
+  /** Whether it answers pings, as a phone does that is alive. */
+  answersPings = true;
+
+  /** Everything that was sent, decoded. */
+  get frames(): unknown[] {
+    return this.sent.map((data) => decode(data));
+  }
+
+  send(data: Uint8Array): void {
+    this.sent.push(data);
+  }
+
+  ping(): void {
+    this.pings += 1;
+    if (this.answersPings) this.emit('pong', Buffer.alloc(0));
+  }
+
+  /** Ends it as the router would: the connection is lost, with 1006. */
+  terminate(): void {
+    this.drop();
+  }
+
+  /** The client sends a frame. */
+  receive(data: Uint8Array): void {
+    this.emit('message', data, true);
+  }
+
+  /** The client closes it, with a close frame. */
+  close(code = 1000): void {
+    if (this.readyState === CLOSED) return;
+    this.readyState = CLOSED;
+    this.emit('close', code, Buffer.alloc(0));
+  }
+
+  /** The connection is lost. */
+  drop(): void {
+    this.close(1006);
+  }
+}
+
+/**
+ * A socket for tests, to hand to `attachToSocket`.
+ *
+ * @example
+ * const socket = fakeSocket();
+ * presence.attachToSocket(socket, { userId: 'acme_u1' });
+ * socket.drop();
+ */
+export function fakeSocket(): FakeSocket {
+  return new FakeSocket();
+}

@@ -1,0 +1,531 @@
+import assert from 'node:assert/strict';
+import type { PresenceOp, PresenceStore, StoreNode } from '../store';
+import type { PresenceUpdate } from '../types';
+
+/** One backend for one case of the suite: fresh, and empty. */
+export interface StoreBackend {
+  /** A store object on this backend, such as each router has; at least three are asked for. May be the same one. */
+  store(): PresenceStore;
+  /**
+   * Lets time pass on the backend. A fake clock is advanced; a real server is waited for.
+   * All nodes of the suite that are alive beat meanwhile, by `whileAlive`, which wants to be called at least every
+   * `everyMs`.
+   */
+  pass(ms: number, everyMs: number, whileAlive: () => Promise<void>): Promise<void>;
+  /** Lets time pass in which the backend is asked nothing: the store was away, or all routers stood still. */
+  standStill(ms: number): Promise<void>;
+  /** Lets what was told arrive. */
+  arrive(): Promise<void>;
+  close?(): Promise<void>;
+}
+
+/** One duty of a store, checked. */
+export interface ConformanceCase {
+  readonly name: string;
+  run(): Promise<void>;
+}
+
+/** The lease of the nodes of the suite: short, so that a suite on a real server is quick. */
+const LEASE_MS = 1_000;
+const GRACE_MS = 400;
+
+interface Router {
+  readonly node: StoreNode;
+  readonly store: PresenceStore;
+  /** What its feed has told. */
+  readonly told: PresenceUpdate[];
+  readonly dues: number[];
+  alive: boolean;
+  apply(...ops: PresenceOp[]): Promise<{ known: boolean }>;
+}
+
+/**
+ * The conformance suite for stores: each duty that `PresenceStore` states, as a case for any test runner. Whoever writes
+ * a store runs it with two and three routers on one backend.
+ *
+ * @param open - makes a fresh, empty backend
+ * @throws nothing; the cases reject with an AssertionError
+ *
+ * @example
+ * for (const { name, run } of storeConformance(openMyBackend)) test(name, run);
+ */
+export function storeConformance(open: () => Promise<StoreBackend>): ConformanceCase[] {
+  return CASES.map(({ name, check }) => ({
+    name,
+    async run() {
+      const backend = await open();
+      const world = new World(backend);
+      try {
+        await check(world);
+      } finally {
+        world.end();
+        await backend.close?.();
+      }
+    },
+  }));
+}
+
+class World {
+  readonly routers: Router[] = [];
+
+  constructor(private readonly backend: StoreBackend) {}
+
+  async router(): Promise<Router> {
+    const store = this.backend.store();
+    const nodeId = `node-${this.routers.length + 1}-${Math.random().toString(36).slice(2)}`;
+    const node = { nodeId, leaseMs: LEASE_MS, ttlMs: 60_000 };
+    const told: PresenceUpdate[] = [];
+    const dues: number[] = [];
+    const unsubscribe = store.subscribe({
+      onTransition: (update) => told.push(update),
+      onGap: () => undefined,
+      onDue: (inMs) => dues.push(inMs),
+    });
+    this.unsubscribes.push(unsubscribe);
+    const router = { node, store, told, dues, alive: true, apply: (...ops: PresenceOp[]) => store.apply(node, ops) };
+    this.routers.push(router);
+    assert.deepEqual(await store.beat(node), { known: false }, 'the first beat makes the lease');
+    return router;
+  }
+
+  private readonly unsubscribes: Array<() => void> = [];
+
+  async pass(ms: number): Promise<void> {
+    await this.backend.pass(ms, LEASE_MS / 5, () => this.beat());
+    await this.beat();
+    await this.backend.arrive();
+  }
+
+  async beat(): Promise<void> {
+    for (const { alive, store, node } of this.routers) if (alive) await store.beat(node);
+  }
+
+  async standStill(ms: number): Promise<void> {
+    await this.backend.standStill(ms);
+  }
+
+  arrive(): Promise<void> {
+    return this.backend.arrive();
+  }
+
+  end(): void {
+    for (const unsubscribe of this.unsubscribes) unsubscribe();
+  }
+
+  /** What happened, as every router heard it. */
+  async changes(): Promise<string[]> {
+    await this.backend.arrive();
+    const heard = this.routers.filter(({ alive }) => alive).map(({ told }) => told.map(line));
+    for (const other of heard) assert.deepEqual(other, heard[0], 'all routers hear the same');
+    return heard[0] ?? [];
+  }
+}
+
+function line({ userId, status, reason }: PresenceUpdate): string {
+  return `${userId} ${status} ${reason}`;
+}
+
+const join = (userId: string, ageMs = 0): PresenceOp => ({ kind: 'join', userId, ageMs, reassert: false });
+const rejoin = (userId: string): PresenceOp => ({ kind: 'join', userId, ageMs: 0, reassert: true });
+const leave = (userId: string, ageMs = 0): PresenceOp => ({ kind: 'leave', userId, ageMs, reason: 'disconnect' });
+const drop = (userId: string, graceMs = GRACE_MS): PresenceOp => ({ kind: 'drop', userId, ageMs: 0, graceMs });
+
+async function isOnline(router: Router, userId: string): Promise<boolean> {
+  const [entry] = await router.store.read([userId]);
+  assert.equal(entry?.userId, userId);
+  return entry.online;
+}
+
+const ODD_IDS = [
+  '__proto__',
+  'constructor',
+  'a:b',
+  '{x}',
+  '*',
+  ' ',
+  '0',
+  '👷🏽',
+  'é',
+  'x'.repeat(256),
+  'a\nb',
+  'a\u0000b',
+];
+
+const CASES: ReadonlyArray<{ name: string; check(world: World): Promise<void> }> = [
+  {
+    name: 'a user comes and goes: each change is told once, to every router',
+    async check(world) {
+      const [a, b] = [await world.router(), await world.router()];
+      await a.apply(join('u'));
+      assert.equal(await isOnline(b, 'u'), true);
+      await a.apply(leave('u'));
+      assert.equal(await isOnline(b, 'u'), false);
+      assert.deepEqual(await world.changes(), ['u online connect', 'u offline disconnect']);
+      assert.equal(b.told.length, 2);
+    },
+  },
+  {
+    name: 'a user on two routers is online until both have let go',
+    async check(world) {
+      const [a, b] = [await world.router(), await world.router()];
+      await a.apply(join('u'));
+      await b.apply(join('u'));
+      await a.apply(leave('u'));
+      assert.equal(await isOnline(a, 'u'), true);
+      await b.apply({ kind: 'leave', userId: 'u', ageMs: 0, reason: 'timeout' });
+      assert.deepEqual(await world.changes(), ['u online connect', 'u offline timeout']);
+    },
+  },
+  {
+    name: 'operations are idempotent: what is told twice happens once',
+    async check(world) {
+      const a = await world.router();
+      for (const op of [join('u'), join('u'), leave('u'), leave('u'), drop('u'), leave('never-joined')])
+        await a.apply(op);
+      await world.pass(GRACE_MS * 2);
+      assert.deepEqual(await world.changes(), ['u online connect', 'u offline disconnect']);
+    },
+  },
+  {
+    name: 'operations of one call take effect in order',
+    async check(world) {
+      const a = await world.router();
+      await a.apply(join('u'), leave('u'), join('u'), join('v'), leave('u'));
+      assert.deepEqual(await world.changes(), [
+        'u online connect',
+        'u offline disconnect',
+        'u online connect',
+        'v online connect',
+        'u offline disconnect',
+      ]);
+    },
+  },
+  {
+    name: 'versions of a user grow with every change',
+    async check(world) {
+      const a = await world.router();
+      for (let round = 0; round < 5; round += 1) await a.apply(join('u'), join('v'), leave('u'), leave('v'));
+      await world.arrive();
+      for (const userId of ['u', 'v']) {
+        const versions = a.told.filter((update) => update.userId === userId).map(({ version }) => version);
+        assert.equal(versions.length, 10);
+        versions.reduce((before, version) => {
+          assert.ok(version > before, `${version} after ${before}`);
+          return version;
+        }, 0);
+        const [entry] = await a.store.read([userId]);
+        assert.equal(entry?.version, versions[9], 'a query gives the version of the last change');
+      }
+    },
+  },
+  {
+    name: 'a drop is no event when the user is back within the grace',
+    async check(world) {
+      const [a, b] = [await world.router(), await world.router()];
+      await a.apply(join('u'));
+      await a.apply(drop('u'));
+      assert.equal(await isOnline(b, 'u'), true);
+      await world.pass(GRACE_MS / 2);
+      await b.apply(join('u'));
+      await world.pass(GRACE_MS * 2);
+      assert.deepEqual(await world.changes(), ['u online connect']);
+      assert.equal(await isOnline(a, 'u'), true);
+    },
+  },
+  {
+    name: 'a drop becomes offline, by timeout, once the grace has run out',
+    async check(world) {
+      const [a, b] = [await world.router(), await world.router()];
+      await a.apply(join('u'), drop('u'));
+      await world.pass(GRACE_MS * 2);
+      assert.deepEqual(await world.changes(), ['u online connect', 'u offline timeout']);
+      assert.equal(await isOnline(b, 'u'), false);
+      await a.apply(join('u'));
+      assert.equal(await isOnline(b, 'u'), true);
+    },
+  },
+  {
+    name: 'a grace of 0 is at once; a longer one that runs is not shortened; a join ends it',
+    async check(world) {
+      const [a, b] = [await world.router(), await world.router()];
+      await a.apply(join('now'), drop('now', 0));
+      assert.equal(await isOnline(b, 'now'), false);
+      await a.apply(join('long'), drop('long', GRACE_MS * 4));
+      await b.apply(join('back'), drop('back'));
+      await b.apply(join('back'), leave('back'));
+      assert.equal(await isOnline(a, 'back'), false, 'the join has ended the grace: a clean close is at once');
+      await world.pass(GRACE_MS * 2);
+      assert.equal(await isOnline(b, 'long'), true);
+      await world.pass(GRACE_MS * 4);
+      assert.equal(await isOnline(b, 'long'), false);
+    },
+  },
+  {
+    name: 'a device that dropped keeps its grace when another one of the user closes cleanly meanwhile',
+    async check(world) {
+      const [a, b] = [await world.router(), await world.router()];
+      await a.apply(join('u'));
+      await b.apply(join('u'));
+      await a.apply(drop('u'));
+      await b.apply(leave('u'));
+      assert.equal(await isOnline(a, 'u'), true);
+      await world.pass(GRACE_MS * 2);
+      assert.deepEqual(await world.changes(), ['u online connect', 'u offline timeout']);
+    },
+  },
+  {
+    name: 'a grace that starts is announced, so that a beat can tell its end on time',
+    async check(world) {
+      const [a, b] = [await world.router(), await world.router()];
+      await a.apply(join('u'), drop('u'));
+      await world.arrive();
+      assert.ok([...a.dues, ...b.dues].some((inMs) => inMs > 0 && inMs <= GRACE_MS));
+    },
+  },
+  {
+    name: 'the users of a dead router go offline, once each, and those who are elsewhere too stay',
+    async check(world) {
+      const [dead, b, c] = [await world.router(), await world.router(), await world.router()];
+      await dead.apply(join('only-there'), join('both'));
+      await b.apply(join('both'));
+      dead.alive = false;
+      await world.pass(LEASE_MS * 2);
+      assert.deepEqual(await world.changes(), [
+        'only-there online connect',
+        'both online connect',
+        'only-there offline node-down',
+      ]);
+      assert.equal(await isOnline(c, 'only-there'), false);
+      assert.equal(await isOnline(c, 'both'), true);
+    },
+  },
+  {
+    name: 'a router that beats keeps its users, however long',
+    async check(world) {
+      const [a, b] = [await world.router(), await world.router()];
+      await a.apply(join('u'));
+      await world.pass(LEASE_MS * 4);
+      assert.equal(await isOnline(b, 'u'), true);
+      assert.deepEqual(await world.changes(), ['u online connect']);
+    },
+  },
+  {
+    name: 'a grace survives the death of the router that started it',
+    async check(world) {
+      const [dead, b] = [await world.router(), await world.router()];
+      await dead.apply(join('u'), drop('u', LEASE_MS * 2.5));
+      dead.alive = false;
+      await world.pass(LEASE_MS * 1.7);
+      assert.equal(await isOnline(b, 'u'), true);
+      await world.pass(LEASE_MS * 1.5);
+      assert.deepEqual(await world.changes(), ['u online connect', 'u offline timeout']);
+    },
+  },
+  {
+    name: 'a router that was taken for dead is refused, told so, and asserts its users anew',
+    async check(world) {
+      const [stalled, b] = [await world.router(), await world.router()];
+      await stalled.apply(join('u'));
+      stalled.alive = false;
+      await world.pass(LEASE_MS * 2);
+      assert.deepEqual(await stalled.apply(join('v')), { known: false });
+      assert.deepEqual(await stalled.store.refresh(stalled.node, [{ userId: 'u', ageMs: 0 }]), {
+        known: false,
+        missing: [],
+      });
+      assert.equal(await isOnline(b, 'v'), false);
+      assert.deepEqual(await stalled.store.beat(stalled.node), { known: false });
+      assert.deepEqual(await stalled.store.beat(stalled.node), { known: true });
+      await stalled.apply(rejoin('u'));
+      assert.equal(await isOnline(b, 'u'), true);
+      assert.deepEqual(await world.changes(), ['u online connect', 'u offline node-down', 'u online resync']);
+    },
+  },
+  {
+    name: 'nobody is dead when the store itself was away: every router gets a full lease anew',
+    async check(world) {
+      const [a, b] = [await world.router(), await world.router()];
+      await a.apply(join('u'));
+      await b.apply(join('v'));
+      await world.standStill(LEASE_MS * 3);
+      assert.equal(await isOnline(b, 'u'), true);
+      await world.pass(LEASE_MS * 2);
+      assert.deepEqual(await world.changes(), ['u online connect', 'v online connect']);
+    },
+  },
+  {
+    name: 'after the store was away a router that is really dead is still found',
+    async check(world) {
+      const [dead, b] = [await world.router(), await world.router()];
+      await dead.apply(join('u'));
+      dead.alive = false;
+      await world.standStill(LEASE_MS * 3);
+      await world.pass(LEASE_MS * 2);
+      assert.equal(await isOnline(b, 'u'), false);
+      assert.deepEqual(await world.changes(), ['u online connect', 'u offline node-down']);
+    },
+  },
+  {
+    name: 'a router without a lease is refused, and nothing of the call takes effect',
+    async check(world) {
+      const [a] = [await world.router()];
+      const stranger: StoreNode = { nodeId: 'stranger', leaseMs: LEASE_MS, ttlMs: 60_000 };
+      assert.deepEqual(await a.store.apply(stranger, [join('u')]), { known: false });
+      assert.equal(await isOnline(a, 'u'), false);
+      await a.store.release(stranger);
+      assert.deepEqual(await world.changes(), []);
+    },
+  },
+  {
+    name: 'a router that has left is refused, and what it still held goes as if it had died',
+    async check(world) {
+      const [a, b] = [await world.router(), await world.router()];
+      await a.apply(join('u'), join('v'), leave('v'));
+      a.alive = false;
+      await a.store.release(a.node);
+      await world.pass(LEASE_MS / 2);
+      assert.deepEqual(await a.apply(join('w')), { known: false });
+      assert.equal(await isOnline(b, 'u'), false);
+      assert.deepEqual(await world.changes(), [
+        'u online connect',
+        'v online connect',
+        'v offline disconnect',
+        'u offline node-down',
+      ]);
+    },
+  },
+  {
+    name: 'a handover keeps users online until they reappear elsewhere, or time is up',
+    async check(world) {
+      const [old, next] = [await world.router(), await world.router()];
+      await old.apply(join('moves'), join('stays-away'));
+      await old.apply(drop('moves', LEASE_MS), drop('stays-away', LEASE_MS));
+      await old.store.release(old.node);
+      old.alive = false;
+      await next.apply(join('moves'));
+      await world.pass(LEASE_MS / 2);
+      assert.equal(await isOnline(next, 'stays-away'), true);
+      await world.pass(LEASE_MS);
+      assert.deepEqual(await world.changes(), [
+        'moves online connect',
+        'stays-away online connect',
+        'stays-away offline timeout',
+      ]);
+    },
+  },
+  {
+    name: 'signs of life move last seen, bring nobody online, and name whom the store does not hold for the router',
+    async check(world) {
+      const [a, b] = [await world.router(), await world.router()];
+      await a.apply(join('u'));
+      const [before] = await a.store.read(['u']);
+      await world.pass(200);
+      const refreshed = await a.store.refresh(a.node, [
+        { userId: 'u', ageMs: 0 },
+        { userId: 'stranger', ageMs: 0 },
+      ]);
+      assert.deepEqual(refreshed, { known: true, missing: ['stranger'] });
+      const other = await b.store.refresh(b.node, [{ userId: 'u', ageMs: 0 }]);
+      assert.deepEqual(other, { known: true, missing: ['u'] });
+      const [after] = await a.store.read(['u']);
+      assert.ok((after?.lastSeen ?? 0) >= (before?.lastSeen ?? 0) + 150);
+      assert.equal(await isOnline(b, 'stranger'), false);
+      assert.deepEqual(await world.changes(), ['u online connect']);
+    },
+  },
+  {
+    name: 'last seen is now less the age, survives offline, and does not go back',
+    async check(world) {
+      const a = await world.router();
+      await a.apply(join('u', 0));
+      const [first] = await a.store.read(['u']);
+      await a.apply(leave('u', 60_000));
+      const [left] = await a.store.read(['u']);
+      assert.equal(left?.lastSeen, first?.lastSeen, 'an older sign of life is no news');
+      await world.pass(300);
+      await a.apply(join('u', 100), leave('u', 100));
+      const [later] = await a.store.read(['u']);
+      const moved = (later?.lastSeen ?? 0) - (first?.lastSeen ?? 0);
+      assert.ok(moved >= 150, `moved by ${moved}`);
+    },
+  },
+  {
+    name: 'a user never seen is offline, with no last seen and version 0; answers are in the order asked',
+    async check(world) {
+      const a = await world.router();
+      await a.apply(join('u'));
+      const [never, known] = await a.store.read(['never', 'u']);
+      assert.deepEqual(never, { userId: 'never', online: false, lastSeen: null, version: 0 });
+      assert.equal(known?.userId, 'u');
+      assert.deepEqual(await a.store.read([]), []);
+    },
+  },
+  {
+    name: 'any id is just an id',
+    async check(world) {
+      const [a, b] = [await world.router(), await world.router()];
+      await a.apply(...ODD_IDS.map((userId) => join(userId)));
+      assert.equal(await b.store.count(), ODD_IDS.length);
+      const read = await b.store.read(ODD_IDS);
+      assert.deepEqual(
+        read.map(({ userId, online }) => [userId, online]),
+        ODD_IDS.map((userId) => [userId, true]),
+      );
+      const { users } = await b.store.list({ cursor: null, limit: 1_000 });
+      assert.deepEqual(new Set(users.map(({ userId }) => userId)), new Set(ODD_IDS));
+      await a.apply(...ODD_IDS.map((userId) => leave(userId)));
+      assert.equal(await b.store.count(), 0);
+    },
+  },
+  {
+    name: 'pages show everybody who stays exactly once, while others come and go',
+    async check(world) {
+      const a = await world.router();
+      const steady = Array.from({ length: 50 }, (_, index) => `steady-${index}`);
+      await a.apply(...steady.map((userId) => join(userId)), join('leaves'));
+      const seen: string[] = [];
+      let cursor: string | null = null;
+      let page = 0;
+      do {
+        const { users, cursor: next } = await a.store.list({ cursor, limit: 7 });
+        assert.ok(users.length <= 7);
+        seen.push(...users.map(({ userId }) => userId));
+        await a.apply(join(`comes-${page}`), leave('leaves'));
+        if (page > 0) await a.apply(leave(`comes-${page - 1}`));
+        cursor = next;
+        page += 1;
+        assert.ok(page < 100, 'pages come to an end');
+      } while (cursor !== null);
+      const counted = seen.filter((userId) => userId.startsWith('steady-'));
+      assert.deepEqual(counted.sort(), steady.slice().sort());
+    },
+  },
+  {
+    name: 'a cursor that no page gave is refused',
+    async check(world) {
+      const a = await world.router();
+      await assert.rejects(a.store.list({ cursor: 'nonsense', limit: 10 }), { code: 'ERR_PRESENCE_OPTIONS' });
+    },
+  },
+  {
+    name: 'nothing is told after a feed has unsubscribed, nor of what was before it subscribed',
+    async check(world) {
+      const a = await world.router();
+      await a.apply(join('before'));
+      const told: string[] = [];
+      const unsubscribe = a.store.subscribe({
+        onTransition: (update) => told.push(line(update)),
+        onGap: () => undefined,
+        onDue: () => undefined,
+      });
+      await world.arrive();
+      await a.apply(join('u'));
+      await world.arrive();
+      unsubscribe();
+      unsubscribe();
+      await a.apply(leave('u'));
+      await world.arrive();
+      assert.deepEqual(told, ['u online connect']);
+    },
+  },
+];

@@ -1,0 +1,189 @@
+import type { Clock } from './clock';
+import type { PresenceError } from './errors';
+import type { PresenceStore } from './store';
+
+/**
+ * An id of a user: 1 to 256 bytes of UTF-8, or a finite integer, which becomes its decimal string.
+ * Any such string is just an id: `__proto__`, `a:b`, `{x}`, emoji.
+ */
+export type UserId = string | number;
+
+/** The only two statuses there are. */
+export type Status = 'online' | 'offline';
+
+/**
+ * Why a status changed.
+ *
+ * - `connect`: the first connection of the user, on any router
+ * - `disconnect`: a clean close of the last one, `detach()`, or `close()` of the presence
+ * - `timeout`: grace, handover or ttl ran out
+ * - `node-down`: the router that held the user is dead
+ * - `resync`: found out, or set right, after this router or the store had been away
+ */
+export type UpdateReason = 'connect' | 'disconnect' | 'timeout' | 'node-down' | 'resync';
+
+/** One user's presence, as queries, the status handler and snapshots give it. */
+export interface PresenceStatus {
+  userId: string;
+  status: Status;
+  /** ISO 8601, time of the last sign of life; `null` when the user was never seen. */
+  lastSeen: string | null;
+}
+
+/** One change of one user's status. Each happens once, whatever the number of routers. */
+export interface PresenceUpdate {
+  userId: string;
+  status: Status;
+  /** ISO 8601, by the store's clock. */
+  timestamp: string;
+  /** Grows with every change; of two updates the one with the larger version is newer. */
+  version: number;
+  reason: UpdateReason;
+}
+
+/** Whose socket it is, and what it wants to hear. */
+export interface Identity {
+  userId: UserId;
+  /** Kept for the caller's own use; two phones of one model share one, so it is never a key. */
+  deviceId?: string;
+  /**
+   * Whether the socket makes its user online. `false`: a dashboard, not a user.
+   * @default true
+   */
+  track?: boolean;
+  /**
+   * `false`: no presence frames. `true`: those of all users. A list: only those of these.
+   * @default false
+   */
+  watch?: boolean | Iterable<UserId>;
+}
+
+/** One socket under the eye of a presence. */
+export interface Attachment {
+  readonly userId: string;
+  /** Unique to this attachment, across routers. */
+  readonly connectionId: string;
+  /** Resolves once the store holds the connection, or once that is moot. Never rejects: see `onError`. */
+  readonly ready: Promise<void>;
+  /** A sign of life that the library cannot see by itself. */
+  touch(): void;
+  /**
+   * Replaces what the socket watches, and sends it a snapshot of the ids that are new.
+   * @throws TypeError `ERR_PRESENCE_INVALID_ID`
+   */
+  watch(ids: boolean | Iterable<UserId>): void;
+  /**
+   * Lets go of the socket, as a clean close would; the socket itself stays open.
+   * Resolves once the store knows, at the latest after `commandTimeoutMs`. Idempotent, never rejects.
+   */
+  detach(): Promise<void>;
+}
+
+/**
+ * What `ws` 5 to 8 share of a server-side socket. `on` and `removeListener` are those of an EventEmitter;
+ * heard are `message`, `ping`, `pong` and `close` (with the close code first).
+ */
+export interface SocketLike {
+  /** 0 connecting, 1 open, 2 closing, 3 closed. */
+  readonly readyState: number;
+  /** Bytes that were handed to `send` and have not left yet. */
+  readonly bufferedAmount: number;
+  // biome-ignore lint/suspicious/noExplicitAny: what a listener is called with differs between versions of ws
+  on(event: string, listener: (...args: any[]) => void): unknown;
+  // biome-ignore lint/suspicious/noExplicitAny: as above
+  removeListener(event: string, listener: (...args: any[]) => void): unknown;
+  send(data: Uint8Array): void;
+  ping(): void;
+  terminate(): void;
+}
+
+/** Where a background failure arose; see `onError`. */
+export interface ErrorContext {
+  /**
+   * `beat`, `apply`, `refresh`, `release`, `resync`, `snapshot` (talking to the store);
+   * `ping`, `send`, `terminate` (a socket); `listener`, `identify`, `authorize` (the caller's functions); `query`.
+   */
+  stage: string;
+  userId?: string;
+}
+
+/** Durations are milliseconds. Every value that breaks a rule throws `ERR_PRESENCE_OPTIONS` at once. */
+export interface PresenceOptions {
+  /** Where presence is kept. @default memoryStore() */
+  store?: PresenceStore;
+  /** `false`: attachments do nothing and queries reject. @default true */
+  enabled?: boolean;
+  /** Offline this long after the last sign of life. At least 1_000. @default 360_000 // 6 minutes */
+  ttlMs?: number;
+  /**
+   * How often a socket is pinged. At least 100, and less than `ttlMs`; half of it or less is wise.
+   * `false`: the router sends its own pings.
+   * @default Math.min(120_000, ttlMs / 3) // 2 minutes
+   */
+  pingIntervalMs?: number | false;
+  /** An unclean drop that is back within it is no event; a clean close is at once. @default 8_000 // 8 seconds */
+  graceMs?: number;
+  /** A router silent this long is dead, and its users go offline. At least 1_000. @default 15_000 // 15 seconds */
+  leaseMs?: number;
+  /** `guide`: MessagePack maps. `router`: the arrays of the existing router. @default 'guide' */
+  wire?: 'guide' | 'router';
+  /** How long a query waits for the store. @default 2_000 // 2 seconds */
+  commandTimeoutMs?: number;
+  /** A socket with no sign of life for `ttlMs` is terminated, so that its phone comes back. @default true */
+  terminateDeadSockets?: boolean;
+  /** Where background failures go; they never throw into the router. @default they are logged under `vp:presence` */
+  onError?: (error: PresenceError, context: ErrorContext) => void;
+  /** The source of time; tests hand in a fake one. @default the system's */
+  clock?: Clock;
+}
+
+/** A page of users who are online; `cursor` is `null` on the last one. */
+export interface OnlinePage {
+  users: PresenceStatus[];
+  cursor: string | null;
+}
+
+/** Presence of one router. Made by `createPresence`. */
+export interface Presence {
+  /** This router instance; another one after a restart. */
+  readonly nodeId: string;
+  /**
+   * Resolves once the store is reached and this node holds its lease.
+   * Waits as long as that takes; rejects only once closed (`ERR_PRESENCE_CLOSED`).
+   */
+  ready(): Promise<void>;
+  /**
+   * Watches over a socket. Never throws for a store that is down. A second call for the same socket replaces the
+   * first; one for a socket that is closed, or while disabled or closed, gives an attachment that does nothing.
+   *
+   * @throws TypeError for a socket or an identity that is none
+   */
+  attachToSocket(socket: SocketLike, identity: Identity): Attachment;
+  /**
+   * One entry an id, also for those never seen. The map has no prototype, so any id is just a key.
+   *
+   * @throws TypeError `ERR_PRESENCE_INVALID_ID`
+   * @returns rejects with `ERR_PRESENCE_STORE` within `commandTimeoutMs`, `ERR_PRESENCE_DISABLED`, `ERR_PRESENCE_CLOSED`
+   */
+  getStatuses(ids: Iterable<UserId>): Promise<{ [userId: string]: PresenceStatus }>;
+  /**
+   * Users who are online, a page at a time (`limit` 1 to 1_000, default 100). Who stays online all the while is on
+   * exactly one page.
+   *
+   * @throws TypeError for a cursor that no page gave
+   * @returns rejects as `getStatuses` does
+   */
+  listOnline(page?: { cursor?: string; limit?: number }): Promise<OnlinePage>;
+  /** How many users are online. Rejects as `getStatuses` does. */
+  countOnline(): Promise<number>;
+  /**
+   * Calls `listener` for every change, in order; with `ids` only for theirs.
+   * What it throws goes to `onError`. Returns the function that ends it.
+   */
+  onUpdate(listener: (update: PresenceUpdate) => void, options?: { ids?: Iterable<UserId> }): () => void;
+  /**
+   * Lets go of all sockets, which stay open; its users leave as by a clean close, or stay online for `handoverMs`
+   * to reappear on another router. Idempotent; never hangs for a store that is down.
+   */
+  close(options?: { handoverMs?: number }): Promise<void>;
+}

@@ -1,0 +1,9 @@
+/** The message types of presence. Below 28 are those of the router. */
+export const MessageType: {
+  /** From a phone, optional: a sign of life, as any other frame is. */
+  readonly HEARTBEAT: 30;
+  /** To watchers: a user's status has changed. */
+  readonly PRESENCE_UPDATE: 31;
+  /** To watchers: the statuses of many users. */
+  readonly PRESENCE_SNAPSHOT: 32;
+} = { HEARTBEAT: 30, PRESENCE_UPDATE: 31, PRESENCE_SNAPSHOT: 32 };

@@ -1,0 +1,51 @@
+import { writeFileSync } from 'node:fs';
+import { defineConfig } from 'tsup';
+import manifest from './package.json' with { type: 'json' };
+
+/** One file a subpath of the package. */
+const entry = {
+  index: 'src/index.ts',
+  ws: 'src/adapters/ws.ts',
+  http: 'src/http/node.ts',
+  express: 'src/http/express.ts',
+  koa: 'src/http/koa.ts',
+  testing: 'src/testing/index.ts',
+};
+
+const names = Object.keys(entry);
+const subpaths = names.map((name) => (name === 'index' ? '.' : `./${name}`)).sort();
+const exported = Object.keys(manifest.exports)
+  .filter((subpath) => subpath !== './package.json')
+  .sort();
+if (subpaths.join() !== exported.join()) {
+  throw new Error(`package.json exports ${exported.join(', ')}; the build makes ${subpaths.join(', ')}`);
+}
+
+/** Resolvers that know no "exports" look for `voiceping-presence/ws` in the package's root. */
+function writeRootStubs(): void {
+  for (const name of names.filter((each) => each !== 'index')) {
+    writeFileSync(`${name}.js`, `module.exports = require('./dist/${name}.js');\n`);
+    writeFileSync(`${name}.d.ts`, `export * from './dist/${name}';\n`);
+  }
+}
+
+export default defineConfig([
+  {
+    entry,
+    format: 'esm',
+    target: 'node20',
+    dts: true,
+    outExtension: () => ({ js: '.mjs' }),
+  },
+  {
+    entry,
+    format: 'cjs',
+    target: 'es2017',
+    dts: true,
+    // The two are ESM-only or need newer syntax than Node 8 has; lowered and bundled they load there.
+    noExternal: ['@msgpack/msgpack', 'eventemitter3'],
+    removeNodeProtocol: true,
+    inject: ['src/inject-text-coding.ts'],
+    onSuccess: async () => writeRootStubs(),
+  },
+]);
