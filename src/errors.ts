@@ -33,7 +33,7 @@ const BRAND = Symbol.for('voiceping-presence.error');
  */
 export class PresenceError extends Error {
   readonly code: PresenceErrorCode;
-  override readonly cause?: unknown;
+  declare readonly cause?: unknown;
 
   constructor(code: PresenceErrorCode, message: string, cause?: unknown) {
     super(message);

@@ -1,0 +1,57 @@
+import { memoryStore, type PresenceStore, type StoreFeed } from 'voiceping-presence';
+
+/** A memory store behind a link that can be cut, hang, lose an answer, go deaf, or find an empty store behind it. */
+export function faultyStore(now: () => number) {
+  let behind = memoryStore({ now });
+  const feeds = new Map<StoreFeed, () => void>();
+  const link = {
+    /** `lost`: the call takes effect, and its answer never arrives. */
+    state: 'up' as 'up' | 'down' | 'hangs' | 'lost',
+    deaf: false,
+    calls: 0,
+    /** The store forgets everything, as after FLUSHALL. */
+    flush() {
+      behind = memoryStore({ now });
+      for (const [feed, unsubscribe] of feeds) {
+        unsubscribe();
+        feeds.set(feed, behind.subscribe(feed));
+      }
+    },
+    /** Hears again, and says that something may have been missed. */
+    hear() {
+      link.deaf = false;
+      for (const feed of feeds.keys()) feed.onGap();
+    },
+  };
+  const through = async <T>(call: (store: PresenceStore) => Promise<T>): Promise<T> => {
+    link.calls += 1;
+    if (link.state === 'down') throw new Error('connect ECONNREFUSED');
+    if (link.state === 'hangs') return new Promise<T>(() => undefined);
+    const answer = await call(behind);
+    return link.state === 'lost' ? new Promise<T>(() => undefined) : answer;
+  };
+  const store: PresenceStore = {
+    beat: (node) => through((to) => to.beat(node)),
+    apply: (node, ops) => through((to) => to.apply(node, ops)),
+    refresh: (node, signs) => through((to) => to.refresh(node, signs)),
+    release: (node) => through((to) => to.release(node)),
+    read: (ids) => through((to) => to.read(ids)),
+    list: (page) => through((to) => to.list(page)),
+    count: () => through((to) => to.count()),
+    subscribe(feed) {
+      const heard: StoreFeed = {
+        onTransition: (update, lastSeen) => {
+          if (!link.deaf) feed.onTransition(update, lastSeen);
+        },
+        onDue: (inMs) => feed.onDue(inMs),
+        onGap: () => feed.onGap(),
+      };
+      feeds.set(heard, behind.subscribe(heard));
+      return () => {
+        feeds.get(heard)?.();
+        feeds.delete(heard);
+      };
+    },
+  };
+  return { store, link, direct: () => behind };
+}

@@ -1,0 +1,295 @@
+import { decode } from '@msgpack/msgpack';
+import { describe, expect, it } from 'vitest';
+import { memoryStore, type PresenceStatus } from 'voiceping-presence';
+import { type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
+import { faultyStore } from './faulty-store';
+import { router } from './world';
+
+interface Frame {
+  messageType: number;
+  fromId?: string;
+  status?: string;
+  version?: number;
+  users?: PresenceStatus[];
+}
+
+const framesOf = (socket: FakeSocket) => socket.frames as Frame[];
+const updatesOf = (socket: FakeSocket) =>
+  framesOf(socket)
+    .filter(({ messageType }) => messageType === 31)
+    .map(({ fromId, status }) => `${fromId} ${status}`);
+const snapshotsOf = (socket: FakeSocket) =>
+  framesOf(socket)
+    .filter(({ messageType }) => messageType === 32)
+    .map(({ users }) => (users ?? []).map(({ userId, status }) => `${userId} ${status}`));
+
+const dashboard = (watch: boolean | string[]) => ({ track: false, watch });
+
+describe('watching', () => {
+  it('is off by default: a phone receives no presence frame', async () => {
+    const { connect, clock } = await router();
+    const phone = await connect('u');
+    (await connect('v')).close();
+    await clock.advance(10_000);
+    expect(phone.sent).toEqual([]);
+  });
+
+  it('everybody: the online users first, then every change once', async () => {
+    const { connect, clock } = await router();
+    await connect('a');
+    const b = await connect('b');
+    const watcher = await connect('dash', dashboard(true));
+    expect(snapshotsOf(watcher)).toEqual([['a online', 'b online']]);
+    b.close();
+    await connect('c');
+    expect(updatesOf(watcher)).toEqual(['b offline', 'c online']);
+    expect(framesOf(watcher)[0]?.users?.[0]).toEqual({
+      userId: 'a',
+      status: 'online',
+      lastSeen: '2025-12-12T10:30:45.123Z',
+    });
+    watcher.close();
+    await connect('d');
+    await clock.settle();
+    expect(updatesOf(watcher)).toHaveLength(2);
+  });
+
+  it('everybody while nobody is online: an empty snapshot', async () => {
+    const { connect } = await router();
+    expect(snapshotsOf(await connect('dash', dashboard(true)))).toEqual([[]]);
+  });
+
+  it('named ids: each of them, online or not, then only their changes', async () => {
+    const { connect } = await router();
+    await connect('a');
+    const watcher = await connect('dash', dashboard(['a', '7', '__proto__']));
+    expect(snapshotsOf(watcher)).toEqual([['a online', '7 offline', '__proto__ offline']]);
+    await connect('other');
+    await connect('__proto__');
+    await connect(7);
+    expect(updatesOf(watcher)).toEqual(['__proto__ online', '7 online']);
+  });
+
+  it('a list can be replaced at any time: a snapshot of the new ids, and no more of the old', async () => {
+    const { presence, connect, clock } = await router();
+    const a = await connect('a');
+    await connect('b');
+    const socket = fakeSocket();
+    const attachment = presence.attachToSocket(socket, { userId: 'dash', track: false });
+    await clock.settle();
+    expect(socket.sent).toEqual([]);
+    attachment.watch(['a']);
+    await clock.settle();
+    attachment.watch(['a', 'b']);
+    await clock.settle();
+    expect(snapshotsOf(socket)).toEqual([['a online'], ['b online']]);
+    attachment.watch(['b']);
+    a.close();
+    await clock.settle();
+    expect(updatesOf(socket)).toEqual([]);
+    attachment.watch(true);
+    await clock.settle();
+    attachment.watch(true);
+    await clock.settle();
+    expect(snapshotsOf(socket).slice(2)).toEqual([['b online']]);
+    attachment.watch(['b']);
+    await clock.settle();
+    expect(snapshotsOf(socket)).toHaveLength(3);
+    attachment.watch(false);
+    await connect('c');
+    expect(updatesOf(socket)).toEqual([]);
+  });
+
+  it('large snapshots come in frames of at most 500', async () => {
+    const { presence, connect, clock } = await router();
+    for (let id = 0; id < 1_234; id += 1) presence.attachToSocket(fakeSocket(), { userId: id });
+    await clock.settle();
+    const all = await connect('dash', dashboard(true));
+    await clock.settle();
+    const ids = Array.from({ length: 1_100 }, (_, id) => String(id));
+    const named = await connect('dash', dashboard(ids));
+    await clock.settle();
+    expect(snapshotsOf(all).map(({ length }) => length)).toEqual([500, 500, 234]);
+    expect(snapshotsOf(named).map(({ length }) => length)).toEqual([500, 500, 100]);
+    expect(new Set(snapshotsOf(all).flat()).size).toBe(1_234);
+  });
+
+  // Read "online" first, heard "offline" meanwhile: sent in that order the dot would be right; the other way it lies.
+  it('a change during the snapshot is sent after it, and one that is in it is not sent again', async () => {
+    const clock = fakeClock();
+    const store = memoryStore({ now: clock.now });
+    const { connect } = await router({ store }, clock);
+    const phone = await connect('u');
+    const list = store.list.bind(store);
+    const gates: Array<() => void> = [];
+    const gate = () => new Promise<void>((resolve) => gates.push(resolve));
+    const open = async () => {
+      gates.shift()?.();
+      await clock.settle();
+    };
+    store.list = async (page) => {
+      await gate();
+      const listed = await list(page);
+      await gate();
+      return listed;
+    };
+    const watcher = await connect('dash', dashboard(true));
+    await connect('in-it');
+    await open();
+    phone.close();
+    await clock.settle();
+    expect(watcher.sent).toEqual([]);
+    await open();
+    expect(snapshotsOf(watcher)).toEqual([['u online', 'in-it online']]);
+    expect(updatesOf(watcher)).toEqual(['u offline']);
+  });
+
+  it('a change that the snapshot knows before the feed tells it is not sent again', async () => {
+    const clock = fakeClock();
+    const { store, link } = faultyStore(clock.now);
+    const { connect } = await router({ store }, clock);
+    // The feed is late: it holds back what it hears.
+    const late: Array<() => void> = [];
+    const subscribe = store.subscribe;
+    store.subscribe = (feed) =>
+      subscribe({
+        ...feed,
+        onTransition: (...args) => late.push(() => feed.onTransition(...args)),
+        onGap: () => undefined,
+      });
+    const other = await router({ store }, clock);
+    const watcher = fakeSocket();
+    await connect('u');
+    await clock.settle();
+    other.presence.attachToSocket(watcher, { userId: 'dash', track: false, watch: ['u', 'never'] });
+    await clock.settle();
+    for (const tell of late.splice(0)) tell();
+    expect(snapshotsOf(watcher)).toEqual([['u online', 'never offline']]);
+    expect(updatesOf(watcher)).toEqual([]);
+    expect(link.state).toBe('up');
+  });
+
+  it('a snapshot that the store cannot give is given when it is back, and nothing is sent before it', async () => {
+    const clock = fakeClock();
+    const { store, link } = faultyStore(clock.now);
+    const { connect, errors } = await router({ store }, clock);
+    const phone = await connect('u');
+    link.state = 'down';
+    const watcher = await connect('dash', dashboard(['u']));
+    await clock.advance(3_000);
+    expect(watcher.sent).toEqual([]);
+    expect(errors.map(({ stage }) => stage)).toContain('snapshot');
+    phone.close();
+    link.state = 'up';
+    await clock.advance(3_000);
+    expect(snapshotsOf(watcher)).toEqual([['u offline']]);
+    expect(updatesOf(watcher)).toEqual([]);
+  });
+
+  it('a slow socket holds one update a user, the latest, and gets it when it drains', async () => {
+    const { connect, clock } = await router();
+    const slow = await connect('dash', dashboard(true));
+    const fast = await connect('dash', dashboard(true));
+    slow.bufferedAmount = 100_000;
+    for (let round = 0; round < 50; round += 1) {
+      (await connect('u')).close();
+      await clock.settle();
+    }
+    await connect('v');
+    await clock.advance(1_000);
+    expect(updatesOf(slow)).toEqual([]);
+    expect(updatesOf(fast)).toHaveLength(101);
+    slow.bufferedAmount = 0;
+    await clock.advance(100);
+    expect(updatesOf(slow)).toEqual(['u offline', 'v online']);
+    await connect('w');
+    expect(updatesOf(slow)).toEqual(['u offline', 'v online', 'w online']);
+  });
+
+  it('a snapshot waits for a slow socket, page by page', async () => {
+    const { presence, clock } = await router();
+    for (let id = 0; id < 1_200; id += 1) presence.attachToSocket(fakeSocket(), { userId: id });
+    await clock.settle();
+    const slow = fakeSocket();
+    slow.send = (data) => {
+      slow.sent.push(data);
+      slow.bufferedAmount = 100_000;
+    };
+    presence.attachToSocket(slow, { userId: 'dash', track: false, watch: true });
+    await clock.advance(1_000);
+    expect(snapshotsOf(slow)).toHaveLength(1);
+    slow.bufferedAmount = 0;
+    await clock.advance(100);
+    expect(snapshotsOf(slow)).toHaveLength(2);
+    slow.bufferedAmount = 0;
+    await clock.advance(100);
+    expect(snapshotsOf(slow).flat()).toHaveLength(1_200);
+  });
+
+  it('encodes an update once, whatever the number of watchers', async () => {
+    const { connect, clock } = await router();
+    const watchers = [];
+    for (let id = 0; id < 5; id += 1) watchers.push(await connect(`dash-${id}`, dashboard(true)));
+    watchers.push(await connect('dash-ids', dashboard(['u'])));
+    await connect('u');
+    await clock.settle();
+    const frames = watchers.map(({ sent }) => sent[1]);
+    expect(decode(frames[0] as Uint8Array)).toMatchObject({ messageType: 31, fromId: 'u' });
+    for (const frame of frames) expect(frame).toBe(frames[0]);
+  });
+
+  it('reports a socket that throws on send, passes by one that is closing, and serves the others', async () => {
+    const { connect, errors } = await router();
+    const broken = await connect('broken', dashboard(true));
+    broken.send = () => {
+      throw new Error('EPIPE');
+    };
+    const closing = await connect('closing', dashboard(true));
+    closing.readyState = 2;
+    const fine = await connect('fine', dashboard(true));
+    await connect('u');
+    expect(updatesOf(fine)).toEqual(['u online']);
+    expect(updatesOf(closing)).toEqual([]);
+    expect(errors).toEqual([{ code: 'ERR_PRESENCE_SOCKET', stage: 'send', userId: 'broken' }]);
+  });
+
+  it('speaks the arrays of the existing router with wire: router', async () => {
+    const { connect } = await router({ wire: 'router' });
+    await connect('a');
+    const watcher = await connect('dash', dashboard(['a', 'never']));
+    const at = Date.parse('2025-12-12T10:30:45.123Z');
+    (await connect('b')).close();
+    await connect('never');
+    expect(watcher.frames).toEqual([
+      [
+        0,
+        32,
+        0,
+        '',
+        {
+          users: [
+            { userId: 'a', status: 'online', lastSeen: at },
+            { userId: 'never', status: 'offline', lastSeen: 0 },
+          ],
+          timestamp: at,
+          totalOnline: 1,
+        },
+      ],
+      [
+        0,
+        31,
+        0,
+        'broadcast',
+        {
+          type: 'presence_update',
+          userId: 'never',
+          status: 'online',
+          timestamp: at,
+          lastSeen: at,
+          version: 4,
+          reason: 'connect',
+        },
+      ],
+    ]);
+  });
+});
