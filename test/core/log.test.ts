@@ -1,0 +1,81 @@
+import { stripVTControlCharacters } from 'node:util';
+import createDebug from 'debug';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { log, printable } from '../../src/log';
+import { router } from './world';
+
+describe('logs under vp:presence', () => {
+  const lines: string[] = [];
+  const write = createDebug.log;
+
+  beforeEach(() => {
+    lines.length = 0;
+    createDebug.log = (format: string, ...args: unknown[]) => {
+      let index = 0;
+      lines.push(format.replace(/%s/g, () => String(args[index++])));
+    };
+  });
+  afterEach(() => {
+    createDebug.disable();
+    createDebug.log = write;
+  });
+
+  /** Without the time and the namespace in front, and the time passed behind. */
+  const logged = () =>
+    lines.map((line) =>
+      stripVTControlCharacters(line)
+        .replace(/^.*?vp:presence /, '')
+        .replace(/ \+\d+m?s$/, ''),
+    );
+
+  // The guide, "Testing", 1 and 5.
+  it("are the guide's, word for word", async () => {
+    createDebug.enable('vp:*');
+    const { connect, clock } = await router();
+    const phone = await connect('123');
+    phone.emit('pong', Buffer.alloc(0));
+    phone.receive(Buffer.from([0x92, 0, 30, 0]));
+    phone.close();
+    await clock.settle();
+    expect(logged()).toEqual([
+      'User 123 marked as online',
+      '[PONG DETECTED] User 123 responded to PING - refreshing presence',
+      'Presence refreshed for 123 via PONG',
+      'Presence refreshed for 123 via HEARTBEAT',
+      'User 123 marked as offline',
+    ]);
+  });
+
+  it('no id can forge a line, or steer a terminal', async () => {
+    createDebug.enable('vp:presence');
+    const { connect } = await router();
+    await connect('u\r\nvp:presence User admin marked as online\u001b[2J\u2028\u0085%s%O');
+    expect(lines).toHaveLength(1);
+    const id = String(lines[0]).slice(String(lines[0]).indexOf('User '));
+    expect(id).toContain(
+      'User u\\u000d\\u000avp:presence User admin marked as online\\u001b[2J\\u2028\\u0085%s%O marked',
+    );
+    expect(printable('acme_u1')).toBe('acme_u1');
+  });
+
+  it('are neither written nor formatted while the namespace is off', async () => {
+    const { connect } = await router();
+    (await connect('123')).emit('pong', Buffer.alloc(0));
+    const untouched = new Proxy({}, { get: () => expect.fail('was formatted') }) as string;
+    log.pong(untouched);
+    log.heartbeat(untouched);
+    log.transition(untouched, 'online');
+    log.failure('x', untouched);
+    expect(lines).toEqual([]);
+  });
+
+  it('a failure is logged where there is no onError', async () => {
+    createDebug.enable('vp:presence');
+    const { presence, connect } = await router({ onError: undefined as never });
+    presence.onUpdate(() => {
+      throw new Error('mine');
+    });
+    await connect('u');
+    expect(lines.join()).toContain('listener failed: listener failed: mine');
+  });
+});
