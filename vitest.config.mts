@@ -13,6 +13,7 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.test.ts'],
+    globalSetup: ['test/programs.ts'],
     testTimeout: 20_000,
     hookTimeout: 60_000,
     coverage: {

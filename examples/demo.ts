@@ -1,0 +1,33 @@
+import { CROWD, startCrowd } from './phones/crowd';
+import { startRouter } from './router/router';
+
+/** Router, dashboard and forty lively phones, in one command. Short times, so that there is something to see. */
+const presence = { ttlMs: 15_000, pingIntervalMs: 5_000 };
+
+async function start(): Promise<Awaited<ReturnType<typeof startRouter>>> {
+  const asked = process.env['PORT'];
+  try {
+    return await startRouter({ port: Number(asked ?? 3000), presence, users: CROWD });
+  } catch (error) {
+    if (asked !== undefined || (error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+    return startRouter({ port: 0, presence, users: CROWD });
+  }
+}
+
+const router = await start();
+const stopPhones = startCrowd(`ws://localhost:${router.port}`);
+console.log(`
+  Dashboard  http://localhost:${router.port}
+  Query      curl -X POST http://localhost:${router.port}/api/presence/status \\
+               -H 'Content-Type: application/json' -d '{"userIds": ["acme_omar", "nordbau_freja"]}'
+
+  ${CROWD.length} phones come, talk, drop, freeze and go. Ctrl-C ends it.
+`);
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, async () => {
+    stopPhones();
+    await router.close();
+    console.log('  Closed.');
+  });
+}

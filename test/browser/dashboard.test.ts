@@ -1,0 +1,202 @@
+import { type Browser, chromium, type Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Phone } from '../../examples/phones/phone';
+import { startRouter } from '../../examples/router/router';
+import { onCleanup, running, until } from '../examples/running';
+
+/** The dashboard in real Chromium, against the real example router. */
+
+const EVIL = '<img src=x onerror=alert(1)>';
+
+let browser: Browser;
+beforeAll(async () => {
+  browser = await chromium.launch({
+    executablePath: '/usr/bin/chromium',
+    args: [
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+    ],
+  });
+});
+afterAll(() => browser.close());
+
+async function open(url: string, options = {}): Promise<{ page: Page; problems: string[] }> {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  onCleanup(() => context.close());
+  const problems: string[] = [];
+  page.on('pageerror', (error) => problems.push(error.message));
+  page.on('dialog', (dialog) => {
+    problems.push(`dialog: ${dialog.message()}`);
+    void dialog.dismiss();
+  });
+  page.on('console', (message) => {
+    if (message.type() === 'error') problems.push(message.text());
+  });
+  await page.goto(url);
+  await page.waitForSelector('[data-state=live]');
+  return { page, problems };
+}
+
+/** Which list a user is in, as somebody sees it. */
+const isIn = async (page: Page, list: 'online' | 'offline', userId: string): Promise<boolean> =>
+  (
+    await page.locator(`#${list} .user`).evaluateAll((all) => all.map((user) => user.getAttribute('data-user-id')))
+  ).includes(userId);
+
+const shows = (page: Page, list: 'online' | 'offline', userId: string) =>
+  until(async () => expect(await isIn(page, list, userId), `${userId} in ${list}`).toBe(true));
+
+/** From now on keeps every class that a user's card has had: a flicker of any length is in it. */
+const recordClasses = (page: Page, userId: string) =>
+  page.evaluate(
+    `{
+      const card = Array.from(document.querySelectorAll('.user')).find((each) => each.dataset.userId === ${JSON.stringify(userId)});
+      window.seenClasses = new Set(card.classList);
+      new MutationObserver(() => card.classList.forEach((name) => window.seenClasses.add(name)))
+        .observe(card, { attributes: true, attributeFilter: ['class'] });
+    }`,
+  );
+const recordedClasses = (page: Page) => page.evaluate('Array.from(window.seenClasses)') as Promise<string[]>;
+
+describe('the dashboard', () => {
+  it('sees phones connect, drop, come back without a flicker, close, and freeze until their time-out', async () => {
+    const { http, phone, router } = await running({
+      users: ['acme_known'],
+      presence: { ttlMs: 2_000, pingIntervalMs: 300, graceMs: 3_000 },
+    });
+    const { page, problems } = await open(http);
+    await shows(page, 'offline', 'acme_known');
+    expect(await page.locator('#offline .user .seen').textContent()).toBe('never seen');
+
+    const handset = phone('acme_u1', { reconnectMs: 500 });
+    await shows(page, 'online', 'acme_u1');
+    expect(await page.locator('#online-count').textContent()).toBe('1');
+    expect(await page.locator('#all-count').textContent()).toBe('2');
+
+    // An uncleanly lost connection that is back within the grace.
+    await recordClasses(page, 'acme_u1');
+    handset.drop();
+    await until(() => expect(handset.isConnected).toBe(false));
+    await until(() => expect(handset.isConnected).toBe(true));
+    await new Promise((resolve) => setTimeout(resolve, 3_500)); // past the end of the grace: nothing may come late either
+    expect(await recordedClasses(page)).not.toContain('offline');
+
+    handset.close();
+    await shows(page, 'offline', 'acme_u1');
+    await until(async () => expect(await page.locator('#online-count').textContent()).toBe('0'));
+
+    handset.connect();
+    await shows(page, 'online', 'acme_u1');
+    handset.freeze();
+    await shows(page, 'offline', 'acme_u1');
+    expect(await router.presence.countOnline()).toBe(0);
+
+    // A drop without return goes offline once the grace has run out.
+    const lost = phone('acme_u2', { reconnectMs: 60_000 });
+    await shows(page, 'online', 'acme_u2');
+    lost.drop();
+    await shows(page, 'offline', 'acme_u2');
+    expect(problems).toEqual([]);
+  }, 60_000);
+
+  it.each([EVIL, '__proto__', 'a:b/c d', '👷🏽_é', '"><script>alert(1)</script>'])(
+    'shows %s as text',
+    async (userId) => {
+      const { http, phone } = await running();
+      const { page, problems } = await open(http);
+      phone(userId);
+      await shows(page, 'online', userId);
+      expect(await page.locator('#online .user').count()).toBe(1);
+      expect((await page.locator('#online .user .who').textContent())?.replace('_', '')).toContain(
+        /^[^_]+_(.+)$/s.exec(userId)?.[1] ?? userId,
+      );
+      expect(await page.locator('main img, main script').count()).toBe(0);
+      await page.reload();
+      await page.waitForSelector('[data-state=live]');
+      await shows(page, 'online', userId);
+      expect(problems).toEqual([]);
+    },
+  );
+
+  it('says how old its state is while the router is away, and is right again when it is back', async () => {
+    const first = await startRouter({ port: 0 });
+    const handset = new Phone({ url: `ws://127.0.0.1:${first.port}`, userId: 'acme_u1', reconnectMs: 600_000 });
+    onCleanup(() => handset.close());
+    handset.connect();
+    const { page } = await open(`http://127.0.0.1:${first.port}`);
+    await shows(page, 'online', 'acme_u1');
+
+    await first.close();
+    const bar = page.locator('#stale');
+    await bar.waitFor({ state: 'visible' });
+    expect(await bar.textContent()).toMatch(/Connection lost: this is the state of .*\d\d:\d\d/);
+    // Silence is no news: nobody is shown offline for it.
+    expect(await isIn(page, 'online', 'acme_u1')).toBe(true);
+
+    const second = await startRouter({ port: first.port, users: ['acme_new'] });
+    onCleanup(() => second.close());
+    await bar.waitFor({ state: 'hidden', timeout: 20_000 });
+    await shows(page, 'offline', 'acme_new');
+    await shows(page, 'offline', 'acme_u1');
+  }, 60_000);
+
+  it('finds users, and keeps the filter for those who come', async () => {
+    const { http, phone } = await running({ users: ['acme_omar', 'nordbau_freja'] });
+    const { page } = await open(http);
+    await page.fill('#search', 'OMAR');
+    await until(async () => expect(await page.locator('.user:visible').count()).toBe(1));
+    phone('harbour_elena');
+    await shows(page, 'online', 'harbour_elena');
+    expect(await page.locator('.user:visible').count()).toBe(1);
+    await page.fill('#search', '');
+    await until(async () => expect(await page.locator('.user:visible').count()).toBe(3));
+  });
+
+  it.each(['light', 'dark'] as const)('is readable in the %s scheme, on a desk and on a phone', async (colorScheme) => {
+    const { http, phone } = await running({ users: ['acme_away'] });
+    phone('acme_here');
+    for (const viewport of [
+      { width: 1280, height: 800 },
+      { width: 360, height: 740 },
+    ]) {
+      const { page } = await open(http, { colorScheme, viewport });
+      await shows(page, 'online', 'acme_here');
+      // Nothing is cut off at the side, and text stands out: WCAG 2.2, 1.4.3.
+      expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
+      const contrast = (await page.evaluate(CONTRAST)) as Array<{ text: string; ratio: number }>;
+      expect(contrast.length).toBeGreaterThan(5);
+      for (const { text, ratio } of contrast) expect(ratio, text).toBeGreaterThanOrEqual(4.5);
+    }
+  });
+});
+
+/** The contrast of every text that stands on a page, against the nearest background behind it. */
+const CONTRAST = `(() => {
+  const channels = (color) => color.match(/[\\d.]+/g).map(Number);
+  const luminance = (color) => {
+    const [r, g, b] = channels(color).map((value) => {
+      const share = value / 255;
+      return share <= 0.03928 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const backgroundOf = (element) => {
+    for (let each = element; each; each = each.parentElement) {
+      const color = getComputedStyle(each).backgroundColor;
+      if (channels(color)[3] !== 0) return color;
+    }
+    return 'rgb(255, 255, 255)';
+  };
+  return Array.from(document.querySelectorAll('h1, h2, p, strong, .name, .group, .seen'))
+    .filter((element) => element.checkVisibility() && element.textContent.trim() !== '')
+    .map((element) => {
+      const [a, b] = [luminance(getComputedStyle(element).color), luminance(backgroundOf(element))];
+      return { text: element.textContent.trim(), ratio: (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05) };
+    });
+})()`;

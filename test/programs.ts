@@ -1,0 +1,24 @@
+import { spawnSync } from 'node:child_process';
+
+/** Programs that the tests run for real, and the Debian packages that hold them. */
+const PROGRAMS = [
+  { program: 'chromium', debian: 'chromium' },
+  { program: 'curl', debian: 'curl' },
+] as const;
+
+const isInstalled = (program: string): boolean => spawnSync(program, ['--version'], { stdio: 'ignore' }).status === 0;
+const run = (...args: string[]): boolean =>
+  spawnSync('apt-get', args, { stdio: 'inherit', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } })
+    .status === 0;
+
+/** Runs once before all tests: installs what is missing where that is allowed, else stops. It never lets a test be skipped. */
+export default function requirePrograms(): void {
+  const missing = PROGRAMS.filter(({ program }) => !isInstalled(program)).map(({ debian }) => debian);
+  if (missing.length === 0) return;
+  const isRoot = process.getuid?.() === 0;
+  if (isRoot && run('update') && run('install', '-y', '--no-install-recommends', ...missing)) return;
+  throw new Error(
+    `The tests need ${missing.join(' and ')}, which could not be installed from here. Please run:\n` +
+      `  sudo apt-get update && sudo apt-get install -y ${missing.join(' ')}`,
+  );
+}
