@@ -28,7 +28,7 @@ function userOf(userId) {
   if (user === undefined) {
     const element = template.content.firstElementChild.cloneNode(true);
     // `acme_omar` is Omar of acme; any other id is its own name.
-    const [, group, name] = /^([^_]+)_(.+)$/s.exec(userId) ?? [undefined, '', userId];
+    const [, group, name] = /^([^_]+)_([^_].*)$/s.exec(userId) ?? [undefined, '', userId];
     element.dataset.userId = userId;
     element.title = userId;
     element.querySelector('.name').textContent = name;
