@@ -1,5 +1,6 @@
-import { optionError, shown } from './errors';
+import { checkNames, optionError, shown } from './errors';
 import { toUserId, toUserIds } from './ids';
+import { checkedMs } from './options';
 import type { Identity, SocketLike, UserId } from './types';
 
 const MAX_PAGE = 1_000;
@@ -42,6 +43,7 @@ export function toInterest(watch: boolean | Iterable<UserId>): 'all' | Set<strin
 
 /** @internal */
 export function checkPage(page: { cursor?: string; limit?: number }): { cursor: string | null; limit: number } {
+  checkNames(page, ['cursor', 'limit']);
   const { cursor, limit = 100 } = page;
   if (cursor !== undefined && typeof cursor !== 'string') {
     throw optionError(`cursor is ${shown(cursor)}; it is what the page before gave`);
@@ -53,7 +55,15 @@ export function checkPage(page: { cursor?: string; limit?: number }): { cursor: 
 }
 
 /** @internal */
-export function checkListener(listener: unknown, ids: Iterable<UserId> | undefined): Set<string> | undefined {
+export function checkListener(listener: unknown, options: { ids?: Iterable<UserId> }): Set<string> | undefined {
   if (typeof listener !== 'function') throw optionError(`listener is ${shown(listener)}; it is a function`);
+  checkNames(options, ['ids']);
+  const { ids } = options;
   return ids === undefined ? undefined : toUserIds(ids, 'ids');
+}
+
+/** @internal */
+export function checkClose(options: { handoverMs?: number }): number {
+  checkNames(options, ['handoverMs']);
+  return checkedMs('handoverMs', options.handoverMs, 0, 0);
 }

@@ -1,5 +1,6 @@
+import { toInterest } from './arguments';
 import { log } from './log';
-import type { SocketLike } from './types';
+import type { Attachment, SocketLike, UserId } from './types';
 import { MessageType } from './wire/message-type';
 import { peekMessageType } from './wire/peek';
 
@@ -7,6 +8,24 @@ import { peekMessageType } from './wire/peek';
 const ABNORMAL_CLOSURE = 1006;
 
 const OPEN = 1;
+
+/**
+ * How a user left, or lost one of several connections: the grace of a drop goes on when another device closes cleanly.
+ * @internal
+ */
+export interface Departure {
+  readonly ending: 'disconnect' | 'timeout' | 'drop';
+  readonly at: number;
+  readonly graceMs: number;
+}
+
+/** One for all who have lost nothing. */
+const NO_DEPARTURE: Departure = { ending: 'disconnect', at: 0, graceMs: 0 };
+
+/** What is left of a grace; not more than all of it, however the clock was set meanwhile. @internal */
+export function graceLeft({ at, graceMs }: Departure, now: number): number {
+  return Math.max(0, graceMs - Math.max(0, now - at));
+}
 
 /** @internal A user as this router knows it: how many connections are alive, and what the store has been told. */
 export class LocalUser {
@@ -16,11 +35,8 @@ export class LocalUser {
   lastLife: number;
   /** The sign of life of which the store was told last. */
   refreshedAt = 0;
-  /** An unclean drop of one connection while others live: until then the user counts as in grace. */
-  graceUntil = 0;
-  /** How the last connection ended. */
-  ending: 'disconnect' | 'timeout' | 'drop' = 'disconnect';
-  /** Whether the store holds the user for this node: yes, no, or not known after a failure. */
+  departure: Departure = NO_DEPARTURE;
+  /** Whether the store holds the user for this node: yes, no, or not known since something failed. */
   stored: boolean | undefined = false;
   /** What is on its way to the store. */
   sent: boolean | undefined = undefined;
@@ -35,80 +51,114 @@ export class LocalUser {
   ) {
     this.lastLife = now;
   }
+
+  /** One more connection is alive; true for the first. Whoever was in grace is taken to be back. */
+  arrive(now: number): boolean {
+    this.alive += 1;
+    this.lastLife = now;
+    this.departure = NO_DEPARTURE;
+    return this.alive === 1;
+  }
+
+  /** One connection less is alive; true for the last. */
+  depart(ending: Departure['ending'], now: number, graceMs: number): boolean {
+    this.alive -= 1;
+    const left = graceLeft(this.departure, now);
+    if (ending === 'drop') this.departure = { ending, at: now, graceMs: Math.max(left, graceMs) };
+    else if (this.alive === 0) this.departure = { ending, at: now, graceMs: left };
+    return this.alive === 0;
+  }
 }
 
-/** @internal What a connection tells its presence. */
-export interface ConnectionEvents {
+/** @internal What a connection tells its presence, and asks of it. */
+export interface ConnectionOwner {
+  readonly nodeId: string;
   now(): number;
   /** A frame came in on a connection that counts as alive. */
   onLife(connection: Connection, now: number): void;
   /** A frame came in on a connection that had timed out. */
   onRevival(connection: Connection): void;
   onClose(connection: Connection, clean: boolean): void;
+  settled(user: LocalUser): Promise<void>;
+  setWatch(connection: Connection, interest: 'all' | Set<string> | undefined): void;
+  letGo(connection: Connection): Promise<void>;
 }
 
-/** @internal `alive` until it times out (`silent`, and back on a sign of life) or is let go of (`gone`). */
-export type ConnectionState = 'alive' | 'silent' | 'gone';
-
 /**
- * One attached socket. Listens, and translates; what follows is decided by the presence.
+ * One attached socket, and what the caller holds of it. Listens, and translates; what follows is decided by its owner.
+ * There is one for every socket of a router, so it is small: what can be made when asked for is.
  * @internal
  */
-export class Connection {
-  state: ConnectionState = 'alive';
+export class Connection implements Attachment {
+  /** `alive` until it times out (`silent`, and back on a sign of life) or is let go of (`gone`). */
+  state: 'alive' | 'silent' | 'gone' = 'alive';
   lastLife: number;
-  /** Its slot in the liveness wheel. */
-  slot = -1;
+  /** Its place in the liveness wheel. */
+  slot = 0;
+  index = 0;
 
   constructor(
     readonly socket: SocketLike,
+    readonly userId: string,
     /** Undefined for a socket that is not tracked: a dashboard. */
     public user: LocalUser | undefined,
-    readonly userId: string,
-    private readonly events: ConnectionEvents,
+    private readonly owner: ConnectionOwner,
+    private readonly serial: number,
   ) {
-    this.lastLife = events.now();
-    socket.on('message', this.onMessage);
-    socket.on('ping', this.onPing);
+    this.lastLife = owner.now();
+    socket.on('message', this.onFrame);
+    socket.on('ping', this.onFrame);
     socket.on('pong', this.onPong);
     socket.on('close', this.onClose);
   }
 
+  get connectionId(): string {
+    return `${this.owner.nodeId}:${this.serial}`;
+  }
+
+  get ready(): Promise<void> {
+    return this.user === undefined ? Promise.resolve() : this.owner.settled(this.user);
+  }
+
+  touch(): void {
+    const now = this.owner.now();
+    if (this.state === 'alive') {
+      this.lastLife = now;
+      this.owner.onLife(this, now);
+    } else if (this.state === 'silent' && this.socket.readyState === OPEN) {
+      this.lastLife = now;
+      this.owner.onRevival(this);
+    }
+  }
+
+  watch(ids: boolean | Iterable<UserId>): void {
+    this.owner.setWatch(this, toInterest(ids));
+  }
+
+  detach(): Promise<void> {
+    return this.owner.letGo(this);
+  }
+
   /** Takes away exactly the listeners that were added. */
   unlisten(): void {
-    this.socket.removeListener('message', this.onMessage);
-    this.socket.removeListener('ping', this.onPing);
+    this.socket.removeListener('message', this.onFrame);
+    this.socket.removeListener('ping', this.onFrame);
     this.socket.removeListener('pong', this.onPong);
     this.socket.removeListener('close', this.onClose);
   }
 
-  signOfLife(): void {
-    const now = this.events.now();
-    if (this.state === 'alive') {
-      this.lastLife = now;
-      this.events.onLife(this, now);
-    } else if (this.state === 'silent' && this.socket.readyState === OPEN) {
-      this.lastLife = now;
-      this.events.onRevival(this);
-    }
-  }
-
-  private readonly onMessage = (data: unknown): void => {
-    this.signOfLife();
+  private readonly onFrame = (data: unknown): void => {
+    this.touch();
     // Any frame is a sign of life, a heartbeat no more than others: whose it is says the socket, not the id inside.
     if (peekMessageType(data) === MessageType.HEARTBEAT) log.heartbeat(this.userId);
   };
 
-  private readonly onPing = (): void => {
-    this.signOfLife();
-  };
-
   private readonly onPong = (): void => {
     log.pong(this.userId);
-    this.signOfLife();
+    this.touch();
   };
 
   private readonly onClose = (code: unknown): void => {
-    this.events.onClose(this, code !== ABNORMAL_CLOSURE);
+    this.owner.onClose(this, code !== ABNORMAL_CLOSURE);
   };
 }

@@ -1,8 +1,7 @@
-import { checkIdentity, checkListener, checkPage, checkSocket } from './arguments';
-import { inertAttachment } from './attachment';
+import { checkClose, checkIdentity, checkListener, checkPage, checkSocket } from './arguments';
 import { PresenceError } from './errors';
 import { toUserIds } from './ids';
-import { checkedMs } from './options';
+import { inertAttachment } from './inert';
 import type { Presence } from './types';
 
 /**
@@ -37,11 +36,11 @@ export function disabledPresence(nodeId: string): Presence {
     },
     countOnline: refuse,
     onUpdate(listener, options = {}) {
-      checkListener(listener, options.ids);
+      checkListener(listener, options);
       return () => undefined;
     },
     close(options = {}) {
-      checkedMs('handoverMs', options.handoverMs, 0, 0);
+      checkClose(options);
       closed = true;
       return Promise.resolve();
     },

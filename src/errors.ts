@@ -89,3 +89,12 @@ export function shown(value: unknown): string {
 export function optionError(message: string): PresenceTypeError {
   return new PresenceTypeError('ERR_PRESENCE_OPTIONS', message);
 }
+
+/** A misspelt option would otherwise be one that was never given. @internal */
+export function checkNames(options: unknown, names: readonly string[]): void {
+  if (typeof options !== 'object' || options === null) {
+    throw optionError(`the options are ${shown(options)}; an object is wanted`);
+  }
+  const unknown = Object.keys(options).find((name) => !names.includes(name));
+  if (unknown !== undefined) throw optionError(`${shown(unknown)} is no option; there are ${names.join(', ')}`);
+}

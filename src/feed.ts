@@ -7,87 +7,104 @@ import type { PresenceUpdate } from './types';
 
 const PAGE = 1_000;
 
-type Listener = (update: PresenceUpdate, lastSeen: number) => void;
+type Listener = (update: PresenceUpdate, lastSeen: number) => unknown;
 
 /** @internal */
 export interface FeedOptions {
   readonly clock: Clock;
   readonly store: PresenceStore;
   readonly commandTimeoutMs: number;
+  readonly leaseMs: number;
   onDue(inMs: number): void;
+  /** The view is whole now. */
+  onKnown(): void;
   report(stage: string, error: unknown, userId?: string): void;
 }
 
+/** One reading of who is online. */
+interface Reading {
+  readonly kind: 'baseline' | 'resync';
+  /** Whose change arrived meanwhile: what was read of them may be older. */
+  readonly overtaken: Set<string>;
+}
+
 /**
- * Hears the changes that the store tells, and tells them on. Remembers who it has told to be online, so that after it
- * was deaf it can read the store and tell the differences, and only those. While nobody listens it remembers nothing.
+ * Hears the changes that the store tells, and tells them on. It knows who is online as far as it has told, or could have:
+ * its view. After it was deaf it reads the store and tells where that differs from the view, and nothing else. While
+ * nobody listens it knows nothing.
  * @internal
  */
 export class Feed implements StoreFeed {
   private readonly everyone = new EventEmitter<{ update: [PresenceUpdate, number] }>();
   private readonly byUser = new EventEmitter<string>();
-  /** Who listeners believe to be online, with the version of it. */
+  /** Who is online, with the version of it. */
   private readonly view = new Map<string, number>();
-  /** What the last resync told: the feed may tell the same again, late. */
-  private readonly resynced = new Map<string, number>();
-  /** Whose change arrived while the store was being read: what was read of them may be older. */
-  private overtaken: Set<string> | undefined;
+  /** What the last resync told: the store's version, which the feed may tell again, late, and the one that was told. */
+  private readonly resynced = new Map<string, { readonly stored: number; readonly told: number }>();
+  /** Who is online here and unknown to the store, and since when that was found. */
+  private readonly doubtful = new Map<string, number>();
   private listeners = 0;
-  private reading: 'no' | 'baseline' | 'resync' = 'no';
-  private wanted: 'no' | 'baseline' | 'resync' = 'no';
-  private currentRead: Promise<void> = Promise.resolve();
+  private active = false;
+  private hasBaseline = false;
+  private wanted: Reading['kind'] | undefined;
+  private reading: Reading | undefined;
+  private forgetTimer: unknown;
+  private doubtTimer: unknown;
   private readonly unsubscribe: () => void;
 
   constructor(private readonly options: FeedOptions) {
     this.unsubscribe = options.store.subscribe(this);
   }
 
-  /** Returns the function that ends it. What the listener throws is reported, and reaches nobody else. */
+  /** Returns the function that ends it. What the listener throws, or rejects with, is reported and reaches nobody else. */
   listen(listener: Listener, ids: Iterable<string> | undefined): () => void {
-    const guarded: Listener = (update, lastSeen) => {
+    let ended = false;
+    const guarded = (update: PresenceUpdate, lastSeen: number): void => {
+      if (ended) return;
+      const report = (error: unknown) => this.options.report('listener', error, update.userId);
       try {
-        listener(update, lastSeen);
+        const result = listener(update, lastSeen) as PromiseLike<unknown> | undefined;
+        if (typeof result?.then === 'function') result.then(undefined, report);
       } catch (error) {
-        this.options.report('listener', error, update.userId);
+        report(error);
       }
     };
     if (ids === undefined) this.everyone.on('update', guarded);
     else for (const id of ids) this.byUser.on(id, guarded);
-
     this.listeners += 1;
-    if (this.listeners === 1) {
-      this.wanted = 'baseline';
-      this.read();
-    }
-    let ended = false;
+    this.wake();
     return () => {
       if (ended) return;
       ended = true;
       if (ids === undefined) this.everyone.removeListener('update', guarded);
       else for (const id of ids) this.byUser.removeListener(id, guarded);
       this.listeners -= 1;
-      if (this.listeners === 0) this.forget();
+      if (this.listeners === 0) this.sleepLater();
     };
   }
 
   onTransition(update: PresenceUpdate, lastSeen: number): void {
-    log.transition(update.userId, update.status);
-    if (this.listeners === 0) return;
     const { userId, status, version, reason } = update;
-    this.overtaken?.add(userId);
-    const told = this.resynced.get(userId);
-    if (told !== undefined && version <= told) return;
-    const known = this.view.has(userId);
+    log.transition(userId, status);
+    if (!this.active) return;
+    const resynced = this.resynced.get(userId);
+    if (resynced !== undefined && version <= resynced.stored) return;
+    this.resynced.delete(userId);
+    this.reading?.overtaken.add(userId);
+    this.doubtful.delete(userId);
+    const wasOnline = this.view.has(userId);
     if (status === 'online') this.view.set(userId, version);
     else this.view.delete(userId);
     // A router that asserts its users anew changes nothing for those who never heard that they had gone.
-    if (reason === 'resync' && known === (status === 'online')) return;
-    this.tell(update, lastSeen);
+    if ((this.hasBaseline || reason === 'resync') && wasOnline === (status === 'online')) return;
+    const isNewer = resynced === undefined || version > resynced.told;
+    this.tell(isNewer ? update : { ...update, version: resynced.told + 1 }, lastSeen);
   }
 
   onGap(): void {
-    if (this.listeners === 0) return;
-    this.wanted = 'resync';
+    if (!this.active) return;
+    // Of whom nothing was known nothing can differ.
+    this.wanted = this.hasBaseline ? 'resync' : 'baseline';
     this.read();
   }
 
@@ -100,14 +117,22 @@ export class Feed implements StoreFeed {
     this.read();
   }
 
-  /** Resolves when the store is not, or no longer, being read; whether or not that went well. */
-  whenRead(): Promise<void> {
-    return this.currentRead;
+  /** Who is online, in no order. Users who come while it is walked through are in it too. */
+  onlineIds(): IterableIterator<string> {
+    return this.view.keys();
   }
 
-  /** Whether listeners have been told of this version of a user. */
-  hasTold(userId: string, version: number): boolean {
-    return this.view.get(userId) === version;
+  isOnline(userId: string): boolean {
+    return this.view.has(userId);
+  }
+
+  get onlineCount(): number {
+    return this.view.size;
+  }
+
+  /** Whether the view is whole: not yet, while the store is away. */
+  get isKnown(): boolean {
+    return this.hasBaseline;
   }
 
   close(): void {
@@ -118,94 +143,118 @@ export class Feed implements StoreFeed {
     this.forget();
   }
 
+  private wake(): void {
+    this.options.clock.clearTimeout(this.forgetTimer);
+    if (this.active) return;
+    this.active = true;
+    this.wanted = 'baseline';
+    this.read();
+  }
+
+  /** Not at once: a lone dashboard that comes and goes would have everything read each time. */
+  private sleepLater(): void {
+    const { clock, leaseMs } = this.options;
+    clock.clearTimeout(this.forgetTimer);
+    this.forgetTimer = clock.setTimeout(() => this.forget(), leaseMs);
+  }
+
+  private forget(): void {
+    const { clock } = this.options;
+    clock.clearTimeout(this.forgetTimer);
+    clock.clearTimeout(this.doubtTimer);
+    this.active = false;
+    this.hasBaseline = false;
+    this.wanted = undefined;
+    this.reading = undefined;
+    for (const known of [this.view, this.resynced, this.doubtful]) known.clear();
+  }
+
   private tell(update: PresenceUpdate, lastSeen: number): void {
     this.everyone.emit('update', update, lastSeen);
     this.byUser.emit(update.userId, update, lastSeen);
   }
 
-  private forget(): void {
-    this.view.clear();
-    this.resynced.clear();
-    this.overtaken = undefined;
-    this.wanted = 'no';
-  }
-
-  /** Reads who is online; as a baseline silently, after a gap telling what differs. */
   private read(): void {
-    if (this.wanted === 'no' || this.reading !== 'no') return;
-    const kind = this.wanted;
-    this.reading = kind;
-    this.wanted = 'no';
-    const overtaken = new Set<string>();
-    this.overtaken = overtaken;
-    this.currentRead = this.readOnline(overtaken, kind).then(
-      () => this.readDone(overtaken),
+    if (this.wanted === undefined || this.reading !== undefined) return;
+    const reading: Reading = { kind: this.wanted, overtaken: new Set() };
+    this.reading = reading;
+    this.wanted = undefined;
+    this.readOnline(reading).then(
+      () => this.finish(reading),
       (error: unknown) => {
-        if (this.overtaken === overtaken && this.wanted === 'no') this.wanted = kind;
-        this.reading = 'no';
-        if (this.listeners > 0) this.options.report('resync', error);
+        if (this.reading !== reading) return;
+        this.reading = undefined;
+        this.wanted = this.wanted ?? reading.kind;
+        this.options.report('resync', error);
       },
     );
   }
 
-  private readDone(overtaken: Set<string>): void {
-    this.reading = 'no';
-    if (this.overtaken === overtaken) this.overtaken = undefined;
+  private finish(reading: Reading): void {
+    if (this.reading !== reading) return;
+    this.reading = undefined;
+    this.hasBaseline = true;
+    this.options.onKnown();
     this.read();
   }
 
-  private async readOnline(overtaken: Set<string>, kind: 'baseline' | 'resync'): Promise<void> {
-    const { clock, commandTimeoutMs, store } = this.options;
-    const isCurrent = () => this.overtaken === overtaken;
+  private async readOnline(reading: Reading): Promise<void> {
     const present = new Set<string>();
+    if (reading.kind === 'resync') this.resynced.clear();
     let cursor: string | null = null;
-    if (kind === 'resync') this.resynced.clear();
     do {
       const from: string | null = cursor;
-      const page: StoredPage = await withDeadline(clock, commandTimeoutMs, () =>
-        store.list({ cursor: from, limit: PAGE }),
-      );
-      if (!isCurrent()) return;
+      const page: StoredPage = await this.ask(() => this.options.store.list({ cursor: from, limit: PAGE }));
+      if (this.reading !== reading) return;
       cursor = page.cursor;
       for (const user of page.users) {
         present.add(user.userId);
-        if (overtaken.has(user.userId)) continue;
-        if (kind === 'resync' && !this.view.has(user.userId)) this.tellFound(user);
-        this.view.set(user.userId, user.version);
+        if (reading.overtaken.has(user.userId)) continue;
+        if (reading.kind === 'baseline' || this.view.has(user.userId)) this.view.set(user.userId, user.version);
+        else this.tellFound(user);
       }
     } while (cursor !== null);
-    if (kind === 'baseline') return;
-
-    const gone = Array.from(this.view.keys()).filter((id) => !present.has(id) && !overtaken.has(id));
-    for (let at = 0; at < gone.length; at += PAGE) {
-      const ids = gone.slice(at, at + PAGE);
-      const users = await withDeadline(clock, commandTimeoutMs, () => store.read(ids));
-      if (!isCurrent()) return;
-      for (const user of users) {
-        if (!overtaken.has(user.userId) && !user.online) this.tellFound(user);
-      }
-    }
+    if (reading.kind === 'resync') await this.readMissing(reading, present);
   }
 
-  /** A change that was missed. A user whom the store has forgotten altogether still gets a version that grows. */
-  private tellFound(user: StoredStatus): void {
-    const { userId, online, lastSeen } = user;
-    const before = this.view.get(userId) ?? 0;
-    const version = user.version > before ? user.version : before + 1;
-    if (online) this.view.set(userId, version);
+  /** Those who are online here, and were not listed. */
+  private async readMissing(reading: Reading, present: Set<string>): Promise<void> {
+    const { clock, store, leaseMs } = this.options;
+    const missing = Array.from(this.view.keys()).filter((id) => !present.has(id) && !reading.overtaken.has(id));
+    for (const id of this.doubtful.keys()) if (present.has(id)) this.doubtful.delete(id);
+    for (let at = 0; at < missing.length; at += PAGE) {
+      const ids = missing.slice(at, at + PAGE);
+      const { users } = await this.ask(() => store.read(ids));
+      if (this.reading !== reading) return;
+      const now = clock.now();
+      for (const user of users) {
+        if (reading.overtaken.has(user.userId) || user.online) continue;
+        const isRemembered = user.version > (this.view.get(user.userId) ?? 0);
+        const since = this.doubtful.get(user.userId) ?? now;
+        if (isRemembered || now - since >= leaseMs) this.tellFound(user);
+        else this.doubtful.set(user.userId, since);
+      }
+    }
+    if (this.doubtful.size === 0) return;
+    clock.clearTimeout(this.doubtTimer);
+    this.doubtTimer = clock.setTimeout(() => this.onGap(), leaseMs);
+  }
+
+  /** A change that was missed. Of a user whom the store has forgotten it has no version, and still the version grows. */
+  private tellFound({ userId, online, lastSeen, version: stored }: StoredStatus): void {
+    const told = Math.max(stored, (this.view.get(userId) ?? 0) + 1);
+    if (online) this.view.set(userId, told);
     else this.view.delete(userId);
-    this.resynced.set(userId, version);
+    this.doubtful.delete(userId);
+    this.resynced.set(userId, { stored, told });
     const now = this.options.clock.now();
-    log.transition(userId, online ? 'online' : 'offline');
-    this.tell(
-      {
-        userId,
-        status: online ? 'online' : 'offline',
-        timestamp: new Date(now).toISOString(),
-        version,
-        reason: 'resync',
-      },
-      lastSeen ?? now,
-    );
+    const status = online ? 'online' : 'offline';
+    log.transition(userId, status);
+    const update = { userId, status, timestamp: new Date(now).toISOString(), version: told, reason: 'resync' } as const;
+    this.tell(update, lastSeen ?? now);
+  }
+
+  private ask<T>(run: () => Promise<T>): Promise<T> {
+    return withDeadline(this.options.clock, this.options.commandTimeoutMs, run);
   }
 }

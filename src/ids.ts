@@ -23,9 +23,11 @@ export function toUserId(value: unknown, name: string): string {
       throw invalid(`${name} is ${value}; a number as an id is a finite integer`);
     }
     // From 1e21 on String() gives an exponent; the rule says decimal.
-    return Math.abs(value) < 1e21
+    const isShort = Math.abs(value) < 1e21;
+    const id = isShort
       ? String(value)
       : value.toLocaleString('en-US', { useGrouping: false, maximumFractionDigits: 0 });
+    return toUserId(id, name);
   }
   if (typeof value !== 'string') {
     throw invalid(`${name} is ${shown(value)}; an id is a string or a finite integer`);

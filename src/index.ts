@@ -11,6 +11,7 @@ export type {
   SignOfLife,
   StoredPage,
   StoredStatus,
+  StoredStatuses,
   StoreFeed,
   StoreNode,
 } from './store';

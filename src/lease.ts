@@ -13,8 +13,12 @@ export interface LeaseOptions {
   readonly clock: Clock;
   readonly store: PresenceStore;
   readonly node: StoreNode;
-  readonly commandTimeoutMs: number;
-  /** After each beat that got through. `known` is false when the lease had to be made anew. */
+  /** How long one beat may take. */
+  readonly timeoutMs: number;
+  /**
+   * After each beat that got through. `known` is false when the lease had to be made anew, and also when an answer was
+   * lost before: that one may have said so.
+   */
   onBeat(known: boolean): void;
   report(stage: string, error: unknown): void;
 }
@@ -30,6 +34,7 @@ export class Lease {
   private timerAt = Number.POSITIVE_INFINITY;
   private beating = false;
   private again = false;
+  private missed = false;
   private stopped = false;
 
   constructor(private readonly options: LeaseOptions) {
@@ -39,29 +44,8 @@ export class Lease {
   /** Beats now, and from now on. */
   beat(): void {
     if (this.stopped) return;
-    if (this.beating) {
-      this.again = true;
-      return;
-    }
-    this.beating = true;
-    this.again = false;
-    const { clock, commandTimeoutMs, store, node } = this.options;
-    const startedAt = clock.now();
-    withDeadline(clock, commandTimeoutMs, () => store.beat(node)).then(
-      ({ known }) => {
-        this.beating = false;
-        if (this.stopped) return;
-        for (const due of this.dues) if (due <= startedAt) this.dues.delete(due);
-        this.scheduleNext(this.again ? 0 : this.beatMs);
-        this.options.onBeat(known);
-      },
-      (error: unknown) => {
-        this.beating = false;
-        if (this.stopped) return;
-        this.scheduleNext(Math.min(RETRY_MS, this.beatMs));
-        this.options.report('beat', error);
-      },
-    );
+    if (this.beating) this.again = true;
+    else void this.beatOnce();
   }
 
   /** Something falls due in `inMs`. */
@@ -74,6 +58,29 @@ export class Lease {
   stop(): void {
     this.stopped = true;
     this.options.clock.clearTimeout(this.timer);
+  }
+
+  private async beatOnce(): Promise<void> {
+    const { clock, timeoutMs, store, node, onBeat, report } = this.options;
+    const startedAt = clock.now();
+    this.beating = true;
+    this.again = false;
+    try {
+      const { known } = await withDeadline(clock, timeoutMs, () => store.beat(node));
+      this.beating = false;
+      if (this.stopped) return;
+      for (const due of this.dues) if (due <= startedAt) this.dues.delete(due);
+      this.scheduleNext(this.again ? 0 : this.beatMs);
+      const certain = known && !this.missed;
+      this.missed = false;
+      onBeat(certain);
+    } catch (error) {
+      this.beating = false;
+      this.missed = true;
+      if (this.stopped) return;
+      this.scheduleNext(Math.min(RETRY_MS, this.beatMs));
+      report('beat', error);
+    }
   }
 
   private scheduleNext(inMs: number): void {

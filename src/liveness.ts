@@ -10,7 +10,11 @@ export interface LivenessOptions {
   /** Time to look at a connection: once a turn of the wheel. */
   onVisit(connection: Connection): void;
   onTimeout(connection: Connection): void;
+  /** Its socket is closed, and no event has said so. */
+  onFoundClosed(connection: Connection): void;
 }
+
+const CLOSED = 3;
 
 /** A tick catches up at most this many slots, so that a stall is not followed by a burst of pings. */
 const MAX_SLOTS_A_TICK = 4;
@@ -22,7 +26,7 @@ const MAX_SLOTS_A_TICK = 4;
  * @internal
  */
 export class Liveness {
-  private readonly slots: Array<Set<Connection>> = [];
+  private readonly slots: Connection[][] = [];
   private readonly suspects = new Set<Connection>();
   private readonly tickMs: number;
   private readonly turnMs: number;
@@ -39,13 +43,14 @@ export class Liveness {
     this.turnMs = pingIntervalMs === false ? ttlMs / 3 : pingIntervalMs;
     this.tickMs = Math.max(10, Math.min(1_000, this.turnMs / 10, ttlMs / 20));
     const count = Math.max(1, Math.round(this.turnMs / this.tickMs));
-    for (let index = 0; index < count; index += 1) this.slots.push(new Set());
+    for (let index = 0; index < count; index += 1) this.slots.push([]);
   }
 
   add(connection: Connection): void {
+    const slot = this.slots[this.nextSlot] as Connection[];
     connection.slot = this.nextSlot;
+    connection.index = slot.push(connection) - 1;
     this.nextSlot = (this.nextSlot + 1) % this.slots.length;
-    this.slotOf(connection).add(connection);
     this.size += 1;
     if (this.timer === undefined) {
       this.tickedAt = this.options.clock.now();
@@ -53,8 +58,14 @@ export class Liveness {
     }
   }
 
+  /** Takes out a connection that was added. The last one of its slot takes its place. */
   remove(connection: Connection): void {
-    if (!this.slotOf(connection).delete(connection)) return;
+    const slot = this.slots[connection.slot] as Connection[];
+    const last = slot.pop() as Connection;
+    if (last !== connection) {
+      slot[connection.index] = last;
+      last.index = connection.index;
+    }
     this.suspects.delete(connection);
     this.size -= 1;
     if (this.size === 0) this.stop();
@@ -63,10 +74,6 @@ export class Liveness {
   stop(): void {
     this.options.clock.clearTimeout(this.timer);
     this.timer = undefined;
-  }
-
-  private slotOf(connection: Connection): Set<Connection> {
-    return this.slots[connection.slot] as Set<Connection>;
   }
 
   private schedule(): void {
@@ -94,9 +101,15 @@ export class Liveness {
   }
 
   private visitNextSlot(now: number): void {
-    const slot = this.slots[this.position] as Set<Connection>;
+    const slot = this.slots[this.position] as Connection[];
     this.position = (this.position + 1) % this.slots.length;
-    for (const connection of slot) {
+    // A copy, for a visit may take connections out.
+    for (const connection of slot.slice()) {
+      // Its listeners were stripped by somebody: it closed unheard.
+      if (connection.socket.readyState === CLOSED) {
+        this.options.onFoundClosed(connection);
+        continue;
+      }
       // A sign of life from the future: the clock was set back since. Without this it would be immortal.
       if (connection.lastLife > now) connection.lastLife = now;
       this.options.onVisit(connection);

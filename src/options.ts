@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from './clock';
-import { optionError, shown } from './errors';
+import { checkNames, optionError, shown } from './errors';
 import type { PresenceStore } from './store';
 import { memoryStore } from './stores/memory';
 import type { PresenceOptions } from './types';
@@ -73,12 +73,7 @@ const NAMES: ReadonlyArray<keyof Settings> = [
  * @internal
  */
 export function toSettings(options: PresenceOptions): Settings {
-  if (typeof options !== 'object' || options === null) {
-    throw optionError(`the options are ${shown(options)}; an object is wanted`);
-  }
-  const unknown = Object.keys(options).find((name) => !(NAMES as readonly string[]).includes(name));
-  if (unknown !== undefined) throw optionError(`${shown(unknown)} is no option; there are ${NAMES.join(', ')}`);
-
+  checkNames(options, NAMES);
   const ttlMs = checkedMs('ttlMs', options.ttlMs, 1_000, 360_000);
   const pingIntervalMs =
     options.pingIntervalMs === false
@@ -103,8 +98,9 @@ export function toSettings(options: PresenceOptions): Settings {
   if (options.store !== undefined) checkedObject('store', options.store, STORE_FUNCTIONS);
   if (options.clock !== undefined) checkedObject('clock', options.clock, ['now', 'setTimeout', 'clearTimeout']);
 
+  const clock = options.clock ?? systemClock;
   return {
-    store: options.store ?? memoryStore(options.clock === undefined ? {} : { now: options.clock.now }),
+    store: options.store ?? memoryStore({ now: () => clock.now() }),
     enabled: checkedFlag('enabled', options.enabled, true),
     ttlMs,
     pingIntervalMs,
@@ -114,7 +110,7 @@ export function toSettings(options: PresenceOptions): Settings {
     commandTimeoutMs: checkedMs('commandTimeoutMs', options.commandTimeoutMs, 1, 2_000),
     terminateDeadSockets: checkedFlag('terminateDeadSockets', options.terminateDeadSockets, true),
     onError: options.onError,
-    clock: options.clock ?? systemClock,
+    clock,
   };
 }
 

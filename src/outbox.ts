@@ -1,5 +1,5 @@
 import type { Clock } from './clock';
-import type { LocalUser } from './connections';
+import { graceLeft, type LocalUser } from './connections';
 import { withDeadline } from './deadline';
 import type { PresenceOp, PresenceStore, SignOfLife, StoreNode } from './store';
 
@@ -12,7 +12,8 @@ export interface OutboxOptions {
   readonly clock: Clock;
   readonly store: PresenceStore;
   readonly node: StoreNode;
-  readonly commandTimeoutMs: number;
+  /** How long one call may take. */
+  readonly timeoutMs: number;
   /** How long signs of life are gathered before they travel together. */
   readonly gatherMs: number;
   /** Every user of this router; who has left and is settled with the store is taken out. */
@@ -32,12 +33,15 @@ export class Outbox {
   private readonly touched = new Set<LocalUser>();
   private leased = false;
   private applying = false;
+  private refreshing = false;
   private scheduled = false;
   private stopped = false;
+  /** Calls in a row that failed, or were refused for want of a lease. */
   private failures = 0;
   private retryTimer: unknown;
   private gatherTimer: unknown;
-  private onIdle: (() => void) | undefined;
+  /** While closing: until when, and whom to tell that it is over. */
+  private closing: { readonly until: number; over(): void } | undefined;
 
   constructor(private readonly options: OutboxOptions) {}
 
@@ -55,12 +59,11 @@ export class Outbox {
   /** A sign of life of which the store should know. */
   touch(user: LocalUser): void {
     this.touched.add(user);
-    if (this.gatherTimer === undefined && !this.stopped) {
-      this.gatherTimer = this.options.clock.setTimeout(() => {
-        this.gatherTimer = undefined;
-        this.flushSigns();
-      }, this.options.gatherMs);
-    }
+    if (this.gatherTimer !== undefined || this.stopped) return;
+    this.gatherTimer = this.options.clock.setTimeout(() => {
+      this.gatherTimer = undefined;
+      void this.flushSigns();
+    }, this.options.gatherMs);
   }
 
   /** Resolves once the store agrees with this router on the user. */
@@ -73,21 +76,18 @@ export class Outbox {
     });
   }
 
-  /** This node holds a lease. `anew`: the store knows of no user of it. */
+  /** This node holds a lease. `anew`: what the store knows of its users is not certain any more. */
   hold(anew: boolean): void {
-    if (anew) {
-      for (const user of this.options.users.values()) this.forgotten(user);
-      this.touched.clear();
-    }
+    if (anew) for (const user of this.options.users.values()) this.doubt(user);
     this.leased = true;
     this.flush();
   }
 
   /** Sends what has changed at once, so that a query that follows sees it. */
   flush(): void {
-    if (this.applying || !this.leased || this.stopped) return;
-    const { clock, commandTimeoutMs, store, node } = this.options;
-    const now = clock.now();
+    const isWaiting = this.retryTimer !== undefined && this.closing === undefined;
+    if (this.applying || isWaiting || !this.leased || this.stopped) return;
+    const now = this.options.clock.now();
     const ops: PresenceOp[] = [];
     const users: LocalUser[] = [];
     for (const user of this.changed) {
@@ -103,94 +103,101 @@ export class Outbox {
       if (online) user.refreshedAt = user.lastLife;
       if (ops.length === BATCH) break;
     }
-    if (ops.length === 0) {
-      this.onIdle?.();
-      return;
-    }
-    this.applying = true;
-    withDeadline(clock, commandTimeoutMs, () => store.apply(node, ops)).then(
-      ({ known }) => {
-        this.applying = false;
-        this.failures = 0;
-        for (const user of users) this.acknowledge(user, known);
-        if (!known) this.lose();
-        this.flush();
-      },
-      (error: unknown) => {
-        this.applying = false;
-        for (const user of users) this.unknown(user);
-        this.options.report('apply', error);
-        this.retryLater();
-      },
-    );
+    if (ops.length > 0) void this.apply(ops, users);
+    else this.closing?.over();
   }
 
-  /** Sends the signs of life gathered so far. */
-  flushSigns(): void {
-    if (!this.leased || this.stopped) return;
-    const { clock, commandTimeoutMs, store, node } = this.options;
-    const now = clock.now();
-    while (this.touched.size > 0) {
-      const signs: SignOfLife[] = [];
-      const users: LocalUser[] = [];
-      for (const user of this.touched) {
-        this.touched.delete(user);
-        if (user.alive === 0 || user.stored !== true) continue;
-        user.refreshedAt = user.lastLife;
-        signs.push({ userId: user.userId, ageMs: Math.max(0, now - user.lastLife) });
-        users.push(user);
-        if (signs.length === BATCH) break;
-      }
-      if (signs.length === 0) return;
-      withDeadline(clock, commandTimeoutMs, () => store.refresh(node, signs)).then(
-        ({ known, missing }) => {
-          if (!known) this.lose();
-          for (const userId of missing) this.reassert(userId);
-        },
-        (error: unknown) => {
-          // Not told after all: the next visit of the wheel, or sign of life, tells it again.
-          for (const user of users) user.refreshedAt = 0;
-          this.options.report('refresh', error);
-        },
-      );
-    }
-  }
-
-  /** Resolves once everything is told, or the store has failed to take it. Nothing is sent after it. */
-  async finish(): Promise<void> {
-    this.options.clock.clearTimeout(this.gatherTimer);
+  /**
+   * Resolves once everything is told, or could not be within `ms`; to whether all of it was. Nothing is sent after it.
+   */
+  async finish(ms: number): Promise<boolean> {
+    const { clock, users } = this.options;
+    clock.clearTimeout(this.gatherTimer);
     if (this.leased) {
-      await new Promise<void>((resolve) => {
-        this.onIdle = resolve;
+      await new Promise<void>((over) => {
+        this.closing = { until: clock.now() + ms, over };
         this.flush();
       });
     }
     this.stopped = true;
-    this.options.clock.clearTimeout(this.retryTimer);
-    for (const user of this.options.users.values()) this.wake(user);
+    clock.clearTimeout(this.retryTimer);
+    const told = this.changed.size === 0;
+    for (const user of users.values()) wake(user);
+    return told;
+  }
+
+  private async apply(ops: PresenceOp[], users: LocalUser[]): Promise<void> {
+    const { clock, timeoutMs, store, node } = this.options;
+    this.applying = true;
+    try {
+      const { known } = await withDeadline(clock, timeoutMs, () => store.apply(node, ops));
+      this.applying = false;
+      for (const user of users) this.acknowledge(user, known);
+      if (known) this.failures = 0;
+      else this.lose();
+      this.flush();
+    } catch (error) {
+      this.applying = false;
+      for (const user of users) this.doubt(user);
+      this.options.report('apply', error);
+      this.retryLater(() => this.flush());
+    }
+  }
+
+  /** Tells the signs of life gathered so far. One call at a time: where the store hangs, signs gather, not calls. */
+  private async flushSigns(): Promise<void> {
+    if (!this.leased || this.stopped || this.refreshing) return;
+    const { clock, timeoutMs, store, node, report } = this.options;
+    const now = clock.now();
+    const signs: SignOfLife[] = [];
+    const users: LocalUser[] = [];
+    for (const user of this.touched) {
+      this.touched.delete(user);
+      // Who is not stored yet is told with the join.
+      if (user.alive === 0 || user.stored !== true) continue;
+      user.refreshedAt = user.lastLife;
+      signs.push({ userId: user.userId, ageMs: Math.max(0, now - user.lastLife) });
+      users.push(user);
+      if (signs.length === BATCH) break;
+    }
+    if (signs.length === 0) return;
+    this.refreshing = true;
+    try {
+      const { known, missing } = await withDeadline(clock, timeoutMs, () => store.refresh(node, signs));
+      this.refreshing = false;
+      if (!known) this.lose();
+      for (const userId of missing) this.reassert(userId);
+      void this.flushSigns();
+    } catch (error) {
+      this.refreshing = false;
+      // Not told after all: the next sign of life, or the wheel, tells it again.
+      for (const user of users) user.refreshedAt = 0;
+      report('refresh', error);
+    }
   }
 
   private acknowledge(user: LocalUser, known: boolean): void {
-    if (known) {
-      user.stored = user.sent;
-      user.reassert = false;
-    } else {
-      user.stored = false;
+    if (!known) {
+      this.doubt(user);
+      return;
     }
+    user.stored = user.sent;
     user.sent = undefined;
+    user.reassert = false;
     if (user.alive > 0 === user.stored) this.settle(user);
     else this.changed.add(user);
   }
 
-  private unknown(user: LocalUser): void {
-    user.stored = undefined;
+  /** What the store holds of a user is not known: whatever it is, it is told anew. */
+  private doubt(user: LocalUser): void {
     user.sent = undefined;
-    this.changed.add(user);
-  }
-
-  private forgotten(user: LocalUser): void {
-    if (user.stored !== false) user.reassert = true;
-    user.stored = false;
+    // One who was never stored, and has left again, needs no telling.
+    if (user.stored === false && user.alive === 0) {
+      this.settle(user);
+      return;
+    }
+    if (user.stored === true) user.reassert = true;
+    user.stored = undefined;
     this.changed.add(user);
   }
 
@@ -198,49 +205,57 @@ export class Outbox {
     const user = this.options.users.get(userId);
     // Meanwhile left, or on its way: then the store is being told already.
     if (user === undefined || user.alive === 0 || user.stored !== true) return;
-    this.forgotten(user);
+    this.doubt(user);
     this.flush();
   }
 
+  /** The store knows of no lease of this node. At once the first time; a store that goes on saying so is not hammered. */
   private lose(): void {
     if (!this.leased) return;
     this.leased = false;
-    if (this.onIdle === undefined) this.options.onLeaseLost();
-    else this.onIdle();
+    if (this.closing !== undefined) {
+      this.closing.over();
+      return;
+    }
+    this.failures += 1;
+    if (this.failures === 1) this.options.onLeaseLost();
+    else this.retryLater(() => this.options.onLeaseLost());
   }
 
-  private retryLater(): void {
-    if (this.onIdle !== undefined) {
-      // Closing: the lease will lapse, and another router tells what this one could not.
-      this.onIdle();
+  private retryLater(retry: () => void): void {
+    const { clock } = this.options;
+    const ms = Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** this.failures);
+    if (this.closing !== undefined && clock.now() + ms > this.closing.until) {
+      this.closing.over();
       return;
     }
     if (this.retryTimer !== undefined) return;
-    const ms = Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** this.failures);
     this.failures += 1;
-    this.retryTimer = this.options.clock.setTimeout(() => {
+    this.retryTimer = clock.setTimeout(() => {
       this.retryTimer = undefined;
-      this.flush();
+      retry();
     }, ms);
   }
 
   private settle(user: LocalUser): void {
-    if (user.alive === 0) this.options.users.delete(user.userId);
-    this.wake(user);
-  }
-
-  private wake(user: LocalUser): void {
-    const { waiting } = user;
-    user.waiting = undefined;
-    if (waiting !== undefined) for (const resolve of waiting) resolve();
+    this.changed.delete(user);
+    // By the object, not by the id: a newer one of the same user may stand there by now.
+    if (user.alive === 0 && this.options.users.get(user.userId) === user) this.options.users.delete(user.userId);
+    wake(user);
   }
 }
 
+function wake(user: LocalUser): void {
+  const { waiting } = user;
+  user.waiting = undefined;
+  if (waiting !== undefined) for (const resolve of waiting) resolve();
+}
+
 function opOf(user: LocalUser, now: number): PresenceOp {
-  const { userId } = user;
+  const { userId, departure } = user;
   const ageMs = Math.max(0, now - user.lastLife);
   if (user.alive > 0) return { kind: 'join', userId, ageMs, reassert: user.reassert };
-  const graceMs = Math.max(0, user.graceUntil - now);
-  if (user.ending === 'drop' || graceMs > 0) return { kind: 'drop', userId, ageMs, graceMs };
-  return { kind: 'leave', userId, ageMs, reason: user.ending };
+  const graceMs = graceLeft(departure, now);
+  if (departure.ending === 'drop' || graceMs > 0) return { kind: 'drop', userId, ageMs, graceMs };
+  return { kind: 'leave', userId, ageMs, reason: departure.ending };
 }

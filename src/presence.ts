@@ -1,19 +1,19 @@
 import { randomBytes } from 'node:crypto';
-import { checkIdentity, checkListener, checkPage, checkSocket } from './arguments';
-import { type AttachmentOwner, inertAttachment, SocketAttachment } from './attachment';
-import { Connection, type ConnectionEvents, LocalUser } from './connections';
+import { checkClose, checkIdentity, checkListener, checkPage, checkSocket } from './arguments';
+import { Connection, type ConnectionOwner, type Departure, LocalUser } from './connections';
 import { withDeadline } from './deadline';
 import { disabledPresence } from './disabled';
 import { isPresenceError, PresenceError, type PresenceErrorCode } from './errors';
 import { Feed } from './feed';
 import { toUserIds } from './ids';
+import { inertAttachment } from './inert';
 import { Lease } from './lease';
 import { Liveness } from './liveness';
 import { log } from './log';
-import { checkedMs, type Settings, toSettings } from './options';
+import { type Settings, toSettings } from './options';
 import { Outbox } from './outbox';
 import { REPORT, type Reporting } from './report';
-import type { StoreNode } from './store';
+import type { StoredStatus, StoreNode } from './store';
 import type {
   Attachment,
   Identity,
@@ -57,7 +57,7 @@ export function createPresence(options: PresenceOptions = {}): Presence {
   return settings.enabled ? new LocalPresence(nodeId, settings) : disabledPresence(nodeId);
 }
 
-class LocalPresence implements Presence, Reporting, ConnectionEvents, AttachmentOwner {
+class LocalPresence implements Presence, Reporting, ConnectionOwner {
   private readonly users = new Map<string, LocalUser>();
   private readonly connections = new Map<SocketLike, Connection>();
   private readonly liveness: Liveness;
@@ -88,34 +88,25 @@ class LocalPresence implements Presence, Reporting, ConnectionEvents, Attachment
     // Whoever asked with ready() hears of it; nobody having asked is no unhandled rejection.
     this.becameReady.catch(() => undefined);
 
-    this.lease = new Lease({
-      clock,
-      store,
-      node: this.node,
-      commandTimeoutMs,
-      report,
-      onBeat: (known) => this.onBeat(known),
-    });
-    this.feed = new Feed({ clock, store, commandTimeoutMs, report, onDue: (inMs) => this.lease.due(inMs) });
+    // What proves that this router is alive must not wait longer than the proof lasts.
+    const timeoutMs = Math.min(commandTimeoutMs, settings.leaseMs / 3);
+    const shared = { clock, store, node: this.node, report };
+    this.lease = new Lease({ ...shared, timeoutMs, onBeat: (known) => this.onBeat(known) });
     this.outbox = new Outbox({
-      clock,
-      store,
-      node: this.node,
-      commandTimeoutMs,
-      report,
+      ...shared,
+      timeoutMs,
       gatherMs: Math.min(1_000, ttlMs / 20),
       users: this.users,
       onLeaseLost: () => this.lease.beat(),
     });
-    this.watchers = new Watchers({
-      clock,
-      store,
+    this.feed = new Feed({
+      ...shared,
       commandTimeoutMs,
-      report,
-      feed: this.feed,
-      frames: framesOf(settings.wire),
-      beforeRead: () => this.outbox.flush(),
+      leaseMs: settings.leaseMs,
+      onDue: (inMs) => this.lease.due(inMs),
+      onKnown: () => this.watchers.sendOwed(),
     });
+    this.watchers = new Watchers({ ...shared, commandTimeoutMs, feed: this.feed, frames: framesOf(settings.wire) });
     this.liveness = new Liveness({
       clock,
       ttlMs,
@@ -123,6 +114,7 @@ class LocalPresence implements Presence, Reporting, ConnectionEvents, Attachment
       ping: (connection) => this.ping(connection),
       onVisit: (connection) => this.onVisit(connection),
       onTimeout: (connection) => this.onTimeout(connection),
+      onFoundClosed: (connection) => this.release(connection, 'drop'),
     });
 
     this.lease.beat();
@@ -136,34 +128,29 @@ class LocalPresence implements Presence, Reporting, ConnectionEvents, Attachment
     checkSocket(socket);
     const { userId, track, interest } = checkIdentity(identity);
     this.serial += 1;
-    const connectionId = `${this.nodeId}:${this.serial}`;
-    if (this.closing !== undefined || !isOpening(socket)) return inertAttachment(userId, connectionId);
+    if (this.closing !== undefined || !isOpening(socket)) {
+      return inertAttachment(userId, `${this.nodeId}:${this.serial}`);
+    }
 
     const before = this.connections.get(socket);
     const user = track ? this.localUser(userId) : undefined;
-    const connection = new Connection(socket, user, userId, this);
+    const connection = new Connection(socket, userId, user, this, this.serial);
     // The new one counts before the old one goes, so that the same user is not gone in between.
     this.connections.set(socket, connection);
     this.liveness.add(connection);
     if (user !== undefined) this.arrive(user);
     if (before !== undefined) this.release(before, 'disconnect');
     if (interest !== undefined) this.watchers.watch(connection, interest);
-    return new SocketAttachment(this, connection, connectionId);
+    return connection;
   }
 
   getStatuses(ids: Iterable<UserId>): Promise<{ [userId: string]: PresenceStatus }> {
     const userIds = Array.from(toUserIds(ids, 'ids'));
     return this.query(async () => {
-      // What this router knows better than the store by now travels first.
-      for (const userId of userIds) {
-        const user = this.users.get(userId);
-        if (user !== undefined && user.alive > 0 && user.lastLife > user.refreshedAt) this.outbox.touch(user);
-      }
       this.outbox.flush();
-      this.outbox.flushSigns();
       const stored = await this.ask(() => this.settings.store.read(userIds));
       const statuses: { [userId: string]: PresenceStatus } = Object.create(null);
-      for (const entry of stored) statuses[entry.userId] = this.corrected(toStatus(entry));
+      for (const entry of stored.users) statuses[entry.userId] = toStatus(this.corrected(entry, stored.now));
       return statuses;
     });
   }
@@ -174,7 +161,7 @@ class LocalPresence implements Presence, Reporting, ConnectionEvents, Attachment
       this.outbox.flush();
       const { store } = this.settings;
       const listed = await this.ask(() => store.list({ cursor, limit }));
-      return { users: listed.users.map(toStatus), cursor: listed.cursor };
+      return { users: listed.users.map((user) => toStatus(this.corrected(user, listed.now))), cursor: listed.cursor };
     });
   }
 
@@ -186,13 +173,13 @@ class LocalPresence implements Presence, Reporting, ConnectionEvents, Attachment
   }
 
   onUpdate(listener: (update: PresenceUpdate) => void, options: { ids?: Iterable<UserId> } = {}): () => void {
-    const ids = checkListener(listener, options.ids);
+    const ids = checkListener(listener, options);
     if (this.closing !== undefined) return () => undefined;
     return this.feed.listen((update) => listener(update), ids);
   }
 
   close(options: { handoverMs?: number } = {}): Promise<void> {
-    const handoverMs = checkedMs('handoverMs', options.handoverMs, 0, 0);
+    const handoverMs = checkClose(options);
     this.closing = this.closing ?? this.shutDown(handoverMs);
     return this.closing;
   }
@@ -223,7 +210,9 @@ class LocalPresence implements Presence, Reporting, ConnectionEvents, Attachment
   onLife({ user }: Connection, now: number): void {
     if (user === undefined) return;
     user.lastLife = now;
-    if (now - user.refreshedAt >= this.refreshAfterMs) this.outbox.touch(user);
+    const since = now - user.refreshedAt;
+    // Before zero: the clock was set back.
+    if (since >= this.refreshAfterMs || since < 0) this.outbox.touch(user);
   }
 
   onRevival(connection: Connection): void {
@@ -272,21 +261,14 @@ class LocalPresence implements Presence, Reporting, ConnectionEvents, Attachment
   }
 
   private arrive(user: LocalUser): void {
-    user.alive += 1;
-    user.graceUntil = 0;
-    user.lastLife = this.now();
-    if (user.alive === 1) this.outbox.change(user);
+    if (user.arrive(this.now())) this.outbox.change(user);
   }
 
-  private depart(user: LocalUser, ending: LocalUser['ending'], graceMs: number): void {
-    user.alive -= 1;
-    if (ending === 'drop') user.graceUntil = Math.max(user.graceUntil, this.now() + graceMs);
-    if (user.alive > 0) return;
-    user.ending = ending;
-    this.outbox.change(user);
+  private depart(user: LocalUser, ending: Departure['ending'], graceMs: number): void {
+    if (user.depart(ending, this.now(), graceMs)) this.outbox.change(user);
   }
 
-  private release(connection: Connection, ending: LocalUser['ending'], graceMs = this.settings.graceMs): void {
+  private release(connection: Connection, ending: Departure['ending'], graceMs = this.settings.graceMs): void {
     const { state, socket, user } = connection;
     if (state === 'gone') return;
     connection.state = 'gone';
@@ -297,8 +279,14 @@ class LocalPresence implements Presence, Reporting, ConnectionEvents, Attachment
     if (state === 'alive' && user !== undefined) this.depart(user, ending, graceMs);
   }
 
+  /** Tells the store of a sign of life that came too soon after the one before to be told at once. */
   private onVisit({ user, state }: Connection): void {
-    if (user !== undefined && state === 'alive' && user.lastLife > user.refreshedAt) this.outbox.touch(user);
+    if (user === undefined || state !== 'alive') return;
+    const now = this.now();
+    // The clock was set back: nothing is to be waited for until it has caught up.
+    if (user.lastLife > now) user.lastLife = now;
+    if (user.refreshedAt > now) user.refreshedAt = 0;
+    if (user.lastLife > user.refreshedAt) this.outbox.touch(user);
   }
 
   private onTimeout(connection: Connection): void {
@@ -324,19 +312,18 @@ class LocalPresence implements Presence, Reporting, ConnectionEvents, Attachment
   private onBeat(known: boolean): void {
     this.outbox.hold(!known);
     this.feed.onBeat();
-    this.watchers.onBeat();
+    this.watchers.sendOwed();
     this.settleReady?.resolve();
   }
 
-  /** A connection that this router holds makes its user online, whatever the store remembers. */
-  private corrected(status: PresenceStatus): PresenceStatus {
-    const user = this.users.get(status.userId);
-    if (user === undefined || user.alive === 0 || status.status === 'online') return status;
-    return {
-      userId: status.userId,
-      status: 'online',
-      lastSeen: status.lastSeen ?? new Date(user.lastLife).toISOString(),
-    };
+  /** A connection that this router holds makes its user online, and seen when it was heard, whatever the store remembers. */
+  private corrected(stored: StoredStatus, storeNow: number): StoredStatus {
+    const user = this.users.get(stored.userId);
+    if (user === undefined || user.alive === 0) return stored;
+    if (stored.online && user.lastLife <= user.refreshedAt) return stored;
+    // By the age, so that a wrong clock of this machine moves nothing.
+    const heard = storeNow - Math.max(0, this.now() - user.lastLife);
+    return { ...stored, online: true, lastSeen: Math.max(stored.lastSeen ?? 0, heard) };
   }
 
   private query<T>(run: () => Promise<T>): Promise<T> {
@@ -355,11 +342,14 @@ class LocalPresence implements Presence, Reporting, ConnectionEvents, Attachment
     }
     this.watchers.close();
     this.liveness.stop();
-    await this.outbox.finish();
+    const told = await this.outbox.finish(this.settings.commandTimeoutMs);
     this.lease.stop();
-    await this.ask(() => this.settings.store.release(this.node)).catch((error: unknown) =>
-      this[REPORT]('release', error),
-    );
+    // Released with users who could not be handed over, it would take them offline at once. Its lease lapses by itself.
+    if (told || handoverMs === 0) {
+      await this.ask(() => this.settings.store.release(this.node)).catch((error: unknown) =>
+        this[REPORT]('release', error),
+      );
+    }
     this.feed.close();
   }
 }

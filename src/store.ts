@@ -53,9 +53,15 @@ export interface StoredStatus {
   readonly version: number;
 }
 
-/** A page of users who are online; `cursor` is null on the last one. */
-export interface StoredPage {
+/** An answer to a query. */
+export interface StoredStatuses {
+  /** The time by the store's clock, in milliseconds since the epoch. */
+  readonly now: number;
   readonly users: StoredStatus[];
+}
+
+/** A page of users who are online; `cursor` is null on the last one. */
+export interface StoredPage extends StoredStatuses {
   readonly cursor: string | null;
 }
 
@@ -63,7 +69,11 @@ export interface StoredPage {
 export interface StoreFeed {
   /** A change of a user's status, of any router. `lastSeen` is that of the user, in milliseconds since the epoch. */
   onTransition(update: PresenceUpdate, lastSeen: number): void;
-  /** Changes may have been missed, and can't be told one by one any more: read everything again. */
+  /**
+   * Changes may have been missed, and can't be told one by one any more: everything is read again, and what differs is
+   * told. Whom the store has forgotten without a trace is told offline only a lease later, when the router of a user who
+   * is still there has had time to assert it anew.
+   */
   onGap(): void;
   /** Something falls due in `inMs`: a beat then tells it on time. */
   onDue(inMs: number): void;
@@ -84,6 +94,7 @@ export interface StoreFeed {
  * - Time MUST be the store's own. Only durations cross this interface.
  * - Ids MUST be treated as data: no id may collide with another, with a prototype or with a key of the store's.
  * - A store that is away MUST reject, and MUST NOT answer from memory; it MAY also not answer: the core stops waiting.
+ * - Calls that the core has given up MUST NOT pile up: the core calls again, with the newest state, when the time comes.
  * - It MUST NOT keep the process alive, and MUST NOT write to the console.
  */
 export interface PresenceStore {
@@ -94,7 +105,7 @@ export interface PresenceStore {
    * - MUST first renew, then settle what is due: end graces that ran out (reason `timeout`, told in the order in which
    *   they ran out), and take away the users of every node whose lease lapsed (reason `node-down`), at once.
    * - MUST NOT take a lapsed lease for a dead node where the store itself was away or had not been asked for longer than
-   *   half a lease: then every node gets a full lease anew.
+   *   half a lease: then a node gets a full lease anew, once from one beat of its own to the next.
    */
   beat(node: StoreNode): Promise<{ known: boolean }>;
 
@@ -128,7 +139,7 @@ export interface PresenceStore {
   release(node: StoreNode): Promise<void>;
 
   /** One entry an id, in the order asked. MUST NOT say online for a grace or a lease that has ended. */
-  read(userIds: readonly string[]): Promise<StoredStatus[]>;
+  read(userIds: readonly string[]): Promise<StoredStatuses>;
 
   /**
    * A page of users who are online. `cursor` is null for the first page, else what the page before gave.

@@ -2,7 +2,7 @@ import type { Clock } from './clock';
 import type { Connection } from './connections';
 import { withDeadline } from './deadline';
 import type { Feed } from './feed';
-import type { PresenceStore, StoredPage, StoredStatus } from './store';
+import type { PresenceStore, StoredStatus } from './store';
 import type { PresenceStatus, PresenceUpdate } from './types';
 import type { Frames } from './wire/frames';
 
@@ -12,6 +12,7 @@ const SNAPSHOT_USERS = 500;
 const SLOW_BYTES = 65_536;
 /** How often a slow socket is looked at again. */
 const SLOW_CHECK_MS = 50;
+const CONNECTING = 0;
 const OPEN = 1;
 
 /** @internal */
@@ -21,8 +22,6 @@ export interface WatchersOptions {
   readonly feed: Feed;
   readonly frames: Frames;
   readonly commandTimeoutMs: number;
-  /** Called before the store is read, so that this router's own changes are in it. */
-  beforeRead(): void;
   report(stage: string, error: unknown, userId?: string): void;
 }
 
@@ -31,24 +30,29 @@ interface Pending {
   readonly lastSeen: number;
 }
 
-/** What one socket wants to hear. */
+/** A snapshot that is owed. Whoever changes what is watched makes a new one, and the old one ends where it is. */
+interface Snapshot {
+  /** Those not shown yet. For all users, the walk through who is online. */
+  readonly ids: Set<string> | IterableIterator<string>;
+  reading: boolean;
+  /** Whether any frame of it was sent: a dashboard hears also that nobody is online. */
+  begun: boolean;
+}
+
+/** What one socket hears. */
 interface Watcher {
   readonly connection: Connection;
   /** All users, or these. */
   interest: 'all' | Set<string>;
-  /** Ids of which a snapshot is still owed, or `all`. Until it is sent, updates wait. */
-  owed: 'all' | Set<string> | undefined;
-  reading: boolean;
-  /** The latest update a user that could not be sent yet. */
+  snapshot: Snapshot | undefined;
+  /** The latest update a user that could not be sent yet: the snapshot is not out, or the socket is slow. */
   readonly pending: Map<string, Pending>;
-  /** Versions that a snapshot has shown and the feed has perhaps yet to tell: their update is no news. */
-  readonly shown: Map<string, number>;
-  /** Beats since `shown` grew. The feed is not that late; after two it is forgotten. */
-  shownBeats: number;
 }
 
 /**
- * Sends watching sockets what they asked for: a snapshot, then every later change once.
+ * Sends watching sockets what they asked for: a snapshot, then every later change once. The snapshot shows the view of the
+ * feed, from which the changes come too, so the two cannot contradict each other; the store only adds when each user was
+ * last seen.
  * @internal
  */
 export class Watchers {
@@ -63,48 +67,40 @@ export class Watchers {
 
   /** Replaces what a socket hears; `undefined` for nothing. */
   watch(connection: Connection, interest: 'all' | Set<string> | undefined): void {
+    const { feed } = this.options;
     const before = this.watchers.get(connection);
-    if (before !== undefined) this.unindex(before);
     if (interest === undefined) {
       this.remove(connection);
       return;
     }
-    const watcher: Watcher = before ?? {
-      connection,
-      interest,
-      owed: undefined,
-      reading: false,
-      pending: new Map(),
-      shown: new Map(),
-      shownBeats: 0,
-    };
-    watcher.owed = newlyWanted(watcher, before === undefined ? new Set() : before.interest, interest);
+    if (before?.interest === 'all' && interest === 'all') return;
+    this.unlisten = this.unlisten ?? feed.listen((update, lastSeen) => this.spread(update, lastSeen), undefined);
+    const ids = interest === 'all' ? undefined : notShown(before, interest);
+    if (before !== undefined) this.unindex(before);
+    const watcher: Watcher = before ?? { connection, interest, snapshot: undefined, pending: new Map() };
     watcher.interest = interest;
-    for (const userId of watcher.pending.keys()) if (!wants(watcher, userId)) watcher.pending.delete(userId);
+    watcher.snapshot = ids?.size === 0 ? undefined : { ids: ids ?? feed.onlineIds(), reading: false, begun: false };
+    for (const id of watcher.pending.keys()) if (interest !== 'all' && !interest.has(id)) watcher.pending.delete(id);
     this.watchers.set(connection, watcher);
     this.index(watcher);
-    this.unlisten = this.unlisten ?? this.options.feed.listen((update, seen) => this.spread(update, seen), undefined);
-    this.read(watcher);
+    this.proceed(watcher);
   }
 
   remove(connection: Connection): void {
     const watcher = this.watchers.get(connection);
     if (watcher === undefined) return;
+    watcher.snapshot = undefined;
     this.watchers.delete(connection);
     this.unindex(watcher);
     this.slow.delete(watcher);
-    if (this.watchers.size === 0) {
-      this.unlisten?.();
-      this.unlisten = undefined;
-    }
+    if (this.watchers.size > 0) return;
+    this.unlisten?.();
+    this.unlisten = undefined;
   }
 
-  /** The store is there: snapshots that it owed can be read. */
-  onBeat(): void {
-    for (const watcher of this.watchers.values()) {
-      if (watcher.shown.size > 0 && ++watcher.shownBeats > 2) watcher.shown.clear();
-      this.read(watcher);
-    }
+  /** The store is there, or the view is whole: snapshots that are owed can be sent. */
+  sendOwed(): void {
+    for (const watcher of this.watchers.values()) if (watcher.snapshot !== undefined) this.proceed(watcher);
   }
 
   close(): void {
@@ -137,11 +133,13 @@ export class Watchers {
   private spread(update: PresenceUpdate, lastSeen: number): void {
     let frame: Uint8Array | undefined;
     const offer = (watcher: Watcher): void => {
-      if (watcher.shown.size > 0 && this.isOldNews(watcher, update)) return;
-      if (this.mustWait(watcher)) {
+      const { socket } = watcher.connection;
+      if (watcher.snapshot !== undefined || watcher.pending.size > 0 || isSlow(watcher)) {
         watcher.pending.set(update.userId, { update, lastSeen });
+        if (watcher.snapshot === undefined) this.checkLater(watcher);
         return;
       }
+      if (socket.readyState !== OPEN) return;
       frame = frame ?? this.options.frames.update(update, lastSeen);
       this.send(watcher, frame);
     };
@@ -150,27 +148,12 @@ export class Watchers {
     if (set !== undefined) for (const watcher of set) offer(watcher);
   }
 
-  private isOldNews(watcher: Watcher, update: PresenceUpdate): boolean {
-    const version = watcher.shown.get(update.userId);
-    if (version === undefined) return false;
-    watcher.shown.delete(update.userId);
-    return update.version <= version;
-  }
-
-  private mustWait(watcher: Watcher): boolean {
-    if (watcher.owed !== undefined || watcher.pending.size > 0) return true;
-    if (watcher.connection.socket.bufferedAmount <= SLOW_BYTES) return false;
-    this.checkLater(watcher);
-    return true;
-  }
-
-  private send(watcher: Watcher, frame: Uint8Array): void {
-    const { socket, userId } = watcher.connection;
-    if (socket.readyState !== OPEN) return;
+  private send({ connection }: Watcher, frame: Uint8Array): void {
+    if (connection.socket.readyState !== OPEN) return;
     try {
-      socket.send(frame);
+      connection.socket.send(frame);
     } catch (error) {
-      this.options.report('send', error, userId);
+      this.options.report('send', error, connection.userId);
     }
   }
 
@@ -181,17 +164,24 @@ export class Watchers {
       this.slowTimer = undefined;
       const looked = Array.from(this.slow);
       this.slow.clear();
-      for (const slow of looked) {
-        if (slow.owed === undefined) this.sendPending(slow);
-        else this.read(slow);
-      }
+      for (const slow of looked) this.proceed(slow);
     }, SLOW_CHECK_MS);
   }
 
-  private sendPending(watcher: Watcher): void {
-    const { pending, connection } = watcher;
+  /** Sends what is owed, as far as the socket and the store allow. */
+  private proceed(watcher: Watcher): void {
+    const { snapshot, pending } = watcher;
+    if (snapshot !== undefined) {
+      if (snapshot.reading || !this.options.feed.isKnown) return;
+      snapshot.reading = true;
+      this.sendSnapshot(watcher, snapshot).catch((error: unknown) => {
+        this.options.report('snapshot', error, watcher.connection.userId);
+        snapshot.reading = false;
+      });
+      return;
+    }
     for (const [userId, { update, lastSeen }] of pending) {
-      if (connection.socket.bufferedAmount > SLOW_BYTES) {
+      if (isSlow(watcher)) {
         this.checkLater(watcher);
         return;
       }
@@ -200,68 +190,56 @@ export class Watchers {
     }
   }
 
-  /** Sends the snapshot that is owed, if the store and the socket can; else a beat or the drained socket asks again. */
-  private read(watcher: Watcher): void {
-    if (watcher.owed === undefined || watcher.reading) return;
-    watcher.reading = true;
-    this.sendSnapshot(watcher).then(
-      () => {
-        watcher.reading = false;
-      },
-      (error: unknown) => {
-        watcher.reading = false;
-        this.options.report('snapshot', error, watcher.connection.userId);
-      },
-    );
+  private async sendSnapshot(watcher: Watcher, snapshot: Snapshot): Promise<void> {
+    const { store, clock, commandTimeoutMs } = this.options;
+    while (watcher.snapshot === snapshot) {
+      if (isSlow(watcher)) {
+        snapshot.reading = false;
+        this.checkLater(watcher);
+        return;
+      }
+      const ids = take(snapshot.ids, SNAPSHOT_USERS);
+      if (ids.length === 0 && snapshot.begun) break;
+      snapshot.begun = true;
+      const lastSeen = new Map<string, StoredStatus>();
+      try {
+        const { users } = await withDeadline(clock, commandTimeoutMs, () => store.read(ids));
+        for (const user of users) lastSeen.set(user.userId, user);
+      } catch (error) {
+        this.owe(watcher, snapshot, ids);
+        throw error;
+      }
+      if (watcher.snapshot !== snapshot) return;
+      this.show(watcher, ids, lastSeen);
+    }
+    if (watcher.snapshot !== snapshot) return;
+    watcher.snapshot = undefined;
+    this.proceed(watcher);
   }
 
-  private async sendSnapshot(watcher: Watcher): Promise<void> {
-    const { store, clock, commandTimeoutMs, feed } = this.options;
-    await feed.whenRead();
-    let cursor: string | null = null;
-    while (watcher.owed !== undefined && this.watchers.get(watcher.connection) === watcher) {
-      if (watcher.connection.socket.bufferedAmount > SLOW_BYTES) {
-        await new Promise<void>((resolve) => clock.setTimeout(resolve, SLOW_CHECK_MS));
-        continue;
-      }
-      const asked = watcher.owed;
-      this.options.beforeRead();
-      if (asked === 'all') {
-        const from: string | null = cursor;
-        const page: StoredPage = await withDeadline(clock, commandTimeoutMs, () =>
-          store.list({ cursor: from, limit: SNAPSHOT_USERS }),
-        );
-        // Replaced meanwhile: what is owed now is read from its start.
-        if (watcher.owed !== asked) {
-          cursor = null;
-          continue;
-        }
-        this.show(watcher, page.users);
-        cursor = page.cursor;
-        if (cursor === null) watcher.owed = undefined;
-      } else {
-        const ids = first(asked, SNAPSHOT_USERS);
-        const users = await withDeadline(clock, commandTimeoutMs, () => store.read(ids));
-        if (watcher.owed !== asked) continue;
-        for (const id of ids) asked.delete(id);
-        this.show(watcher, users);
-        if (asked.size === 0) watcher.owed = undefined;
-      }
-    }
-    if (watcher.owed === undefined) this.sendPending(watcher);
+  /** What could not be read is owed still; a walk through all users begins anew. */
+  private owe(watcher: Watcher, snapshot: Snapshot, ids: string[]): void {
+    if (watcher.snapshot !== snapshot) return;
+    const left =
+      watcher.interest === 'all' ? this.options.feed.onlineIds() : new Set(ids.concat(Array.from(snapshot.ids)));
+    watcher.snapshot = { ids: left, reading: false, begun: true };
   }
 
-  private show(watcher: Watcher, users: readonly StoredStatus[]): void {
-    for (const { userId, version } of users) {
-      const pending = watcher.pending.get(userId);
-      // The snapshot is newer than what waits, or knows what the feed has yet to tell.
-      if (pending !== undefined && pending.update.version <= version) watcher.pending.delete(userId);
-      if (pending === undefined && version > 0 && !this.options.feed.hasTold(userId, version)) {
-        watcher.shown.set(userId, version);
-        watcher.shownBeats = 0;
-      }
+  private show(watcher: Watcher, ids: string[], stored: Map<string, StoredStatus>): void {
+    const { feed, frames, clock } = this.options;
+    const now = clock.now();
+    const users: PresenceStatus[] = [];
+    for (const userId of ids) {
+      const online = feed.isOnline(userId);
+      // Went offline since it was taken from those online: the update that waits says so.
+      if (watcher.interest === 'all' && !online) continue;
+      // What waits of the others is in the view that is shown.
+      watcher.pending.delete(userId);
+      // Online and without a trace: the store has forgotten, and is being told anew.
+      const lastSeen = stored.get(userId)?.lastSeen ?? (online ? now : null);
+      users.push(toStatus({ userId, online, lastSeen, version: 0 }));
     }
-    this.send(watcher, this.options.frames.snapshot(users.map(toStatus), this.options.clock.now()));
+    this.send(watcher, frames.snapshot(users, feed.onlineCount, now));
   }
 }
 
@@ -274,25 +252,37 @@ export function toStatus({ userId, online, lastSeen }: StoredStatus): PresenceSt
   };
 }
 
-function wants(watcher: Watcher, userId: string): boolean {
-  return watcher.interest === 'all' || watcher.interest.has(userId);
+function isSlow({ connection: { socket } }: Watcher): boolean {
+  return socket.bufferedAmount > SLOW_BYTES || socket.readyState === CONNECTING;
 }
 
-function newlyWanted(watcher: Watcher, before: 'all' | Set<string>, now: 'all' | Set<string>) {
-  if (now === 'all') return before === 'all' ? watcher.owed : 'all';
-  const owed = new Set<string>();
-  for (const id of now) {
-    const had = before === 'all' ? watcher.owed !== 'all' : before.has(id);
-    if (!had || (watcher.owed instanceof Set && watcher.owed.has(id))) owed.add(id);
+/** Those of `interest` that the socket has not been shown. */
+function notShown(before: Watcher | undefined, interest: Set<string>): Set<string> {
+  if (before === undefined) return new Set(interest);
+  const { snapshot } = before;
+  if (before.interest === 'all') return snapshot === undefined ? new Set() : new Set(interest);
+  const ids = new Set<string>();
+  for (const id of interest) {
+    if (!before.interest.has(id) || (snapshot?.ids instanceof Set && snapshot.ids.has(id))) ids.add(id);
   }
-  return owed.size === 0 ? undefined : owed;
+  return ids;
 }
 
-function first(ids: Set<string>, count: number): string[] {
+/** Takes ids out, so that they are owed no more. */
+function take(ids: Set<string> | IterableIterator<string>, count: number): string[] {
   const some: string[] = [];
-  for (const id of ids) {
-    if (some.length === count) break;
-    some.push(id);
+  if (ids instanceof Set) {
+    for (const id of ids) {
+      if (some.length === count) break;
+      some.push(id);
+      ids.delete(id);
+    }
+    return some;
+  }
+  while (some.length < count) {
+    const { done, value } = ids.next();
+    if (done) break;
+    some.push(value);
   }
   return some;
 }

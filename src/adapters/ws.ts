@@ -43,6 +43,9 @@ export function attachPresence<Request = RequestLike, Socket extends SocketLike 
 ): () => void {
   const identify = options?.identify;
   if (typeof identify !== 'function') throw optionError(`identify is ${shown(identify)}; it is a function`);
+  if (typeof presence?.attachToSocket !== 'function') {
+    throw optionError(`presence is ${shown(presence)}; it is what createPresence() gave`);
+  }
   if (typeof server?.on !== 'function' || typeof server.removeListener !== 'function') {
     throw optionError(`server is ${shown(server)}; it is a server of ws`);
   }

@@ -40,8 +40,23 @@ function isConsumed(incoming: IncomingMessage): boolean {
   return incoming.readableEnded ?? state?.endEmitted ?? false;
 }
 
+/** What an answer varies by already, and what it varies by besides. @internal */
+export function joinedVary(present: number | string | readonly string[] | undefined, added: string): string {
+  const names = String(present ?? '') // a list becomes one with commas
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '' && name.toLowerCase() !== added.toLowerCase());
+  return names.concat(added).join(', ');
+}
+
 function readBytes(incoming: IncomingMessage): Promise<{ bytes: Uint8Array } | 'tooLarge'> {
   return new Promise((resolve, reject) => {
+    const broken = () => reject(new Error('the request ended before its body'));
+    // Gone before we came: no event will ever say so.
+    if ((incoming as { aborted?: boolean }).aborted || incoming.destroyed) {
+      broken();
+      return;
+    }
     const chunks: Buffer[] = [];
     let size = 0;
     if (Number(incoming.headers['content-length']) > MAX_BODY_BYTES) {
@@ -61,8 +76,6 @@ function readBytes(incoming: IncomingMessage): Promise<{ bytes: Uint8Array } | '
       if (size > MAX_DISCARDED_BYTES) incoming.destroy();
     });
     incoming.on('end', () => resolve({ bytes: Buffer.concat(chunks) }));
-    const broken = () => reject(new Error('the request ended before its body'));
-    incoming.on('error', broken);
-    incoming.on('aborted', broken);
+    for (const event of ['error', 'aborted', 'close']) incoming.on(event, broken);
   });
 }

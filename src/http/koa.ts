@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Presence } from '../types';
-import { fromIncoming } from './body';
+import { fromIncoming, joinedVary } from './body';
 import { createStatusCore, type StatusHandlerOptions } from './status';
 
 export type { StatusHandlerOptions } from './status';
@@ -9,6 +9,7 @@ export type { StatusHandlerOptions } from './status';
 export interface KoaContext {
   readonly req: IncomingMessage;
   readonly request: { body?: unknown };
+  readonly response: { get(name: string): string | string[] };
   status: number;
   body: unknown;
   set(headers: { [name: string]: string }): void;
@@ -32,6 +33,8 @@ export function createStatusHandler<Context extends KoaContext = KoaContext>(
     const { status, headers, body } = await handle(fromIncoming(context.req, context.request.body, context));
     context.status = status;
     context.body = status === 204 ? null : body;
-    context.set(headers);
+    const { vary, ...rest } = headers;
+    context.set(rest);
+    if (vary !== undefined) context.set({ vary: joinedVary(context.response.get('vary'), vary) });
   };
 }

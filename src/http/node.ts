@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Presence } from '../types';
-import { fromIncoming } from './body';
+import { fromIncoming, joinedVary } from './body';
 import { createStatusCore, type StatusHandlerOptions } from './status';
 
 export {
@@ -32,9 +32,12 @@ export function createStatusHandler(
   return async (request, response) => {
     const { body } = request as { body?: unknown };
     const { status, headers, body: answer } = await handle(fromIncoming(request, body, request));
+    // Something in front of us, such as a time-out, has answered meanwhile, or the client is gone.
+    if (response.headersSent || response.finished) return;
     // An answer without content has no length either. RFC 9110, section 8.6.
     const length = status === 204 ? {} : { 'content-length': String(Buffer.byteLength(answer)) };
-    response.writeHead(status, { ...headers, ...length });
+    const vary = headers['vary'] === undefined ? {} : { vary: joinedVary(response.getHeader('vary'), headers['vary']) };
+    response.writeHead(status, { ...headers, ...length, ...vary });
     response.end(answer);
   };
 }

@@ -1,4 +1,4 @@
-import { isPresenceError, optionError, shown } from '../errors';
+import { checkNames, isPresenceError, optionError, shown } from '../errors';
 import { toUserId } from '../ids';
 import { reportTo } from '../report';
 import type { Presence, PresenceStatus, UserId } from '../types';
@@ -40,6 +40,10 @@ export interface StatusResponse {
   readonly body: string;
 }
 
+const UNAVAILABLE: readonly string[] = ['ERR_PRESENCE_DISABLED', 'ERR_PRESENCE_CLOSED'];
+
+const OPTIONS = ['authorize', 'maxIds', 'cors', 'format'];
+
 /** Ends the handling of a request with an error answer. */
 class Refusal extends Error {
   constructor(
@@ -61,8 +65,8 @@ export function createStatusCore<Request>(
   presence: Presence,
   options: StatusHandlerOptions<Request> = {},
 ): (request: StatusRequest<Request>) => Promise<StatusResponse> {
-  const { authorize, maxIds = 1_000, cors, format = 'guide' } = options;
   checkOptions(presence, options);
+  const { authorize, maxIds = 1_000, cors, format = 'guide' } = options;
   const allow = cors === undefined ? 'POST' : 'OPTIONS, POST';
 
   async function answer(request: StatusRequest<Request>): Promise<StatusResponse> {
@@ -105,6 +109,7 @@ export function createStatusCore<Request>(
     try {
       response = await answer(request);
     } catch (error) {
+      if (isFailure(error)) reportTo(presence, 'query', error);
       response = refused(error, allow);
     }
     return { ...response, headers: { ...response.headers, ...corsHeaders(request) } };
@@ -112,6 +117,7 @@ export function createStatusCore<Request>(
 }
 
 function checkOptions<Request>(presence: Presence, options: StatusHandlerOptions<Request>): void {
+  checkNames(options, OPTIONS);
   const { authorize, maxIds, cors, format } = options;
   if (typeof presence?.getStatuses !== 'function') {
     throw optionError(`presence is ${shown(presence)}; it is what createPresence() gave`);
@@ -164,6 +170,11 @@ function readIds(
   }
 }
 
+/** Something went wrong, other than with the request. */
+function isFailure(error: unknown): boolean {
+  return !(error instanceof Refusal) && !(isPresenceError(error) && UNAVAILABLE.includes(error.code));
+}
+
 function refused(error: unknown, allow: string): StatusResponse {
   if (error instanceof Refusal) {
     const headers: { [name: string]: string } = {};
@@ -172,7 +183,7 @@ function refused(error: unknown, allow: string): StatusResponse {
     return json(error.status, { error: error.error, details: error.details }, headers);
   }
   const code = isPresenceError(error) ? error.code : undefined;
-  if (code === 'ERR_PRESENCE_DISABLED' || code === 'ERR_PRESENCE_CLOSED') {
+  if (code !== undefined && UNAVAILABLE.includes(code)) {
     return json(503, { error: 'Presence is not available', details: (error as Error).message });
   }
   // Words of ours are safe to show; those of anything else may name hosts and paths.

@@ -1,5 +1,14 @@
-import { optionError, shown } from '../errors';
-import type { PresenceOp, PresenceStore, SignOfLife, StoredPage, StoredStatus, StoreFeed, StoreNode } from '../store';
+import { checkNames, optionError, shown } from '../errors';
+import type {
+  PresenceOp,
+  PresenceStore,
+  SignOfLife,
+  StoredPage,
+  StoredStatus,
+  StoredStatuses,
+  StoreFeed,
+  StoreNode,
+} from '../store';
 import type { PresenceUpdate, UpdateReason } from '../types';
 import { DueQueue } from './due-queue';
 
@@ -14,6 +23,8 @@ export interface MemoryStoreOptions {
 interface Lease {
   readonly leaseMs: number;
   deadline: number;
+  /** Was given a lease anew because the store stood still; not twice without a beat of its own. */
+  pardoned: boolean;
 }
 
 /** A change, or that something falls due. */
@@ -44,6 +55,7 @@ interface User {
  * const west = createPresence({ store });
  */
 export function memoryStore(options: MemoryStoreOptions = {}): PresenceStore {
+  checkNames(options, ['now', 'retentionMs']);
   const { now = Date.now, retentionMs = 2_592_000_000 } = options;
   if (typeof now !== 'function') throw optionError(`now is ${shown(now)}; it is a function that gives milliseconds`);
   if (typeof retentionMs !== 'number' || !(retentionMs >= 0)) {
@@ -82,9 +94,10 @@ class MemoryStore implements PresenceStore {
     const lease = this.leases.get(node.nodeId);
     // A lease that has lapsed is gone even if nobody has noticed: its node must assert its users anew.
     const known = lease !== undefined && lease.deadline > this.elapsed;
-    if (known) lease.deadline = this.elapsed + node.leaseMs;
+    const renewed = { leaseMs: node.leaseMs, deadline: this.elapsed + node.leaseMs, pardoned: false };
+    if (known) this.leases.set(node.nodeId, renewed);
     this.settle();
-    if (!known) this.leases.set(node.nodeId, { leaseMs: node.leaseMs, deadline: this.elapsed + node.leaseMs });
+    if (!known) this.leases.set(node.nodeId, renewed);
     return { known };
   }
 
@@ -112,12 +125,13 @@ class MemoryStore implements PresenceStore {
     if (this.leases.delete(node.nodeId)) this.reap(node.nodeId);
   }
 
-  async read(userIds: readonly string[]): Promise<StoredStatus[]> {
+  async read(userIds: readonly string[]): Promise<StoredStatuses> {
     this.settleNow();
-    return userIds.map((userId) => {
+    const users = userIds.map((userId) => {
       const user = this.users.get(userId);
       return user === undefined ? { userId, online: false, lastSeen: null, version: 0 } : toStored(user);
     });
+    return { now: this.wall, users };
   }
 
   async list(page: { cursor: string | null; limit: number }): Promise<StoredPage> {
@@ -130,10 +144,10 @@ class MemoryStore implements PresenceStore {
     const users: StoredStatus[] = [];
     for (const user of this.online.values()) {
       if (user.version <= after) continue;
-      if (users.length === limit) return { users, cursor: String(users[limit - 1]?.version) };
+      if (users.length === limit) return { now: this.wall, users, cursor: String(users[limit - 1]?.version) };
       users.push(toStored(user));
     }
-    return { users, cursor: null };
+    return { now: this.wall, users, cursor: null };
   }
 
   async count(): Promise<number> {
@@ -155,12 +169,11 @@ class MemoryStore implements PresenceStore {
 
     // Live routers beat every third of a lease. When nobody asked for longer than half of one, it was this process
     // that stood still, not they: no lease may lapse for that.
-    let shortest = Number.POSITIVE_INFINITY;
-    for (const lease of this.leases.values()) shortest = Math.min(shortest, lease.leaseMs);
-    if (this.elapsed - this.askedAt > shortest / 2) {
-      for (const lease of this.leases.values()) {
-        lease.deadline = Math.max(lease.deadline, this.elapsed + lease.leaseMs);
-      }
+    const gap = this.elapsed - this.askedAt;
+    for (const lease of this.leases.values()) {
+      if (gap <= lease.leaseMs / 2 || lease.pardoned) continue;
+      lease.deadline = Math.max(lease.deadline, this.elapsed + lease.leaseMs);
+      lease.pardoned = true;
     }
     this.askedAt = this.elapsed;
   }
@@ -274,8 +287,12 @@ class MemoryStore implements PresenceStore {
     for (let index = 0; index < this.untold.length; index += 1) {
       const item = this.untold[index] as Told;
       for (const [feed, { since }] of this.feeds) {
-        if ('dueMs' in item) feed.onDue(item.dueMs);
-        else if (item.update.version > since) feed.onTransition(item.update, item.lastSeen);
+        try {
+          if ('dueMs' in item) feed.onDue(item.dueMs);
+          else if (item.update.version > since) feed.onTransition(item.update, item.lastSeen);
+        } catch {
+          // It breaks its duty not to throw, which is no reason to leave the others untold.
+        }
       }
     }
     this.untold.length = 0;

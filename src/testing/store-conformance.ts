@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { PresenceOp, PresenceStore, StoreNode } from '../store';
+import type { PresenceOp, PresenceStore, StoredStatus, StoreNode } from '../store';
 import type { PresenceUpdate } from '../types';
 
 /** One backend for one case of the suite: fresh, and empty. */
@@ -130,8 +130,14 @@ const rejoin = (userId: string): PresenceOp => ({ kind: 'join', userId, ageMs: 0
 const leave = (userId: string, ageMs = 0): PresenceOp => ({ kind: 'leave', userId, ageMs, reason: 'disconnect' });
 const drop = (userId: string, graceMs = GRACE_MS): PresenceOp => ({ kind: 'drop', userId, ageMs: 0, graceMs });
 
+async function readUsers(router: Router, userIds: readonly string[]): Promise<StoredStatus[]> {
+  const { now, users } = await router.store.read(userIds);
+  assert.ok(Number.isFinite(now), 'an answer says what time it is');
+  return users;
+}
+
 async function isOnline(router: Router, userId: string): Promise<boolean> {
-  const [entry] = await router.store.read([userId]);
+  const [entry] = await readUsers(router, [userId]);
   assert.equal(entry?.userId, userId);
   return entry.online;
 }
@@ -213,7 +219,7 @@ const CASES: ReadonlyArray<{ name: string; check(world: World): Promise<void> }>
           assert.ok(version > before, `${version} after ${before}`);
           return version;
         }, 0);
-        const [entry] = await a.store.read([userId]);
+        const [entry] = await readUsers(a, [userId]);
         assert.equal(entry?.version, versions[9], 'a query gives the version of the last change');
       }
     },
@@ -418,7 +424,7 @@ const CASES: ReadonlyArray<{ name: string; check(world: World): Promise<void> }>
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
       await a.apply(join('u'));
-      const [before] = await a.store.read(['u']);
+      const [before] = await readUsers(a, ['u']);
       await world.pass(200);
       const refreshed = await a.store.refresh(a.node, [
         { userId: 'u', ageMs: 0 },
@@ -427,7 +433,7 @@ const CASES: ReadonlyArray<{ name: string; check(world: World): Promise<void> }>
       assert.deepEqual(refreshed, { known: true, missing: ['stranger'] });
       const other = await b.store.refresh(b.node, [{ userId: 'u', ageMs: 0 }]);
       assert.deepEqual(other, { known: true, missing: ['u'] });
-      const [after] = await a.store.read(['u']);
+      const [after] = await readUsers(a, ['u']);
       assert.ok((after?.lastSeen ?? 0) >= (before?.lastSeen ?? 0) + 150);
       assert.equal(await isOnline(b, 'stranger'), false);
       assert.deepEqual(await world.changes(), ['u online connect']);
@@ -438,13 +444,13 @@ const CASES: ReadonlyArray<{ name: string; check(world: World): Promise<void> }>
     async check(world) {
       const a = await world.router();
       await a.apply(join('u', 0));
-      const [first] = await a.store.read(['u']);
+      const [first] = await readUsers(a, ['u']);
       await a.apply(leave('u', 60_000));
-      const [left] = await a.store.read(['u']);
+      const [left] = await readUsers(a, ['u']);
       assert.equal(left?.lastSeen, first?.lastSeen, 'an older sign of life is no news');
       await world.pass(300);
       await a.apply(join('u', 100), leave('u', 100));
-      const [later] = await a.store.read(['u']);
+      const [later] = await readUsers(a, ['u']);
       const moved = (later?.lastSeen ?? 0) - (first?.lastSeen ?? 0);
       assert.ok(moved >= 150, `moved by ${moved}`);
     },
@@ -454,10 +460,10 @@ const CASES: ReadonlyArray<{ name: string; check(world: World): Promise<void> }>
     async check(world) {
       const a = await world.router();
       await a.apply(join('u'));
-      const [never, known] = await a.store.read(['never', 'u']);
+      const [never, known] = await readUsers(a, ['never', 'u']);
       assert.deepEqual(never, { userId: 'never', online: false, lastSeen: null, version: 0 });
       assert.equal(known?.userId, 'u');
-      assert.deepEqual(await a.store.read([]), []);
+      assert.deepEqual(await readUsers(a, []), []);
     },
   },
   {
@@ -466,7 +472,7 @@ const CASES: ReadonlyArray<{ name: string; check(world: World): Promise<void> }>
       const [a, b] = [await world.router(), await world.router()];
       await a.apply(...ODD_IDS.map((userId) => join(userId)));
       assert.equal(await b.store.count(), ODD_IDS.length);
-      const read = await b.store.read(ODD_IDS);
+      const read = await readUsers(b, ODD_IDS);
       assert.deepEqual(
         read.map(({ userId, online }) => [userId, online]),
         ODD_IDS.map((userId) => [userId, true]),

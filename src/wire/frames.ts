@@ -5,7 +5,8 @@ import { MessageType } from './message-type';
 /** @internal How presence is put on the wire of one dialect. */
 export interface Frames {
   update(update: PresenceUpdate, lastSeen: number): Uint8Array;
-  snapshot(users: readonly PresenceStatus[], now: number): Uint8Array;
+  /** `totalOnline`: of all users, not only of those in the frame. */
+  snapshot(users: readonly PresenceStatus[], totalOnline: number, now: number): Uint8Array;
 }
 
 /** The guide says GROUP is 1, the existing router 0: each dialect its own. */
@@ -55,7 +56,7 @@ const router: Frames = {
         reason,
       },
     ]),
-  snapshot: (users, now) =>
+  snapshot: (users, totalOnline, now) =>
     encode([
       ROUTER_GROUP,
       MessageType.PRESENCE_SNAPSHOT,
@@ -68,7 +69,7 @@ const router: Frames = {
           lastSeen: lastSeen === null ? 0 : Date.parse(lastSeen),
         })),
         timestamp: now,
-        totalOnline: users.filter(({ status }) => status === 'online').length,
+        totalOnline,
       },
     ]),
 };

@@ -105,7 +105,7 @@ describe('an attachment', () => {
     const presence = createPresence({ clock, store });
     const attachment = presence.attachToSocket(fakeSocket(), { userId: 'u', deviceId: 'Pixel 9' });
     await attachment.ready;
-    expect(await store.read(['u'])).toMatchObject([{ online: true }]);
+    expect((await store.read(['u'])).users).toMatchObject([{ online: true }]);
     expect(attachment.userId).toBe('u');
     expect(attachment.connectionId).toContain(presence.nodeId);
     await presence.attachToSocket(fakeSocket(), { userId: 'dashboard', track: false }).ready;

@@ -35,9 +35,11 @@ describe('memoryStore', () => {
     await store.beat(node);
     await store.apply(node, [join('a'), join('b'), leave('a')]);
     await clock.advance(59_999);
-    expect(await store.read(['a'])).toMatchObject([{ online: false, lastSeen: expect.any(Number), version: 3 }]);
+    expect((await store.read(['a'])).users).toMatchObject([
+      { online: false, lastSeen: expect.any(Number), version: 3 },
+    ]);
     await clock.advance(1);
-    expect(await store.read(['a', 'b'])).toMatchObject([{ lastSeen: null, version: 0 }, { online: true }]);
+    expect((await store.read(['a', 'b'])).users).toMatchObject([{ lastSeen: null, version: 0 }, { online: true }]);
   });
 
   it('remembers a user who came back within the retention time', async () => {
@@ -49,9 +51,9 @@ describe('memoryStore', () => {
       await clock.advance(5_000);
       await store.beat(node);
     }
-    expect(await store.read(['a'])).toMatchObject([{ online: true }]);
+    expect((await store.read(['a'])).users).toMatchObject([{ online: true }]);
     await store.apply(node, [leave('a')]);
-    expect((await store.read(['a']))[0]?.lastSeen).not.toBeNull();
+    expect((await store.read(['a'])).users[0]?.lastSeen).not.toBeNull();
   });
 
   // A wall clock that is set back an hour must not make every lease and every grace an hour longer.

@@ -28,7 +28,7 @@ describe('frames', () => {
       version: 7,
       reason: 'connect',
     });
-    expect(decode(guide.snapshot(USERS, AT))).toEqual({ messageType: 32, users: USERS });
+    expect(decode(guide.snapshot(USERS, 1, AT))).toEqual({ messageType: 32, users: USERS });
   });
 
   it('of the router are arrays, with times in milliseconds and 0 for never', () => {
@@ -48,7 +48,7 @@ describe('frames', () => {
         reason: 'connect',
       },
     ]);
-    expect(decode(router.snapshot(USERS, AT))).toEqual([
+    expect(decode(router.snapshot(USERS, 17, AT))).toEqual([
       0,
       32,
       0,
@@ -59,7 +59,7 @@ describe('frames', () => {
           { userId: '456', status: 'offline', lastSeen: 0 },
         ],
         timestamp: AT,
-        totalOnline: 1,
+        totalOnline: 17,
       },
     ]);
   });

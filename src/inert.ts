@@ -1,0 +1,16 @@
+import { toInterest } from './arguments';
+import type { Attachment } from './types';
+
+/** For a socket that is closed already, or a presence that is closed or disabled: does nothing. @internal */
+export function inertAttachment(userId: string, connectionId: string): Attachment {
+  return {
+    userId,
+    connectionId,
+    ready: Promise.resolve(),
+    touch: () => undefined,
+    watch: (ids) => {
+      toInterest(ids);
+    },
+    detach: () => Promise.resolve(),
+  };
+}
