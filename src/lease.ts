@@ -6,7 +6,9 @@ import type { PresenceStore, StoreNode } from './store';
 const DUE_GRID_MS = 50;
 /** A timer may come a little early against the clock of the store; what is not quite due would wait for the next beat. */
 const DUE_MARGIN_MS = 5;
+/** After a beat that failed. A lost answer has cost two thirds of a lease by then, so a short lease allows less. */
 const RETRY_MS = 1_000;
+const RETRIES_A_LEASE = 12;
 
 /** @internal */
 export interface LeaseOptions {
@@ -78,7 +80,7 @@ export class Lease {
       this.beating = false;
       this.missed = true;
       if (this.stopped) return;
-      this.scheduleNext(Math.min(RETRY_MS, this.beatMs));
+      this.scheduleNext(Math.min(RETRY_MS, node.leaseMs / RETRIES_A_LEASE));
       report('beat', error);
     }
   }

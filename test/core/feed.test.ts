@@ -1,0 +1,284 @@
+import { describe, expect, it } from 'vitest';
+import { memoryStore, type PresenceUpdate, type StoredStatus, type StoreFeed } from 'voiceping-presence';
+import { fakeClock } from 'voiceping-presence/testing';
+import { Feed } from '../../src/feed';
+import { faultyStore } from './faulty-store';
+import { router } from './world';
+
+const LEASE_MS = 15_000;
+
+/** A feed on a store whose answers are written by hand. `early`: who is online when it begins to listen. */
+function bareFeed({ early = [] as Array<[userId: string, version: number]>, gated = false } = {}) {
+  const clock = fakeClock();
+  const known = new Map<string, StoredStatus>();
+  for (const [userId, version] of early) known.set(userId, { userId, online: true, version, lastSeen: clock.now() });
+  const gates: Array<() => void> = [];
+  const state = { gated, lists: 0 };
+  const gate = async () => {
+    if (state.gated) await new Promise<void>((resolve) => gates.push(resolve));
+  };
+  let unsubscribed = false;
+  const store = {
+    ...memoryStore({ now: clock.now }),
+    subscribe: (_feed: StoreFeed) => () => {
+      unsubscribed = true;
+    },
+    list: async () => {
+      state.lists += 1;
+      const users = Array.from(known.values()).filter(({ online }) => online);
+      await gate();
+      return { now: clock.now(), users, cursor: null };
+    },
+    read: async (ids: readonly string[]) => {
+      const users = ids.map((userId) => known.get(userId) ?? { userId, online: false, lastSeen: null, version: 0 });
+      await gate();
+      return { now: clock.now(), users };
+    },
+  };
+  const errors: unknown[] = [];
+  const feed = new Feed({
+    clock,
+    store: store as never,
+    commandTimeoutMs: 60_000,
+    leaseMs: LEASE_MS,
+    onDue: () => undefined,
+    onKnown: () => undefined,
+    report: (_stage, error) => errors.push(error),
+  });
+  const told: string[] = [];
+  const versions: number[] = [];
+  const unlisten = feed.listen((update) => {
+    told.push(`${update.userId} ${update.status} ${update.reason}`);
+    versions.push(update.version);
+  }, undefined);
+  return {
+    clock,
+    feed,
+    told,
+    versions,
+    errors,
+    state,
+    unlisten,
+    isUnsubscribed: () => unsubscribed,
+    put: (userId: string, online: boolean, version: number) =>
+      known.set(userId, { userId, online, version, lastSeen: clock.now() }),
+    lose: (userId: string) => known.delete(userId),
+    hear(
+      userId: string,
+      status: PresenceUpdate['status'],
+      version: number,
+      reason: PresenceUpdate['reason'] = 'connect',
+    ) {
+      const update = { userId, status, version, reason, timestamp: new Date(clock.now()).toISOString() };
+      feed.onTransition(update, clock.now());
+    },
+    async open() {
+      for (const each of gates.splice(0)) each();
+      await clock.settle();
+    },
+  };
+}
+
+describe('the feed', () => {
+  it('tells once what a resync found and the store tells too, late', async () => {
+    const { clock, feed, put, hear, told } = bareFeed();
+    await clock.settle();
+    put('v', true, 7);
+    feed.onGap();
+    await clock.settle();
+    hear('v', 'online', 7);
+    expect(told).toEqual(['v online resync']);
+    hear('v', 'offline', 8, 'disconnect');
+    expect(told).toEqual(['v online resync', 'v offline disconnect']);
+  });
+
+  it('tells a user whom the store has forgotten offline once, a lease later, with a version that grows', async () => {
+    const { clock, feed, put, lose, hear, told, versions } = bareFeed();
+    await clock.settle();
+    put('u', true, 41);
+    hear('u', 'online', 41);
+    lose('u');
+    feed.onGap();
+    await clock.advance(LEASE_MS - 1);
+    expect(told).toEqual(['u online connect']);
+    await clock.advance(2);
+    expect(told).toEqual(['u online connect', 'u offline resync']);
+    // The store, which saw 41, gives 42 to what really happens next: it is no repetition of what was invented.
+    hear('u', 'online', 42);
+    hear('u', 'offline', 50, 'disconnect');
+    expect(told.slice(2)).toEqual(['u online connect', 'u offline disconnect']);
+    expect(versions).toEqual([41, 42, 43, 50]);
+  });
+
+  it('does not tell offline who is asserted anew within that lease', async () => {
+    const { clock, feed, put, lose, hear, told } = bareFeed();
+    await clock.settle();
+    put('u', true, 1);
+    put('listed', true, 2);
+    hear('u', 'online', 1);
+    hear('listed', 'online', 2);
+    lose('u');
+    lose('listed');
+    feed.onGap();
+    await clock.advance(5_000);
+    hear('u', 'online', 1, 'resync');
+    put('u', true, 1);
+    put('listed', true, 2);
+    await clock.advance(60_000);
+    expect(told).toEqual(['u online connect', 'listed online connect']);
+  });
+
+  it('tells at once whom the store remembers to have left', async () => {
+    const { clock, feed, put, hear, told } = bareFeed();
+    await clock.settle();
+    hear('u', 'online', 1);
+    put('u', false, 5);
+    feed.onGap();
+    await clock.settle();
+    expect(told).toEqual(['u online connect', 'u offline resync']);
+  });
+
+  it('knows who was online before it listened, and tells it when they are found to have gone', async () => {
+    const { clock, feed, put, told } = bareFeed({ early: [['early', 3]] });
+    await clock.settle();
+    expect(told).toEqual([]);
+    put('early', false, 9);
+    feed.onGap();
+    await clock.settle();
+    expect(told).toEqual(['early offline resync']);
+  });
+
+  it('is silent about everybody at a gap before it has known anybody', async () => {
+    const { clock, feed, told, state, open } = bareFeed({ early: [['u', 1]], gated: true });
+    await clock.settle();
+    feed.onGap();
+    state.gated = false;
+    await open();
+    await clock.settle();
+    expect(told).toEqual([]);
+    expect(feed.isOnline('u')).toBe(true);
+  });
+
+  it('believes what it hears while it reads, not what it reads', async () => {
+    const early: Array<[string, number]> = [
+      ['leaves', 1],
+      ['returns', 2],
+    ];
+    const { clock, feed, put, hear, told, state, open } = bareFeed({ early });
+    await clock.settle();
+    put('returns', false, 3);
+    state.gated = true;
+    feed.onGap();
+    await clock.settle();
+    hear('leaves', 'offline', 4, 'disconnect');
+    await open();
+    // The list is read, and now that of the missing is.
+    hear('returns', 'online', 5);
+    state.gated = false;
+    await open();
+    expect(told).toEqual(['leaves offline disconnect']);
+    expect([feed.isOnline('leaves'), feed.isOnline('returns')]).toEqual([false, true]);
+  });
+
+  it('reads again when a second gap comes while it reads', async () => {
+    const { clock, feed, put, told, state, open } = bareFeed({ early: [['u', 1]] });
+    await clock.settle();
+    state.gated = true;
+    feed.onGap();
+    await clock.settle();
+    put('u', false, 2);
+    feed.onGap();
+    state.gated = false;
+    await open();
+    await clock.settle();
+    expect(told).toEqual(['u offline resync']);
+  });
+
+  it('tells nothing of a reading that nobody waits for any more', async () => {
+    const { clock, feed, put, told, state, open, unlisten } = bareFeed({ early: [['u', 1]] });
+    await clock.settle();
+    put('u', false, 2);
+    state.gated = true;
+    feed.onGap();
+    await clock.settle();
+    unlisten();
+    await clock.advance(LEASE_MS);
+    const heard: string[] = [];
+    feed.listen(({ userId }) => heard.push(userId), undefined);
+    state.gated = false;
+    await open();
+    await clock.settle();
+    expect([told, heard]).toEqual([[], []]);
+  });
+
+  it('does not read everything again for a lone listener that comes and goes', async () => {
+    const { clock, feed, state, unlisten, hear } = bareFeed({ early: [['u', 1]] });
+    await clock.settle();
+    unlisten();
+    for (let round = 0; round < 10; round += 1) {
+      feed.listen(() => undefined, ['x'])();
+      await clock.advance(1_000);
+    }
+    expect(state.lists).toBe(1);
+    hear('v', 'online', 2);
+    expect(feed.isOnline('v')).toBe(true);
+    await clock.advance(LEASE_MS);
+    expect([feed.isKnown, feed.onlineCount]).toEqual([false, 0]);
+    hear('w', 'online', 3);
+    expect(feed.onlineCount).toBe(0);
+    feed.close();
+    expect(clock.timers).toBe(0);
+  });
+
+  it('ends a listener at once, however often it is told to, and leaves the others', async () => {
+    const { clock, feed, hear, told } = bareFeed();
+    await clock.settle();
+    const heard: string[] = [];
+    const ends: Array<() => void> = [];
+    ends.push(feed.listen(() => ends[1]?.(), undefined));
+    ends.push(feed.listen(({ userId }) => heard.push(userId), undefined));
+    const byId = feed.listen(({ userId }) => heard.push(userId), ['u']);
+    byId();
+    byId();
+    hear('u', 'online', 1);
+    expect(heard).toEqual([]);
+    expect(told).toEqual(['u online connect']);
+  });
+
+  it('reports a listener that rejects', async () => {
+    const { clock, feed, hear, errors } = bareFeed();
+    await clock.settle();
+    feed.listen(async () => {
+      throw new Error('mine');
+    }, undefined);
+    hear('u', 'online', 1);
+    await clock.settle();
+    expect(errors).toMatchObject([{ message: 'mine' }]);
+  });
+
+  it('unsubscribes when it is closed', () => {
+    const { feed, isUnsubscribed } = bareFeed();
+    feed.close();
+    expect(isUnsubscribed()).toBe(true);
+  });
+});
+
+describe('in the seconds after a flush', () => {
+  // The store was empty until the next beat, and a dashboard that came in between saw everybody offline for good.
+  it('a dashboard that connects is shown what is true, and so is a query on the own router', async () => {
+    const clock = fakeClock();
+    const { store, link } = faultyStore(clock.now);
+    const { connect, presence } = await router({ store }, clock);
+    await connect('u');
+    link.flush();
+    const dashboards = [
+      await connect('all', { track: false, watch: true }),
+      await connect('named', { track: false, watch: ['u'] }),
+    ];
+    await clock.advance(20_000);
+    for (const { frames } of dashboards) {
+      expect(frames).toMatchObject([{ messageType: 32, users: [{ userId: 'u', status: 'online' }] }]);
+    }
+    expect(await presence.countOnline()).toBe(1);
+  });
+});

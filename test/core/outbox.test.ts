@@ -1,0 +1,291 @@
+import { describe, expect, it } from 'vitest';
+import { createPresence, type PresenceOp, type PresenceStore, type SignOfLife } from 'voiceping-presence';
+import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
+import { LocalUser } from '../../src/connections';
+import { Outbox } from '../../src/outbox';
+import { faultyStore } from './faulty-store';
+import { router } from './world';
+
+/** A store of which each answer can be held back, and which tells what it was asked. */
+function heldStore() {
+  const clock = fakeClock();
+  const { store, link, direct } = faultyStore(clock.now);
+  const held: Array<() => void> = [];
+  const applied: PresenceOp[][] = [];
+  const refreshed: SignOfLife[][] = [];
+  const state = { holds: false };
+  const wrapped: PresenceStore = {
+    ...store,
+    async apply(node, ops) {
+      applied.push(ops.slice());
+      const answer = await store.apply(node, ops);
+      if (state.holds) await new Promise<void>((resolve) => held.push(resolve));
+      return answer;
+    },
+    async refresh(node, signs) {
+      refreshed.push(signs.slice());
+      return store.refresh(node, signs);
+    },
+  };
+  const release = async () => {
+    for (const answer of held.splice(0)) answer();
+    await clock.settle();
+  };
+  return { clock, store: wrapped, link, direct, applied, refreshed, state, release };
+}
+
+describe('the outbox', () => {
+  // The leave of a first life was answered when a second life had begun and ended, and took the third one's entry along.
+  it('never loses a user who comes back while an earlier leave is under way', async () => {
+    const { clock, store, state, release, link } = heldStore();
+    const { connect, presence, status, lines } = await router({ store }, clock);
+    const first = await connect('u');
+    state.holds = true;
+    first.close();
+    await clock.settle();
+    (await connect('u')).close();
+    await release();
+    await release();
+    state.holds = false;
+    const second = await connect('u');
+    await release();
+    (await connect('u')).close();
+    await clock.settle();
+    expect(await status('u')).toBe('online');
+    link.flush();
+    await clock.advance(10_000);
+    expect(await presence.countOnline()).toBe(1);
+    second.close();
+    await clock.settle();
+    expect(await status('u')).toBe('offline');
+    expect(lines().filter((line) => line.includes('offline')).length).toBe(lines().length / 2);
+  });
+
+  it('forgets who has left, and only them', async () => {
+    const clock = fakeClock();
+    const { store } = faultyStore(clock.now);
+    const node = { nodeId: 'n', leaseMs: 15_000, ttlMs: 60_000 };
+    await store.beat(node);
+    const users = new Map<string, LocalUser>();
+    const outbox = new Outbox({
+      clock,
+      store,
+      node,
+      timeoutMs: 1_000,
+      gatherMs: 1_000,
+      users,
+      onLeaseLost: () => undefined,
+      report: (_stage, error) => expect.fail(String(error)),
+    });
+    outbox.hold(true);
+    const user = new LocalUser('u', clock.now());
+    users.set('u', user);
+    user.arrive(clock.now());
+    outbox.change(user);
+    await clock.settle();
+    user.depart('disconnect', clock.now(), 0);
+    outbox.change(user);
+    // The same id, another life: it is not the first one's to take out.
+    const next = new LocalUser('u', clock.now());
+    users.set('u', next);
+    await clock.settle();
+    expect(users.get('u')).toBe(next);
+    users.set('u', user);
+    user.arrive(clock.now());
+    outbox.change(user);
+    await clock.settle();
+    user.depart('disconnect', clock.now(), 0);
+    outbox.change(user);
+    await clock.settle();
+    expect(users.size).toBe(0);
+  });
+
+  it('sends at most 1,000 operations and 1,000 signs of life a call', async () => {
+    const { clock, store, applied, refreshed } = heldStore();
+    const { presence } = await router({ store }, clock);
+    const sockets = Array.from({ length: 2_500 }, () => fakeSocket());
+    for (const [id, socket] of sockets.entries()) {
+      socket.answersPings = false;
+      presence.attachToSocket(socket, { userId: id });
+    }
+    await clock.settle();
+    expect(applied.map(({ length }) => length)).toEqual([1_000, 1_000, 500]);
+    await clock.advance(100_000);
+    for (const socket of sockets) socket.emit('pong');
+    await clock.advance(2_000);
+    expect(refreshed.map(({ length }) => length)).toEqual([1_000, 1_000, 500]);
+  });
+
+  it('asks the store for nothing before it holds a lease', async () => {
+    const { clock, store, applied, refreshed, link } = heldStore();
+    link.state = 'hangs';
+    const presence = createPresence({ clock, store });
+    const socket = fakeSocket();
+    presence.attachToSocket(socket, { userId: 'u' });
+    await clock.advance(5_000);
+    expect([applied, refreshed]).toEqual([[], []]);
+  });
+
+  it('waits longer each time the store fails, whatever comes and goes or asks meanwhile', async () => {
+    const { clock, store, link } = heldStore();
+    const times: number[] = [];
+    const failing: PresenceStore = {
+      ...store,
+      async apply(node, ops) {
+        times.push(clock.now());
+        if (link.state === 'up') return store.apply(node, ops);
+        throw new Error('READONLY');
+      },
+    };
+    const { presence } = await router({ store: failing, leaseMs: 600_000 }, clock);
+    link.state = 'down';
+    for (let count = 0; count < 100; count += 1) {
+      presence.attachToSocket(fakeSocket(), { userId: count });
+      presence.countOnline().catch(() => undefined);
+      await clock.advance(20);
+    }
+    await clock.advance(3_000);
+    const waits = times.slice(1).map((time, index) => time - (times[index] ?? 0));
+    expect(waits.slice(0, 5)).toEqual([100, 200, 400, 800, 1_000]);
+    link.state = 'up';
+    await clock.advance(2_000);
+    link.state = 'down';
+    times.length = 0;
+    presence.attachToSocket(fakeSocket(), { userId: 'later' });
+    await clock.advance(150);
+    expect((times[1] ?? 0) - (times[0] ?? 0)).toBe(100);
+  });
+
+  it('does not hammer a store that beats and yet refuses', async () => {
+    const { clock, store } = heldStore();
+    let calls = 0;
+    const refusing: PresenceStore = {
+      ...store,
+      apply: async () => {
+        calls += 1;
+        return { known: false };
+      },
+    };
+    const { presence } = await router({ store: refusing }, clock);
+    presence.attachToSocket(fakeSocket(), { userId: 'u' });
+    await clock.advance(10_000);
+    expect(calls).toBeLessThan(20);
+  });
+
+  it('lets signs of life gather, not calls, where the store hangs', async () => {
+    const { clock, store, link, refreshed } = heldStore();
+    const { connect } = await router({ store, leaseMs: 600_000, ttlMs: 60_000 }, clock);
+    const phones = [];
+    for (let id = 0; id < 50; id += 1) phones.push(await connect(id));
+    link.state = 'hangs';
+    refreshed.length = 0;
+    for (let second = 0; second < 60; second += 1) {
+      await clock.advance(1_000);
+      for (const phone of phones) phone.receive(Buffer.from([0xc0]));
+    }
+    // One at a time, each given up after commandTimeoutMs.
+    expect(refreshed.length).toBeLessThanOrEqual(30);
+  });
+
+  it('tells the store of a sign of life with its age', async () => {
+    const { clock, store, direct } = heldStore();
+    const { connect } = await router({ store }, clock);
+    const phone = await connect('u');
+    phone.answersPings = false;
+    await clock.advance(90_000);
+    const at = clock.now();
+    phone.emit('pong');
+    await clock.advance(5_000);
+    expect((await direct().read(['u'])).users[0]?.lastSeen).toBe(at);
+  });
+
+  it('tells a connect after a re-assertion as a connect again', async () => {
+    const { clock, store, link } = heldStore();
+    const { connect, lines } = await router({ store }, clock);
+    const phone = await connect('u');
+    link.flush();
+    await clock.advance(6_000);
+    phone.close();
+    await clock.settle();
+    await connect('u');
+    expect(lines()).toEqual(['u online connect', 'u offline disconnect', 'u online connect']);
+  });
+
+  it('answers what was asked of it when a user who left and came back needs no telling', async () => {
+    const { clock, store, link } = heldStore();
+    const { presence } = await router({ store }, clock);
+    const socket = fakeSocket();
+    await presence.attachToSocket(socket, { userId: 'u' }).ready;
+    link.state = 'down';
+    socket.close();
+    await clock.advance(500);
+    const { ready } = presence.attachToSocket(fakeSocket(), { userId: 'u' });
+    link.state = 'up';
+    await clock.advance(10_000);
+    await ready;
+  });
+
+  it('survives answers that are none', async () => {
+    const clock = fakeClock();
+    const { store } = faultyStore(clock.now);
+    let calls = 0;
+    const nonsense: PresenceStore = {
+      ...store,
+      beat: async (node) => {
+        calls += 1;
+        return calls % 2 === 0 ? (undefined as never) : store.beat(node);
+      },
+      apply: async (node, ops) => (calls < 3 ? (null as never) : store.apply(node, ops)),
+      refresh: async () => ({}) as never,
+    };
+    const { connect, errors, presence } = await router({ store: nonsense, ttlMs: 30_000 }, clock);
+    await connect('u');
+    await clock.advance(60_000);
+    expect(calls).toBeGreaterThan(5);
+    expect(new Set(errors.map(({ stage }) => stage))).toEqual(new Set(['beat', 'apply', 'refresh']));
+    expect(await presence.countOnline()).toBe(1);
+  });
+});
+
+describe('close', () => {
+  it('does not turn a handover into an outage when the store fails for a moment', async () => {
+    const { clock, store, link } = heldStore();
+    const { presence, connect } = await router({ store }, clock);
+    const other = await router({ store }, clock);
+    for (const id of ['a', 'b']) await connect(id);
+    link.state = 'down';
+    const closing = presence.close({ handoverMs: 30_000 });
+    await clock.advance(150);
+    link.state = 'up';
+    await clock.advance(5_000);
+    await closing;
+    expect(other.lines()).toEqual(['a online connect', 'b online connect']);
+    await clock.advance(31_000);
+    expect(other.lines().slice(2)).toEqual(['a offline timeout', 'b offline timeout']);
+  });
+
+  it('lets the lease lapse where a handover could not be told at all', async () => {
+    const { clock, store, link, direct } = heldStore();
+    const { presence, connect } = await router({ store, leaseMs: 6_000 }, clock);
+    const other = await router({ store: direct(), leaseMs: 6_000 }, clock);
+    await connect('a');
+    link.state = 'down';
+    const closing = presence.close({ handoverMs: 30_000 });
+    await clock.advance(3_000);
+    await closing;
+    expect(other.lines()).toEqual(['a online connect']);
+    await clock.advance(10_000);
+    expect(other.lines()).toEqual(['a online connect', 'a offline node-down']);
+  });
+
+  it('ends when the lease turns out to be gone', async () => {
+    const { clock, store, link } = heldStore();
+    const { presence, connect } = await router({ store }, clock);
+    const phone = await connect('u');
+    const held = presence.attachToSocket(fakeSocket(), { userId: 'held' });
+    link.flush();
+    phone.close();
+    await presence.close();
+    await held.ready;
+  });
+});
