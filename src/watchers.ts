@@ -191,38 +191,34 @@ export class Watchers {
   }
 
   private async sendSnapshot(watcher: Watcher, snapshot: Snapshot): Promise<void> {
-    const { store, clock, commandTimeoutMs } = this.options;
+    const { store, clock, commandTimeoutMs, feed } = this.options;
     while (watcher.snapshot === snapshot) {
       if (isSlow(watcher)) {
         snapshot.reading = false;
         this.checkLater(watcher);
         return;
       }
-      const ids = take(snapshot.ids, SNAPSHOT_USERS);
+      const ids = next(snapshot.ids, SNAPSHOT_USERS);
       if (ids.length === 0 && snapshot.begun) break;
-      snapshot.begun = true;
       const lastSeen = new Map<string, StoredStatus>();
       try {
         const { users } = await withDeadline(clock, commandTimeoutMs, () => store.read(ids));
         for (const user of users) lastSeen.set(user.userId, user);
       } catch (error) {
-        this.owe(watcher, snapshot, ids);
+        // A walk that has passed some by begins anew.
+        if (watcher.snapshot === snapshot && watcher.interest === 'all') {
+          watcher.snapshot = { ids: feed.onlineIds(), reading: false, begun: snapshot.begun };
+        }
         throw error;
       }
       if (watcher.snapshot !== snapshot) return;
       this.show(watcher, ids, lastSeen);
+      snapshot.begun = true;
+      if (snapshot.ids instanceof Set) for (const id of ids) snapshot.ids.delete(id);
     }
     if (watcher.snapshot !== snapshot) return;
     watcher.snapshot = undefined;
     this.proceed(watcher);
-  }
-
-  /** What could not be read is owed still; a walk through all users begins anew. */
-  private owe(watcher: Watcher, snapshot: Snapshot, ids: string[]): void {
-    if (watcher.snapshot !== snapshot) return;
-    const left =
-      watcher.interest === 'all' ? this.options.feed.onlineIds() : new Set(ids.concat(Array.from(snapshot.ids)));
-    watcher.snapshot = { ids: left, reading: false, begun: true };
   }
 
   private show(watcher: Watcher, ids: string[], stored: Map<string, StoredStatus>): void {
@@ -258,9 +254,9 @@ function isSlow({ connection: { socket } }: Watcher): boolean {
 
 /** Those of `interest` that the socket has not been shown. */
 function notShown(before: Watcher | undefined, interest: Set<string>): Set<string> {
-  if (before === undefined) return new Set(interest);
+  // Among all users those who are offline were not shown.
+  if (before === undefined || before.interest === 'all') return new Set(interest);
   const { snapshot } = before;
-  if (before.interest === 'all') return snapshot === undefined ? new Set() : new Set(interest);
   const ids = new Set<string>();
   for (const id of interest) {
     if (!before.interest.has(id) || (snapshot?.ids instanceof Set && snapshot.ids.has(id))) ids.add(id);
@@ -268,14 +264,13 @@ function notShown(before: Watcher | undefined, interest: Set<string>): Set<strin
   return ids;
 }
 
-/** Takes ids out, so that they are owed no more. */
-function take(ids: Set<string> | IterableIterator<string>, count: number): string[] {
+/** The next ids. Named ones stay owed until they are shown. */
+function next(ids: Set<string> | IterableIterator<string>, count: number): string[] {
   const some: string[] = [];
   if (ids instanceof Set) {
     for (const id of ids) {
       if (some.length === count) break;
       some.push(id);
-      ids.delete(id);
     }
     return some;
   }

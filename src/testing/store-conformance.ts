@@ -193,6 +193,16 @@ const CASES: ReadonlyArray<{ name: string; check(world: World): Promise<void> }>
     },
   },
   {
+    name: 'a join told twice is undone by one leave',
+    async check(world) {
+      const a = await world.router();
+      await a.apply(join('u'), join('u'));
+      await a.apply(leave('u'));
+      assert.equal(await isOnline(a, 'u'), false);
+      assert.deepEqual(await world.changes(), ['u online connect', 'u offline disconnect']);
+    },
+  },
+  {
     name: 'operations of one call take effect in order',
     async check(world) {
       const a = await world.router();
@@ -264,6 +274,33 @@ const CASES: ReadonlyArray<{ name: string; check(world: World): Promise<void> }>
       assert.equal(await isOnline(b, 'long'), true);
       await world.pass(GRACE_MS * 4);
       assert.equal(await isOnline(b, 'long'), false);
+    },
+  },
+  {
+    name: 'a second grace, after a return, lasts as long as it should',
+    async check(world) {
+      const a = await world.router();
+      await a.apply(join('u'), drop('u'));
+      await world.pass(GRACE_MS / 2);
+      await a.apply(join('u'), drop('u'));
+      await world.pass(GRACE_MS * 0.75);
+      assert.equal(await isOnline(a, 'u'), true);
+      await world.pass(GRACE_MS);
+      assert.equal(await isOnline(a, 'u'), false);
+    },
+  },
+  {
+    name: 'of two devices that dropped, the longer grace counts',
+    async check(world) {
+      const [a, b] = [await world.router(), await world.router()];
+      await a.apply(join('u'));
+      await b.apply(join('u'));
+      await a.apply(drop('u', GRACE_MS * 4));
+      await b.apply(drop('u', GRACE_MS));
+      await world.pass(GRACE_MS * 2);
+      assert.equal(await isOnline(a, 'u'), true);
+      await world.pass(GRACE_MS * 3);
+      assert.deepEqual(await world.changes(), ['u online connect', 'u offline timeout']);
     },
   },
   {

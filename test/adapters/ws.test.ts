@@ -199,6 +199,7 @@ describe('attachPresence on ws', () => {
       refused('identify is undefined; it is a function'),
     );
     expect(() => attachPresence(presence, wss, undefined as never)).toThrow(refused('identify is undefined'));
+    expect(() => attachPresence(undefined as never, wss, { identify })).toThrow(refused('presence is undefined'));
     expect(() => attachPresence(presence, {} as never, { identify })).toThrow(refused('server is an object'));
   });
 });

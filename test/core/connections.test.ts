@@ -50,6 +50,14 @@ describe('a user', () => {
     expect((await presence.getStatuses(['u']))['u']?.lastSeen).toBe('2025-12-12T10:30:48.123Z');
   });
 
+  it('who closes cleanly was last seen then: a close frame is a frame', async () => {
+    const { connect, clock, presence } = await router();
+    const phone = await connect('u');
+    await clock.advance(10_000);
+    phone.close();
+    expect((await presence.getStatuses(['u']))['u']?.lastSeen).toBe('2025-12-12T10:30:55.123Z');
+  });
+
   it('who drops with a grace of 0 is offline at once', async () => {
     const { connect, lines, clock } = await router({ graceMs: 0 });
     (await connect('u')).drop();

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { fakeSocket } from 'voiceping-presence/testing';
+import { memoryStore } from 'voiceping-presence';
+import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { router } from './world';
 
 const NIL = Buffer.from([0xc0]);
@@ -115,6 +116,79 @@ describe('liveness', () => {
     await clock.advance(80_000);
     expect(await status('alive')).toBe('online');
     expect(lines()).toEqual(['alive online connect', 'frozen online connect', 'frozen offline timeout']);
+  });
+
+  // Its frames lay unread in the kernel, and it answers when it is pinged; half a ttl is time for that.
+  it.each([20_000, 300_000])('gives a phone time to be heard after a stall of %i ms', async (stall) => {
+    const { connect, clock, lines } = await router({ ttlMs: 75_000 });
+    const phone = await connect('u');
+    phone.answersPings = false;
+    await clock.advance(60_000);
+    await clock.jump(stall);
+    await clock.advance(20_000);
+    phone.emit('pong', Buffer.alloc(0));
+    await clock.advance(50_000);
+    expect(lines()).toEqual(['u online connect']);
+  });
+
+  it('tells the store of signs of life, and keeps graces as long as they are, when the clock is set back', async () => {
+    const clock = fakeClock();
+    const store = memoryStore({ now: clock.now });
+    const refreshed: string[] = [];
+    const refresh = store.refresh.bind(store);
+    store.refresh = async (node, signs) => {
+      refreshed.push(...signs.map(({ userId }) => userId));
+      return refresh(node, signs);
+    };
+    const { connect, lines } = await router({ store, graceMs: 8_000 }, clock);
+    const phone = await connect('u');
+    const dropped = await connect('dropped');
+    const tablet = await connect('dropped');
+    await clock.advance(1_000);
+    dropped.drop();
+    clock.set(clock.now() - 3_600_000);
+    tablet.close();
+    await clock.advance(9_000);
+    expect(lines().slice(2)).toEqual(['dropped offline timeout']);
+    for (let minute = 0; minute < 10; minute += 1) {
+      await clock.advance(60_000);
+      phone.emit('pong', Buffer.alloc(0));
+    }
+    expect(refreshed.length).toBeGreaterThanOrEqual(4);
+  });
+
+  // socket.removeAllListeners() in the router: the close was never heard.
+  it('finds sockets that have closed unheard', async () => {
+    const { connect, clock, lines, presence } = await router({ graceMs: 1_000 });
+    const socket = await connect('u');
+    const stripped = await connect('dash', { track: false, watch: true });
+    for (const each of [socket, stripped]) {
+      each.removeAllListeners();
+      each.readyState = 3;
+    }
+    const timers = clock.timers;
+    await clock.advance(122_000);
+    expect(lines()).toEqual(['u online connect', 'u offline timeout']);
+    expect(clock.timers).toBeLessThan(timers);
+    expect(await presence.countOnline()).toBe(0);
+  });
+
+  it('brings a user back on the connection that wakes, also when another one has come and gone since', async () => {
+    const { connect, clock, status } = await router({ ttlMs: 75_000, terminateDeadSockets: false });
+    const sleeper = await connect('u');
+    sleeper.answersPings = false;
+    await clock.advance(80_000);
+    const other = await connect('u');
+    sleeper.emit('pong', Buffer.alloc(0));
+    other.close();
+    await clock.settle();
+    expect(await status('u')).toBe('online');
+    sleeper.readyState = 2;
+    sleeper.answersPings = false;
+    await clock.advance(80_000);
+    sleeper.emit('pong', Buffer.alloc(0));
+    await clock.settle();
+    expect(await status('u')).toBe('offline');
   });
 
   it('survives a clock that is set forward or back', async () => {

@@ -76,6 +76,8 @@ describe('ids', () => {
     ['an object', { toString: () => 'u' }],
     ['a list', ['u']],
     ['a boolean', true],
+    ['an integer of 301 digits', 1e300],
+    ['half of a pair in the middle', 'a\udc00b'],
   ];
 
   it.each(invalid)('%s is refused everywhere', async (_name, id) => {
@@ -336,6 +338,37 @@ describe('a router that dies', () => {
       expect(lines()).toHaveLength(20);
       expect(lines().slice(10).sort()).toEqual(Array.from({ length: 10 }, (_, id) => `${id} offline node-down`).sort());
     }
+  });
+});
+
+describe('options that are none', () => {
+  it.each([null, 'x', 5])('%o in place of options throws with a code', async (options) => {
+    const { presence } = await router();
+    const refused = misuse('ERR_PRESENCE_OPTIONS', 'the options are');
+    expect(() => presence.listOnline(options as never)).toThrow(refused);
+    expect(() => presence.onUpdate(() => undefined, options as never)).toThrow(refused);
+    expect(() => presence.close(options as never)).toThrow(refused);
+  });
+
+  it('a misspelt one throws and names those there are', async () => {
+    const { presence } = await router();
+    expect(() => presence.listOnline({ size: 5 } as never)).toThrow(
+      misuse('ERR_PRESENCE_OPTIONS', '"size" is no option'),
+    );
+    expect(() => presence.close({ handover: 5 } as never)).toThrow(misuse('ERR_PRESENCE_OPTIONS', 'handoverMs'));
+  });
+
+  it('a clock that is an instance of a class is one', async () => {
+    class OwnClock {
+      private readonly start = 5;
+      now(): number {
+        return this.start;
+      }
+      setTimeout(): void {}
+      clearTimeout(): void {}
+    }
+    const presence = createPresence({ clock: new OwnClock() });
+    await presence.ready();
   });
 });
 

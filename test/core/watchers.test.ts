@@ -92,9 +92,9 @@ describe('watching', () => {
     attachment.watch(true);
     await clock.settle();
     expect(snapshotsOf(socket).slice(2)).toEqual([['b online']]);
-    attachment.watch(['b']);
+    attachment.watch(['b', 'never']);
     await clock.settle();
-    expect(snapshotsOf(socket)).toHaveLength(3);
+    expect(snapshotsOf(socket).slice(3)).toEqual([['b online', 'never offline']]);
     attachment.watch(false);
     await connect('c');
     expect(updatesOf(socket)).toEqual([]);
@@ -223,6 +223,139 @@ describe('watching', () => {
     slow.bufferedAmount = 0;
     await clock.advance(100);
     expect(snapshotsOf(slow).flat()).toHaveLength(1_200);
+  });
+
+  it('what waits for a slow socket is dropped with the interest in it, and sent in order', async () => {
+    const { presence, connect, clock } = await router();
+    const slow = fakeSocket();
+    const attachment = presence.attachToSocket(slow, { userId: 'dash', track: false, watch: ['a', 'b'] });
+    await clock.settle();
+    slow.bufferedAmount = 100_000;
+    await connect('a');
+    const b = await connect('b');
+    attachment.watch(['b']);
+    slow.bufferedAmount = 0;
+    b.close();
+    await clock.settle();
+    expect(updatesOf(slow)).toEqual([]);
+    await clock.advance(100);
+    expect(updatesOf(slow)).toEqual(['b offline']);
+  });
+
+  // What was owed was taken back while something waited behind it, and nothing ever moved again.
+  it('goes on when what it waited for is taken back', async () => {
+    const clock = fakeClock();
+    const { store, link } = faultyStore(clock.now);
+    const { presence, connect } = await router({ store }, clock);
+    const socket = fakeSocket();
+    const attachment = presence.attachToSocket(socket, { userId: 'dash', track: false, watch: ['a'] });
+    await clock.settle();
+    const { read } = store;
+    store.read = async () => {
+      throw new Error('only reads fail');
+    };
+    attachment.watch(['a', 'b']);
+    await clock.settle();
+    const a = await connect('a');
+    attachment.watch(['a']);
+    await clock.settle();
+    expect(updatesOf(socket)).toEqual(['a online']);
+    a.close();
+    await clock.settle();
+    expect(updatesOf(socket)).toEqual(['a online', 'a offline']);
+    store.read = read;
+    expect(link.state).toBe('up');
+  });
+
+  it('sends no snapshot that was asked for before and is not wanted any more', async () => {
+    const clock = fakeClock();
+    const store = memoryStore({ now: clock.now });
+    const { presence } = await router({ store }, clock);
+    for (let id = 0; id < 1_200; id += 1) presence.attachToSocket(fakeSocket(), { userId: id });
+    await clock.settle();
+    const read = store.read.bind(store);
+    const gates: Array<() => void> = [];
+    store.read = async (ids) => {
+      await new Promise<void>((resolve) => gates.push(resolve));
+      return read(ids);
+    };
+    const open = async () => {
+      for (const gate of gates.splice(0)) gate();
+      await clock.settle();
+    };
+    const quiet = fakeSocket();
+    const toQuiet = presence.attachToSocket(quiet, { userId: 'quiet', track: false, watch: true });
+    const turning = fakeSocket();
+    const toTurning = presence.attachToSocket(turning, { userId: 'turning', track: false, watch: true });
+    await clock.settle();
+    toQuiet.watch(false);
+    toTurning.watch(['0']);
+    toTurning.watch(true);
+    for (let page = 0; page < 5; page += 1) await open();
+    expect(quiet.sent).toEqual([]);
+    expect(snapshotsOf(turning).flat()).toHaveLength(1_200);
+    toTurning.watch(['0', '1']);
+    await open();
+    expect(snapshotsOf(turning).flat()).toHaveLength(1_202);
+  });
+
+  it('shows once what is asked for while a snapshot of it is under way', async () => {
+    const clock = fakeClock();
+    const store = memoryStore({ now: clock.now });
+    const { presence, connect } = await router({ store }, clock);
+    await connect('a');
+    const read = store.read.bind(store);
+    const gates: Array<() => void> = [];
+    store.read = async (ids) => {
+      await new Promise<void>((resolve) => gates.push(resolve));
+      return read(ids);
+    };
+    const socket = fakeSocket();
+    const attachment = presence.attachToSocket(socket, { userId: 'dash', track: false, watch: true });
+    await clock.advance(10_000);
+    attachment.watch(['a']);
+    attachment.watch(['a', 'b']);
+    for (let round = 0; round < 5; round += 1) {
+      for (const gate of gates.splice(0)) gate();
+      await clock.advance(6_000);
+    }
+    expect(snapshotsOf(socket)).toEqual([['a online', 'b offline']]);
+  });
+
+  it('a dashboard that detaches hears no more, and the next one hears all', async () => {
+    const { presence, connect, clock } = await router();
+    const socket = fakeSocket();
+    const attachment = presence.attachToSocket(socket, { userId: 'dash', track: false, watch: true });
+    await clock.settle();
+    await attachment.detach();
+    await connect('u');
+    expect(updatesOf(socket)).toEqual([]);
+    const next = await connect('dash', dashboard(true));
+    await connect('v');
+    expect(snapshotsOf(next)).toEqual([['u online']]);
+    expect(updatesOf(next)).toEqual(['v online']);
+  });
+
+  it('a socket that is still connecting gets its snapshot when it is open', async () => {
+    const { presence, connect, clock } = await router();
+    await connect('u');
+    const socket = fakeSocket();
+    socket.readyState = 0;
+    presence.attachToSocket(socket, { userId: 'dash', track: false, watch: true });
+    await clock.advance(200);
+    expect(socket.sent).toEqual([]);
+    socket.readyState = 1;
+    await clock.advance(100);
+    expect(snapshotsOf(socket)).toEqual([['u online']]);
+  });
+
+  it('a slow dashboard leaves no timer behind when the presence is closed', async () => {
+    const { presence, connect, clock } = await router();
+    const slow = await connect('dash', dashboard(true));
+    slow.bufferedAmount = 100_000;
+    await connect('u');
+    await presence.close();
+    expect(clock.timers).toBe(0);
   });
 
   it('encodes an update once, whatever the number of watchers', async () => {

@@ -281,6 +281,63 @@ describe.each(FRAMEWORKS)('the body of a request on $name', ({ listener }) => {
 });
 
 describe('createStatusHandler', () => {
+  it('reports a store that fails', async () => {
+    const reported: string[] = [];
+    const { store, link } = faultyStore(Date.now);
+    const presence = await presenceWith({
+      store,
+      onError: (error, { stage }) => reported.push(`${stage} ${error.code}`),
+    });
+    const { url, stop } = await serve(createStatusHandler(presence));
+    cleanups.push(stop);
+    link.state = 'down';
+    await ask(url, { userIds: ['u'] });
+    link.state = 'up';
+    expect(reported).toContain('query ERR_PRESENCE_STORE');
+  });
+
+  it('resolves for a request that was aborted before it came to us', async () => {
+    const handle = createStatusHandler(await presenceWith({}));
+    const handled = new Promise<void>((resolve, reject) => {
+      // As behind authentication that takes its time.
+      void serve((request, response) => {
+        request.once('close', () => setImmediate(() => handle(request, response).then(resolve, reject)));
+      }).then(({ port, stop }) => {
+        cleanups.push(stop);
+        const socket = connect(port, '127.0.0.1', () => {
+          socket.write('POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"userIds"', () => socket.destroy());
+        });
+      });
+    });
+    await handled;
+  });
+
+  it('leaves an answer alone that somebody else has given meanwhile', async () => {
+    const handle = createStatusHandler(await presenceWith({}));
+    let handled: Promise<void> | undefined;
+    const { url, stop } = await serve((request, response) => {
+      handled = handle(request, response);
+      response.writeHead(503).end('timed out');
+    });
+    cleanups.push(stop);
+    expect((await ask(url, { userIds: ['u'] })).status).toBe(503);
+    await handled;
+  });
+
+  it.each(FRAMEWORKS.filter(({ source }) => source !== 'express.ts'))(
+    'adds to Vary on $name',
+    async ({ name, listener }) => {
+      const presence = await presenceWith({});
+      const handle = listener(presence, { cors: ['https://dash.example'] }, false);
+      const { url, stop } = await serve((request, response) => {
+        response.setHeader('Vary', 'Accept-Encoding, origin');
+        handle(request, response);
+      });
+      cleanups.push(stop);
+      expect((await ask(url, { userIds: [] })).headers.get('vary'), name).toBe('Accept-Encoding, Origin');
+    },
+  );
+
   it('cuts off a sender that does not stop', async () => {
     const presence = await presenceWith({});
     const { port, stop } = await serve(createStatusHandler(presence));
@@ -329,6 +386,8 @@ describe('createStatusHandler', () => {
     [undefined, { cors: ['https://dash.example/'] }, 'cors has "https://dash.example/"; an origin is like'],
     [undefined, { cors: ['*'] }, 'cors has "*"'],
     [undefined, { format: 'xml' }, 'format is "xml"'],
+    [undefined, { maxids: 5 }, '"maxids" is no option'],
+    [undefined, null, 'the options are null'],
   ])('refuses misuse at once: %o %o', (presence, options, message) => {
     const clock = fakeClock();
     expect(() => createStatusHandler((presence ?? createPresence({ clock })) as Presence, options as never)).toThrow(

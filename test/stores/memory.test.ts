@@ -73,6 +73,99 @@ describe('memoryStore', () => {
     expect(await store.count()).toBe(0);
   });
 
+  // The short lease of the dead router made every gap between the beats of the others look like a stall.
+  it('finds a dead router with a short lease beside one with a long lease', async () => {
+    const clock = fakeClock();
+    const store = memoryStore({ now: clock.now });
+    const short = { ...node, nodeId: 'short', leaseMs: 3_000 };
+    await store.beat(short);
+    await store.beat(node);
+    await store.apply(short, [join('u')]);
+    for (let beat = 0; beat < 3; beat += 1) {
+      await clock.advance(5_000);
+      await store.beat(node);
+    }
+    expect(await store.count()).toBe(0);
+  });
+
+  it('a lease lapses to the millisecond, and one beat late finds it gone', async () => {
+    const clock = fakeClock();
+    const store = memoryStore({ now: clock.now });
+    const other = { ...node, nodeId: 'other' };
+    await store.beat(node);
+    await store.beat(other);
+    for (const ms of [5_000, 5_000, 4_999]) {
+      await clock.advance(ms);
+      await store.beat(other);
+    }
+    expect(await store.beat(node)).toEqual({ known: true });
+    for (const ms of [5_000, 5_000, 5_000]) {
+      await clock.advance(ms);
+      await store.count();
+    }
+    expect(await store.beat(node)).toEqual({ known: false });
+  });
+
+  it('gives a whole lease anew after it stood still', async () => {
+    const clock = fakeClock();
+    const store = memoryStore({ now: clock.now });
+    const other = { ...node, nodeId: 'other' };
+    await store.beat(node);
+    await store.beat(other);
+    await store.apply(node, [join('u')]);
+    await clock.advance(45_000);
+    await store.beat(other);
+    for (const ms of [5_000, 5_000, 4_999]) {
+      await clock.advance(ms);
+      await store.beat(other);
+    }
+    expect(await store.beat(node)).toEqual({ known: true });
+    expect(await store.count()).toBe(1);
+  });
+
+  it('tells with each change when the user was last seen', async () => {
+    const clock = fakeClock();
+    const store = memoryStore({ now: clock.now });
+    const seen: number[] = [];
+    const feed = { onGap: () => undefined, onDue: () => undefined };
+    store.subscribe({ ...feed, onTransition: (_update, lastSeen) => seen.push(lastSeen) });
+    await store.beat(node);
+    await store.apply(node, [{ ...join('u'), ageMs: 5_000 }]);
+    await clock.settle();
+    expect(seen).toEqual([clock.now() - 5_000]);
+  });
+
+  it('goes on telling the others when a feed throws', async () => {
+    const store = memoryStore();
+    const told: string[] = [];
+    const quiet = { onGap: () => undefined, onDue: () => undefined };
+    store.subscribe({
+      ...quiet,
+      onTransition: () => {
+        throw new Error('a feed that breaks its duty');
+      },
+    });
+    store.subscribe({ ...quiet, onTransition: ({ userId }) => told.push(userId) });
+    await store.beat(node);
+    for (const userId of ['a', 'b']) {
+      await store.apply(node, [join(userId)]);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(told).toEqual(['a', 'b']);
+  });
+
+  it('remembers a user who is back after having been forgotten', async () => {
+    const clock = fakeClock();
+    const store = memoryStore({ now: clock.now, retentionMs: 1_000 });
+    await store.beat(node);
+    await store.apply(node, [join('u'), leave('u')]);
+    await clock.advance(1_000);
+    await store.apply(node, [join('u')]);
+    await clock.advance(2_000);
+    expect((await store.read(['u'])).users).toMatchObject([{ online: true }]);
+    expect(await store.count()).toBe(1);
+  });
+
   it('lets one feed unsubscribe while another is told', async () => {
     const store = memoryStore();
     const told: string[] = [];
@@ -85,9 +178,12 @@ describe('memoryStore', () => {
     expect(told).toEqual([]);
   });
 
-  it.each([{ now: 5 }, { retentionMs: -1 }, { retentionMs: Number.NaN }])('refuses %o', (options) => {
-    expect(() => memoryStore(options as never)).toThrow(
-      expect.objectContaining({ name: 'TypeError', code: 'ERR_PRESENCE_OPTIONS' }),
-    );
-  });
+  it.each([null, { now: 5 }, { retentionMs: -1 }, { retentionMs: Number.NaN }, { retention: 5 }])(
+    'refuses %o',
+    (options) => {
+      expect(() => memoryStore(options as never)).toThrow(
+        expect.objectContaining({ name: 'TypeError', code: 'ERR_PRESENCE_OPTIONS' }),
+      );
+    },
+  );
 });

@@ -14,6 +14,9 @@ describe('peekMessageType', () => {
     ['the heartbeat of the router', [0, 30, 'acme_u1', 0], 30],
     ['a heartbeat with a payload', [1, 30, 'acme_u1', 0, Buffer.alloc(5)], 30],
     ['a type above 127', [0, 200, 1], 200],
+    ['the shortest', [0, 30], 30],
+    ['one of fifteen', Array.from({ length: 15 }, (_, index) => (index === 1 ? 127 : 0)), 127],
+    ['one behind a key of 20 letters', { twentylettersexactly: 1, messageType: 30 }, 30],
     ['an audio frame', [1, 3, 'acme_u1', 'acme_u2', Buffer.alloc(100)], 3],
     ['an update of the guide', { messageType: 31, fromId: '123' }, 31],
   ])('reads the type of %s', (_name, message, type) => {
