@@ -32,7 +32,9 @@ const BRAND = Symbol.for('voiceping-presence.error');
  * `code` says what, see {@link PresenceErrorCode}; `cause` holds the error underneath, where there is one.
  */
 export class PresenceError extends Error {
+  /** What kind of failure it is. */
   readonly code: PresenceErrorCode;
+  /** The error underneath; absent where there is none. */
   declare readonly cause?: unknown;
 
   constructor(code: PresenceErrorCode, message: string, cause?: unknown) {

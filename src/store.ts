@@ -2,6 +2,7 @@ import type { PresenceUpdate } from './types';
 
 /** The router that speaks to a store: one incarnation, never reused after a restart. */
 export interface StoreNode {
+  /** Unique to this incarnation. */
   readonly nodeId: string;
   /** How long its lease lasts from each beat on. */
   readonly leaseMs: number;
@@ -9,43 +10,46 @@ export interface StoreNode {
   readonly ttlMs: number;
 }
 
-/** A user went from no connection to one on this router. */
-export interface JoinOp {
-  readonly kind: 'join';
+/** What every operation, and every sign of life, says of a user. */
+export interface SignOfLife {
+  /** Of whom it is said. */
   readonly userId: string;
   /** Milliseconds since the last sign of life. */
   readonly ageMs: number;
+}
+
+/** A user went from no connection to one on this router. */
+export interface JoinOp extends SignOfLife {
+  /** Tells operations apart. */
+  readonly kind: 'join';
   /** The user was here already, and the store is told again because it forgot: a change has the reason `resync`. */
   readonly reassert: boolean;
 }
 
 /** A user went from one connection to none on this router, by a clean close or after silence. */
-export interface LeaveOp {
+export interface LeaveOp extends SignOfLife {
+  /** Tells operations apart. */
   readonly kind: 'leave';
-  readonly userId: string;
-  readonly ageMs: number;
+  /** Of the change, if it is one. */
   readonly reason: 'disconnect' | 'timeout';
 }
 
-/** A user lost the last connection on this router without a close, or is handed over: online for `graceMs` more. */
-export interface DropOp {
+/** A user lost the last connection on this router without a close, or is handed over. */
+export interface DropOp extends SignOfLife {
+  /** Tells operations apart. */
   readonly kind: 'drop';
-  readonly userId: string;
-  readonly ageMs: number;
+  /** How long the user stays online yet. */
   readonly graceMs: number;
 }
 
+/** What a router tells the store of one of its users. */
 export type PresenceOp = JoinOp | LeaveOp | DropOp;
-
-/** A user of this router has shown a sign of life `ageMs` ago. */
-export interface SignOfLife {
-  readonly userId: string;
-  readonly ageMs: number;
-}
 
 /** What a store knows of a user. */
 export interface StoredStatus {
+  /** Of whom. */
   readonly userId: string;
+  /** Whether some live node holds the user, or a grace runs. */
   readonly online: boolean;
   /** Milliseconds since the epoch by the store's clock; `null` when never seen, or forgotten since. */
   readonly lastSeen: number | null;
@@ -57,11 +61,13 @@ export interface StoredStatus {
 export interface StoredStatuses {
   /** The time by the store's clock, in milliseconds since the epoch. */
   readonly now: number;
+  /** In the order asked, or of the page. */
   readonly users: StoredStatus[];
 }
 
 /** A page of users who are online; `cursor` is null on the last one. */
 export interface StoredPage extends StoredStatuses {
+  /** For the next page. */
   readonly cursor: string | null;
 }
 

@@ -24,7 +24,9 @@ export type UpdateReason = 'connect' | 'disconnect' | 'timeout' | 'node-down' | 
 
 /** One user's presence, as queries, the status handler and snapshots give it. */
 export interface PresenceStatus {
+  /** The id, a number as its decimal string. */
   userId: string;
+  /** Online while at least one connection of the user is alive, or a grace runs. */
   status: Status;
   /** ISO 8601, time of the last sign of life; `null` when the user was never seen. */
   lastSeen: string | null;
@@ -32,17 +34,21 @@ export interface PresenceStatus {
 
 /** One change of one user's status. Each happens once, whatever the number of routers. */
 export interface PresenceUpdate {
+  /** Whose status changed. */
   userId: string;
+  /** What it is now. */
   status: Status;
   /** ISO 8601, by the store's clock. */
   timestamp: string;
   /** Grows with every change; of two updates the one with the larger version is newer. */
   version: number;
+  /** Why it changed. */
   reason: UpdateReason;
 }
 
 /** Whose socket it is, and what it wants to hear. */
 export interface Identity {
+  /** Whose socket it is. */
   userId: UserId;
   /** Kept for the caller's own use; two phones of one model share one, so it is never a key. */
   deviceId?: string;
@@ -60,6 +66,7 @@ export interface Identity {
 
 /** One socket under the eye of a presence. */
 export interface Attachment {
+  /** As a string, also where a number was given. */
   readonly userId: string;
   /** Unique to this attachment, across routers. */
   readonly connectionId: string;
@@ -88,12 +95,17 @@ export interface SocketLike {
   readonly readyState: number;
   /** Bytes that were handed to `send` and have not left yet. */
   readonly bufferedAmount: number;
+  /** Adds a listener. */
   // biome-ignore lint/suspicious/noExplicitAny: what a listener is called with differs between versions of ws
   on(event: string, listener: (...args: any[]) => void): unknown;
+  /** Takes away a listener that was added. */
   // biome-ignore lint/suspicious/noExplicitAny: as above
   removeListener(event: string, listener: (...args: any[]) => void): unknown;
+  /** Sends a binary frame. */
   send(data: Uint8Array): void;
+  /** Sends a ping. */
   ping(): void;
+  /** Ends the connection without a close. */
   terminate(): void;
 }
 
@@ -104,6 +116,7 @@ export interface ErrorContext {
    * `ping`, `send`, `terminate` (a socket); `listener`, `identify`, `authorize` (the caller's functions); `query`.
    */
   stage: string;
+  /** Whom it concerned, where it concerned one. */
   userId?: string;
 }
 
@@ -139,7 +152,9 @@ export interface PresenceOptions {
 
 /** A page of users who are online; `cursor` is `null` on the last one. */
 export interface OnlinePage {
+  /** At most `limit` of them. */
   users: PresenceStatus[];
+  /** For the next page. */
   cursor: string | null;
 }
 

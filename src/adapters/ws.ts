@@ -4,15 +4,19 @@ import type { Identity, Presence, SocketLike } from '../types';
 
 /** What `attachPresence` needs of a `ws` server, any version from 5 to 8. */
 export interface ServerLike {
+  /** As of an EventEmitter. */
   // biome-ignore lint/suspicious/noExplicitAny: typed by the version of ws that the caller has
   on(event: 'connection', listener: (socket: any, request: any) => void): unknown;
+  /** As of an EventEmitter. */
   // biome-ignore lint/suspicious/noExplicitAny: as above
   removeListener(event: 'connection', listener: (socket: any, request: any) => void): unknown;
 }
 
 /** What a handshake request has, in every version of Node. */
 export interface RequestLike {
+  /** By lower-case name. */
   readonly headers: { readonly [name: string]: string | string[] | undefined };
+  /** Path and query. */
   readonly url?: string | undefined;
 }
 

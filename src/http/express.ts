@@ -7,6 +7,7 @@ export type { StatusHandlerOptions } from './status';
 
 /** A request of Express 4 or 5, as far as it matters here. */
 export interface ExpressRequest extends IncomingMessage {
+  /** What a body parser has left. */
   body?: unknown;
 }
 

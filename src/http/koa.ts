@@ -7,11 +7,17 @@ export type { StatusHandlerOptions } from './status';
 
 /** A context of Koa 2 or 3, as far as it matters here. */
 export interface KoaContext {
+  /** The request of node:http. */
   readonly req: IncomingMessage;
-  readonly request: { body?: unknown };
+  /** Koa's request, with a `body` where a parser has left one. */
+  readonly request: object;
+  /** Koa's response; read for headers that are set already. */
   readonly response: { get(name: string): string | string[] };
+  /** Set to the status of the answer. */
   status: number;
+  /** Set to the answer. */
   body: unknown;
+  /** Sets headers of the answer. */
   set(headers: { [name: string]: string }): void;
 }
 
@@ -30,7 +36,8 @@ export function createStatusHandler<Context extends KoaContext = KoaContext>(
 ): (context: Context) => Promise<void> {
   const handle = createStatusCore(presence, options);
   return async (context) => {
-    const { status, headers, body } = await handle(fromIncoming(context.req, context.request.body, context));
+    const { body: parsed } = context.request as { body?: unknown };
+    const { status, headers, body } = await handle(fromIncoming(context.req, parsed, context));
     context.status = status;
     context.body = status === 204 ? null : body;
     const { vary, ...rest } = headers;

@@ -24,6 +24,7 @@ export interface StatusHandlerOptions<Request> {
 
 /** A request as the neutral core sees it. Frameworks translate theirs into it. */
 export interface StatusRequest<Request> {
+  /** In upper case. */
   readonly method: string;
   /** By its lower-case name. */
   header(name: string): string | undefined;
@@ -33,10 +34,13 @@ export interface StatusRequest<Request> {
   readonly original: Request;
 }
 
-/** An answer as the neutral core gives it. Header names are lower-case; `body` is JSON, or empty. */
+/** An answer as the neutral core gives it. */
 export interface StatusResponse {
+  /** The status code. */
   readonly status: number;
+  /** By lower-case name. */
   readonly headers: { readonly [name: string]: string };
+  /** JSON, or empty. */
   readonly body: string;
 }
 

@@ -21,10 +21,12 @@ export class FakeSocket extends EventEmitter implements SocketLike {
     return this.sent.map((data) => decode(data));
   }
 
+  /** Keeps what is sent, in `sent`. */
   send(data: Uint8Array): void {
     this.sent.push(data);
   }
 
+  /** Counts, and answers where `answersPings`. */
   ping(): void {
     this.pings += 1;
     if (this.answersPings) this.emit('pong', Buffer.alloc(0));

@@ -16,12 +16,15 @@ export interface StoreBackend {
   standStill(ms: number): Promise<void>;
   /** Lets what was told arrive. */
   arrive(): Promise<void>;
+  /** Called when the case is over. */
   close?(): Promise<void>;
 }
 
 /** One duty of a store, checked. */
 export interface ConformanceCase {
+  /** What must hold, in words. */
   readonly name: string;
+  /** Rejects with an AssertionError where it does not. */
   run(): Promise<void>;
 }
 

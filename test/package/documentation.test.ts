@@ -1,0 +1,82 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import ts from 'typescript';
+import { describe, expect, it } from 'vitest';
+import manifest from '../../package.json' with { type: 'json' };
+import tsconfig from '../../tsconfig.json' with { type: 'json' };
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const read = (name: string) => readFileSync(`${root}${name}`, 'utf8');
+const { options } = ts.convertCompilerOptionsFromJson(tsconfig.compilerOptions, root);
+
+describe('the documentation', () => {
+  it('covers every export, and every member of one', () => {
+    const files = Object.values(tsconfig.compilerOptions.paths).map(([file]) => `${root}${String(file).slice(2)}`);
+    const program = ts.createProgram(files, options);
+    const checker = program.getTypeChecker();
+    const missing = new Set<string>();
+    let seen = 0;
+
+    function look(symbol: ts.Symbol, path: string): void {
+      seen += 1;
+      if (symbol.getDocumentationComment(checker).length === 0) missing.add(path);
+    }
+    for (const file of files) {
+      const module = checker.getSymbolAtLocation(program.getSourceFile(file) as ts.SourceFile) as ts.Symbol;
+      for (const exported of checker.getExportsOfModule(module)) {
+        const symbol = exported.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(exported) : exported;
+        look(symbol, symbol.name);
+        const declaration = symbol.declarations?.[0];
+        if (
+          declaration === undefined ||
+          !(ts.isInterfaceDeclaration(declaration) || ts.isClassDeclaration(declaration))
+        )
+          continue;
+        for (const member of declaration.members) {
+          const isPrivate = ts.getCombinedModifierFlags(member) & ts.ModifierFlags.Private;
+          if (isPrivate || member.name === undefined) continue;
+          const inner = checker.getSymbolAtLocation(member.name) as ts.Symbol;
+          look(inner, `${symbol.name}.${inner.name}`);
+        }
+      }
+    }
+    expect(seen).toBeGreaterThan(100);
+    expect(Array.from(missing)).toEqual([]);
+  });
+
+  it('has only examples that compile', () => {
+    const blocks = Array.from(read('README.md').matchAll(/```ts\n(.*?)```/gs), ([, code]) => String(code));
+    expect(blocks.length).toBeGreaterThan(10);
+    const sources = new Map(blocks.map((code, index) => [`${root}examples/readme-${index}.ts`, code]));
+    const host = ts.createCompilerHost(options);
+    const { fileExists, readFile, getSourceFile } = host;
+    host.fileExists = (file) => sources.has(file) || fileExists(file);
+    host.readFile = (file) => sources.get(file) ?? readFile(file);
+    host.getSourceFile = (file, version, ...rest) => {
+      const code = sources.get(file);
+      return code === undefined
+        ? getSourceFile(file, version, ...rest)
+        : ts.createSourceFile(file, code, version, true);
+    };
+    const program = ts.createProgram(Array.from(sources.keys()), { ...options, noUnusedLocals: false }, host);
+    const problems = ts.getPreEmitDiagnostics(program).map(({ file, messageText }) => ({
+      in: file === undefined ? '' : sources.get(file.fileName),
+      is: ts.flattenDiagnosticMessageText(messageText, '\n'),
+    }));
+    expect(problems).toEqual([]);
+  });
+
+  it('names every command and every entry that there is', () => {
+    for (const [, command] of read('README.md').matchAll(/npm run ([\w:-]+)/g)) {
+      expect(Object.keys(manifest.scripts)).toContain(command);
+    }
+    for (const [, command] of read('CONTRIBUTING.md').matchAll(/npm run ([\w:-]+)/g)) {
+      expect(Object.keys(manifest.scripts)).toContain(command);
+    }
+    for (const entry of Object.keys(manifest.exports).filter(
+      (name) => name.startsWith('./') && name !== './package.json',
+    )) {
+      expect(read('README.md')).toContain(`voiceping-presence${entry.slice(1)}`);
+    }
+  });
+});

@@ -1,0 +1,220 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import { buildSync } from 'esbuild';
+
+/**
+ * The packed tarball, installed into an empty project as a user would: every entry loads as ESM and as CommonJS, the main
+ * job runs, a consumer compiles under each way of resolving modules, one that misuses the surface does not, and no entry
+ * is larger than it may be.
+ */
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const entries = ['', '/ws', '/http', '/express', '/koa', '/testing'];
+
+/** Bytes, minified and gzipped, without dependencies. */
+const SIZE_LIMITS: { [entry: string]: number } = {
+  '': 12_288,
+  '/ws': 1_024,
+  '/http': 3_584,
+  '/express': 3_584,
+  '/koa': 3_584,
+  '/testing': 5_120,
+};
+
+const WORKS = `
+import { createPresence, isPresenceError, memoryStore, optionsFromEnv } from 'voiceping-presence';
+import type { Attachment, Identity, Presence, PresenceStatus, PresenceStore, PresenceUpdate, SocketLike } from 'voiceping-presence';
+import { attachPresence } from 'voiceping-presence/ws';
+import { createStatusHandler } from 'voiceping-presence/http';
+import { createStatusHandler as forExpress } from 'voiceping-presence/express';
+import { createStatusHandler as forKoa } from 'voiceping-presence/koa';
+import { fakeClock, fakeSocket, storeConformance } from 'voiceping-presence/testing';
+import { createServer } from 'node:http';
+import { WebSocketServer } from 'ws';
+
+const store: PresenceStore = memoryStore();
+const presence: Presence = createPresence({ ...optionsFromEnv(), store, ttlMs: 75_000, clock: fakeClock() });
+const identity: Identity = { userId: 7, watch: ['a', 8] };
+const socket: SocketLike = fakeSocket();
+const attachment: Attachment = presence.attachToSocket(socket, identity);
+const stop: () => void = attachPresence(presence, new WebSocketServer({ noServer: true }), {
+  identify: async (request) => (request.url === undefined ? null : { userId: request.url }),
+});
+const end: () => void = presence.onUpdate((update: PresenceUpdate) => update.version.toFixed(), { ids: ['a', 1] });
+const status = createStatusHandler(presence, { authorize: (request, ids) => request.url !== ids[0] || 401, cors: true });
+createServer((request, response) => void status(request, response));
+forExpress(presence);
+forKoa(presence, { format: 'router' });
+export const statuses: Promise<{ [userId: string]: PresenceStatus }> = presence.getStatuses(new Set(['a', 1]));
+export const cases = storeConformance(async () => { throw new Error(String(isPresenceError(attachment))); });
+stop();
+end();
+`;
+
+/** Each line breaks the contract. */
+const MISUSES = [
+  `createPresence({ ttl: 360 });`,
+  `createPresence({ wire: 'json' });`,
+  `createPresence({ pingIntervalMs: true });`,
+  `createPresence().attachToSocket({}, { userId: 'u' });`,
+  `createPresence().attachToSocket(fakeSocket(), { id: 'u' });`,
+  `createPresence().attachToSocket(fakeSocket(), { userId: null });`,
+  `createPresence().getStatuses(5);`,
+  `createPresence().onUpdate((update: { nope: string }) => update.nope);`,
+  `createPresence().nodeId = 'mine';`,
+  `attachPresence(createPresence(), new WebSocketServer(), {});`,
+  `createStatusHandler(createPresence(), { cors: 'https://example.com' });`,
+];
+
+const RUN = `
+const presence = createPresence({ graceMs: 0 });
+const told = [];
+presence.onUpdate(({ userId, status }) => told.push(userId + ' ' + status));
+const socket = fakeSocket();
+presence.attachToSocket(socket, { userId: 'acme_u1' }).ready
+  .then(() => presence.getStatuses(['acme_u1']))
+  .then((statuses) => {
+    if (statuses['acme_u1'].status !== 'online') throw new Error('not online');
+    socket.drop();
+    return new Promise((resolve) => setImmediate(resolve));
+  })
+  .then(() => presence.close())
+  .then(() => {
+    if (told.join() !== 'acme_u1 online,acme_u1 offline') throw new Error('told ' + told);
+  });
+`;
+
+const run = (command: string, args: string[], cwd: string): string =>
+  execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+
+function check(what: string, job: () => void): void {
+  try {
+    job();
+    console.log(`ok  ${what}`);
+  } catch (error) {
+    const { stdout = '', stderr = '' } = error as { stdout?: string; stderr?: string };
+    console.error(`NOT OK  ${what}\n${String(error)}\n${stdout}${stderr}`);
+    process.exitCode = 1;
+  }
+}
+
+const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+const version = (name: string): string => `${name}@${manifest.devDependencies[name]}`;
+const folder = mkdtempSync(join(tmpdir(), 'voiceping-presence-'));
+try {
+  const [packed] = JSON.parse(run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], root));
+  const files: string[] = packed.files.map(({ path }: { path: string }) => path);
+  check('the tarball holds what is needed, and nothing else', () => {
+    const strangers = files.filter(
+      (path) =>
+        !/^(dist\/.*\.(js|mjs|d\.ts|d\.mts)|(ws|http|express|koa|testing)\.(js|d\.ts)|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(
+          path,
+        ),
+    );
+    if (strangers.length > 0) throw new Error(`holds ${strangers.join(', ')}`);
+    for (const path of ['README.md', 'LICENSE', 'CHANGELOG.md'])
+      if (!files.includes(path)) throw new Error(`lacks ${path}`);
+  });
+
+  writeFileSync(join(folder, 'package.json'), '{"private":true}');
+  run('npm', ['install', '--no-audit', '--no-fund', join(folder, packed.filename)], folder);
+  check('it brings its few dependencies, and no optional one', () => {
+    const installed = run('ls', ['node_modules'], folder).trim().split('\n').sort().join(' ');
+    if (installed !== '@msgpack debug eventemitter3 ms voiceping-presence') throw new Error(`installs ${installed}`);
+  });
+  for (const entry of entries) {
+    check(`voiceping-presence${entry} loads as ESM and as CommonJS, also where "exports" is not known`, () => {
+      run('node', ['--input-type=module', '-e', `import 'voiceping-presence${entry}'`], folder);
+      run('node', ['-e', `require('voiceping-presence${entry}')`], folder);
+      const stub = join(folder, 'node_modules/voiceping-presence', entry === '' ? 'dist/index' : entry);
+      run('node', ['-e', `require(${JSON.stringify(stub)})`], folder);
+    });
+  }
+  check('the main job runs as ESM, and the process ends by itself', () => {
+    const imports = `import { createPresence } from 'voiceping-presence'; import { fakeSocket } from 'voiceping-presence/testing';`;
+    run('node', ['--input-type=module', '-e', `${imports}${RUN}`], folder);
+  });
+  check('the main job runs as CommonJS, and the process ends by itself', () => {
+    const requires = `const { createPresence } = require('voiceping-presence'); const { fakeSocket } = require('voiceping-presence/testing');`;
+    run('node', ['-e', `${requires}${RUN}`], folder);
+  });
+  check('isPresenceError knows errors across CommonJS entries', () => {
+    run(
+      'node',
+      [
+        '-e',
+        `const { isPresenceError } = require('voiceping-presence');
+         try { require('voiceping-presence/http').createStatusHandler() } catch (error) { if (isPresenceError(error)) process.exit(0) }
+         process.exit(1)`,
+      ],
+      folder,
+    );
+  });
+
+  run(
+    'npm',
+    ['install', '--no-audit', '--no-fund', ...['typescript', '@types/node', '@types/ws', 'ws'].map(version)],
+    folder,
+  );
+  writeFileSync(join(folder, 'works.mts'), WORKS);
+  writeFileSync(join(folder, 'works.ts'), WORKS);
+  const header = WORKS.slice(0, WORKS.indexOf('const store'));
+  writeFileSync(join(folder, 'misuse.mts'), `${header}\n${MISUSES.join('\n')}\n`);
+  const strict = [
+    '--noEmit',
+    '--strict',
+    '--exactOptionalPropertyTypes',
+    '--target',
+    'es2022',
+    '--skipLibCheck',
+    'false',
+  ];
+  const tsc = join(folder, 'node_modules/.bin/tsc');
+  for (const [name, file, flags] of [
+    ['node16, ESM', 'works.mts', ['--module', 'node16', '--moduleResolution', 'node16']],
+    ['node16, CommonJS', 'works.ts', ['--module', 'node16', '--moduleResolution', 'node16']],
+    ['bundler', 'works.ts', ['--module', 'esnext', '--moduleResolution', 'bundler']],
+    ['node10', 'works.ts', ['--module', 'commonjs', '--moduleResolution', 'node10', '--esModuleInterop']],
+  ] as const) {
+    check(`a consumer compiles, strictly, with ${name}`, () => run(tsc, [...strict, ...flags, file], folder));
+  }
+  check('each misuse fails to compile', () => {
+    const flags = ['--module', 'node16', '--moduleResolution', 'node16', '--pretty', 'false'];
+    let output = '';
+    try {
+      run(tsc, [...strict, ...flags, 'misuse.mts'], folder);
+    } catch (error) {
+      output = (error as { stdout: string }).stdout;
+    }
+    const first = header.split('\n').length + 1;
+    const passed = MISUSES.filter((_, index) => !output.includes(`misuse.mts(${first + index},`));
+    if (passed.length > 0) throw new Error(`these compile:\n${passed.join('\n')}\n${output}`);
+  });
+
+  for (const entry of entries) {
+    check(`voiceping-presence${entry} is no larger than it may be`, () => {
+      const file = join(root, 'dist', `${entry === '' ? 'index' : entry.slice(1)}.mjs`);
+      if (!existsSync(file)) throw new Error(`${file} is missing`);
+      const { outputFiles } = buildSync({
+        entryPoints: [file],
+        bundle: true,
+        minify: true,
+        write: false,
+        format: 'esm',
+        platform: 'node',
+        packages: 'external',
+        logLevel: 'error',
+      });
+      const size = gzipSync(outputFiles[0]?.contents ?? '', { level: 9 }).length;
+      const limit = SIZE_LIMITS[entry] ?? 0;
+      console.log(`    ${size} of ${limit} bytes`);
+      if (size > limit) throw new Error(`${size} bytes; at most ${limit} are allowed`);
+    });
+  }
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
