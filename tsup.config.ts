@@ -6,9 +6,12 @@ import manifest from './package.json' with { type: 'json' };
 const entry = {
   index: 'src/index.ts',
   ws: 'src/adapters/ws.ts',
+  'socket.io': 'src/adapters/socket.io.ts',
   http: 'src/http/node.ts',
   express: 'src/http/express.ts',
   koa: 'src/http/koa.ts',
+  fastify: 'src/http/fastify.ts',
+  fetch: 'src/http/fetch.ts',
   testing: 'src/testing/index.ts',
 };
 

@@ -2,6 +2,7 @@ import type { Clock } from './clock';
 import type { Connection } from './connections';
 import { withDeadline } from './deadline';
 import type { Feed } from './feed';
+import { SINK, type Sink, type WithSink } from './sink';
 import type { PresenceStore, StoredStatus } from './store';
 import type { PresenceStatus, PresenceUpdate } from './types';
 import type { Frames } from './wire/frames';
@@ -42,6 +43,8 @@ interface Snapshot {
 /** What one socket hears. */
 interface Watcher {
   readonly connection: Connection;
+  /** Takes presence in place of frames. */
+  readonly sink: Sink | undefined;
   /** All users, or these. */
   interest: 'all' | Set<string>;
   snapshot: Snapshot | undefined;
@@ -77,7 +80,8 @@ export class Watchers {
     this.unlisten = this.unlisten ?? feed.listen((update, lastSeen) => this.spread(update, lastSeen), undefined);
     const ids = interest === 'all' ? undefined : notShown(before, interest);
     if (before !== undefined) this.unindex(before);
-    const watcher: Watcher = before ?? { connection, interest, snapshot: undefined, pending: new Map() };
+    const { [SINK]: sink } = connection.socket as WithSink;
+    const watcher: Watcher = before ?? { connection, sink, interest, snapshot: undefined, pending: new Map() };
     watcher.interest = interest;
     watcher.snapshot = ids?.size === 0 ? undefined : { ids: ids ?? feed.onlineIds(), reading: false, begun: false };
     for (const id of watcher.pending.keys()) if (interest !== 'all' && !interest.has(id)) watcher.pending.delete(id);
@@ -140,6 +144,10 @@ export class Watchers {
         return;
       }
       if (socket.readyState !== OPEN) return;
+      if (watcher.sink !== undefined) {
+        watcher.sink.update(update);
+        return;
+      }
       frame = frame ?? this.options.frames.update(update, lastSeen);
       this.send(watcher, frame);
     };
@@ -186,7 +194,8 @@ export class Watchers {
         return;
       }
       pending.delete(userId);
-      this.send(watcher, this.options.frames.update(update, lastSeen));
+      if (watcher.sink !== undefined) watcher.sink.update(update);
+      else this.send(watcher, this.options.frames.update(update, lastSeen));
     }
   }
 
@@ -235,7 +244,8 @@ export class Watchers {
       const lastSeen = stored.get(userId)?.lastSeen ?? (online ? now : null);
       users.push(toStatus({ userId, online, lastSeen, version: 0 }));
     }
-    this.send(watcher, frames.snapshot(users, feed.onlineCount, now));
+    if (watcher.sink !== undefined) watcher.sink.snapshot(users);
+    else this.send(watcher, frames.snapshot(users, feed.onlineCount, now));
   }
 }
 

@@ -1,8 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { MAX_BODY_BYTES, type StatusRequest } from './status';
-
-/** Past this a sender that does not stop is cut off. */
-const MAX_DISCARDED_BYTES = 16 * MAX_BODY_BYTES;
+import { MAX_BODY_BYTES, MAX_DISCARDED_BYTES, type StatusRequest } from './status';
 
 /**
  * A request of node:http as the neutral core takes it. Where something before us has read the body, what it made of it

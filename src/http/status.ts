@@ -6,6 +6,9 @@ import type { Presence, PresenceStatus, UserId } from '../types';
 /** A body of more bytes is answered 413. */
 export const MAX_BODY_BYTES = 1_048_576;
 
+/** Past this a sender that does not stop is cut off. @internal */
+export const MAX_DISCARDED_BYTES = 16 * MAX_BODY_BYTES;
+
 /** What every `createStatusHandler` takes. `Request` is the request of the framework, as `authorize` gets it. */
 export interface StatusHandlerOptions<Request> {
   /**

@@ -6,18 +6,30 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createPresence, type Identity, type Presence, type PresenceUpdate } from 'voiceping-presence';
 import { attachPresence, type RequestLike } from 'voiceping-presence/ws';
 import { WebSocket, WebSocketServer } from 'ws';
+import ws5 from 'ws5';
+import ws6 from 'ws6';
+import ws7 from 'ws7';
 
 const cleanups: Array<() => unknown> = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
+/** The server of each major version, as the router that exists has 5, and today's has 8. Clients are always today's. */
+const VERSIONS = [
+  { version: 5, Server: ws5.Server },
+  { version: 6, Server: ws6.Server },
+  { version: 7, Server: ws7.Server },
+  { version: 8, Server: WebSocketServer },
+];
+
 const identify = (request: RequestLike): Identity => {
   const token = String(request.headers['token']);
   return token === 'dashboard' ? { userId: token, track: false, watch: true } : { userId: token };
 };
 
-async function server(
+async function serverOf(
+  Server: typeof WebSocketServer,
   options: Parameters<typeof createPresence>[0] = {},
   identifier: typeof identify | object = identify,
 ) {
@@ -26,7 +38,7 @@ async function server(
     onError: (error, { stage }) => errors.push(`${stage}: ${error.message}`),
     ...options,
   });
-  const wss = new WebSocketServer({ port: 0, host: '127.0.0.1' });
+  const wss = new Server({ port: 0, host: '127.0.0.1' });
   await once(wss, 'listening');
   const stop = attachPresence(presence, wss, { identify: identifier as typeof identify });
   const told: PresenceUpdate[] = [];
@@ -51,12 +63,17 @@ const until = (check: () => unknown) => vi.waitFor(check, { timeout: 10_000, int
 const isOnline = async (presence: Presence, id: string) => (await presence.getStatuses([id]))[id]?.status === 'online';
 
 it('every socket adapter has a suite', () => {
-  const adapters = readdirSync(new URL('../../src/adapters', import.meta.url)).map((file) => file.replace('.ts', ''));
+  const adapters = readdirSync(new URL('../../src/adapters', import.meta.url))
+    .map((file) => file.replace('.ts', ''))
+    .filter((name) => name !== 'attach-each'); // what they have in common
   const suites = readdirSync(new URL('.', import.meta.url)).map((file) => file.replace('.test.ts', ''));
   expect(suites).toEqual(expect.arrayContaining(adapters));
 });
 
-describe('attachPresence on ws', () => {
+describe.each(VERSIONS)('attachPresence on ws $version', ({ Server }) => {
+  const server = (options?: Parameters<typeof createPresence>[0], identifier?: object) =>
+    serverOf(Server, options, identifier);
+
   it('a real phone comes, drops, comes back within the grace, and closes', async () => {
     const { presence, told, port } = await server({ graceMs: 1_000 });
     const phone = await client(port, 'u');

@@ -1,12 +1,17 @@
 import http, { type IncomingMessage, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { getRequestListener } from '@hono/node-server';
 import express from 'express';
 import express4 from 'express4';
+import Fastify from 'fastify';
+import { Hono } from 'hono';
 import Koa from 'koa';
 import bodyParser from 'koa-bodyparser';
 import Koa2 from 'koa2';
 import type { Presence } from 'voiceping-presence';
 import { createStatusHandler as forExpress } from 'voiceping-presence/express';
+import { createStatusHandler as forFastify } from 'voiceping-presence/fastify';
+import { createStatusHandler as forFetch } from 'voiceping-presence/fetch';
 import { createStatusHandler as forNode } from 'voiceping-presence/http';
 import { createStatusHandler as forKoa } from 'voiceping-presence/koa';
 
@@ -22,6 +27,8 @@ export interface Framework {
   readonly name: string;
   /** The source file of the adapter that it runs through. */
   readonly source: string;
+  /** Whether there can be a body parser in front; without one of its own a request is read as it comes. */
+  readonly canBeParsed: boolean;
   /** A listener that serves the handler, behind body parsers where `parsed`. */
   listener(presence: Presence, options: SuiteOptions, parsed: boolean): RequestListener;
 }
@@ -36,6 +43,7 @@ function withHeaders<R>(options: SuiteOptions, headersOf: (request: R) => http.I
 }
 
 const ofMessage = (request: IncomingMessage) => request.headers;
+const ofRequest = (request: Request) => Object.fromEntries(request.headers);
 
 function ofExpress(factory: typeof express): Framework['listener'] {
   return (presence, options, parsed) => {
@@ -65,6 +73,7 @@ export const FRAMEWORKS: readonly Framework[] = [
   {
     name: 'node:http',
     source: 'node.ts',
+    canBeParsed: true,
     listener(presence, options, parsed) {
       const handle = forNode(presence, withHeaders(options, ofMessage));
       return (request, response) => {
@@ -82,10 +91,49 @@ export const FRAMEWORKS: readonly Framework[] = [
       };
     },
   },
-  { name: 'Express 5', source: 'express.ts', listener: ofExpress(express) },
-  { name: 'Express 4', source: 'express.ts', listener: ofExpress(express4) },
-  { name: 'Koa 3', source: 'koa.ts', listener: ofKoa(Koa) },
-  { name: 'Koa 2', source: 'koa.ts', listener: ofKoa(Koa2) },
+  { name: 'Express 5', source: 'express.ts', canBeParsed: true, listener: ofExpress(express) },
+  { name: 'Express 4', source: 'express.ts', canBeParsed: true, listener: ofExpress(express4) },
+  { name: 'Koa 3', source: 'koa.ts', canBeParsed: true, listener: ofKoa(Koa) },
+  { name: 'Koa 2', source: 'koa.ts', canBeParsed: true, listener: ofKoa(Koa2) },
+  {
+    name: 'Fastify 5',
+    source: 'fastify.ts',
+    canBeParsed: true,
+    listener(presence, options, parsed) {
+      const app = Fastify({ bodyLimit: 10_000_000 });
+      if (!parsed) {
+        app.removeAllContentTypeParsers();
+        app.addContentTypeParser('*', (_request, _payload, done) => done(null));
+      }
+      app.route({
+        method: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS'],
+        url: PATH,
+        handler: forFastify(
+          presence,
+          withHeaders(options, (request: { raw: IncomingMessage; body: unknown }) => request.raw.headers),
+        ),
+      });
+      const ready = app.ready();
+      return (request, response) => void ready.then(() => app.routing(request, response));
+    },
+  },
+  {
+    name: 'fetch on Hono',
+    source: 'fetch.ts',
+    canBeParsed: false,
+    listener(presence, options) {
+      const app = new Hono();
+      const handle = forFetch(presence, withHeaders(options, ofRequest));
+      app.all(PATH, (context) => handle(context.req.raw));
+      return getRequestListener(app.fetch);
+    },
+  },
+  {
+    name: 'fetch by itself',
+    source: 'fetch.ts',
+    canBeParsed: false,
+    listener: (presence, options) => getRequestListener(forFetch(presence, withHeaders(options, ofRequest))),
+  },
 ];
 
 async function readAll(request: IncomingMessage): Promise<string> {

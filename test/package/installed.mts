@@ -13,15 +13,18 @@ import { buildSync } from 'esbuild';
  */
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const entries = ['', '/ws', '/http', '/express', '/koa', '/testing'];
+const entries = ['', '/ws', '/socket.io', '/http', '/express', '/koa', '/fastify', '/fetch', '/testing'];
 
 /** Bytes, minified and gzipped, without dependencies. */
 const SIZE_LIMITS: { [entry: string]: number } = {
   '': 12_288,
   '/ws': 1_024,
+  '/socket.io': 1_536,
   '/http': 3_584,
   '/express': 3_584,
   '/koa': 3_584,
+  '/fastify': 3_584,
+  '/fetch': 3_584,
   '/testing': 5_120,
 };
 
@@ -29,13 +32,18 @@ const WORKS = `
 import { createPresence, isPresenceError, memoryStore, optionsFromEnv } from 'voiceping-presence';
 import type { Attachment, Identity, Presence, PresenceStatus, PresenceStore, PresenceUpdate, SocketLike } from 'voiceping-presence';
 import { attachPresence } from 'voiceping-presence/ws';
+import { attachPresence as attachToIo } from 'voiceping-presence/socket.io';
 import { createStatusHandler } from 'voiceping-presence/http';
 import { createStatusHandler as forExpress } from 'voiceping-presence/express';
 import { createStatusHandler as forKoa } from 'voiceping-presence/koa';
+import { createStatusHandler as forFastify } from 'voiceping-presence/fastify';
+import { createStatusHandler as forFetch } from 'voiceping-presence/fetch';
 import { fakeClock, fakeSocket, storeConformance } from 'voiceping-presence/testing';
 import { createServer } from 'node:http';
+import { Server } from 'socket.io';
 import { WebSocketServer } from 'ws';
 
+const io = new Server();
 const store: PresenceStore = memoryStore();
 const presence: Presence = createPresence({ ...optionsFromEnv(), store, ttlMs: 75_000, clock: fakeClock() });
 const identity: Identity = { userId: 7, watch: ['a', 8] };
@@ -47,8 +55,11 @@ const stop: () => void = attachPresence(presence, new WebSocketServer({ noServer
 const end: () => void = presence.onUpdate((update: PresenceUpdate) => update.version.toFixed(), { ids: ['a', 1] });
 const status = createStatusHandler(presence, { authorize: (request, ids) => request.url !== ids[0] || 401, cors: true });
 createServer((request, response) => void status(request, response));
+attachToIo(presence, io, { identify: (request, socket) => ({ userId: socket.handshake.auth['id'] ?? request.url }) });
 forExpress(presence);
 forKoa(presence, { format: 'router' });
+forFastify(presence);
+export const answer: Promise<Response> = forFetch(presence)(new Request('http://x'));
 export const statuses: Promise<{ [userId: string]: PresenceStatus }> = presence.getStatuses(new Set(['a', 1]));
 export const cases = storeConformance(async () => { throw new Error(String(isPresenceError(attachment))); });
 stop();
@@ -111,7 +122,7 @@ try {
   check('the tarball holds what is needed, and nothing else', () => {
     const strangers = files.filter(
       (path) =>
-        !/^(dist\/.*\.(js|mjs|d\.ts|d\.mts)|(ws|http|express|koa|testing)\.(js|d\.ts)|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(
+        !/^(dist\/.*\.(js|mjs|d\.ts|d\.mts)|(ws|socket\.io|http|express|koa|fastify|fetch|testing)\.(js|d\.ts)|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(
           path,
         ),
     );
@@ -157,12 +168,17 @@ try {
 
   run(
     'npm',
-    ['install', '--no-audit', '--no-fund', ...['typescript', '@types/node', '@types/ws', 'ws'].map(version)],
+    [
+      'install',
+      '--no-audit',
+      '--no-fund',
+      ...['typescript', '@types/node', '@types/ws', 'ws', 'socket.io'].map(version),
+    ],
     folder,
   );
   writeFileSync(join(folder, 'works.mts'), WORKS);
   writeFileSync(join(folder, 'works.ts'), WORKS);
-  const header = WORKS.slice(0, WORKS.indexOf('const store'));
+  const header = WORKS.slice(0, WORKS.indexOf('const io'));
   writeFileSync(join(folder, 'misuse.mts'), `${header}\n${MISUSES.join('\n')}\n`);
   const strict = [
     '--noEmit',

@@ -1,0 +1,169 @@
+import { optionError, shown } from '../errors';
+import { reportTo } from '../report';
+import { SINK, type Sink } from '../sink';
+import type { Presence, SocketLike } from '../types';
+import { attachEach, type Identify } from './attach-each';
+
+export type { Identify, RequestLike } from './attach-each';
+
+/** What `attachPresence` needs of a socket.io 4 server, or of one of its namespaces. */
+export interface NamespaceLike {
+  /** As of an EventEmitter. */
+  // biome-ignore lint/suspicious/noExplicitAny: typed by the socket.io of the caller
+  on(event: 'connection', listener: (socket: any) => void): unknown;
+  /** As of an EventEmitter. */
+  // biome-ignore lint/suspicious/noExplicitAny: as above
+  removeListener(event: 'connection', listener: (socket: any) => void): unknown;
+}
+
+/** What is used of a server-side socket of socket.io 4. */
+export interface SocketIoSocketLike {
+  /** Whether it is connected. */
+  readonly connected: boolean;
+  /** The handshake request. */
+  readonly request: unknown;
+  /** The connection of engine.io beneath. */
+  readonly conn: EngineConnectionLike;
+  /** Adds a listener. */
+  // biome-ignore lint/suspicious/noExplicitAny: typed by the socket.io of the caller
+  on(event: 'disconnect', listener: (reason: any) => void): unknown;
+  /** Takes away a listener. */
+  // biome-ignore lint/suspicious/noExplicitAny: as above
+  removeListener(event: 'disconnect', listener: (reason: any) => void): unknown;
+  /** Sends an event. */
+  emit(event: string, payload: unknown): unknown;
+}
+
+/** What is used of a connection of engine.io 6. */
+export interface EngineConnectionLike {
+  /** Packets that have not left yet. */
+  readonly writeBuffer: { readonly length: number };
+  /** Adds a listener. */
+  on(event: 'packet', listener: () => void): unknown;
+  /** Takes away a listener. */
+  removeListener(event: 'packet', listener: () => void): unknown;
+  /** Ends the connection; `true` without waiting for what is unsent. */
+  close(discard?: boolean): unknown;
+}
+
+const OPEN = 1;
+const CLOSED = 3;
+const NORMAL_CLOSURE = 1000;
+const ABNORMAL_CLOSURE = 1006;
+
+/** About the size of an update; engine.io tells how many packets wait, not how many bytes. */
+const PACKET_BYTES = 256;
+
+/** Reasons of `disconnect` that somebody chose; all others are a connection that was lost. */
+const CHOSEN: readonly unknown[] = [
+  'client namespace disconnect',
+  'server namespace disconnect',
+  'server shutting down',
+];
+
+/**
+ * Attaches every socket that connects to a socket.io 4 server, or to one of its namespaces, from now on.
+ *
+ * Any packet, the pongs of engine.io's own heartbeat included, is a sign of life; no pings are added to it. Watching
+ * sockets get the events `presence:update` (a `PresenceUpdate`) and `presence:snapshot` (`{ users: PresenceStatus[] }`).
+ * A `disconnect()` on either side is a clean close; a connection that is lost, as by closing a browser tab, has
+ * `graceMs` to come back.
+ *
+ * `identify` is called once a socket, with the handshake request and the socket; where it throws, rejects or gives an
+ * identity that is none, the socket is left alone and `onError` hears of it (stage `identify`).
+ *
+ * @returns the function that stops taking new sockets; those attached stay
+ * @throws TypeError `ERR_PRESENCE_OPTIONS`
+ *
+ * @example
+ * attachPresence(presence, io, { identify: (request, socket) => ({ userId: socket.handshake.auth.userId }) });
+ */
+// biome-ignore lint/suspicious/noExplicitAny: the types of socket.io are the caller's
+export function attachPresence<Request = any, Socket extends SocketIoSocketLike = any>(
+  presence: Presence,
+  io: NamespaceLike,
+  options: { identify: Identify<Request, Socket> },
+): () => void {
+  if (typeof io?.on !== 'function' || typeof io.removeListener !== 'function') {
+    throw optionError(`io is ${shown(io)}; it is a server of socket.io, or a namespace`);
+  }
+  const attach = attachEach(presence, options, (socket: Socket) => wrapped(socket, presence));
+  const onConnection = (socket: Socket): void => attach(socket, socket.request as Request);
+  io.on('connection', onConnection);
+  return () => {
+    io.removeListener('connection', onConnection);
+  };
+}
+
+/** One wrapper a socket, so that to attach it twice replaces the first attachment. */
+const wrappers = new WeakMap<SocketIoSocketLike, SocketLike>();
+
+function wrapped(socket: SocketIoSocketLike, presence: Presence): SocketLike {
+  let wrapper = wrappers.get(socket);
+  if (wrapper === undefined) {
+    wrapper = new SocketIoSocket(socket, presence);
+    wrappers.set(socket, wrapper);
+  }
+  return wrapper;
+}
+
+/** A socket of socket.io as the core knows sockets. */
+class SocketIoSocket implements SocketLike {
+  private readonly onClose = new Map<(code: number) => void, (reason: unknown) => void>();
+
+  constructor(
+    private readonly socket: SocketIoSocketLike,
+    private readonly presence: Presence,
+  ) {}
+
+  get readyState(): number {
+    return this.socket.connected ? OPEN : CLOSED;
+  }
+
+  get bufferedAmount(): number {
+    return this.socket.conn.writeBuffer.length * PACKET_BYTES;
+  }
+
+  readonly [SINK]: Sink = {
+    update: (update) => this.emit('presence:update', update),
+    snapshot: (users) => this.emit('presence:snapshot', { users }),
+  };
+
+  on(event: string, listener: (...args: unknown[]) => void): void {
+    if (event === 'message') {
+      this.socket.conn.on('packet', listener);
+    } else if (event === 'close') {
+      const onDisconnect = (reason: unknown) => listener(CHOSEN.includes(reason) ? NORMAL_CLOSURE : ABNORMAL_CLOSURE);
+      this.onClose.set(listener, onDisconnect);
+      this.socket.on('disconnect', onDisconnect);
+    }
+  }
+
+  removeListener(event: string, listener: (...args: unknown[]) => void): void {
+    if (event === 'message') {
+      this.socket.conn.removeListener('packet', listener);
+    } else if (event === 'close') {
+      const onDisconnect = this.onClose.get(listener);
+      if (onDisconnect !== undefined) this.socket.removeListener('disconnect', onDisconnect);
+      this.onClose.delete(listener);
+    }
+  }
+
+  /** Never called: it takes events, by its sink. */
+  send(): void {}
+
+  /** Never needed: engine.io has a heartbeat of its own. */
+  ping(): void {}
+
+  terminate(): void {
+    this.socket.conn.close(true);
+  }
+
+  private emit(event: string, payload: unknown): void {
+    try {
+      this.socket.emit(event, payload);
+    } catch (error) {
+      reportTo(this.presence, 'send', error);
+    }
+  }
+}

@@ -1,0 +1,49 @@
+import type { IncomingMessage } from 'node:http';
+import type { Presence } from '../types';
+import { fromIncoming, joinedVary } from './body';
+import { createStatusCore, type StatusHandlerOptions } from './status';
+
+export type { StatusHandlerOptions } from './status';
+
+/** A request of Fastify, as far as it matters here. */
+export interface FastifyRequestLike {
+  /** The request of node:http. */
+  readonly raw: IncomingMessage;
+  /** What Fastify made of the body. */
+  readonly body: unknown;
+}
+
+/** A reply of Fastify, as far as it matters here. */
+export interface FastifyReplyLike {
+  /** Sets the status code. */
+  code(status: number): unknown;
+  /** Sets headers. */
+  headers(headers: { [name: string]: string }): unknown;
+  /** Reads a header that is set already. */
+  getHeader(name: string): number | string | string[] | undefined;
+  /** Sends the answer. */
+  send(body?: string): unknown;
+}
+
+/**
+ * `POST /api/presence/status` for Fastify, as a route handler. Fastify parses the body before, and answers bad JSON and a
+ * body over its `bodyLimit` by itself. Route all methods to it, so that preflights and wrong methods reach it too.
+ *
+ * @throws TypeError `ERR_PRESENCE_OPTIONS`
+ *
+ * @example
+ * app.all('/api/presence/status', createStatusHandler(presence));
+ */
+export function createStatusHandler<Request extends FastifyRequestLike = FastifyRequestLike>(
+  presence: Presence,
+  options: StatusHandlerOptions<Request> = {},
+): (request: Request, reply: FastifyReplyLike) => Promise<void> {
+  const handle = createStatusCore(presence, options);
+  return async (request, reply) => {
+    const { status, headers, body } = await handle(fromIncoming(request.raw, request.body, request));
+    const { vary, ...rest } = headers;
+    reply.code(status);
+    reply.headers(vary === undefined ? rest : { ...rest, vary: joinedVary(reply.getHeader('vary'), vary) });
+    await reply.send(status === 204 ? undefined : body);
+  };
+}

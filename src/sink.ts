@@ -1,0 +1,19 @@
+import type { PresenceStatus, PresenceUpdate } from './types';
+
+/**
+ * A socket that is no `ws` socket takes presence its own way, instead of frames. Registered, since each CommonJS entry
+ * bundles its own copy of this.
+ * @internal
+ */
+export const SINK: unique symbol = Symbol.for('voiceping-presence.sink') as never;
+
+/** @internal */
+export interface Sink {
+  update(update: PresenceUpdate): void;
+  snapshot(users: readonly PresenceStatus[]): void;
+}
+
+/** @internal */
+export interface WithSink {
+  readonly [SINK]?: Sink;
+}

@@ -1,0 +1,210 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Server } from 'socket.io';
+import { type Socket as ClientSocket, io as connectTo } from 'socket.io-client';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import {
+  createPresence,
+  type Identity,
+  type Presence,
+  type PresenceOptions,
+  type PresenceUpdate,
+} from 'voiceping-presence';
+import { attachPresence } from 'voiceping-presence/socket.io';
+
+const cleanups: Array<() => unknown> = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+type Identifier = (request: unknown, socket: { handshake: { auth: Record<string, unknown> } }) => unknown;
+
+const identify: Identifier = (_request, { handshake: { auth } }): Identity =>
+  auth['watch'] === undefined
+    ? { userId: String(auth['id']) }
+    : { userId: String(auth['id']), track: false, watch: auth['watch'] as boolean | string[] };
+
+async function server(options: PresenceOptions = {}, identifier: Identifier = identify, engine = {}) {
+  const errors: string[] = [];
+  const presence = createPresence({
+    onError: (error, { stage }) => errors.push(`${stage}: ${error.message}`),
+    ...options,
+  });
+  const http = createServer();
+  const io = new Server(http, engine);
+  http.listen(0, '127.0.0.1');
+  await once(http, 'listening');
+  const stop = attachPresence(presence, io, { identify: identifier as never });
+  const told: PresenceUpdate[] = [];
+  presence.onUpdate((update) => told.push(update));
+  cleanups.push(async () => {
+    await presence.close();
+    await io.close();
+  });
+  return { presence, io, stop, told, errors, url: `http://127.0.0.1:${(http.address() as AddressInfo).port}` };
+}
+
+async function client(url: string, auth: object, options = {}): Promise<ClientSocket> {
+  const socket = connectTo(url, { auth, reconnection: false, forceNew: true, ...options });
+  cleanups.push(() => socket.disconnect());
+  await new Promise<void>((resolve, reject) => {
+    socket.once('connect', resolve);
+    socket.once('connect_error', reject);
+  });
+  return socket;
+}
+
+/** The network is gone: nothing of it reaches the other side in good order. */
+const cut = (socket: ClientSocket) => socket.io.engine.close();
+const until = (check: () => unknown) => vi.waitFor(check, { timeout: 10_000, interval: 5 });
+const isOnline = async (presence: Presence, id: string) => (await presence.getStatuses([id]))[id]?.status === 'online';
+const lines = (told: PresenceUpdate[]) => told.map(({ userId, status, reason }) => `${userId} ${status} ${reason}`);
+
+describe.each([{ transports: ['websocket'] }, { transports: ['polling'] }])(
+  'attachPresence on socket.io by %o',
+  (how) => {
+    it('a client comes, drops, comes back within the grace, and disconnects', async () => {
+      const { told, url, presence } = await server({ graceMs: 2_000 });
+      const phone = await client(url, { id: 'u' }, how);
+      await until(async () => expect(await isOnline(presence, 'u')).toBe(true));
+      cut(phone);
+      const again = await client(url, { id: 'u' }, how);
+      again.disconnect();
+      await until(() => expect(lines(told)).toEqual(['u online connect', 'u offline disconnect']));
+    });
+
+    it('a client that is lost goes offline after the grace', async () => {
+      const { told, url } = await server({ graceMs: 200 });
+      cut(await client(url, { id: 'u' }, how));
+      await until(() => expect(lines(told)).toEqual(['u online connect', 'u offline timeout']));
+    });
+
+    it('watchers get a snapshot and updates as events, and nobody else gets any', async () => {
+      const { url, presence } = await server();
+      const phone = await client(url, { id: 'u' }, how);
+      const heard: unknown[] = [];
+      phone.onAny((event) => heard.push(event));
+      await until(async () => expect(await isOnline(presence, 'u')).toBe(true));
+
+      const events: unknown[] = [];
+      const dashboard = connectTo(url, { auth: { id: 'dash', watch: true }, forceNew: true, ...how });
+      cleanups.push(() => dashboard.disconnect());
+      dashboard.onAny((event, payload) => events.push([event, payload]));
+      await until(() => expect(events).toHaveLength(1));
+      await client(url, { id: 'v' }, how);
+      await until(() => expect(events).toHaveLength(2));
+      expect(events).toEqual([
+        ['presence:snapshot', { users: [{ userId: 'u', status: 'online', lastSeen: expect.any(String) }] }],
+        [
+          'presence:update',
+          { userId: 'v', status: 'online', timestamp: expect.any(String), version: 2, reason: 'connect' },
+        ],
+      ]);
+      expect(heard).toEqual([]);
+    });
+  },
+);
+
+describe('attachPresence on socket.io', () => {
+  it("takes engine.io's heartbeat for a sign of life, and any packet", async () => {
+    const { presence, url } = await server({ ttlMs: 1_000, pingIntervalMs: false }, identify, {
+      pingInterval: 200,
+      pingTimeout: 5_000,
+    });
+    await client(url, { id: 'quiet' });
+    await until(async () => expect(await isOnline(presence, 'quiet')).toBe(true));
+    const start = (await presence.getStatuses(['quiet']))['quiet']?.lastSeen ?? '';
+    await until(async () => {
+      const now = (await presence.getStatuses(['quiet']))['quiet'];
+      expect(now?.status).toBe('online');
+      expect(Date.parse(now?.lastSeen ?? '') - Date.parse(start)).toBeGreaterThan(2_000);
+    });
+  });
+
+  it('takes a silent client offline after the ttl, and terminates it', async () => {
+    const { told, url, io } = await server({ ttlMs: 1_000 }, identify, { pingInterval: 60_000, pingTimeout: 60_000 });
+    await client(url, { id: 'silent' });
+    await until(() => expect(lines(told)).toEqual(['silent online connect', 'silent offline timeout']));
+    await until(() => expect(io.engine.clientsCount).toBe(0));
+  });
+
+  it('works with several namespaces, each with its own identity', async () => {
+    const { presence, io, url, told } = await server();
+    attachPresence(presence, io.of('/staff'), {
+      identify: (_request, socket) => ({ userId: `staff-${socket.handshake.auth.id}` }),
+    });
+    const staff = await client(`${url}/staff`, { id: 'u' });
+    await client(url, { id: 'u' });
+    await until(async () => expect(await presence.countOnline()).toBe(2));
+    staff.disconnect();
+    await until(() => expect(lines(told)).toContain('staff-u offline disconnect'));
+    expect(await isOnline(presence, 'u')).toBe(true);
+  });
+
+  it('a server-side disconnect is a clean close', async () => {
+    const { io, url, told } = await server({ graceMs: 60_000 });
+    await client(url, { id: 'u' });
+    await until(() => expect(told).toHaveLength(1));
+    io.disconnectSockets();
+    await until(() => expect(lines(told)).toEqual(['u online connect', 'u offline disconnect']));
+  });
+
+  it('leaves nothing behind on a socket that it has let go of', async () => {
+    const { presence, io, url } = await server();
+    await client(url, { id: 'u' });
+    await until(async () => expect(await presence.countOnline()).toBe(1));
+    const [socket] = await io.fetchSockets();
+    const real = io.sockets.sockets.get(socket?.id ?? '');
+    expect(real?.listenerCount('disconnect')).toBe(1);
+    await presence.close();
+    expect(real?.listenerCount('disconnect')).toBe(0);
+    expect(real?.conn.listeners('packet')).toEqual([]);
+    expect(real?.connected).toBe(true);
+  });
+
+  it('attached twice, the same socket is one connection', async () => {
+    const { presence, io, url, told } = await server({}, () => null);
+    for (let count = 0; count < 2; count += 1) {
+      attachPresence(presence, io, { identify: (_request, socket) => ({ userId: socket.handshake.auth.id }) });
+    }
+    const phone = await client(url, { id: 'u' });
+    await until(async () => expect(await presence.countOnline()).toBe(1));
+    phone.disconnect();
+    await until(() => expect(lines(told)).toEqual(['u online connect', 'u offline disconnect']));
+  });
+
+  it.each<[string, Identifier, string]>([
+    [
+      'throws',
+      () => {
+        throw new Error('no auth');
+      },
+      'identify: identify failed: no auth',
+    ],
+    ['rejects', async () => Promise.reject(new Error('no auth')), 'identify: identify failed: no auth'],
+    [
+      'gives an identity that is none',
+      () => ({}),
+      'identify: userId is undefined; an id is a string or a finite integer',
+    ],
+  ])('where identify %s the socket is left alone', async (_name, identifier, message) => {
+    const { presence, errors, url } = await server({}, identifier);
+    const socket = await client(url, { id: 'u' });
+    await until(() => expect(errors).toEqual([message]));
+    expect(await presence.countOnline()).toBe(0);
+    expect(socket.connected).toBe(true);
+  });
+
+  it('stops taking new sockets, and refuses misuse', async () => {
+    const { presence, io, stop, url, told } = await server();
+    stop();
+    await client(url, { id: 'u' });
+    expect(told).toEqual([]);
+    const refused = (message: string) =>
+      expect.objectContaining({ code: 'ERR_PRESENCE_OPTIONS', message: expect.stringContaining(message) });
+    expect(() => attachPresence(presence, {} as never, { identify: () => null })).toThrow(refused('io is an object'));
+    expect(() => attachPresence(presence, io, {} as never)).toThrow(refused('identify is undefined'));
+    expect(() => attachPresence({} as never, io, { identify: () => null })).toThrow(refused('presence is an object'));
+  });
+});
