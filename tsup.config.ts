@@ -1,4 +1,3 @@
-import { writeFileSync } from 'node:fs';
 import { defineConfig } from 'tsup';
 import manifest from './package.json' with { type: 'json' };
 
@@ -24,14 +23,6 @@ if (subpaths.join() !== exported.join()) {
   throw new Error(`package.json exports ${exported.join(', ')}; the build makes ${subpaths.join(', ')}`);
 }
 
-/** Resolvers that know no "exports" look for `voiceping-presence/ws` in the package's root. */
-function writeRootStubs(): void {
-  for (const name of names.filter((each) => each !== 'index')) {
-    writeFileSync(`${name}.js`, `module.exports = require('./dist/${name}.js');\n`);
-    writeFileSync(`${name}.d.ts`, `export * from './dist/${name}';\n`);
-  }
-}
-
 export default defineConfig([
   {
     entry,
@@ -49,6 +40,5 @@ export default defineConfig([
     noExternal: ['@msgpack/msgpack', 'eventemitter3'],
     removeNodeProtocol: true,
     inject: ['src/inject-text-coding.ts'],
-    onSuccess: async () => writeRootStubs(),
   },
 ]);

@@ -194,6 +194,8 @@ export class Feed implements StoreFeed {
     if (this.reading !== reading) return;
     this.reading = undefined;
     this.hasBaseline = true;
+    // A gap since the reading began: from now on there is something to differ from.
+    if (this.wanted === 'baseline') this.wanted = 'resync';
     this.options.onKnown();
     this.read();
   }
@@ -214,7 +216,7 @@ export class Feed implements StoreFeed {
         else this.tellFound(user);
       }
     } while (cursor !== null);
-    if (reading.kind === 'resync') await this.readMissing(reading, present);
+    await this.readMissing(reading, present);
   }
 
   /** Those who are online here, and were not listed. */

@@ -80,7 +80,8 @@ export class Lease {
       this.beating = false;
       this.missed = true;
       if (this.stopped) return;
-      this.scheduleNext(Math.min(RETRY_MS, node.leaseMs / RETRIES_A_LEASE));
+      // Not sooner for what has fallen due meanwhile: it stays due until a beat gets through.
+      this.schedule(clock.now() + Math.min(RETRY_MS, node.leaseMs / RETRIES_A_LEASE));
       report('beat', error);
     }
   }

@@ -47,6 +47,11 @@ export class Outbox {
 
   /** The number of connections of this user went from or to none. */
   change(user: LocalUser): void {
+    if (user.alive > 0 === user.stored && user.sent === undefined) {
+      // Came and went, or left and came, before the store heard of it: nothing to keep, however long it is away.
+      this.settle(user);
+      return;
+    }
     this.changed.add(user);
     if (this.scheduled) return;
     this.scheduled = true;
@@ -88,6 +93,10 @@ export class Outbox {
     const isWaiting = this.retryTimer !== undefined && this.closing === undefined;
     if (this.applying || isWaiting || !this.leased || this.stopped) return;
     const now = this.options.clock.now();
+    if (this.closing !== undefined && now >= this.closing.until) {
+      this.closing.over();
+      return;
+    }
     const ops: PresenceOp[] = [];
     const users: LocalUser[] = [];
     for (const user of this.changed) {
@@ -190,9 +199,10 @@ export class Outbox {
 
   /** What the store holds of a user is not known: whatever it is, it is told anew. */
   private doubt(user: LocalUser): void {
+    const mayBeStored = user.stored !== false || user.sent !== undefined;
     user.sent = undefined;
-    // One who was never stored, and has left again, needs no telling.
-    if (user.stored === false && user.alive === 0) {
+    // One who was never told of, and has left again, needs no telling.
+    if (!mayBeStored && user.alive === 0) {
       this.settle(user);
       return;
     }

@@ -93,6 +93,7 @@ export interface StoreFeed {
  *
  * - Every change of a user's status MUST happen exactly once, whatever the number of routers, be numbered with a
  *   version greater than every earlier one of that user, and be told to every feed, the causing router's included.
+ * - Versions MUST go on growing after the backend has lost what it held, as long as any router that uses it remembers.
  * - A user MUST be online exactly while a node with a live lease has joined and not left, or a grace is running.
  * - Calls of one node MUST take effect in the order of the calls, or not at all, also when an earlier one fails.
  * - `read`, `list` and `count` MUST see what earlier calls through the same store object have done.

@@ -117,7 +117,7 @@ async function getJson(path, body) {
   return response.json();
 }
 
-/** Loads all users known, here or at the router. The socket is open by then, so nothing falls in between. */
+/** Loads all users known, here or at the router. The socket is open by then, so nothing falls in between. True when done. */
 async function load() {
   const mine = new Set();
   overtaken = mine;
@@ -125,11 +125,15 @@ async function load() {
   const ids = Array.from(known);
   for (let at = 0; at < ids.length; at += IDS_A_REQUEST) {
     const statuses = await getJson('/api/presence/status', { userIds: ids.slice(at, at + IDS_A_REQUEST) });
+    // Another socket is open by now, and has a load of its own.
+    if (overtaken !== mine) return false;
     for (const status of Object.values(statuses)) if (!mine.has(status.userId)) show(status, false);
   }
-  if (overtaken === mine) overtaken = undefined;
+  if (overtaken !== mine) return false;
+  overtaken = undefined;
   filter();
   count();
+  return true;
 }
 
 function onFrame(data) {
@@ -138,7 +142,10 @@ function onFrame(data) {
     overtaken?.add(message.fromId);
     show({ userId: message.fromId, status: message.status, lastSeen: message.timestamp }, true);
   } else if (message?.messageType === PRESENCE_SNAPSHOT) {
-    for (const status of message.users) if (!overtaken?.has(status.userId)) show(status, false);
+    for (const status of message.users) {
+      overtaken?.add(status.userId);
+      show(status, false);
+    }
   } else {
     return;
   }
@@ -164,7 +171,7 @@ function connect() {
   socket.binaryType = 'arraybuffer';
   socket.onopen = async () => {
     try {
-      await load();
+      if (!(await load())) return;
       retries = 0;
       showConnection('live');
     } catch (error) {

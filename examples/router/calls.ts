@@ -27,6 +27,7 @@ export class Calls {
     const frame = arrayOf(data);
     if (frame === undefined || frame[0] !== PRIVATE) return;
     const [, messageType, fromId, toId, payload] = frame;
+    if (typeof toId !== 'string' && typeof toId !== 'number') return;
     const recipients = this.sockets.get(String(toId));
     for (const recipient of recipients ?? []) {
       if (recipient.readyState === WebSocket.OPEN) recipient.send(data, { binary: true });
@@ -34,7 +35,11 @@ export class Calls {
     if (messageType !== START) return;
     const answer = recipients === undefined ? START_FAILED : START_ACK;
     const text = recipients === undefined ? 'Offline' : (payload ?? 'Acknowledged');
-    sender.send(encode([PRIVATE, answer, fromId, toId, text]));
+    try {
+      sender.send(encode([PRIVATE, answer, fromId, toId, text]));
+    } catch {
+      // What came deeply nested cannot be sent back.
+    }
   }
 }
 
@@ -43,7 +48,8 @@ function arrayOf(data: Buffer): unknown[] | undefined {
   const first = data[0] ?? 0;
   if (first < 0x94 || first > 0x9f) return undefined;
   try {
-    const frame: unknown = decode(data);
+    // A header of a few bytes may promise millions of elements, for which a decoder would make room.
+    const frame: unknown = decode(data, { maxArrayLength: 16, maxMapLength: 64 });
     return Array.isArray(frame) ? frame : undefined;
   } catch {
     return undefined;

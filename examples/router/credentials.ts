@@ -44,8 +44,15 @@ export function identityOf({ token, deviceId }: Credentials, { secretKey }: Auth
     secretKey === undefined
       ? { userId: token, isDashboard: /^(web_)?dashboard/.test(token) }
       : verified(token, secretKey);
-  if (String(userId) === '' || Buffer.byteLength(String(userId)) > 256) throw new Error('an id is 1 to 256 bytes');
+  checkId(userId);
   return isDashboard ? { userId, deviceId, track: false, watch: true } : { userId, deviceId };
+}
+
+/** As presence has it; refused here already, so that a client with any other id is not let in at all. */
+function checkId(userId: string | number): void {
+  const bytes = Buffer.from(String(userId));
+  const isWhole = typeof userId === 'string' ? bytes.toString() === userId : Number.isInteger(userId);
+  if (!isWhole || bytes.length === 0 || bytes.length > 256) throw new Error('an id is 1 to 256 bytes of UTF-8');
 }
 
 /** The id comes from the verified token, never from what a client says beside it. */

@@ -10,6 +10,12 @@ import { Calls } from './calls';
 import { type Authentication, bearerIdentity, credentialsOf, identityOf } from './credentials';
 import { servePage } from './pages';
 
+/** An image of a chat is the largest frame there is. */
+const MAX_FRAME_BYTES = 262_144;
+
+/** Users whom the dashboard is told of without being asked: no more than this. */
+const MAX_USERS = 10_000;
+
 export interface RouterConfig {
   /** 0 for a free one. */
   port: number;
@@ -34,7 +40,7 @@ export async function startRouter(config: RouterConfig): Promise<Router> {
   const calls = new Calls();
 
   const presence = createPresence(config.presence);
-  const wss = new WebSocketServer({ noServer: true });
+  const wss = new WebSocketServer({ noServer: true, maxPayload: MAX_FRAME_BYTES });
   attachPresence(presence, wss, { identify: (request: IncomingMessage) => identities.get(request) ?? null });
 
   const isAllowed = (request: IncomingMessage) =>
@@ -45,7 +51,7 @@ export async function startRouter(config: RouterConfig): Promise<Router> {
     socket.on('error', () => undefined);
     const { userId, track = true } = identities.get(request) ?? { userId: '', track: false };
     if (!track) return;
-    users.add(String(userId));
+    if (users.size < MAX_USERS) users.add(String(userId));
     calls.add(String(userId), socket);
   });
 
@@ -61,8 +67,11 @@ export async function startRouter(config: RouterConfig): Promise<Router> {
   });
 
   server.on('upgrade', (request, socket: Duplex, head) => {
+    // From here on the socket is ours, and so are its errors.
+    socket.on('error', () => socket.destroy());
     const identity = identify(request, authentication);
     if (identity === undefined) {
+      socket.once('finish', () => socket.destroy());
       socket.end(`HTTP/1.1 401 ${STATUS_CODES[401]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
       return;
     }

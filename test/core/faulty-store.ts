@@ -4,6 +4,11 @@ import { memoryStore, type PresenceStore, type StoreFeed } from 'voiceping-prese
 export function faultyStore(now: () => number) {
   let behind = memoryStore({ now });
   const feeds = new Map<StoreFeed, () => void>();
+  /** Versions go on where they were: those of the store behind begin anew with each flush. */
+  let base = 0;
+  let highest = 0;
+  const raised = <T extends { version: number }>(entry: T): T =>
+    entry.version === 0 ? entry : { ...entry, version: entry.version + base };
   const link = {
     /** `lost`: the call takes effect, and its answer never arrives. */
     state: 'up' as 'up' | 'down' | 'hangs' | 'lost',
@@ -12,6 +17,7 @@ export function faultyStore(now: () => number) {
     /** The store forgets everything, as after FLUSHALL. */
     flush() {
       behind = memoryStore({ now });
+      base = highest;
       for (const [feed, unsubscribe] of feeds) {
         unsubscribe();
         feeds.set(feed, behind.subscribe(feed));
@@ -35,13 +41,21 @@ export function faultyStore(now: () => number) {
     apply: (node, ops) => through((to) => to.apply(node, ops)),
     refresh: (node, signs) => through((to) => to.refresh(node, signs)),
     release: (node) => through((to) => to.release(node)),
-    read: (ids) => through((to) => to.read(ids)),
-    list: (page) => through((to) => to.list(page)),
+    read: async (ids) => {
+      const answer = await through((to) => to.read(ids));
+      return { ...answer, users: answer.users.map(raised) };
+    },
+    list: async (page) => {
+      const answer = await through((to) => to.list(page));
+      return { ...answer, users: answer.users.map(raised) };
+    },
     count: () => through((to) => to.count()),
     subscribe(feed) {
       const heard: StoreFeed = {
         onTransition: (update, lastSeen) => {
-          if (!link.deaf) feed.onTransition(update, lastSeen);
+          const told = raised(update);
+          highest = Math.max(highest, told.version);
+          if (!link.deaf) feed.onTransition(told, lastSeen);
         },
         onDue: (inMs) => feed.onDue(inMs),
         onGap: () => feed.onGap(),
