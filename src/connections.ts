@@ -150,11 +150,11 @@ export class Connection implements Attachment {
   private readonly onFrame = (data: unknown): void => {
     this.touch();
     // Any frame is a sign of life, a heartbeat no more than others: whose it is says the socket, not the id inside.
-    if (peekMessageType(data) === MessageType.HEARTBEAT) log.heartbeat(this.userId);
+    if (this.user !== undefined && peekMessageType(data) === MessageType.HEARTBEAT) log.heartbeat(this.userId);
   };
 
   private readonly onPong = (): void => {
-    log.pong(this.userId);
+    if (this.user !== undefined) log.pong(this.userId);
     this.touch();
   };
 

@@ -6,6 +6,8 @@ import type { PresenceStore, StoredPage, StoredStatus, StoreFeed } from './store
 import type { PresenceUpdate } from './types';
 
 const PAGE = 1_000;
+/** Of so many users who are offline the last version told is remembered. */
+const MAX_GONE = 65_536;
 
 type Listener = (update: PresenceUpdate, lastSeen: number) => unknown;
 
@@ -19,6 +21,14 @@ export interface FeedOptions {
   /** The view is whole now. */
   onKnown(): void;
   report(stage: string, error: unknown, userId?: string): void;
+}
+
+/** What is known of a user. */
+interface Known {
+  /** The version that the store gave to the status. */
+  readonly stored: number;
+  /** The version with which it was told; 0 where it was found by the first reading, and nobody was told. */
+  readonly told: number;
 }
 
 /** One reading of who is online. */
@@ -37,10 +47,10 @@ interface Reading {
 export class Feed implements StoreFeed {
   private readonly everyone = new EventEmitter<{ update: [PresenceUpdate, number] }>();
   private readonly byUser = new EventEmitter<string>();
-  /** Who is online, with the version of it. */
-  private readonly view = new Map<string, number>();
-  /** What the last resync told: the store's version, which the feed may tell again, late, and the one that was told. */
-  private readonly resynced = new Map<string, { readonly stored: number; readonly told: number }>();
+  /** Who is online. */
+  private readonly view = new Map<string, Known>();
+  /** Who was told offline, the latest last. */
+  private readonly gone = new Map<string, Known>();
   /** Who is online here and unknown to the store, and since when that was found. */
   private readonly doubtful = new Map<string, number>();
   private listeners = 0;
@@ -87,18 +97,22 @@ export class Feed implements StoreFeed {
     const { userId, status, version, reason } = update;
     log.transition(userId, status);
     if (!this.active) return;
-    const resynced = this.resynced.get(userId);
-    if (resynced !== undefined && version <= resynced.stored) return;
-    this.resynced.delete(userId);
+    const online = status === 'online';
+    const before = this.view.get(userId) ?? this.gone.get(userId);
+    const wasTold = before !== undefined && before.told > 0;
+    // A resync found it first, and this comes late.
+    if (wasTold && version <= before.stored) return;
     this.reading?.overtaken.add(userId);
     this.doubtful.delete(userId);
-    const wasOnline = this.view.has(userId);
-    if (status === 'online') this.view.set(userId, version);
-    else this.view.delete(userId);
     // A router that asserts its users anew changes nothing for those who never heard that they had gone.
-    if ((this.hasBaseline || reason === 'resync') && wasOnline === (status === 'online')) return;
-    const isNewer = resynced === undefined || version > resynced.told;
-    this.tell(isNewer ? update : { ...update, version: resynced.told + 1 }, lastSeen);
+    const isKnown = wasTold || reason === 'resync' || (before === undefined && this.hasBaseline);
+    if (isKnown && this.view.has(userId) === online) {
+      if (before !== undefined) this.know(userId, online, { stored: version, told: before.told });
+      return;
+    }
+    const told = Math.max(version, (before?.told ?? 0) + 1);
+    this.know(userId, online, { stored: version, told });
+    this.tell(told === version ? update : { ...update, version: told }, lastSeen);
   }
 
   onGap(): void {
@@ -166,7 +180,21 @@ export class Feed implements StoreFeed {
     this.hasBaseline = false;
     this.wanted = undefined;
     this.reading = undefined;
-    for (const known of [this.view, this.resynced, this.doubtful]) known.clear();
+    for (const known of [this.view, this.gone, this.doubtful]) known.clear();
+  }
+
+  private know(userId: string, online: boolean, known: Known): void {
+    this.gone.delete(userId);
+    if (online) {
+      this.view.set(userId, known);
+      return;
+    }
+    this.view.delete(userId);
+    this.gone.set(userId, known);
+    for (const oldest of this.gone.keys()) {
+      if (this.gone.size <= MAX_GONE) break;
+      this.gone.delete(oldest);
+    }
   }
 
   private tell(update: PresenceUpdate, lastSeen: number): void {
@@ -202,7 +230,6 @@ export class Feed implements StoreFeed {
 
   private async readOnline(reading: Reading): Promise<void> {
     const present = new Set<string>();
-    if (reading.kind === 'resync') this.resynced.clear();
     let cursor: string | null = null;
     do {
       const from: string | null = cursor;
@@ -212,8 +239,9 @@ export class Feed implements StoreFeed {
       for (const user of page.users) {
         present.add(user.userId);
         if (reading.overtaken.has(user.userId)) continue;
-        if (reading.kind === 'baseline' || this.view.has(user.userId)) this.view.set(user.userId, user.version);
-        else this.tellFound(user);
+        const known = this.view.get(user.userId);
+        if (known === undefined && reading.kind === 'resync') this.tellFound(user);
+        else this.view.set(user.userId, { stored: user.version, told: known?.told ?? 0 });
       }
     } while (cursor !== null);
     await this.readMissing(reading, present);
@@ -231,7 +259,7 @@ export class Feed implements StoreFeed {
       const now = clock.now();
       for (const user of users) {
         if (reading.overtaken.has(user.userId) || user.online) continue;
-        const isRemembered = user.version > (this.view.get(user.userId) ?? 0);
+        const isRemembered = user.version > (this.view.get(user.userId)?.stored ?? 0);
         const since = this.doubtful.get(user.userId) ?? now;
         if (isRemembered || now - since >= leaseMs) this.tellFound(user);
         else this.doubtful.set(user.userId, since);
@@ -244,11 +272,10 @@ export class Feed implements StoreFeed {
 
   /** A change that was missed. Of a user whom the store has forgotten it has no version, and still the version grows. */
   private tellFound({ userId, online, lastSeen, version: stored }: StoredStatus): void {
-    const told = Math.max(stored, (this.view.get(userId) ?? 0) + 1);
-    if (online) this.view.set(userId, told);
-    else this.view.delete(userId);
+    const before = this.view.get(userId) ?? this.gone.get(userId);
+    const told = before === undefined ? stored : Math.max(stored, before.stored + 1, before.told + 1);
+    this.know(userId, online, { stored, told });
     this.doubtful.delete(userId);
-    this.resynced.set(userId, { stored, told });
     const now = this.options.clock.now();
     const status = online ? 'online' : 'offline';
     log.transition(userId, status);

@@ -47,7 +47,7 @@ export class Outbox {
 
   /** The number of connections of this user went from or to none. */
   change(user: LocalUser): void {
-    if (user.alive > 0 === user.stored && user.sent === undefined) {
+    if (user.sent === undefined && opsOf(user, this.options.clock.now()).length === 0) {
       // Came and went, or left and came, before the store heard of it: nothing to keep, however long it is away.
       this.settle(user);
       return;
@@ -100,17 +100,17 @@ export class Outbox {
     const ops: PresenceOp[] = [];
     const users: LocalUser[] = [];
     for (const user of this.changed) {
+      const own = opsOf(user, now);
+      if (ops.length + own.length > BATCH) break;
       this.changed.delete(user);
-      const online = user.alive > 0;
-      if (online === user.stored) {
+      if (own.length === 0) {
         this.settle(user);
         continue;
       }
-      ops.push(opOf(user, now));
+      ops.push(...own);
       users.push(user);
-      user.sent = online;
-      if (online) user.refreshedAt = user.lastLife;
-      if (ops.length === BATCH) break;
+      user.sent = user.alive > 0;
+      if (user.sent) user.refreshedAt = user.lastLife;
     }
     if (ops.length > 0) void this.apply(ops, users);
     else this.closing?.over();
@@ -201,14 +201,11 @@ export class Outbox {
   private doubt(user: LocalUser): void {
     const mayBeStored = user.stored !== false || user.sent !== undefined;
     user.sent = undefined;
-    // One who was never told of, and has left again, needs no telling.
-    if (!mayBeStored && user.alive === 0) {
-      this.settle(user);
-      return;
-    }
+    this.changed.add(user);
+    // One of whom it was never told is as unknown to it as before.
+    if (!mayBeStored) return;
     if (user.stored === true) user.reassert = true;
     user.stored = undefined;
-    this.changed.add(user);
   }
 
   private reassert(userId: string): void {
@@ -261,11 +258,17 @@ function wake(user: LocalUser): void {
   if (waiting !== undefined) for (const resolve of waiting) resolve();
 }
 
-function opOf(user: LocalUser, now: number): PresenceOp {
+/** What brings the store to what this router knows of a user; nothing where it is there. */
+function opsOf(user: LocalUser, now: number): PresenceOp[] {
   const { userId, departure } = user;
   const ageMs = Math.max(0, now - user.lastLife);
-  if (user.alive > 0) return { kind: 'join', userId, ageMs, reassert: user.reassert };
+  const join: PresenceOp = { kind: 'join', userId, ageMs, reassert: user.reassert };
+  if (user.alive > 0) return user.stored === true ? [] : [join];
+
   const graceMs = graceLeft(departure, now);
-  if (departure.ending === 'drop' || graceMs > 0) return { kind: 'drop', userId, ageMs, graceMs };
-  return { kind: 'leave', userId, ageMs, reason: departure.ending };
+  const drop: PresenceOp = { kind: 'drop', userId, ageMs, graceMs };
+  // Lost before the store has heard of it at all: it has its grace all the same.
+  if (user.stored === false) return departure.ending === 'drop' && graceMs > 0 ? [join, drop] : [];
+  if (departure.ending === 'drop' || graceMs > 0) return [drop];
+  return [{ kind: 'leave', userId, ageMs, reason: departure.ending }];
 }

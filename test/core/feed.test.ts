@@ -148,6 +148,14 @@ describe('the feed', () => {
     expect(told).toEqual(['early offline resync']);
   });
 
+  it('tells a change that the first reading has seen already, for it happened since', async () => {
+    const { clock, hear, told } = bareFeed({ early: [['u', 7]] });
+    await clock.settle();
+    hear('u', 'online', 7);
+    hear('u', 'online', 7);
+    expect(told).toEqual(['u online connect']);
+  });
+
   it('is silent about everybody at a gap before it has known anybody', async () => {
     const { clock, feed, told, state, open } = bareFeed({ early: [['u', 1]], gated: true });
     await clock.settle();
@@ -176,7 +184,8 @@ describe('the feed', () => {
     hear('returns', 'online', 5);
     state.gated = false;
     await open();
-    expect(told).toEqual(['leaves offline disconnect']);
+    // Found online at first, of which nobody was told; that it is online again is the first that anybody hears.
+    expect(told).toEqual(['leaves offline disconnect', 'returns online connect']);
     expect([feed.isOnline('leaves'), feed.isOnline('returns')]).toEqual([false, true]);
   });
 
@@ -192,6 +201,19 @@ describe('the feed', () => {
     await open();
     await clock.settle();
     expect(told).toEqual(['u offline resync']);
+  });
+
+  it('corrects what a gap during the first reading made wrong', async () => {
+    const early: Array<[string, number]> = [['leaves', 1]];
+    const { clock, feed, put, told, state, open } = bareFeed({ early, gated: true });
+    await clock.settle();
+    put('leaves', false, 2);
+    put('comes', true, 3);
+    feed.onGap();
+    state.gated = false;
+    await open();
+    await clock.settle();
+    expect(told.sort()).toEqual(['comes online resync', 'leaves offline resync']);
   });
 
   it('tells nothing of a reading that nobody waits for any more', async () => {

@@ -61,6 +61,20 @@ describe('the lease', () => {
     expect(beats.length).toBeLessThanOrEqual(31);
   });
 
+  it('does not beat in a hot loop when something is overdue and the store refuses', async () => {
+    const clock = fakeClock();
+    const { store, link, beats } = countedStore(clock.now);
+    const { connect, errors } = await router({ store, graceMs: 1_000 }, clock);
+    const phone = await connect('u');
+    phone.drop();
+    await clock.settle();
+    link.state = 'down';
+    beats.length = 0;
+    await clock.advance(10_000);
+    expect(beats.length).toBeLessThanOrEqual(11);
+    expect(errors.length).toBeLessThanOrEqual(30);
+  });
+
   it('does not wait for a lost answer for longer than the lease lasts, whatever commandTimeoutMs is', async () => {
     const clock = fakeClock();
     const { store, link, direct } = countedStore(clock.now);

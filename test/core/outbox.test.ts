@@ -100,6 +100,78 @@ describe('the outbox', () => {
     expect(users.size).toBe(0);
   });
 
+  // A join was under way, its answer was lost, and the phone had closed by then: nobody ever told the store.
+  it('tells of a leave also when the join before it was never answered', async () => {
+    const { clock, store, link, direct } = heldStore();
+    const { connect, lines } = await router({ store, leaseMs: 600_000 }, clock);
+    link.state = 'lost';
+    const phone = await connect('u');
+    phone.close();
+    await clock.advance(3_000);
+    link.state = 'up';
+    await clock.advance(10_000);
+    expect(await direct().count()).toBe(0);
+    expect(lines()).toEqual(['u online connect', 'u offline disconnect']);
+  });
+
+  it('tells of nobody twice when the lease is made anew while the first join is under way', async () => {
+    const { clock, store, link, direct, state, release } = heldStore();
+    const { connect, lines } = await router({ store, leaseMs: 3_000 }, clock);
+    state.holds = true;
+    const first = await connect('u');
+    link.flush();
+    first.close();
+    await clock.advance(1_000);
+    await connect('u');
+    state.holds = false;
+    await release();
+    await clock.advance(20_000);
+    expect((await direct().read(['u'])).users).toMatchObject([{ online: true }]);
+    expect(lines().at(-1)).toMatch(/^u online/);
+  });
+
+  it('gives a grace also to a connection that was lost before the store had heard of it', async () => {
+    const { clock, store, link } = heldStore();
+    link.state = 'down';
+    const early = createPresence({ clock, store, graceMs: 8_000 });
+    const socket = fakeSocket();
+    early.attachToSocket(socket, { userId: 'early' });
+    socket.drop();
+    await clock.advance(2_000);
+    link.state = 'up';
+    const { presence, lines } = await router({ store, graceMs: 8_000 }, clock);
+    const same = fakeSocket();
+    presence.attachToSocket(same, { userId: 'same-turn' });
+    same.drop();
+    await clock.advance(2_000);
+    expect(lines().sort()).toEqual(['early online connect', 'same-turn online connect']);
+    await clock.advance(10_000);
+    expect(lines().slice(2).sort()).toEqual(['early offline timeout', 'same-turn offline timeout']);
+  });
+
+  it('keeps nothing of those who came and left while there was no lease', async () => {
+    const clock = fakeClock();
+    const { store } = faultyStore(clock.now);
+    const users = new Map<string, LocalUser>();
+    const outbox = new Outbox({
+      clock,
+      store,
+      node: { nodeId: 'n', leaseMs: 15_000, ttlMs: 60_000 },
+      timeoutMs: 1_000,
+      gatherMs: 1_000,
+      users,
+      onLeaseLost: () => undefined,
+      report: () => undefined,
+    });
+    for (let id = 0; id < 1_000; id += 1) {
+      const user = new LocalUser(String(id), clock.now());
+      users.set(user.userId, user);
+      if (user.arrive(clock.now())) outbox.change(user);
+      if (user.depart('disconnect', clock.now(), 0)) outbox.change(user);
+    }
+    expect(users.size).toBe(0);
+  });
+
   it('sends at most 1,000 operations and 1,000 signs of life a call', async () => {
     const { clock, store, applied, refreshed } = heldStore();
     const { presence } = await router({ store }, clock);
@@ -262,6 +334,26 @@ describe('close', () => {
     expect(other.lines()).toEqual(['a online connect', 'b online connect']);
     await clock.advance(31_000);
     expect(other.lines().slice(2)).toEqual(['a offline timeout', 'b offline timeout']);
+  });
+
+  it('gives up when its time is up, also when the store is only slow', async () => {
+    const { clock, store } = heldStore();
+    const slow: PresenceStore = {
+      ...store,
+      async apply(node, ops) {
+        await new Promise<void>((resolve) => clock.setTimeout(resolve, 1_500));
+        return store.apply(node, ops);
+      },
+    };
+    const { presence } = await router({ store: slow }, clock);
+    for (let id = 0; id < 20_000; id += 1) presence.attachToSocket(fakeSocket(), { userId: id });
+    await clock.advance(60_000);
+    let closed = false;
+    presence.close().then(() => {
+      closed = true;
+    });
+    await clock.advance(6_000);
+    expect(closed).toBe(true);
   });
 
   it('lets the lease lapse where a handover could not be told at all', async () => {
