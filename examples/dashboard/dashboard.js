@@ -68,16 +68,21 @@ function place(user) {
 
 const sortKey = ({ group, name }) => `${group} ${name}`;
 
+const UNITS = [
+  ['second', 1, 60],
+  ['minute', 60, 3_600],
+  ['hour', 3_600, 86_400],
+  ['day', 86_400, Number.POSITIVE_INFINITY],
+];
 const elapsed = new Intl.RelativeTimeFormat('en', { numeric: 'always', style: 'narrow' });
 
 function inWords(lastSeen) {
   if (lastSeen === null) return 'never seen';
   const seconds = Math.max(0, (Date.now() - Date.parse(lastSeen)) / 1000);
-  if (seconds < 10) return 'just now';
-  if (seconds < 60) return elapsed.format(-Math.floor(seconds), 'second');
-  if (seconds < 3600) return elapsed.format(-Math.floor(seconds / 60), 'minute');
-  if (seconds < 86_400) return elapsed.format(-Math.floor(seconds / 3600), 'hour');
-  return elapsed.format(-Math.floor(seconds / 86_400), 'day');
+  if (seconds < 10) return 'seen just now';
+  for (const [unit, length, end] of UNITS) {
+    if (seconds < end) return `seen ${elapsed.format(-Math.floor(seconds / length), unit)}`;
+  }
 }
 
 function showSeen(user) {
@@ -99,12 +104,23 @@ function count() {
     byId('online-count').textContent = online;
     byId('all-count').textContent = users.size;
     document.title = `${online} online – VoicePing presence`;
+    for (const name of ['online', 'offline']) {
+      const shown = Array.from(lists[name].children).filter((element) => !element.hidden).length;
+      byId(`${name}-shown`).textContent = shown;
+      const empty = byId(`${name}-empty`);
+      empty.hidden = shown > 0;
+      empty.textContent = lists[name].children.length > 0 ? 'No match here.' : `Nobody is ${name}.`;
+    }
   });
 }
 
 function filter() {
-  const wanted = byId('search').value.trim().toLowerCase();
-  for (const { userId, element } of users.values()) element.hidden = !userId.toLowerCase().includes(wanted);
+  const words = byId('search').value.toLowerCase().split(/\s+/);
+  for (const { userId, name, group, element } of users.values()) {
+    const text = `${userId} ${name} ${group}`.toLowerCase();
+    element.hidden = !words.every((word) => text.includes(word));
+  }
+  count();
 }
 
 async function getJson(path, body) {
@@ -136,11 +152,34 @@ async function load() {
   return true;
 }
 
+/** Users who have gone without a word. When they were last seen was before that, and the endpoint knows when. */
+const unseen = new Set();
+
+async function askWhenSeen() {
+  const userIds = Array.from(unseen).slice(0, IDS_A_REQUEST);
+  unseen.clear();
+  try {
+    const statuses = await getJson('/api/presence/status', { userIds });
+    for (const { userId, status, lastSeen } of Object.values(statuses)) {
+      const user = users.get(userId);
+      if (status === 'online' || user?.status === 'online') continue;
+      user.lastSeen = lastSeen;
+      showSeen(user);
+    }
+  } catch (error) {
+    console.warn(error);
+  }
+}
+
 function onFrame(data) {
   const message = MessagePack.decode(new Uint8Array(data));
   if (message?.messageType === PRESENCE_UPDATE) {
     overtaken?.add(message.fromId);
     show({ userId: message.fromId, status: message.status, lastSeen: message.timestamp }, true);
+    if (message.status === 'offline' && message.reason !== 'disconnect') {
+      if (unseen.size === 0) setTimeout(askWhenSeen, 200);
+      unseen.add(message.fromId);
+    }
   } else if (message?.messageType === PRESENCE_SNAPSHOT) {
     for (const status of message.users) {
       overtaken?.add(status.userId);
@@ -159,6 +198,7 @@ function showConnection(state) {
   line.textContent = state === 'live' ? 'Live' : 'Connecting…';
   const stale = byId('stale');
   stale.hidden = state === 'live' || heardAt === undefined;
+  byId('main').classList.toggle('stale-view', !stale.hidden);
   if (!stale.hidden)
     stale.textContent = `Connection lost: this is the state of ${heardAt.toLocaleTimeString()}. Trying again…`;
 }
@@ -191,6 +231,7 @@ function connect() {
 }
 
 byId('search').addEventListener('input', filter);
+count();
 setInterval(() => {
   for (const user of users.values()) if (user.status !== 'online') showSeen(user);
 }, 5_000);

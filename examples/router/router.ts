@@ -79,18 +79,24 @@ export async function startRouter(config: RouterConfig): Promise<Router> {
     wss.handleUpgrade(request, socket, head, (ws) => wss.emit('connection', ws, request));
   });
 
+  let closing: Promise<void> | undefined;
+  async function close(): Promise<void> {
+    await presence.close();
+    for (const socket of wss.clients) socket.terminate();
+    const closed = once(server, 'close');
+    server.close();
+    server.closeAllConnections();
+    await closed;
+  }
+
   server.listen(config.port);
   await once(server, 'listening');
   return {
     port: (server.address() as AddressInfo).port,
     presence,
-    async close() {
-      await presence.close();
-      for (const socket of wss.clients) socket.terminate();
-      const closed = once(server, 'close');
-      server.close();
-      server.closeAllConnections();
-      await closed;
+    close() {
+      closing = closing ?? close();
+      return closing;
     },
   };
 }

@@ -144,6 +144,43 @@ describe('the dashboard', () => {
     await shows(page, 'offline', 'acme_u1');
   }, 60_000);
 
+  // The load was asked before a phone came, and answered after the page had seen it come.
+  it('lets no older answer undo what it has heard since', async () => {
+    const { http, phone } = await running({ users: ['acme_u1'] });
+    const context = await browser.newContext();
+    onCleanup(() => context.close());
+    const page = await context.newPage();
+    let release: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    await page.route('**/api/presence/status', async (route) => {
+      const response = await route.fetch();
+      await held;
+      await route.fulfill({ response });
+    });
+    const asked = page.waitForRequest('**/api/presence/status');
+    await page.goto(http);
+    await asked;
+    phone('acme_u1');
+    await shows(page, 'online', 'acme_u1');
+    release();
+    await page.waitForSelector('[data-state=live]');
+    expect(await isIn(page, 'online', 'acme_u1')).toBe(true);
+  });
+
+  it('shows when a phone that froze was last seen, not when that was noticed', async () => {
+    const { http, phone, statuses } = await running({ presence: { ttlMs: 2_000, pingIntervalMs: 300 } });
+    const { page } = await open(http);
+    const handset = phone('acme_u1', { pingIntervalMs: 60_000 });
+    await shows(page, 'online', 'acme_u1');
+    handset.freeze();
+    await shows(page, 'offline', 'acme_u1');
+    const lastSeen = (await statuses(['acme_u1']))['acme_u1']?.lastSeen ?? '';
+    const expected = await page.evaluate(`\`last seen \${new Date(${JSON.stringify(lastSeen)}).toLocaleString()}\``);
+    await until(async () => expect(await page.locator('#offline .seen').getAttribute('title')).toBe(expected));
+  });
+
   it('finds users, and keeps the filter for those who come', async () => {
     const { http, phone } = await running({ users: ['acme_omar', 'nordbau_freja'] });
     const { page } = await open(http);
@@ -152,8 +189,13 @@ describe('the dashboard', () => {
     phone('harbour_elena');
     await shows(page, 'online', 'harbour_elena');
     expect(await page.locator('.user:visible').count()).toBe(1);
+    await page.fill('#search', 'omar Acme');
+    await until(async () => expect(await page.locator('.user:visible').count()).toBe(1));
+    await page.fill('#search', 'nobody of that name');
+    await until(async () => expect(await page.locator('#offline-empty').textContent()).toBe('No match here.'));
     await page.fill('#search', '');
     await until(async () => expect(await page.locator('.user:visible').count()).toBe(3));
+    await until(async () => expect(await page.locator('#offline-shown').textContent()).toBe('2'));
   });
 
   it.each(['light', 'dark'] as const)('is readable in the %s scheme, on a desk and on a phone', async (colorScheme) => {

@@ -1,5 +1,6 @@
 import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
+import { connect } from 'node:net';
 import { encode } from '@msgpack/msgpack';
 import jwt from 'jsonwebtoken';
 import { describe, expect, it } from 'vitest';
@@ -155,6 +156,79 @@ describe('private calls', () => {
     phone.send([1, 1, 'acme_u1', 'nobody', null]);
     await until(() => expect(phone.frames).toHaveLength(1));
     expect((await statuses(['acme_u1']))['acme_u1']?.status).toBe('online');
+  });
+});
+
+describe('clients that mean no good', () => {
+  const raw = (port: number) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.on('error', () => undefined);
+    return socket;
+  };
+  const UPGRADE = [
+    'GET / HTTP/1.1',
+    'Host: x',
+    'Connection: Upgrade',
+    'Upgrade: websocket',
+    'Sec-WebSocket-Version: 13',
+    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+  ].join('\r\n');
+
+  it('an upgrade that is refused, and reset, ends nothing and leaves nothing behind', async () => {
+    const { router, statuses } = await running();
+    for (let count = 0; count < 20; count += 1) {
+      const socket = raw(router.port);
+      socket.write(`${UPGRADE}\r\n\r\n`, () => socket.resetAndDestroy());
+    }
+    // One that keeps its half of the connection open.
+    const half = connect({ port: router.port, host: '127.0.0.1', allowHalfOpen: true });
+    half.on('error', () => undefined);
+    half.resume();
+    half.write(`${UPGRADE}\r\n\r\n`);
+    await once(half, 'end');
+    expect(await statuses(['u'])).toMatchObject({ u: { status: 'offline' } });
+    await router.close();
+    half.destroy();
+  });
+
+  it('a frame that breaks the protocol costs its sender the connection, and nobody else', async () => {
+    const { router, client, statuses } = await running();
+    await client(undefined, { token: 'bystander' });
+    const socket = raw(router.port);
+    socket.write(`${UPGRADE}\r\ntoken: attacker\r\n\r\n`);
+    await once(socket, 'data');
+    socket.write(Buffer.from([0xf2, 0x80, 0, 0, 0, 0]));
+    await once(socket, 'close');
+    await until(async () => expect((await statuses(['bystander']))['bystander']?.status).toBe('online'));
+  });
+
+  it('frames that promise millions of elements, nest, name odd recipients or are huge end nothing', async () => {
+    const { client, statuses } = await running();
+    const nested = (depth: number): unknown => (depth === 0 ? 0 : [nested(depth - 1)]);
+    for (const frame of [
+      encode([1, 1, 'u', { toString: 1 }, null]),
+      encode([1, 1, nested(90), 'nobody', null]),
+      Buffer.concat([Buffer.from([0x95, 1, 1]), ...Array(30).fill(Buffer.from([0xdd, 0x01, 0xc0, 0, 0]))]),
+      Buffer.alloc(200_000, 0x95),
+      Buffer.alloc(5_000_000, 0x91),
+    ]) {
+      const attacker = await client(undefined, { token: 'attacker' });
+      attacker.socket.on('error', () => undefined);
+      attacker.socket.send(frame);
+    }
+    const phone = await client(undefined, { token: 'acme_u1' });
+    phone.send([1, 1, 'acme_u1', 'nobody', null]);
+    await until(() => expect(phone.frames).toEqual([[1, 8, 'acme_u1', 'nobody', 'Offline']]));
+    expect((await statuses(['acme_u1']))['acme_u1']?.status).toBe('online');
+  });
+
+  it.each(['\ud800', 1.5, '', 'x'.repeat(257)])('a token for the id %o is 401, and is listed nowhere', async (uid) => {
+    const { ws, http } = await running({ secretKey: 'secret' });
+    const socket = new WebSocket(ws, { headers: { token: jwt.sign({ uid }, 'secret') } });
+    const [, response] = await once(socket, 'unexpected-response');
+    expect(response.statusCode).toBe(401);
+    const headers = { Authorization: `Bearer ${jwt.sign({ uid: 'ok' }, 'secret')}` };
+    expect(await (await fetch(`${http}/api/users`, { headers })).json()).toEqual([]);
   });
 });
 
