@@ -1,6 +1,6 @@
 import { checkNames, optionError, shown } from './errors';
 import { toUserId, toUserIds } from './ids';
-import { checkedMs } from './options';
+import { checkedMs, checkFunctions } from './options';
 import type { Identity, SocketLike, UserId } from './types';
 
 const MAX_PAGE = 1_000;
@@ -9,10 +9,7 @@ const SOCKET_FUNCTIONS: ReadonlyArray<keyof SocketLike> = ['on', 'removeListener
 
 /** @internal */
 export function checkSocket(socket: SocketLike): void {
-  const missing = SOCKET_FUNCTIONS.find((name) => typeof socket?.[name] !== 'function');
-  if (missing !== undefined) {
-    throw optionError(`socket is ${shown(socket)} without ${missing}(); it is a server-side socket of ws, or alike`);
-  }
+  checkFunctions('socket', socket, SOCKET_FUNCTIONS, 'it is a server-side socket of ws, or alike');
 }
 
 /** @internal */

@@ -44,12 +44,10 @@ function checkedFlag(name: string, value: unknown, fallback: boolean): boolean {
   return value;
 }
 
-function checkedObject(name: string, value: unknown, functions: readonly string[]): void {
-  const missing = functions.find(
-    (key) =>
-      typeof value !== 'object' || value === null || typeof (value as Record<string, unknown>)[key] !== 'function',
-  );
-  if (missing !== undefined) throw optionError(`${name} is ${shown(value)} without ${missing}(); see its interface`);
+/** @internal A thing with functions, or the error that names the first one that it lacks. */
+export function checkFunctions(name: string, value: unknown, functions: readonly string[], rule: string): void {
+  const missing = functions.find((key) => typeof (value as Record<string, unknown> | null)?.[key] !== 'function');
+  if (missing !== undefined) throw optionError(`${name} is ${shown(value)} without ${missing}(); ${rule}`);
 }
 
 const NAMES: ReadonlyArray<keyof Settings> = [
@@ -95,8 +93,10 @@ export function toSettings(options: PresenceOptions): Settings {
   if (options.onError !== undefined && typeof options.onError !== 'function') {
     throw optionError(`onError is ${shown(options.onError)}; it is a function`);
   }
-  if (options.store !== undefined) checkedObject('store', options.store, STORE_FUNCTIONS);
-  if (options.clock !== undefined) checkedObject('clock', options.clock, ['now', 'setTimeout', 'clearTimeout']);
+  if (options.store !== undefined) checkFunctions('store', options.store, STORE_FUNCTIONS, SEE);
+  if (options.clock !== undefined) {
+    checkFunctions('clock', options.clock, ['now', 'setTimeout', 'clearTimeout'], SEE);
+  }
 
   const clock = options.clock ?? systemClock;
   return {
@@ -113,6 +113,8 @@ export function toSettings(options: PresenceOptions): Settings {
     clock,
   };
 }
+
+const SEE = 'see its interface';
 
 const STORE_FUNCTIONS: ReadonlyArray<keyof PresenceStore> = [
   'beat',

