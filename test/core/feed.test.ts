@@ -92,6 +92,20 @@ describe('the feed', () => {
     expect(told).toEqual(['v online resync', 'v offline disconnect']);
   });
 
+  it('lets nothing that comes late undo what a resync has found', async () => {
+    const { clock, feed, put, hear, told } = bareFeed();
+    await clock.settle();
+    hear('u', 'online', 1);
+    put('u', false, 9);
+    feed.onGap();
+    await clock.settle();
+    hear('u', 'offline', 7, 'disconnect');
+    hear('u', 'online', 8);
+    hear('u', 'offline', 9, 'disconnect');
+    expect(told).toEqual(['u online connect', 'u offline resync']);
+    expect(feed.isOnline('u')).toBe(false);
+  });
+
   it('tells a user whom the store has forgotten offline once, a lease later, with a version that grows', async () => {
     const { clock, feed, put, lose, hear, told, versions } = bareFeed();
     await clock.settle();

@@ -299,6 +299,21 @@ describe('close', () => {
     await old.presence.close();
   });
 
+  it('with handoverMs: a longer grace that runs already is not cut short by it', async () => {
+    const clock = fakeClock();
+    const { memoryStore } = entry;
+    const store = memoryStore({ now: clock.now });
+    const [from, to] = [await router({ store, graceMs: 8_000 }, clock), await router({ store }, clock)];
+    const dropped = await from.connect('u');
+    await from.connect('u');
+    dropped.drop();
+    await from.presence.close({ handoverMs: 1_000 });
+    await clock.advance(5_000);
+    expect(await to.status('u')).toBe('online');
+    await clock.advance(4_000);
+    expect(await to.status('u')).toBe('offline');
+  });
+
   it('refuses a handover that is no duration', async () => {
     const { presence } = await router();
     expect(() => presence.close({ handoverMs: -1 })).toThrow(misuse('ERR_PRESENCE_OPTIONS', 'handoverMs is -1'));
