@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { encode } from '@msgpack/msgpack';
 import { describe, expect, it } from 'vitest';
 import { router } from '../core/world';
@@ -32,6 +34,30 @@ function hostileFrame(dice: Random): unknown {
 }
 
 describe('hostile frames', () => {
+  it('leave nothing behind on the heap', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const heap = () => {
+      for (let times = 0; times < 5; times += 1) collect();
+      return process.memoryUsage().heapUsed;
+    };
+    const dice = random();
+    console.log(`seed ${dice.seed}`);
+    const { connect, clock } = await router({ pingIntervalMs: false });
+    const attacker = await connect('attacker');
+    // Made before, so that only what the library keeps can grow.
+    const frames = Array.from({ length: 1_000 }, () => hostileFrame(dice));
+    const attack = async () => {
+      for (let round = 0; round < 10_000; round += 1) attacker.emit('message', frames[round % frames.length], true);
+      await clock.advance(5_000);
+    };
+    await attack();
+    const before = heap();
+    for (let times = 0; times < 5; times += 1) await attack();
+    // 50,000 frames: were a single pointer kept of each, it would be 400 kB.
+    expect(heap() - before).toBeLessThan(200_000);
+  });
+
   it('change no status but the sign of life of their sender, throw nothing, and leak nothing', async () => {
     const dice = random();
     console.log(`seed ${dice.seed}`);
