@@ -1,9 +1,11 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import manifest from './package.json' with { type: 'json' };
+import { embed } from './src/stores/redis/lua/embed.mjs';
 
 // tsup makes the bundles and their types; what old resolvers and old compilers need besides is made from them here.
 
+embed();
 rmSync('dist', { recursive: true, force: true });
 const { status } = spawnSync('tsup', ['--silent'], { stdio: 'inherit' });
 if (status !== 0) process.exit(status ?? 1);

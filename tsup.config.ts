@@ -4,6 +4,7 @@ import manifest from './package.json' with { type: 'json' };
 /** One file a subpath of the package. */
 const entry = {
   index: 'src/index.ts',
+  redis: 'src/stores/redis/index.ts',
   ws: 'src/adapters/ws.ts',
   'socket.io': 'src/adapters/socket.io.ts',
   http: 'src/http/node.ts',

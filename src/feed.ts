@@ -20,6 +20,9 @@ export interface FeedOptions {
   onDue(inMs: number): void;
   /** The view is whole now. */
   onKnown(): void;
+  /** The store holds no more what this router told it of a user. */
+  reassert(userId: string): void;
+  onLost(isLost: (userId: string) => boolean): void;
   report(stage: string, error: unknown, userId?: string): void;
 }
 
@@ -96,8 +99,10 @@ export class Feed implements StoreFeed {
   onTransition(update: PresenceUpdate, lastSeen: number): void {
     const { userId, status, version, reason } = update;
     log.transition(userId, status);
-    if (!this.active) return;
     const online = status === 'online';
+    // What a router believes of its own sockets wins.
+    if (!online) this.options.reassert(userId);
+    if (!this.active) return;
     const before = this.view.get(userId) ?? this.gone.get(userId);
     const wasTold = before !== undefined && before.told > 0;
     // A resync found it first, and this comes late.
@@ -124,6 +129,14 @@ export class Feed implements StoreFeed {
 
   onDue(inMs: number): void {
     this.options.onDue(inMs);
+  }
+
+  onLost(isLost: (userId: string) => boolean): void {
+    this.options.onLost(isLost);
+  }
+
+  onError(stage: string, error: unknown): void {
+    this.options.report(stage, error);
   }
 
   /** The store is there: what could not be read before can be now. */

@@ -208,12 +208,13 @@ export class Outbox {
     user.stored = undefined;
   }
 
-  private reassert(userId: string): void {
+  /** The store does not hold a user, or may not. */
+  reassert(userId: string): void {
     const user = this.options.users.get(userId);
-    // Meanwhile left, or on its way: then the store is being told already.
-    if (user === undefined || user.alive === 0 || user.stored !== true) return;
+    // Left meanwhile, or on its way: then the store is being told already.
+    if (user === undefined || user.alive === 0 || user.stored !== true || user.sent !== undefined) return;
     this.doubt(user);
-    this.flush();
+    this.change(user);
   }
 
   /** The store knows of no lease of this node. At once the first time; a store that goes on saying so is not hammered. */

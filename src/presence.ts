@@ -53,7 +53,7 @@ const CODE_OF_STAGE: { readonly [stage: string]: PresenceErrorCode } = {
  */
 export function createPresence(options: PresenceOptions = {}): Presence {
   const settings = toSettings(options);
-  const nodeId = randomBytes(9).toString('hex');
+  const nodeId = randomBytes(6).toString('hex');
   return settings.enabled ? new LocalPresence(nodeId, settings) : disabledPresence(nodeId);
 }
 
@@ -105,6 +105,10 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
       leaseMs: settings.leaseMs,
       onDue: (inMs) => this.lease.due(inMs),
       onKnown: () => this.watchers.sendOwed(),
+      reassert: (userId) => this.outbox.reassert(userId),
+      onLost: (isLost) => {
+        for (const userId of this.users.keys()) if (isLost(userId)) this.outbox.reassert(userId);
+      },
     });
     this.watchers = new Watchers({ ...shared, commandTimeoutMs, feed: this.feed, frames: framesOf(settings.wire) });
     this.liveness = new Liveness({

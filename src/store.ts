@@ -83,6 +83,10 @@ export interface StoreFeed {
   onGap(): void;
   /** Something falls due in `inMs`: a beat then tells it on time. */
   onDue(inMs: number): void;
+  /** The store has lost what it held of some users: who of them is connected here is asserted anew. */
+  onLost(isLost: (userId: string) => boolean): void;
+  /** Something failed that no call waits for; it will be tried again. `stage` is one word, such as `subscribe`. */
+  onError(stage: string, error: unknown): void;
 }
 
 /**
@@ -110,7 +114,8 @@ export interface PresenceStore {
    * asserts all of its users anew.
    *
    * - MUST first renew, then settle what is due: end graces that ran out (reason `timeout`, told in the order in which
-   *   they ran out), and take away the users of every node whose lease lapsed (reason `node-down`), at once.
+   *   they ran out), and take away the users of every node whose lease lapsed (reason `node-down`). It MAY go on with
+   *   that in the background.
    * - MUST NOT take a lapsed lease for a dead node where the store itself was away or had not been asked for longer than
    *   half a lease: then a node gets a full lease anew, once from one beat of its own to the next.
    */
@@ -133,8 +138,8 @@ export interface PresenceStore {
   /**
    * Signs of life of users whom the node holds. At most 1,000 a call.
    *
-   * - MUST NOT make anybody online. Users whom the store does not hold for this node are given back as `missing`, and
-   *   the core asserts them anew.
+   * - MUST NOT make anybody online. Users whom the store does not hold are given back as `missing`, and the core asserts
+   *   them anew. Those whom it holds for other nodes only SHOULD be, too.
    * - MUST answer `known: false` when the node has no lease.
    */
   refresh(node: StoreNode, signs: readonly SignOfLife[]): Promise<{ known: boolean; missing: string[] }>;

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 const PROGRAMS = [
   { program: 'chromium', debian: 'chromium' },
   { program: 'curl', debian: 'curl' },
+  { program: 'redis-server', debian: 'redis-server' },
 ] as const;
 
 const isInstalled = (program: string): boolean => spawnSync(program, ['--version'], { stdio: 'ignore' }).status === 0;

@@ -30,7 +30,7 @@ export interface ConformanceCase {
 
 /** The lease of the nodes of the suite: short, so that a suite on a real server is quick. */
 const LEASE_MS = 1_000;
-const GRACE_MS = 400;
+const GRACE_MS = 600;
 
 interface Router {
   readonly node: StoreNode;
@@ -60,6 +60,7 @@ export function storeConformance(open: () => Promise<StoreBackend>): Conformance
       const world = new World(backend);
       try {
         await check(world);
+        assert.deepEqual(world.failures, [], 'nothing fails in the background');
       } finally {
         world.end();
         await backend.close?.();
@@ -70,6 +71,7 @@ export function storeConformance(open: () => Promise<StoreBackend>): Conformance
 
 class World {
   readonly routers: Router[] = [];
+  readonly failures: string[] = [];
 
   constructor(private readonly backend: StoreBackend) {}
 
@@ -79,10 +81,13 @@ class World {
     const node = { nodeId, leaseMs: LEASE_MS, ttlMs: 60_000 };
     const told: PresenceUpdate[] = [];
     const dues: number[] = [];
+    const { failures } = this;
     const unsubscribe = store.subscribe({
       onTransition: (update) => told.push(update),
       onGap: () => undefined,
       onDue: (inMs) => dues.push(inMs),
+      onLost: () => undefined,
+      onError: (stage, error) => failures.push(`${stage}: ${error}`),
     });
     this.unsubscribes.push(unsubscribe);
     const router = { node, store, told, dues, alive: true, apply: (...ops: PresenceOp[]) => store.apply(node, ops) };
@@ -286,7 +291,7 @@ const CASES: ReadonlyArray<{ name: string; check(world: World): Promise<void> }>
       await a.apply(join('u'), drop('u'));
       await world.pass(GRACE_MS / 2);
       await a.apply(join('u'), drop('u'));
-      await world.pass(GRACE_MS * 0.75);
+      await world.pass(GRACE_MS / 2);
       assert.equal(await isOnline(a, 'u'), true);
       await world.pass(GRACE_MS);
       assert.equal(await isOnline(a, 'u'), false);
@@ -460,7 +465,7 @@ const CASES: ReadonlyArray<{ name: string; check(world: World): Promise<void> }>
     },
   },
   {
-    name: 'signs of life move last seen, bring nobody online, and name whom the store does not hold for the router',
+    name: 'signs of life move last seen, bring nobody online, and name whom the store does not hold',
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
       await a.apply(join('u'));
@@ -471,8 +476,6 @@ const CASES: ReadonlyArray<{ name: string; check(world: World): Promise<void> }>
         { userId: 'stranger', ageMs: 0 },
       ]);
       assert.deepEqual(refreshed, { known: true, missing: ['stranger'] });
-      const other = await b.store.refresh(b.node, [{ userId: 'u', ageMs: 0 }]);
-      assert.deepEqual(other, { known: true, missing: ['u'] });
       const [after] = await readUsers(a, ['u']);
       assert.ok((after?.lastSeen ?? 0) >= (before?.lastSeen ?? 0) + 150);
       assert.equal(await isOnline(b, 'stranger'), false);
@@ -563,6 +566,8 @@ const CASES: ReadonlyArray<{ name: string; check(world: World): Promise<void> }>
         onTransition: (update) => told.push(line(update)),
         onGap: () => undefined,
         onDue: () => undefined,
+        onLost: () => undefined,
+        onError: () => undefined,
       });
       await world.arrive();
       await a.apply(join('u'));

@@ -59,6 +59,8 @@ export function faultyStore(now: () => number) {
         },
         onDue: (inMs) => feed.onDue(inMs),
         onGap: () => feed.onGap(),
+        onLost: (isLost) => feed.onLost(isLost),
+        onError: (stage, error) => feed.onError(stage, error),
       };
       feeds.set(heard, behind.subscribe(heard));
       return () => {

@@ -43,6 +43,8 @@ function bareFeed({ early = [] as Array<[userId: string, version: number]>, gate
     leaseMs: LEASE_MS,
     onDue: () => undefined,
     onKnown: () => undefined,
+    reassert: () => undefined,
+    onLost: () => undefined,
     report: (_stage, error) => errors.push(error),
   });
   const told: string[] = [];

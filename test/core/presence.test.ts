@@ -2,6 +2,7 @@ import { describe, expect, it, vi } from 'vitest';
 import * as entry from 'voiceping-presence';
 import { createPresence, isPresenceError, MessageType, PresenceError, type PresenceOptions } from 'voiceping-presence';
 import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
+import { faultyStore } from './faulty-store';
 import { router } from './world';
 
 const misuse = (code: string, ...parts: string[]) =>
@@ -333,21 +334,14 @@ describe('close', () => {
 describe('a router that dies', () => {
   it('takes its users offline, once each, within a lease and a beat', async () => {
     const clock = fakeClock();
-    const { memoryStore } = entry;
-    const store = memoryStore({ now: clock.now });
+    const faulty = faultyStore(clock.now);
+    const store = faulty.direct();
     const survivors = [await router({ store }, clock), await router({ store }, clock)];
-    // Killed: its timers never fire again.
-    const dyingClock = { ...clock, dead: false, setTimeout: clock.setTimeout };
-    const timers: unknown[] = [];
-    dyingClock.setTimeout = (run, ms) => {
-      const timer = clock.setTimeout(run, ms);
-      timers.push(timer);
-      return timer;
-    };
-    const dying = createPresence({ store, clock: dyingClock });
+    const dying = createPresence({ store: faulty.store, clock });
     for (let id = 0; id < 10; id += 1) dying.attachToSocket(fakeSocket(), { userId: id });
     await clock.settle();
-    for (const timer of timers) clock.clearTimeout(timer);
+    // Killed: nothing of it reaches the store any more.
+    faulty.link.state = 'hangs';
     await clock.advance(20_000);
     for (const { lines } of survivors) {
       expect(lines()).toHaveLength(20);

@@ -159,6 +159,8 @@ describe('watching', () => {
         onTransition: (update, lastSeen) => late.push(() => feed.onTransition(update, lastSeen)),
         onGap: () => undefined,
         onDue: () => undefined,
+        onLost: () => undefined,
+        onError: () => undefined,
       });
     const other = await router({ store }, clock);
     await connect('u');

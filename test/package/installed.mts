@@ -13,11 +13,12 @@ import { buildSync } from 'esbuild';
  */
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const entries = ['', '/ws', '/socket.io', '/http', '/express', '/koa', '/fastify', '/fetch', '/testing'];
+const entries = ['', '/redis', '/ws', '/socket.io', '/http', '/express', '/koa', '/fastify', '/fetch', '/testing'];
 
 /** Bytes, minified and gzipped, without dependencies. */
 const SIZE_LIMITS: { [entry: string]: number } = {
   '': 12_288,
+  '/redis': 14_336,
   '/ws': 1_024,
   '/socket.io': 1_536,
   '/http': 3_584,
@@ -31,6 +32,7 @@ const SIZE_LIMITS: { [entry: string]: number } = {
 const WORKS = `
 import { createPresence, isPresenceError, memoryStore, optionsFromEnv } from 'voiceping-presence';
 import type { Attachment, Identity, Presence, PresenceStatus, PresenceStore, PresenceUpdate, SocketLike } from 'voiceping-presence';
+import { redisStore, redisStoreFromEnv } from 'voiceping-presence/redis';
 import { attachPresence } from 'voiceping-presence/ws';
 import { attachPresence as attachToIo } from 'voiceping-presence/socket.io';
 import { createStatusHandler } from 'voiceping-presence/http';
@@ -40,11 +42,14 @@ import { createStatusHandler as forFastify } from 'voiceping-presence/fastify';
 import { createStatusHandler as forFetch } from 'voiceping-presence/fetch';
 import { fakeClock, fakeSocket, storeConformance } from 'voiceping-presence/testing';
 import { createServer } from 'node:http';
+import { Redis } from 'ioredis';
 import { Server } from 'socket.io';
 import { WebSocketServer } from 'ws';
 
 const io = new Server();
 const store: PresenceStore = memoryStore();
+export const over: PresenceStore = redisStore({ client: new Redis({ lazyConnect: true }), prefix: 'p:' });
+export const stores = [redisStore({ host: 'h', port: 1 }), redisStoreFromEnv({ REDIS_URL: 'redis://h' })];
 const presence: Presence = createPresence({ ...optionsFromEnv(), store, ttlMs: 75_000, clock: fakeClock() });
 const identity: Identity = { userId: 7, watch: ['a', 8] };
 const socket: SocketLike = fakeSocket();
@@ -69,6 +74,8 @@ end();
 /** Each line breaks the contract. */
 const MISUSES = [
   `createPresence({ ttl: 360 });`,
+  `redisStore({ client: {} });`,
+  `redisStore({ hots: 'redis' });`,
   `createPresence({ wire: 'json' });`,
   `createPresence({ pingIntervalMs: true });`,
   `createPresence().attachToSocket({}, { userId: 'u' });`,
@@ -102,6 +109,7 @@ presence.attachToSocket(socket, { userId: 'acme_u1' }).ready
 /** What the existing router would write, for its compiler. */
 const OLD_WORKS = `
 import { createPresence, isPresenceError, memoryStore, optionsFromEnv, Attachment, Presence, PresenceUpdate } from 'voiceping-presence';
+import { redisStore, redisStoreFromEnv } from 'voiceping-presence/redis';
 import { attachPresence } from 'voiceping-presence/ws';
 import { createStatusHandler } from 'voiceping-presence/http';
 import * as http from 'http';
@@ -109,6 +117,8 @@ import * as http from 'http';
 const presence: Presence = createPresence({ ...optionsFromEnv(), ttlMs: 75000, store: memoryStore(), wire: 'router' });
 declare const wss: any;
 declare const socket: any;
+declare const client: any;
+export const stores = [redisStore({ client, prefix: 'p:' }), redisStoreFromEnv({ REDIS_HOST: 'redis' })];
 attachPresence(presence, wss, { identify: (request) => ({ userId: String(request.headers.token) }) });
 const attachment: Attachment = presence.attachToSocket(socket, { userId: 7, watch: ['a'] });
 presence.onUpdate((update: PresenceUpdate) => update.version.toFixed());
@@ -123,7 +133,7 @@ const OLD_RUN = `
 const { createPresence } = require('voiceping-presence');
 const { attachPresence } = require('voiceping-presence/ws');
 const { createStatusHandler } = require('voiceping-presence/http');
-for (const entry of ['express', 'koa', 'socket.io']) require('voiceping-presence/' + entry);
+for (const entry of ['redis', 'express', 'koa', 'socket.io']) require('voiceping-presence/' + entry);
 const http = require('http');
 const EventEmitter = require('events');
 class Socket extends EventEmitter {
@@ -183,7 +193,7 @@ try {
   check('the tarball holds what is needed, and nothing else', () => {
     const strangers = files.filter(
       (path) =>
-        !/^(dist\/.*\.(js|mjs|d\.ts|d\.mts)|(ws|socket\.io|http|express|koa|fastify|fetch|testing)\.(js|d\.ts)|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(
+        !/^(dist\/.*\.(js|mjs|d\.ts|d\.mts)|(redis|ws|socket\.io|http|express|koa|fastify|fetch|testing)\.(js|d\.ts)|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(
           path,
         ),
     );
@@ -196,7 +206,8 @@ try {
   run('npm', ['install', '--no-audit', '--no-fund', join(folder, packed.filename)], folder);
   check('it brings its few dependencies, and no optional one', () => {
     const installed = run('ls', ['node_modules'], folder).trim().split('\n').sort().join(' ');
-    if (installed !== '@msgpack debug eventemitter3 ms voiceping-presence') throw new Error(`installs ${installed}`);
+    if (installed !== '@msgpack cluster-key-slot debug eventemitter3 ms voiceping-presence')
+      throw new Error(`installs ${installed}`);
   });
   for (const entry of entries) {
     check(`voiceping-presence${entry} loads as ESM and as CommonJS, also where "exports" is not known`, () => {
@@ -233,7 +244,7 @@ try {
       'install',
       '--no-audit',
       '--no-fund',
-      ...['typescript', '@types/node', '@types/ws', 'ws', 'socket.io'].map(version),
+      ...['typescript', '@types/node', '@types/ws', 'ws', 'socket.io', 'ioredis'].map(version),
     ],
     folder,
   );

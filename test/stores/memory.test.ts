@@ -127,7 +127,7 @@ describe('memoryStore', () => {
     const clock = fakeClock();
     const store = memoryStore({ now: clock.now });
     const seen: number[] = [];
-    const feed = { onGap: () => undefined, onDue: () => undefined };
+    const feed = { onGap: () => undefined, onDue: () => undefined, onLost: () => undefined, onError: () => undefined };
     store.subscribe({ ...feed, onTransition: (_update, lastSeen) => seen.push(lastSeen) });
     await store.beat(node);
     await store.apply(node, [{ ...join('u'), ageMs: 5_000 }]);
@@ -138,7 +138,7 @@ describe('memoryStore', () => {
   it('goes on telling the others when a feed throws', async () => {
     const store = memoryStore();
     const told: string[] = [];
-    const quiet = { onGap: () => undefined, onDue: () => undefined };
+    const quiet = { onGap: () => undefined, onDue: () => undefined, onLost: () => undefined, onError: () => undefined };
     store.subscribe({
       ...quiet,
       onTransition: () => {
@@ -169,7 +169,7 @@ describe('memoryStore', () => {
   it('lets one feed unsubscribe while another is told', async () => {
     const store = memoryStore();
     const told: string[] = [];
-    const quiet = { onGap: () => undefined, onDue: () => undefined };
+    const quiet = { onGap: () => undefined, onDue: () => undefined, onLost: () => undefined, onError: () => undefined };
     store.subscribe({ ...quiet, onTransition: () => stop() });
     const stop = store.subscribe({ ...quiet, onTransition: (update) => told.push(update.userId) });
     await store.beat(node);

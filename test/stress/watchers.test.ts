@@ -230,6 +230,8 @@ class Link {
           },
           onDue: (inMs) => feed.onDue(inMs),
           onGap: gap,
+          onLost: (isLost) => feed.onLost(isLost),
+          onError: (stage, error) => feed.onError(stage, error),
         });
         return () => {
           this.gaps.delete(gap);

@@ -61,6 +61,8 @@ export class StressWorld {
       onTransition: (update) => this.observe(update),
       onGap: () => this.errors.push('gap'),
       onDue: () => undefined,
+      onLost: () => undefined,
+      onError: () => undefined,
     });
   }
 
@@ -69,7 +71,7 @@ export class StressWorld {
     await this.clock.settle();
     const process: ProcessClock = { stalledUntil: 0, killed: false };
     const presence = createPresence({
-      store: this.store,
+      store: this.storeOf(process),
       clock: this.clockOf(process),
       ttlMs: TTL_MS,
       graceMs: GRACE_MS,
@@ -247,17 +249,49 @@ export class StressWorld {
     return false;
   }
 
-  private clockOf(process: ProcessClock) {
-    const { clock } = this;
-    const whenAwake = (run: () => void): void => {
-      if (process.killed) return;
-      const wait = process.stalledUntil - clock.now();
-      if (wait > 0) clock.setTimeout(() => whenAwake(run), wait);
-      else run();
+  /** Runs something as soon as a process is awake; never, if it was killed. */
+  private whenAwake(process: ProcessClock, run: () => void): void {
+    if (process.killed) return;
+    const wait = process.stalledUntil - this.clock.now();
+    if (wait > 0) this.clock.setTimeout(() => this.whenAwake(process, run), wait);
+    else run();
+  }
+
+  /** The store as a process reaches it: one that stands still hears nothing until it wakes, one that was killed never. */
+  private storeOf(process: ProcessClock): PresenceStore {
+    const { store } = this;
+    const unheard: Array<() => void> = [];
+    const awake = (hear: () => void): void => {
+      unheard.push(hear);
+      if (unheard.length > 1) return;
+      this.whenAwake(process, () => {
+        for (const next of unheard.splice(0)) next();
+      });
     };
     return {
+      beat: (node) => store.beat(node),
+      apply: (node, ops) => store.apply(node, ops),
+      refresh: (node, signs) => store.refresh(node, signs),
+      release: (node) => store.release(node),
+      read: (ids) => store.read(ids),
+      list: (page) => store.list(page),
+      count: () => store.count(),
+      subscribe: (feed) =>
+        store.subscribe({
+          onTransition: (update, lastSeen) => awake(() => feed.onTransition(update, lastSeen)),
+          onGap: () => awake(() => feed.onGap()),
+          onDue: (inMs) => awake(() => feed.onDue(inMs)),
+          onLost: (isLost) => awake(() => feed.onLost(isLost)),
+          onError: (stage, error) => awake(() => feed.onError(stage, error)),
+        }),
+    };
+  }
+
+  private clockOf(process: ProcessClock) {
+    const { clock } = this;
+    return {
       now: clock.now,
-      setTimeout: (run: () => void, ms: number) => clock.setTimeout(() => whenAwake(run), ms),
+      setTimeout: (run: () => void, ms: number) => clock.setTimeout(() => this.whenAwake(process, run), ms),
       clearTimeout: clock.clearTimeout,
     };
   }

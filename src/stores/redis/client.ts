@@ -1,0 +1,40 @@
+/** What `redisStore` uses of an ioredis client; `Redis` and `Cluster` of ioredis 4.28 to 6 fit as they are. */
+export interface RedisLike {
+  /** `ready` while commands can be sent. */
+  readonly status: string;
+  /** True for a Cluster. */
+  readonly isCluster?: boolean;
+  /** `keyPrefix` must not be set: the keys are a contract. */
+  readonly options?: object;
+  /** Runs a script by its hash. */
+  evalsha(sha: string, keyCount: number, ...keysAndArguments: string[]): Promise<unknown>;
+  /** Runs a script that the server does not know yet. */
+  eval(script: string, keyCount: number, ...keysAndArguments: string[]): Promise<unknown>;
+  /** Reads a part of a stream. */
+  xrange(key: string, from: string, to: string, count: 'COUNT', most: number): Promise<Array<[string, string[]]>>;
+  /** Several commands in one round trip. */
+  pipeline(commands: string[][]): RedisPipelineLike;
+  /** Another client with the same options, for messages. */
+  duplicate(...overrides: never[]): RedisLike;
+  /** Listens to channels. */
+  subscribe(...channels: string[]): Promise<unknown>;
+  /** Starts a client that was made with `lazyConnect`. */
+  connect(): Promise<unknown>;
+  /** Ends the connection at once. */
+  disconnect(): void;
+  /** Adds a listener. */
+  on(event: string, listener: (...values: string[]) => void): unknown;
+  /** Removes it. */
+  removeListener(event: string, listener: (...values: string[]) => void): unknown;
+}
+
+/** Commands that travel together. */
+export interface RedisPipelineLike {
+  /** Sends them; an entry each, of the error and the answer. */
+  exec(): Promise<Array<[Error | null, unknown]> | null>;
+}
+
+/** Sharded pub/sub: a Cluster of ioredis 5.9.2 and later. @internal */
+export interface ShardedClient {
+  ssubscribe(channel: string): Promise<unknown>;
+}

@@ -1,0 +1,117 @@
+import { createRequire } from 'node:module';
+import { optionError, shown } from '../../errors';
+import type { RedisLike } from './client';
+
+/** How to reach a Redis, for a store that connects by itself. The names are those of ioredis. */
+export interface RedisConnectionOptions {
+  /** `redis://user:password@host:6379/0`, or `rediss://` for TLS; instead of host, port, username, password and db. */
+  url?: string;
+  /** @default 'localhost' */
+  host?: string;
+  /** @default 6379 */
+  port?: number;
+  /** The user of an ACL. */
+  username?: string;
+  /** The password. */
+  password?: string;
+  /** The number of the database. @default 0 */
+  db?: number;
+  /** TLS: `true`, or the options of Node's `tls.connect`. @default false */
+  tls?: boolean | object;
+  /** Sentinels, where the master is found by `name`. */
+  sentinels?: Array<{ host: string; port: number }>;
+  /** The name of the master, for sentinels. */
+  name?: string;
+  /** The password of the sentinels themselves. */
+  sentinelPassword?: string;
+}
+
+/** @internal */
+export const CONNECTION_NAMES: ReadonlyArray<keyof RedisConnectionOptions> = [
+  'url',
+  'host',
+  'port',
+  'username',
+  'password',
+  'db',
+  'tls',
+  'sentinels',
+  'name',
+  'sentinelPassword',
+];
+
+/** A link that is dead without a word is given up after this long without an answer. */
+const SILENCE_MS = 10_000;
+const RECONNECT_MS = 1_000;
+
+/** @throws TypeError `ERR_PRESENCE_OPTIONS` @internal */
+export function checkConnection(options: RedisConnectionOptions): void {
+  const { url, port, db, tls, sentinels } = options;
+  for (const key of ['url', 'host', 'username', 'password', 'name', 'sentinelPassword'] as const) {
+    const value = options[key];
+    // Never the value: it may be a secret.
+    if (value !== undefined && typeof value !== 'string')
+      throw optionError(`${key} is a ${typeof value}; it is a string`);
+  }
+  if (url !== undefined) {
+    // Never the value: it may hold a password.
+    if (!/^rediss?:\/\/[^\s]+$/.test(url))
+      throw optionError('url is not one; it is redis://host:6379 or rediss://host:6379');
+    const other = (['host', 'port', 'sentinels'] as const).find((key) => options[key] !== undefined);
+    if (other !== undefined) throw optionError(`url and ${other} are both given; they say the same: give one`);
+  }
+  checkInteger('port', port, 1, 65_535);
+  checkInteger('db', db, 0, Number.MAX_SAFE_INTEGER);
+  if (tls !== undefined && typeof tls !== 'boolean' && (typeof tls !== 'object' || tls === null)) {
+    throw optionError(`tls is ${shown(tls)}; it is true, false, or the options of tls.connect`);
+  }
+  if (sentinels !== undefined && (!Array.isArray(sentinels) || sentinels.length === 0 || options.name === undefined)) {
+    throw optionError(
+      `sentinels is ${shown(sentinels)}; it is a list of { host, port }, and name says whom they watch`,
+    );
+  }
+}
+
+function checkInteger(name: string, value: unknown, min: number, max: number): void {
+  if (value === undefined || (Number.isInteger(value) && (value as number) >= min && (value as number) <= max)) return;
+  throw optionError(`${name} is ${shown(value)}; it is an integer of at least ${min}`);
+}
+
+/** A client for a store that connects by itself. @throws Error where ioredis is not installed @internal */
+export function connect({ url, tls, ...rest }: RedisConnectionOptions): RedisLike {
+  const options = {
+    ...rest,
+    ...(tls === undefined || tls === false ? {} : { tls: tls === true ? {} : tls }),
+    socketTimeout: SILENCE_MS,
+    keepAlive: SILENCE_MS,
+    retryStrategy: (times: number) => Math.min(times * 50, RECONNECT_MS),
+  };
+  const Redis = loadIoredis();
+  const client = url === undefined ? new Redis(options) : new Redis(url, options);
+  quiet(client);
+  return client;
+}
+
+/** Failures are told by the calls that fail; and the sockets keep no process alive. @internal */
+export function quiet(client: RedisLike): void {
+  client.on('error', () => undefined);
+  client.on('connect', () => (client as { stream?: { unref?(): void } }).stream?.unref?.());
+}
+
+interface RedisConstructor {
+  new (options: object): RedisLike;
+  new (url: string, options: object): RedisLike;
+}
+
+function loadIoredis(): RedisConstructor {
+  const here = import.meta.url as string | undefined;
+  // Without a URL of its own this is CommonJS.
+  const load = here === undefined ? require : createRequire(here);
+  let loaded: { default?: RedisConstructor } & RedisConstructor;
+  try {
+    loaded = load('ioredis');
+  } catch (error) {
+    throw new Error(`a store that connects by itself needs ioredis: npm install ioredis (${(error as Error).message})`);
+  }
+  return loaded.default ?? loaded;
+}

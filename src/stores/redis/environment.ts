@@ -1,0 +1,69 @@
+import { optionError, shown } from '../../errors';
+import type { PresenceStore } from '../../store';
+import type { RedisConnectionOptions } from './connection';
+import { redisStore } from './redis';
+
+/**
+ * A store over the Redis that environment variables name. An empty one counts as not set.
+ *
+ * | variable | default |
+ * | --- | --- |
+ * | `REDIS_URL` | none; instead of the others: `redis://user:password@host:6379/0`, or `rediss://` for TLS |
+ * | `REDIS_HOST` | localhost |
+ * | `REDIS_PORT` | 6379 |
+ * | `REDIS_USERNAME` | none |
+ * | `REDIS_PASSWORD` | none |
+ * | `REDIS_DB` | 0 |
+ * | `REDIS_TLS` | false |
+ *
+ * @param env - `process.env` by default
+ * @throws TypeError `ERR_PRESENCE_OPTIONS` that names the variable and the rule, and its value unless that may be a secret
+ * @throws Error where ioredis is not installed
+ *
+ * @example
+ * const presence = createPresence({ ...optionsFromEnv(), store: redisStoreFromEnv() });
+ */
+export function redisStoreFromEnv(env: { [name: string]: string | undefined } = process.env): PresenceStore {
+  return redisStore(connectionFromEnv(env));
+}
+
+/** @internal */
+export function connectionFromEnv(env: { [name: string]: string | undefined }): RedisConnectionOptions {
+  const setting = (name: string): string | undefined => {
+    const value = env[name]?.trim();
+    return value === '' ? undefined : value;
+  };
+  const url = setting('REDIS_URL');
+  if (url !== undefined) {
+    if (setting('REDIS_HOST') !== undefined) {
+      throw optionError('REDIS_URL and REDIS_HOST are both set; they say the same: set one');
+    }
+    if (!/^rediss?:\/\/[^\s]+$/.test(url)) {
+      throw optionError('REDIS_URL is not one; it is redis://host:6379 or rediss://host:6379');
+    }
+    return { url };
+  }
+  const options: RedisConnectionOptions = { host: setting('REDIS_HOST') ?? 'localhost' };
+  const port = integer('REDIS_PORT', setting('REDIS_PORT'), 1, 65_535);
+  const db = integer('REDIS_DB', setting('REDIS_DB'), 0, 1_000_000);
+  const username = setting('REDIS_USERNAME');
+  const password = setting('REDIS_PASSWORD');
+  const tls = setting('REDIS_TLS');
+  if (port !== undefined) options.port = port;
+  if (db !== undefined) options.db = db;
+  if (username !== undefined) options.username = username;
+  if (password !== undefined) options.password = password;
+  if (tls !== undefined) {
+    if (!/^(true|1|yes|on|false|0|no|off)$/i.test(tls))
+      throw optionError(`REDIS_TLS is ${shown(tls)}; it is true or false`);
+    options.tls = /^(true|1|yes|on)$/i.test(tls);
+  }
+  return options;
+}
+
+function integer(name: string, value: string | undefined, min: number, max: number): number | undefined {
+  if (value === undefined) return undefined;
+  const number = /^\d+$/.test(value) ? Number(value) : Number.NaN;
+  if (number >= min && number <= max) return number;
+  throw optionError(`${name} is ${shown(value)}; it is an integer from ${min} to ${max}`);
+}

@@ -1,0 +1,35 @@
+import type { StoreNode } from '../../store';
+
+/**
+ * A router as one partition knows it. When its lease was lost it goes on under a new name: whatever it held under the old
+ * one and does not assert anew is then reaped like that of a dead router, and nothing that is late can touch the new one.
+ * @internal
+ */
+export class Incarnation {
+  /** Empty before the first beat. */
+  tag = '';
+  /** What it becomes if it is not known any more. */
+  following: string;
+  /** The number of the last apply that was sent, and of the last one that was acknowledged. */
+  sent = 0;
+  acknowledged = 0;
+  isBeating = false;
+  isApplying = false;
+  isRefreshing = false;
+  private generation = 0;
+  private readonly name: string;
+
+  constructor({ nodeId }: StoreNode) {
+    // Stands in lists that are divided by commas and spaces.
+    this.name = encodeURIComponent(nodeId);
+    this.following = this.name;
+  }
+
+  becomeFollowing(): void {
+    this.tag = this.following;
+    this.generation += 1;
+    this.following = `${this.name}~${this.generation}`;
+    this.sent = 0;
+    this.acknowledged = 0;
+  }
+}

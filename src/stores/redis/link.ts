@@ -1,0 +1,89 @@
+import type { RedisLike } from './client';
+import type { Script } from './script';
+
+/** How long a call waits for a connection that is on its way. */
+const CONNECT_MS = 1_000;
+/** Where nothing has been answered for so long nothing more is sent: the client would keep it all. */
+const STUCK_MS = 2_000;
+
+type Waiter = { resolve(): void; reject(error: Error): void; timer: ReturnType<typeof setTimeout> };
+
+/**
+ * Sends commands through a client, and only as many as an outage can bear. A client that is not connected would queue
+ * them without an end and send them when they are long out of date; one whose server hangs likewise.
+ * @internal
+ */
+export class Link {
+  private readonly waiters = new Set<Waiter>();
+  /** When each call that is not answered yet was sent, the oldest first. */
+  private readonly pending = new Map<object, number>();
+
+  constructor(private readonly client: RedisLike) {
+    client.on('ready', this.onReady);
+  }
+
+  async run(script: Script, keys: readonly string[], args: readonly string[]): Promise<string> {
+    const values = keys.concat(args);
+    const { client } = this;
+    const answer = await this.send(() =>
+      client.evalsha(script.sha, keys.length, ...values).catch((error: Error) => {
+        if (!error.message.startsWith('NOSCRIPT')) throw error;
+        return client.eval(script.text, keys.length, ...values);
+      }),
+    );
+    return String(answer);
+  }
+
+  /** Runs what sends a command, once that is possible. */
+  async send<T>(run: () => Promise<T>): Promise<T> {
+    if (!this.isReady() || this.waiters.size > 0) await this.ready();
+    const [oldest] = this.pending.values();
+    if (oldest !== undefined && Date.now() - oldest > STUCK_MS) throw new Error('Redis does not answer');
+    const call = {};
+    this.pending.set(call, Date.now());
+    try {
+      return await run();
+    } finally {
+      this.pending.delete(call);
+    }
+  }
+
+  close(): void {
+    this.client.removeListener('ready', this.onReady);
+    this.release(new Error('the store is closed'));
+  }
+
+  private isReady(): boolean {
+    return this.client.status === 'ready';
+  }
+
+  private ready(): Promise<void> {
+    const { status } = this.client;
+    if (status === 'end') return Promise.reject(new Error('the Redis client has ended its connection'));
+    // Only a client made with lazyConnect waits to be told; what goes wrong shows in its status.
+    if (status === 'wait') this.client.connect().catch(() => undefined);
+    return new Promise((resolve, reject) => {
+      const waiter: Waiter = {
+        resolve,
+        reject,
+        timer: setTimeout(() => {
+          this.waiters.delete(waiter);
+          reject(new Error(`not connected to Redis: its client is ${this.client.status}`));
+        }, CONNECT_MS),
+      };
+      waiter.timer.unref();
+      this.waiters.add(waiter);
+    });
+  }
+
+  private readonly onReady = (): void => this.release();
+
+  private release(error?: Error): void {
+    for (const waiter of this.waiters) {
+      clearTimeout(waiter.timer);
+      if (error === undefined) waiter.resolve();
+      else waiter.reject(error);
+    }
+    this.waiters.clear();
+  }
+}

@@ -1,0 +1,31 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+// Makes ../scripts.ts of the Lua files, so that bundles, tests and examples find them without reading files.
+
+const COMMON = { apply: 'shared', beat: 'shared', reap: 'shared', sweep: 'shared', read: 'alive', list: 'alive' };
+const NAMES = ['apply', 'beat', 'count', 'leased', 'list', 'read', 'reap', 'refresh', 'release', 'sweep'];
+
+const source = (name) =>
+  readFileSync(new URL(`${name}.lua`, import.meta.url), 'utf8')
+    .replace(/^--\[\[[\s\S]*?\]\]\n/, '')
+    .replace(/^\s*--.*\n/gm, '');
+
+/** The text of scripts.ts. */
+export function embedded() {
+  const scripts = NAMES.map((name) => {
+    const text = COMMON[name] === undefined ? source(name) : source(COMMON[name]) + source(name);
+    return `export const ${name} = script('${name}', String.raw\`${text}\`);\n`;
+  });
+  return `// Made of lua/*.lua by lua/embed.mjs, which \`npm run build\` and \`npm run embed\` call. Edit those.
+import { script } from './script';
+
+${scripts.join('\n')}`;
+}
+
+/** Writes it. */
+export function embed() {
+  writeFileSync(new URL('../scripts.ts', import.meta.url), embedded());
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) embed();

@@ -1,0 +1,13 @@
+--[[
+  Whether a router has a lease, for callers that write the contract's keys themselves (Cluster).
+
+  KEYS[1]  lease, see shared.lua
+  ARGV[1]  the incarnation
+
+  Result: the time by this server in milliseconds, or "?" where the incarnation has no lease.
+]]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local deadline = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not deadline or tonumber(deadline) <= now then return '?' end
+return string.format('%.0f', now)

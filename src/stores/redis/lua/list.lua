@@ -1,0 +1,60 @@
+--[[
+  A part of a page of users who are online.
+
+  KEYS[1..3]  see alive.lua
+  KEYS[4..]   buckets, in order
+  ARGV[1]     what the keys of the contract start with; empty: the caller reads them (Cluster)
+  ARGV[2]     how many users there is room for
+  ARGV[3]     of the first bucket only users whose version is greater
+  ARGV[4]     after how many users the call ends, so that nobody waits long
+
+  Result: {"now":ms,"done":how many of the buckets are through,"after":where the next one stopped,
+  "users":[[user, version, last seen], ...]}.
+]]
+local room, after, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+
+local function json(text)
+  if string.find(text, '[%c"\\]') then
+    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
+  end
+  return '"' .. text .. '"'
+end
+
+local found, size, done, examined, isFull = {}, #KEYS - 3, 0, 0, false
+while done < size and examined < most and not isFull do
+  local fields = call('HGETALL', KEYS[4 + done])
+  local users = {}
+  for i = 1, #fields, 2 do
+    local version, seen, grace, owners = string.match(fields[i + 1], '^(%d+) (%d+)/?(%d*)(.*)$')
+    version = tonumber(version)
+    if version and version > after and isOnline(version, tonumber(grace) or 0, owners) then
+      users[#users + 1] = { id = fields[i], version = version, seen = tonumber(seen) }
+    end
+  end
+  -- A user who stays keeps the version, so a page that goes on after a version misses nobody and repeats nobody.
+  table.sort(users, function(a, b) return a.version < b.version end)
+  for _, user in ipairs(users) do
+    if #found == room then
+      isFull = true
+      break
+    end
+    found[#found + 1] = user
+    after = user.version
+  end
+  examined = examined + 1 + #fields / 2
+  if not isFull then
+    done = done + 1
+    after = 0
+  end
+end
+
+if ARGV[1] ~= '' and #found > 0 then
+  local mirrors = {}
+  for i, user in ipairs(found) do mirrors[i] = ARGV[1] .. user.id end
+  for i, mirror in ipairs(call('MGET', unpack(mirrors))) do
+    if mirror and tonumber(mirror) > found[i].seen then found[i].seen = tonumber(mirror) end
+  end
+end
+local users = {}
+for i, user in ipairs(found) do users[i] = format('[%s,%.0f,%.0f]', json(user.id), user.version, user.seen) end
+return format('{"now":%.0f,"done":%.0f,"after":%.0f,"users":[%s]}', now, done, after, table.concat(users, ','))

@@ -1,0 +1,13 @@
+--[[
+  Ends the lease of a router that leaves. What it still holds is reaped like that of a dead one.
+
+  KEYS[1]  lease, see shared.lua
+  ARGV[1]  the incarnation
+
+  Result: "1", or "0" where there was no such lease.
+]]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return '0' end
+redis.call('ZADD', KEYS[1], string.format('%.0f', now), ARGV[1])
+return '1'

@@ -1,0 +1,63 @@
+--[[
+  Looks over some buckets, a few at a time and always, for what nobody tells: keys that were evicted, or deleted by hand.
+
+  KEYS[1..6], ARGV[1..7]  see shared.lua
+  KEYS[7..]               the buckets
+  ARGV[8]                 the number of the first bucket
+  ARGV[9]                 for how long "last seen" of a user who is offline is kept, in milliseconds
+  ARGV[10]                the lease, in milliseconds, of a router of which only the users are left
+  ARGV[11]                after how many users the call ends, so that nobody waits long
+
+  Result: {"done":how many of the buckets,"e":epoch,"seq":n,"off":[users, see apply]}. Buckets of which users were lost are
+  told to the routers as {"l":[bucket, ...]}, so that they assert anew who is there. The keys of the contract need no
+  sweep: the next sign of life finds out which are missing.
+]]
+local first, retention, lease, most = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
+local known = {}
+local lost = {}
+for _, name in ipairs(call('ZRANGE', KEYS[1], 0, -1)) do known[name] = true end
+for _, name in ipairs(call('HKEYS', KEYS[2])) do known[name] = true end
+
+local size, done, examined = #KEYS - 6, 0, 0
+while done < size and examined < most do
+  local key = KEYS[7 + done]
+  local bucket = format('%.0f', first + done)
+  local fields = call('HGETALL', key)
+  local online = 0
+  for i = 1, #fields, 2 do
+    local id = fields[i]
+    local version, seen, grace, owners = parse(fields[i + 1])
+    if version <= 0 then
+      if seen < now - retention and owners == ',' then call('HDEL', key, id) end
+    else
+      online = online + 1
+      if owners == ',' then
+        if grace == 0 or grace < now - 1000 then
+          version = flip(bucket, id, false, seen, 'timeout')
+          save(key, id, version, seen, 0, owners)
+        else
+          call('ZADD', KEYS[4], 'NX', format('%.0f', grace), bucket .. ':' .. id)
+        end
+      else
+        for owner in string.gmatch(owners, '[^,]+') do
+          if not known[owner] then
+            known[owner] = true
+            call('ZADD', KEYS[1], format('%.0f', now + lease), owner)
+          end
+        end
+      end
+    end
+  end
+  local counted = tonumber(call('HGET', KEYS[5], bucket) or '0')
+  if counted ~= online then
+    -- The changes just told are counted by finish.
+    call('HSET', KEYS[5], bucket, online)
+    if counted > online then lost[#lost + 1] = bucket end
+  end
+  examined = examined + 1 + #fields / 2
+  done = done + 1
+end
+
+finish()
+if #lost > 0 then publish('{"l":[' .. table.concat(lost, ',') .. ']}') end
+return format('{"done":%.0f,"e":"%s","seq":%.0f,"off":[%s]}', done, epoch, seq, table.concat(gone, ','))

@@ -1,0 +1,81 @@
+import calculateSlot from 'cluster-key-slot';
+import type { RedisLike } from './client';
+import type { Layout } from './layout';
+import type { Link } from './link';
+
+/** Only an older sign of life is deleted: the user may be back meanwhile, through another router. */
+const DELETE =
+  "local seen = redis.call('GET', KEYS[1]) if seen and tonumber(seen) <= tonumber(ARGV[1]) then redis.call('DEL', KEYS[1]) end";
+
+type Slots = { readonly slots?: ReadonlyArray<readonly string[] | undefined> };
+
+/**
+ * The keys of the contract on a Cluster. They lie where their ids put them, far from the scripts, so the router writes
+ * them right after a script has decided, in one pipeline a master.
+ * @internal
+ */
+export class Mirrors {
+  constructor(
+    private readonly client: RedisLike,
+    private readonly link: Link,
+    private readonly layout: Layout,
+  ) {}
+
+  async set(users: ReadonlyArray<readonly [userId: string, lastSeen: number]>, ttlMs: number): Promise<void> {
+    const ttl = String(ttlMs);
+    await this.run(users, ([userId, seen]) => ['set', this.layout.userKey(userId), String(seen), 'PX', ttl]);
+  }
+
+  async delete(users: ReadonlyArray<readonly [userId: string, lastSeen: number]>): Promise<void> {
+    await this.run(users, ([userId, seen]) => ['eval', DELETE, '1', this.layout.userKey(userId), String(seen)]);
+  }
+
+  /** Moves those that are there; gives those that are not. */
+  async move(users: ReadonlyArray<readonly [userId: string, lastSeen: number]>, ttlMs: number): Promise<string[]> {
+    const ttl = String(ttlMs);
+    const answers = await this.run(users, ([id, seen]) => [
+      'set',
+      this.layout.userKey(id),
+      String(seen),
+      'PX',
+      ttl,
+      'XX',
+    ]);
+    return users.filter((_, index) => answers[index] === null).map(([userId]) => userId);
+  }
+
+  /** When each was last seen; undefined where there is no key. */
+  async get(userIds: readonly string[]): Promise<Array<number | undefined>> {
+    const users = userIds.map((userId) => [userId] as const);
+    const answers = await this.run(users, ([userId]) => ['get', this.layout.userKey(userId)]);
+    return answers.map((answer) => (typeof answer === 'string' ? Number(answer) : undefined));
+  }
+
+  private async run<T extends readonly [userId: string, ...rest: unknown[]]>(
+    users: readonly T[],
+    commandOf: (user: T) => string[],
+  ): Promise<unknown[]> {
+    const groups = new Map<string, number[]>();
+    const { slots } = this.client as Slots;
+    for (const [index, [userId]] of users.entries()) {
+      const slot = calculateSlot(this.layout.userKey(userId));
+      const master = slots?.[slot]?.[0] ?? `slot ${slot}`;
+      const group = groups.get(master);
+      if (group === undefined) groups.set(master, [index]);
+      else group.push(index);
+    }
+    const answers: unknown[] = [];
+    await Promise.all(
+      Array.from(groups.values(), async (group) => {
+        const commands = group.map((index) => commandOf(users[index] as T));
+        const results = (await this.link.send(() => this.client.pipeline(commands).exec())) ?? [];
+        for (const [at, index] of group.entries()) {
+          const [error, answer] = results[at] ?? [new Error('no answer'), null];
+          if (error !== null) throw error;
+          answers[index] = answer;
+        }
+      }),
+    );
+    return answers;
+  }
+}

@@ -1,0 +1,624 @@
+import { checkNames, optionError, shown } from '../../errors';
+import { checkedMs, checkFunctions } from '../../options';
+import type {
+  PresenceOp,
+  PresenceStore,
+  SignOfLife,
+  StoredPage,
+  StoredStatus,
+  StoredStatuses,
+  StoreFeed,
+  StoreNode,
+} from '../../store';
+import type { Batch } from './changes';
+import { parseMessage } from './changes';
+import type { RedisLike } from './client';
+import { CONNECTION_NAMES, checkConnection, connect, type RedisConnectionOptions } from './connection';
+import { Hearing } from './hearing';
+import { Incarnation } from './incarnation';
+import { Layout, type Partition } from './layout';
+import { Link } from './link';
+import { Mirrors } from './mirrors';
+import type { Script } from './script';
+import * as scripts from './scripts';
+import { Subscriber } from './subscriber';
+
+/** Ids a script reads at once: some milliseconds, so that others are served in between. */
+const READ_IDS = 1_000;
+/** Buckets that one call walks through at most, and users after which it stops sooner. */
+const WALK_BUCKETS = 256;
+const WALK_USERS = 2_000;
+/** Graces that one beat ends at most. */
+const BEAT_GRACES = 500;
+/** Changes that the log keeps, of all partitions together. */
+const LOG_CHANGES = 10_000;
+const MONTH_MS = 2_592_000_000;
+
+/** What `redisStore` takes: a client, or how to reach a Redis; and the rest. */
+export interface RedisStoreOptions extends RedisConnectionOptions {
+  /**
+   * An ioredis `Redis` or `Cluster`, 4.28 to 6 (a Cluster: 5.9.2 to 6). It stays yours to close. For messages the store
+   * makes a second connection with its `duplicate()`, and closes that one when the presence is closed.
+   */
+  client?: RedisLike;
+  /** What all keys and channels start with. The guide's contract is the default. @default 'presence:' */
+  prefix?: string;
+  /** How long "last seen" of a user who is offline is remembered. @default 2_592_000_000 // 30 days */
+  retentionMs?: number;
+  /** Whether changes are published on `presence:online`, `presence:offline` and `presence:updates`. @default true */
+  publish?: boolean;
+}
+
+/**
+ * Presence kept in Redis 5 or later: exact for any number of routers. A client may be handed in, or the store connects by
+ * itself, and then ends its connections when the presence is closed.
+ *
+ * Needs neither CONFIG nor keyspace events. Survives flushes, restarts, failovers and evictions: routers assert anew who
+ * is connected.
+ *
+ * @throws TypeError `ERR_PRESENCE_OPTIONS` that names the option and the rule
+ * @throws Error where it is to connect by itself, and ioredis is not installed
+ *
+ * @example
+ * const presence = createPresence({ store: redisStore({ client: new Redis('redis://localhost:6379') }) });
+ */
+export function redisStore(options: RedisStoreOptions = {}): PresenceStore {
+  checkNames(options, ['client', 'prefix', 'retentionMs', 'publish', ...CONNECTION_NAMES]);
+  const { client, prefix = 'presence:', retentionMs, publish = true, ...connection } = options;
+  if (typeof publish !== 'boolean') throw optionError(`publish is ${shown(publish)}; it is true or false`);
+  const settings: Settings = { prefix, retentionMs: checkedRetention(retentionMs), publish };
+  if (client === undefined) {
+    checkConnection(connection);
+    // Checked before anything connects.
+    new Layout(prefix, false);
+    return new RedisStore(connect(connection), settings, () => connect(connection));
+  }
+  const both = CONNECTION_NAMES.find((name) => options[name] !== undefined);
+  if (both !== undefined) throw optionError(`client and ${both} are both given; a client knows where to connect`);
+  checkFunctions('client', client, CLIENT_FUNCTIONS, 'it is an ioredis Redis or Cluster');
+  const { keyPrefix } = (client.options ?? {}) as { keyPrefix?: string };
+  if (keyPrefix !== undefined && keyPrefix !== '') {
+    throw optionError(`the client has the keyPrefix ${shown(keyPrefix)}; give a prefix to redisStore instead`);
+  }
+  return new RedisStore(client, settings, undefined);
+}
+
+const CLIENT_FUNCTIONS: ReadonlyArray<keyof RedisLike> = [
+  'evalsha',
+  'eval',
+  'xrange',
+  'pipeline',
+  'duplicate',
+  'subscribe',
+  'disconnect',
+  'on',
+  'removeListener',
+];
+
+function checkedRetention(value: unknown): number {
+  if (value === undefined) return MONTH_MS;
+  // May be longer than a timer can be.
+  if (typeof value === 'number' && value > 2_147_483_647) return value;
+  return checkedMs('retentionMs', value, 0, MONTH_MS);
+}
+
+interface Settings {
+  readonly prefix: string;
+  readonly retentionMs: number;
+  readonly publish: boolean;
+}
+
+/** What every script that changes something answers. */
+interface Changed {
+  readonly e: string;
+  readonly seq: number;
+  /** On a Cluster, who went offline and when they were last seen. */
+  readonly off: Array<[userId: string, lastSeen: number]>;
+}
+
+interface Beaten extends Changed {
+  readonly known: boolean;
+  readonly more: boolean;
+  readonly dead: string[];
+  readonly sweep: [first: number, count: number];
+}
+
+type Ask = (script: Script, keys: readonly string[], args: readonly string[]) => Promise<string>;
+
+class RedisStore implements PresenceStore {
+  private readonly layout: Layout;
+  private readonly hearings: Hearing[];
+  private readonly nodes = new Map<string, Incarnation[]>();
+  /** Each with the versions that had been seen when it subscribed. */
+  private readonly feeds = new Map<StoreFeed, readonly number[]>();
+  private readonly reaping = new Set<string>();
+  private link: Link;
+  private mirrors: Mirrors | undefined;
+  private subscriber: Subscriber | undefined;
+  private isClosed = false;
+
+  constructor(
+    private client: RedisLike,
+    private readonly settings: Settings,
+    /** Makes the next client of a store that connects by itself. */
+    private readonly reconnect: (() => RedisLike) | undefined,
+  ) {
+    this.layout = new Layout(settings.prefix, client.isCluster === true);
+    this.link = new Link(client);
+    this.mirrors = this.layout.isCluster ? new Mirrors(client, this.link, this.layout) : undefined;
+    this.hearings = this.layout.partitions.map((partition) => this.hearingOf(partition));
+  }
+
+  async beat(node: StoreNode): Promise<{ known: boolean }> {
+    const answers = await Promise.all(
+      this.layout.partitions.map((partition) => this.beatOne(partition, node, this.incarnation(node, partition))),
+    );
+    return { known: answers.every((known) => known) };
+  }
+
+  async apply(node: StoreNode, ops: readonly PresenceOp[]): Promise<{ known: boolean }> {
+    const groups = this.grouped(ops);
+    const answers = await Promise.all(
+      Array.from(groups, ([partition, group]) =>
+        this.applyOne(this.layout.partitions[partition] as Partition, node, group),
+      ),
+    );
+    for (const op of ops) {
+      if (op.kind === 'drop' && op.graceMs > 0) for (const feed of this.feeds.keys()) feed.onDue(op.graceMs);
+    }
+    return { known: answers.every((known) => known) };
+  }
+
+  async refresh(node: StoreNode, signs: readonly SignOfLife[]): Promise<{ known: boolean; missing: string[] }> {
+    const groups = this.grouped(signs);
+    const answers = await Promise.all(
+      Array.from(groups, ([partition, group]) =>
+        this.refreshOne(this.layout.partitions[partition] as Partition, node, group),
+      ),
+    );
+    const missing: string[] = [];
+    for (const answer of answers) if (answer !== undefined) missing.push(...answer);
+    const known = answers.every((answer) => answer !== undefined);
+    return { known, missing: known ? missing : [] };
+  }
+
+  async release(node: StoreNode): Promise<void> {
+    const incarnations = this.nodes.get(node.nodeId);
+    if (incarnations === undefined) return;
+    await Promise.all(
+      this.layout.partitions.map(async (partition) => {
+        const { tag } = incarnations[partition.index] as Incarnation;
+        if (tag === '') return;
+        const released = await this.ask(scripts.release, partition.keys.slice(0, 1), [tag]);
+        if (released === '1') await this.reap(partition, tag);
+      }),
+    );
+    this.nodes.delete(node.nodeId);
+  }
+
+  async read(userIds: readonly string[]): Promise<StoredStatuses> {
+    const users: StoredStatus[] = new Array(userIds.length);
+    let now = 0;
+    for (let from = 0; from < userIds.length || from === 0; from += READ_IDS) {
+      const piece = userIds.slice(from, from + READ_IDS);
+      const read = await this.readPiece(piece);
+      now = read.now;
+      for (const [index, user] of read.users.entries()) users[from + index] = user;
+    }
+    return { now, users };
+  }
+
+  async list(page: { cursor: string | null; limit: number }): Promise<StoredPage> {
+    const { limit } = page;
+    let [index, bucket, after] = cursorOf(page.cursor, this.layout);
+    const users: StoredStatus[] = [];
+    let now = 0;
+    while (index < this.layout.partitions.length) {
+      const partition = this.layout.partitions[index] as Partition;
+      if (bucket === partition.buckets) {
+        index += 1;
+        bucket = 0;
+        continue;
+      }
+      if (users.length === limit) {
+        return { now, users: await this.withMirrors(users), cursor: `${index}.${bucket}.${after}` };
+      }
+      const answer = await this.ask(
+        scripts.list,
+        partition.keys.slice(0, 3).concat(partition.slice(bucket, WALK_BUCKETS)),
+        [
+          this.layout.isCluster ? '' : this.layout.userPrefix,
+          String(limit - users.length),
+          String(after),
+          String(WALK_USERS),
+        ],
+      );
+      const part: { now: number; done: number; after: number; users: Array<[string, number, number]> } =
+        JSON.parse(answer);
+      now = part.now;
+      bucket += part.done;
+      after = part.after;
+      for (const [userId, version, lastSeen] of part.users) users.push({ userId, online: true, lastSeen, version });
+    }
+    return { now, users: await this.withMirrors(users), cursor: null };
+  }
+
+  async count(): Promise<number> {
+    const counts = await Promise.all(
+      this.layout.partitions.map((partition) => this.ask(scripts.count, partition.keys.slice(4, 5), [])),
+    );
+    return counts.reduce((sum, count) => sum + Number(count), 0);
+  }
+
+  subscribe(feed: StoreFeed): () => void {
+    this.open();
+    this.feeds.set(
+      feed,
+      this.hearings.map((hearing) => hearing.highestVersion),
+    );
+    this.subscriber = this.subscriber ?? this.startSubscriber();
+    return () => {
+      if (this.feeds.delete(feed) && this.feeds.size === 0) this.close();
+    };
+  }
+
+  private async beatOne(partition: Partition, node: StoreNode, incarnation: Incarnation): Promise<boolean> {
+    if (incarnation.isBeating) throw new Error('the beat before has no answer yet');
+    incarnation.isBeating = true;
+    try {
+      const answer = await this.change<Beaten>(
+        scripts.beat,
+        partition,
+        [],
+        [
+          incarnation.tag,
+          incarnation.following,
+          String(node.leaseMs),
+          String(incarnation.acknowledged),
+          String(partition.buckets),
+          String(BEAT_GRACES),
+        ],
+      );
+      if (!answer.known) incarnation.becomeFollowing();
+      for (const tag of answer.dead) this.inBackground('reap', this.reap(partition, tag));
+      if (answer.sweep[1] > 0) this.inBackground('sweep', this.sweep(partition, node, answer.sweep));
+      if (answer.more) this.inBackground('beat', this.endGraces(partition, node, incarnation));
+      return answer.known;
+    } finally {
+      incarnation.isBeating = false;
+    }
+  }
+
+  /** More graces have ended than one call takes on. */
+  private async endGraces(partition: Partition, node: StoreNode, incarnation: Incarnation): Promise<void> {
+    if (!incarnation.isBeating) await this.beatOne(partition, node, incarnation);
+  }
+
+  private async applyOne(
+    partition: Partition,
+    node: StoreNode,
+    group: ReadonlyArray<Placed<PresenceOp>>,
+  ): Promise<boolean> {
+    const incarnation = this.incarnation(node, partition);
+    const { tag } = incarnation;
+    if (tag === '') return false;
+    if (incarnation.isApplying) throw new Error('the apply before has no answer yet');
+    incarnation.isApplying = true;
+    try {
+      incarnation.sent += 1;
+      const number = incarnation.sent;
+      const keys = group.map(({ bucket }) => partition.bucketKey(bucket));
+      if (!this.layout.isCluster) for (const { said } of group) keys.push(this.layout.userKey(said.userId));
+      const args = [tag, String(number), String(node.ttlMs), String(group.length)];
+      for (const { said, bucket } of group) args.push(said.userId, String(bucket), String(said.ageMs), kindOf(said));
+      const answer = await this.change<Changed & { known: boolean; now: number }>(
+        scripts.apply,
+        partition,
+        keys,
+        args,
+        joinedOf(group),
+        node.ttlMs,
+      );
+      if (answer.known && incarnation.tag === tag) incarnation.acknowledged = number;
+      return answer.known;
+    } finally {
+      incarnation.isApplying = false;
+    }
+  }
+
+  private async refreshOne(
+    partition: Partition,
+    node: StoreNode,
+    group: ReadonlyArray<Placed<SignOfLife>>,
+  ): Promise<string[] | undefined> {
+    const incarnation = this.incarnation(node, partition);
+    if (incarnation.tag === '') return undefined;
+    if (incarnation.isRefreshing) throw new Error('the refresh before has no answer yet');
+    incarnation.isRefreshing = true;
+    try {
+      const [lease] = partition.keys as [string];
+      if (this.mirrors !== undefined) {
+        const answer = await this.ask(scripts.leased, [lease], [incarnation.tag]);
+        if (answer === '?') return undefined;
+        const seen = group.map(({ said }) => [said.userId, Number(answer) - said.ageMs] as const);
+        return await this.mirrors.move(seen, node.ttlMs);
+      }
+      const keys = [lease];
+      const args = [incarnation.tag, String(node.ttlMs)];
+      for (const { said } of group) {
+        keys.push(this.layout.userKey(said.userId));
+        args.push(String(said.ageMs));
+      }
+      const answer = await this.ask(scripts.refresh, keys, args);
+      if (answer === '?') return undefined;
+      if (answer === '') return [];
+      return answer.split(',').map((place) => (group[Number(place)] as Placed<SignOfLife>).said.userId);
+    } finally {
+      incarnation.isRefreshing = false;
+    }
+  }
+
+  private async readPiece(userIds: readonly string[]): Promise<StoredStatuses> {
+    const users: StoredStatus[] = new Array(userIds.length);
+    let now = 0;
+    const groups = new Map<number, number[]>();
+    const buckets = userIds.map((userId, index) => {
+      const { partition, bucket } = this.layout.place(userId);
+      const group = groups.get(partition);
+      if (group === undefined) groups.set(partition, [index]);
+      else group.push(index);
+      return bucket;
+    });
+    // Nobody is asked about, and still the answer says what time it is.
+    if (groups.size === 0) groups.set(0, []);
+    await Promise.all(
+      Array.from(groups, async ([index, group]) => {
+        const partition = this.layout.partitions[index] as Partition;
+        const ids = group.map((at) => userIds[at] as string);
+        const keys = partition.keys.slice(0, 3);
+        for (const at of group) keys.push(partition.bucketKey(buckets[at] as number));
+        if (!this.layout.isCluster) for (const id of ids) keys.push(this.layout.userKey(id));
+        const answer = await this.ask(scripts.read, keys, [this.layout.isCluster ? '0' : '1', ...ids]);
+        const [time, ...records] = answer.split(',');
+        now = Math.max(now, Number(time));
+        for (const [at, index] of group.entries()) users[index] = toStored(ids[at] as string, records[at] as string);
+      }),
+    );
+    return { now, users: await this.withMirrors(users) };
+  }
+
+  /** On a Cluster the last sign of life stands elsewhere. */
+  private async withMirrors(users: StoredStatus[]): Promise<StoredStatus[]> {
+    if (this.mirrors === undefined) return users;
+    const seen = await this.mirrors.get(users.map(({ userId }) => userId));
+    return users.map((user, index) => {
+      const at = seen[index];
+      if (at === undefined) return user;
+      // The bucket was lost, its users were not: the key of one who has left is deleted.
+      if (user.lastSeen === null) return { ...user, online: true, lastSeen: at };
+      return user.online && at > user.lastSeen ? { ...user, lastSeen: at } : user;
+    });
+  }
+
+  private async reap(partition: Partition, tag: string): Promise<void> {
+    const job = `${partition.index} ${tag}`;
+    if (this.reaping.has(job)) return;
+    this.reaping.add(job);
+    try {
+      await this.walk(scripts.reap, partition, 0, partition.buckets, (first, isLast) => [
+        tag,
+        String(first),
+        isLast ? '1' : '0',
+        String(WALK_USERS),
+      ]);
+    } finally {
+      this.reaping.delete(job);
+    }
+  }
+
+  private async sweep(partition: Partition, node: StoreNode, [first, count]: [number, number]): Promise<void> {
+    const args = (at: number) => [
+      String(at),
+      String(this.settings.retentionMs),
+      String(node.leaseMs),
+      String(WALK_USERS),
+    ];
+    const end = Math.min(partition.buckets, first + count);
+    await this.walk(scripts.sweep, partition, first, end, args);
+    // Round the end.
+    await this.walk(scripts.sweep, partition, 0, first + count - end, args);
+  }
+
+  /** Calls a script until it has been through the buckets from `from` up to `end`. */
+  private async walk(
+    script: Script,
+    partition: Partition,
+    from: number,
+    end: number,
+    argsOf: (first: number, isLast: boolean) => string[],
+  ): Promise<void> {
+    for (let first = from; first < end && !this.isClosed; ) {
+      const size = Math.min(WALK_BUCKETS, end - first);
+      const keys = partition.slice(first, size);
+      const args = argsOf(first, first + size === end);
+      const { done } = await this.change<Changed & { done: number }>(script, partition, keys, args);
+      if (done < 0) return;
+      first += done;
+    }
+  }
+
+  /** Runs a script that may change somebody's status, and does on a Cluster what such a script cannot. */
+  private async change<T extends Changed & { now?: number; known?: boolean }>(
+    script: Script,
+    partition: Partition,
+    keys: readonly string[],
+    args: readonly string[],
+    joined: ReadonlyArray<readonly [userId: string, ageMs: number]> = [],
+    ttlMs = 0,
+  ): Promise<T> {
+    const { layout, settings, mirrors } = this;
+    const hearing = this.hearings[partition.index] as Hearing;
+    const answer: T = JSON.parse(
+      await this.ask(script, partition.keys.concat(keys), [
+        layout.isCluster ? '' : layout.userPrefix,
+        settings.publish ? layout.prefix : '',
+        partition.channel,
+        layout.isCluster ? '1' : '0',
+        String(Math.ceil(LOG_CHANGES / layout.partitions.length)),
+        partition.bucketPrefix,
+        String(hearing.highestVersion),
+        ...args,
+      ]),
+    );
+    if (mirrors !== undefined) {
+      const { now = 0, off, known = true } = answer;
+      if (known && joined.length > 0) {
+        await mirrors.set(
+          joined.map(([userId, ageMs]) => [userId, now - ageMs] as const),
+          ttlMs,
+        );
+      }
+      if (off.length > 0) await mirrors.delete(off);
+    }
+    hearing.learn(answer.e, answer.seq);
+    return answer;
+  }
+
+  private readonly ask: Ask = (script, keys, args) => {
+    this.open();
+    return this.link.run(script, keys, args);
+  };
+
+  private incarnation(node: StoreNode, partition: Partition): Incarnation {
+    let incarnations = this.nodes.get(node.nodeId);
+    if (incarnations === undefined) {
+      incarnations = this.layout.partitions.map(() => new Incarnation(node));
+      this.nodes.set(node.nodeId, incarnations);
+    }
+    return incarnations[partition.index] as Incarnation;
+  }
+
+  private grouped<T extends SignOfLife>(all: readonly T[]): Map<number, Array<Placed<T>>> {
+    const groups = new Map<number, Array<Placed<T>>>();
+    for (const said of all) {
+      const { partition, bucket } = this.layout.place(said.userId);
+      const group = groups.get(partition);
+      if (group === undefined) groups.set(partition, [{ said, bucket }]);
+      else group.push({ said, bucket });
+    }
+    return groups;
+  }
+
+  private hearingOf(partition: Partition): Hearing {
+    const log = partition.keys[5] as string;
+    return new Hearing({
+      readLog: async (from, most) => {
+        const entries = await this.link.send(() => this.client.xrange(log, `${from}-0`, '+', 'COUNT', most));
+        return entries.map(([, fields]) => fields[1] as string);
+      },
+      tell: (batch) => this.tell(partition, batch),
+      onGap: () => {
+        for (const feed of this.feeds.keys()) feed.onGap();
+      },
+      onDeaf: () => this.subscriber?.listen(partition),
+    });
+  }
+
+  private startSubscriber(): Subscriber {
+    return new Subscriber({
+      client: this.client,
+      layout: this.layout,
+      onMessage: (partition, text) => this.onMessage(partition, text),
+      onListening: () => {
+        for (const hearing of this.hearings) hearing.verify();
+        // What changed before the ear was open nobody told.
+        for (const feed of this.feeds.keys()) feed.onGap();
+      },
+      onError: (error) => this.report('subscribe', error),
+    });
+  }
+
+  private onMessage(partition: Partition, text: string): void {
+    const message = parseMessage(text);
+    if (message === undefined) return;
+    if ('first' in message) {
+      (this.hearings[partition.index] as Hearing).hear(message);
+      return;
+    }
+    const lost = new Set(message.buckets);
+    const isLost = (userId: string): boolean => {
+      const place = this.layout.place(userId);
+      return place.partition === partition.index && lost.has(place.bucket);
+    };
+    for (const feed of this.feeds.keys()) feed.onLost(isLost);
+  }
+
+  private tell(partition: Partition, batch: Batch): void {
+    for (const [feed, since] of this.feeds) {
+      for (const { update, lastSeen } of batch.changes) {
+        if (update.version > (since[partition.index] as number)) feed.onTransition(update, lastSeen);
+      }
+    }
+  }
+
+  private inBackground(stage: string, work: Promise<void>): void {
+    work.catch((error: unknown) => {
+      if (!this.isClosed) this.report(stage, error);
+    });
+  }
+
+  private report(stage: string, error: unknown): void {
+    for (const feed of this.feeds.keys()) feed.onError(stage, error);
+  }
+
+  private open(): void {
+    if (!this.isClosed) return;
+    this.isClosed = false;
+    if (this.reconnect !== undefined) this.client = this.reconnect();
+    this.link = new Link(this.client);
+    if (this.layout.isCluster) this.mirrors = new Mirrors(this.client, this.link, this.layout);
+  }
+
+  private close(): void {
+    this.isClosed = true;
+    this.subscriber?.close();
+    this.subscriber = undefined;
+    this.link.close();
+    if (this.reconnect !== undefined) this.client.disconnect();
+  }
+}
+
+/** What is said of a user, and where that user is kept. */
+interface Placed<T> {
+  readonly said: T;
+  readonly bucket: number;
+}
+
+function kindOf(op: PresenceOp): string {
+  if (op.kind === 'join') return op.reassert ? 'r' : 'j';
+  if (op.kind === 'drop') return String(op.graceMs);
+  return op.reason === 'disconnect' ? 'l' : 't';
+}
+
+/** Who is there after the operations, and since when unheard. */
+function joinedOf(group: ReadonlyArray<Placed<PresenceOp>>): Array<readonly [string, number]> {
+  const joined = new Map<string, number>();
+  for (const { said } of group) if (said.kind === 'join') joined.set(said.userId, said.ageMs);
+  return Array.from(joined);
+}
+
+function toStored(userId: string, record: string): StoredStatus {
+  if (record === '') return { userId, online: false, lastSeen: null, version: 0 };
+  const [version, lastSeen] = record.split(' ') as [string, string];
+  return { userId, online: !version.startsWith('-'), lastSeen: Number(lastSeen), version: Math.abs(Number(version)) };
+}
+
+function cursorOf(cursor: string | null, layout: Layout): [partition: number, bucket: number, after: number] {
+  if (cursor === null) return [0, 0, 0];
+  const match = /^(\d{1,2})\.(\d{1,4})\.(\d{1,16})$/.exec(cursor);
+  const [, partition, bucket, after] = match ?? [];
+  if (match === null || layout.partitions[Number(partition)]?.slice(Number(bucket), 1).length !== 1) {
+    throw optionError(`cursor is ${shown(cursor)}; it is null or what the page before gave`);
+  }
+  return [Number(partition), Number(bucket), Number(after)];
+}

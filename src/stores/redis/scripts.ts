@@ -1,0 +1,778 @@
+// Made of lua/*.lua by lua/embed.mjs, which `npm run build` and `npm run embed` call. Edit those.
+import { script } from './script';
+
+export const apply = script('apply', String.raw`local call, pcall, floor, format = redis.call, redis.pcall, math.floor, string.format
+local time = call('TIME')
+local now = time[1] * 1000 + floor(time[2] / 1000)
+
+local meta = call('HMGET', KEYS[3], 'seq', 'epoch', 'at')
+local seq, epoch, at = tonumber(meta[1]) or 0, meta[2], tonumber(meta[3]) or 0
+local stored = seq
+if seq < tonumber(ARGV[7]) then seq = tonumber(ARGV[7]) end
+if not epoch then
+  epoch = time[1] .. '.' .. time[2]
+  call('HSET', KEYS[3], 'epoch', epoch)
+end
+
+local told, gone, counts, before = {}, {}, {}, seq
+
+local function parse(record)
+  if not record then return 0, 0, 0, ',' end
+  local version, seen, grace, owners = string.match(record, '^(-?%d+) (%d+)/?(%d*)(.*)$')
+  if owners == '' then owners = ',' end
+  return tonumber(version), tonumber(seen), tonumber(grace) or 0, owners
+end
+
+local function save(bucket, id, version, seen, grace, owners)
+  if owners == ',' then owners = '' end
+  if grace > 0 then
+    call('HSET', bucket, id, format('%.0f %.0f/%.0f%s', version, seen, grace, owners))
+  else
+    call('HSET', bucket, id, format('%.0f %.0f%s', version, seen, owners))
+  end
+end
+local function json(text)
+  if string.find(text, '[%c"\\]') then
+    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
+  end
+  return '"' .. text .. '"'
+end
+local function iso(ms)
+  local seconds = floor(ms / 1000)
+  local days = floor(seconds / 86400)
+  local rest = seconds - days * 86400
+  local z = days + 719468
+  local era = floor(z / 146097)
+  local doe = z - era * 146097
+  local yoe = floor((doe - floor(doe / 1460) + floor(doe / 36524) - floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + floor(yoe / 4) - floor(yoe / 100))
+  local mp = floor((5 * doy + 2) / 153)
+  local month = mp < 10 and mp + 3 or mp - 9
+  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
+  return format('%04.0f-%02.0f-%02.0fT%02.0f:%02.0f:%02.0f.%03.0fZ', year, month, doy - floor((153 * mp + 2) / 5) + 1,
+    floor(rest / 3600), floor(rest / 60) % 60, rest % 60, ms - seconds * 1000)
+end
+local stamp = iso(now)
+local function flip(bucket, id, online, seen, reason)
+  seq = seq + 1
+  local name = json(id)
+  told[#told + 1] = format('[%s,%s,%.0f,"%s"]', name, online and '1' or '0', seen, reason)
+  counts[bucket] = (counts[bucket] or 0) + (online and 1 or -1)
+  if not online then
+    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = format('[%s,%.0f]', name, seen) end
+  end
+  if ARGV[2] ~= '' then
+    local status = online and 'online' or 'offline'
+    local message = format('{"userId":%s,"status":"%s","timestamp":"%s","version":%.0f,"reason":"%s"}',
+      name, status, stamp, seq, reason)
+    call('PUBLISH', ARGV[2] .. status, message)
+    call('PUBLISH', ARGV[2] .. 'updates', message)
+  end
+  return online and seq or -seq
+end
+
+local function publish(message)
+  if ARGV[4] == '1' then
+    local answer = pcall('SPUBLISH', ARGV[3], message)
+    if type(answer) ~= 'table' then return end
+  end
+  call('PUBLISH', ARGV[3], message)
+end
+local function finish()
+  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%.0f', seq)) end
+  if #told == 0 then return end
+  for bucket, by in pairs(counts) do
+    if by ~= 0 then call('HINCRBY', KEYS[5], bucket, by) end
+  end
+  local batch = format('{"e":"%s","n":%.0f,"t":%.0f,"u":[%s]}', epoch, before + 1, now, table.concat(told, ','))
+  local id = format('%.0f-0', before + 1)
+  local oldest = format('%.0f', math.max(0, seq - ARGV[5]))
+  local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
+  if type(added) == 'table' then pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+  publish(batch)
+end
+local tag, number, ttl, size = ARGV[8], tonumber(ARGV[9]), ARGV[10], tonumber(ARGV[11])
+local node = call('HGET', KEYS[2], tag)
+local deadline = call('ZSCORE', KEYS[1], tag)
+if not node or not deadline or tonumber(deadline) <= now then
+  return format('{"known":false,"now":%.0f,"e":"%s","seq":%.0f,"off":[]}', now, epoch, stored)
+end
+
+local lease, pardoned, last, claimed = string.match(node, '^(%d+) (%d) (%d+) (%d+)$')
+local isRepeated = tonumber(last) >= number
+local needle = ',' .. tag .. ','
+
+for i = 0, isRepeated and -1 or size - 1 do
+  local base = 12 + i * 4
+  local id, bucket, age, kind = ARGV[base], ARGV[base + 1], ARGV[base + 2], ARGV[base + 3]
+  local key = KEYS[7 + i]
+  local version, seen, grace, owners = parse(call('HGET', key, id))
+  local from, to = string.find(owners, needle, 1, true)
+  local heard = now - age
+  if heard > seen then seen = heard end
+
+  if kind == 'j' or kind == 'r' then
+    if not from then owners = owners .. tag .. ',' end
+    if grace > 0 then
+      grace = 0
+      call('ZREM', KEYS[4], bucket .. ':' .. id)
+    end
+    if version <= 0 then version = flip(bucket, id, true, seen, kind == 'r' and 'resync' or 'connect') end
+    save(key, id, version, seen, grace, owners)
+    if ARGV[1] ~= '' then call('SET', KEYS[7 + size + i], format('%.0f', seen), 'PX', ttl) end
+  elseif from then
+    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+    local reason = 'disconnect'
+    if kind ~= 'l' then reason = 'timeout' end
+    local ms = tonumber(kind)
+    if ms and ms > 0 and now + ms > grace then
+      grace = now + ms
+      call('ZADD', KEYS[4], format('%.0f', grace), bucket .. ':' .. id)
+    end
+    if version > 0 and owners == ',' and grace == 0 then version = flip(bucket, id, false, seen, reason) end
+    save(key, id, version, seen, grace, owners)
+  end
+end
+
+if not isRepeated then
+  call('HSET', KEYS[2], tag, lease .. ' ' .. pardoned .. ' ' .. number .. ' ' .. claimed)
+end
+finish()
+return format('{"known":true,"now":%.0f,"e":"%s","seq":%.0f,"off":[%s]}', now, epoch, seq, table.concat(gone, ','))
+`);
+
+export const beat = script('beat', String.raw`local call, pcall, floor, format = redis.call, redis.pcall, math.floor, string.format
+local time = call('TIME')
+local now = time[1] * 1000 + floor(time[2] / 1000)
+
+local meta = call('HMGET', KEYS[3], 'seq', 'epoch', 'at')
+local seq, epoch, at = tonumber(meta[1]) or 0, meta[2], tonumber(meta[3]) or 0
+local stored = seq
+if seq < tonumber(ARGV[7]) then seq = tonumber(ARGV[7]) end
+if not epoch then
+  epoch = time[1] .. '.' .. time[2]
+  call('HSET', KEYS[3], 'epoch', epoch)
+end
+
+local told, gone, counts, before = {}, {}, {}, seq
+
+local function parse(record)
+  if not record then return 0, 0, 0, ',' end
+  local version, seen, grace, owners = string.match(record, '^(-?%d+) (%d+)/?(%d*)(.*)$')
+  if owners == '' then owners = ',' end
+  return tonumber(version), tonumber(seen), tonumber(grace) or 0, owners
+end
+
+local function save(bucket, id, version, seen, grace, owners)
+  if owners == ',' then owners = '' end
+  if grace > 0 then
+    call('HSET', bucket, id, format('%.0f %.0f/%.0f%s', version, seen, grace, owners))
+  else
+    call('HSET', bucket, id, format('%.0f %.0f%s', version, seen, owners))
+  end
+end
+local function json(text)
+  if string.find(text, '[%c"\\]') then
+    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
+  end
+  return '"' .. text .. '"'
+end
+local function iso(ms)
+  local seconds = floor(ms / 1000)
+  local days = floor(seconds / 86400)
+  local rest = seconds - days * 86400
+  local z = days + 719468
+  local era = floor(z / 146097)
+  local doe = z - era * 146097
+  local yoe = floor((doe - floor(doe / 1460) + floor(doe / 36524) - floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + floor(yoe / 4) - floor(yoe / 100))
+  local mp = floor((5 * doy + 2) / 153)
+  local month = mp < 10 and mp + 3 or mp - 9
+  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
+  return format('%04.0f-%02.0f-%02.0fT%02.0f:%02.0f:%02.0f.%03.0fZ', year, month, doy - floor((153 * mp + 2) / 5) + 1,
+    floor(rest / 3600), floor(rest / 60) % 60, rest % 60, ms - seconds * 1000)
+end
+local stamp = iso(now)
+local function flip(bucket, id, online, seen, reason)
+  seq = seq + 1
+  local name = json(id)
+  told[#told + 1] = format('[%s,%s,%.0f,"%s"]', name, online and '1' or '0', seen, reason)
+  counts[bucket] = (counts[bucket] or 0) + (online and 1 or -1)
+  if not online then
+    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = format('[%s,%.0f]', name, seen) end
+  end
+  if ARGV[2] ~= '' then
+    local status = online and 'online' or 'offline'
+    local message = format('{"userId":%s,"status":"%s","timestamp":"%s","version":%.0f,"reason":"%s"}',
+      name, status, stamp, seq, reason)
+    call('PUBLISH', ARGV[2] .. status, message)
+    call('PUBLISH', ARGV[2] .. 'updates', message)
+  end
+  return online and seq or -seq
+end
+
+local function publish(message)
+  if ARGV[4] == '1' then
+    local answer = pcall('SPUBLISH', ARGV[3], message)
+    if type(answer) ~= 'table' then return end
+  end
+  call('PUBLISH', ARGV[3], message)
+end
+local function finish()
+  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%.0f', seq)) end
+  if #told == 0 then return end
+  for bucket, by in pairs(counts) do
+    if by ~= 0 then call('HINCRBY', KEYS[5], bucket, by) end
+  end
+  local batch = format('{"e":"%s","n":%.0f,"t":%.0f,"u":[%s]}', epoch, before + 1, now, table.concat(told, ','))
+  local id = format('%.0f-0', before + 1)
+  local oldest = format('%.0f', math.max(0, seq - ARGV[5]))
+  local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
+  if type(added) == 'table' then pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+  publish(batch)
+end
+local tag, following, lease, acknowledged = ARGV[8], ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
+local buckets, most = tonumber(ARGV[12]), tonumber(ARGV[13])
+local gap = now - at
+local isBack = gap < -1000
+
+local leases, order = {}, {}
+local scored = call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+for i = 1, #scored, 2 do leases[scored[i]] = tonumber(scored[i + 1]) end
+
+local nodes = {}
+
+local function write(name, node)
+  call('HSET', KEYS[2], name, format('%.0f %s %.0f %.0f', node.lease, node.pardoned and '1' or '0', node.last, node.claimed))
+end
+
+local function renew(name, node)
+  leases[name] = now + node.lease
+  call('ZADD', KEYS[1], format('%.0f', leases[name]), name)
+end
+
+local fields = call('HGETALL', KEYS[2])
+for i = 1, #fields, 2 do
+  local name = fields[i]
+  local ms, pardoned, last, claimed = string.match(fields[i + 1], '^(%d+) (%d) (%d+) (%d+)$')
+  nodes[name] = { lease = tonumber(ms), pardoned = pardoned == '1', last = tonumber(last), claimed = tonumber(claimed) }
+  if not leases[name] then renew(name, nodes[name]) end
+end
+local own = nodes[tag]
+
+for name, deadline in pairs(leases) do
+  local node = nodes[name]
+  if not node then
+    node = { lease = lease, pardoned = false, last = 0, claimed = 0 }
+    nodes[name] = node
+    write(name, node)
+  end
+  if deadline > now + node.lease then renew(name, node) end
+  if gap > node.lease / 2 and deadline > at and not node.pardoned then
+    node.pardoned = true
+    renew(name, node)
+    write(name, node)
+  end
+end
+local isKnown = own ~= nil and leases[tag] > now and own.last >= acknowledged
+if isKnown then
+  own.pardoned = false
+  own.lease = lease
+  write(tag, own)
+  renew(tag, own)
+else
+  if leases[tag] and leases[tag] > now then renew(tag, nodes[tag]) end
+  local new = nodes[following] or { last = 0, claimed = 0 }
+  new.lease, new.pardoned = lease, false
+  nodes[following] = new
+  write(following, new)
+  renew(following, new)
+end
+
+local dead = {}
+for name, deadline in pairs(leases) do
+  local node = nodes[name]
+  if deadline <= now and (node.claimed <= now or isBack) then
+    node.claimed = now + math.max(1000, math.min(node.lease, 3000))
+    write(name, node)
+    dead[#dead + 1] = json(name)
+  end
+end
+
+local due = call('ZRANGEBYSCORE', KEYS[4], '-inf', isBack and '+inf' or now, 'LIMIT', 0, most)
+for _, member in ipairs(due) do
+  call('ZREM', KEYS[4], member)
+  local colon = string.find(member, ':', 1, true)
+  local bucket, id = string.sub(member, 1, colon - 1), string.sub(member, colon + 1)
+  local key = ARGV[6] .. bucket
+  local record = call('HGET', key, id)
+  if record then
+    local version, seen, grace, owners = parse(record)
+    if version > 0 and owners == ',' then version = flip(bucket, id, false, seen, 'timeout') end
+    save(key, id, version, seen, 0, owners)
+  end
+end
+local place = call('HMGET', KEYS[3], 'sweep', 'swept')
+local first, swept = tonumber(place[1]) or 0, tonumber(place[2]) or 0
+local elapsed = now - swept
+if swept == 0 or elapsed < 0 then elapsed = lease / 3 end
+local slice = math.min(buckets, 512, floor(buckets * elapsed / (4 * lease)))
+if slice > 0 then
+  call('HSET', KEYS[3], 'sweep', format('%.0f', (first + slice) % buckets), 'swept', format('%.0f', now))
+end
+
+call('HSET', KEYS[3], 'at', format('%.0f', now))
+finish()
+return format('{"known":%s,"e":"%s","seq":%.0f,"off":[%s],"more":%s,"dead":[%s],"sweep":[%.0f,%.0f]}', tostring(isKnown),
+  epoch, seq, table.concat(gone, ','), tostring(#due == most), table.concat(dead, ','), first, slice)
+`);
+
+export const count = script('count', String.raw`local sum = 0
+for _, value in ipairs(redis.call('HVALS', KEYS[1])) do sum = sum + value end
+return string.format('%.0f', sum)
+`);
+
+export const leased = script('leased', String.raw`local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local deadline = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not deadline or tonumber(deadline) <= now then return '?' end
+return string.format('%.0f', now)
+`);
+
+export const list = script('list', String.raw`local call, format = redis.call, string.format
+local time = call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local leases, nodes, verdicts = nil, {}, {}
+
+local function load()
+  leases = {}
+  local scored = call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+  for i = 1, #scored, 2 do leases[scored[i]] = tonumber(scored[i + 1]) end
+  local at = tonumber(call('HGET', KEYS[3], 'at') or '0')
+  if now - at <= 500 then return end
+  local fields = call('HGETALL', KEYS[2])
+  for i = 1, #fields, 2 do
+    local lease, pardoned = string.match(fields[i + 1], '^(%d+) (%d)')
+    local deadline = leases[fields[i]]
+    if deadline and deadline > at and pardoned == '0' and now - at > lease / 2 then leases[fields[i]] = now + 1 end
+  end
+end
+
+local function hasLease(owners)
+  if not leases then load() end
+  for owner in string.gmatch(owners, '[^,]+') do
+    if not leases[owner] or leases[owner] > now then return true end
+  end
+  return false
+end
+
+local function isOnline(version, grace, owners)
+  if version <= 0 then return false end
+  if grace > now then return true end
+  local verdict = verdicts[owners]
+  if verdict == nil then
+    verdict = hasLease(owners)
+    verdicts[owners] = verdict
+  end
+  return verdict
+end
+local room, after, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+
+local function json(text)
+  if string.find(text, '[%c"\\]') then
+    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
+  end
+  return '"' .. text .. '"'
+end
+
+local found, size, done, examined, isFull = {}, #KEYS - 3, 0, 0, false
+while done < size and examined < most and not isFull do
+  local fields = call('HGETALL', KEYS[4 + done])
+  local users = {}
+  for i = 1, #fields, 2 do
+    local version, seen, grace, owners = string.match(fields[i + 1], '^(%d+) (%d+)/?(%d*)(.*)$')
+    version = tonumber(version)
+    if version and version > after and isOnline(version, tonumber(grace) or 0, owners) then
+      users[#users + 1] = { id = fields[i], version = version, seen = tonumber(seen) }
+    end
+  end
+  table.sort(users, function(a, b) return a.version < b.version end)
+  for _, user in ipairs(users) do
+    if #found == room then
+      isFull = true
+      break
+    end
+    found[#found + 1] = user
+    after = user.version
+  end
+  examined = examined + 1 + #fields / 2
+  if not isFull then
+    done = done + 1
+    after = 0
+  end
+end
+
+if ARGV[1] ~= '' and #found > 0 then
+  local mirrors = {}
+  for i, user in ipairs(found) do mirrors[i] = ARGV[1] .. user.id end
+  for i, mirror in ipairs(call('MGET', unpack(mirrors))) do
+    if mirror and tonumber(mirror) > found[i].seen then found[i].seen = tonumber(mirror) end
+  end
+end
+local users = {}
+for i, user in ipairs(found) do users[i] = format('[%s,%.0f,%.0f]', json(user.id), user.version, user.seen) end
+return format('{"now":%.0f,"done":%.0f,"after":%.0f,"users":[%s]}', now, done, after, table.concat(users, ','))
+`);
+
+export const read = script('read', String.raw`local call, format = redis.call, string.format
+local time = call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local leases, nodes, verdicts = nil, {}, {}
+
+local function load()
+  leases = {}
+  local scored = call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+  for i = 1, #scored, 2 do leases[scored[i]] = tonumber(scored[i + 1]) end
+  local at = tonumber(call('HGET', KEYS[3], 'at') or '0')
+  if now - at <= 500 then return end
+  local fields = call('HGETALL', KEYS[2])
+  for i = 1, #fields, 2 do
+    local lease, pardoned = string.match(fields[i + 1], '^(%d+) (%d)')
+    local deadline = leases[fields[i]]
+    if deadline and deadline > at and pardoned == '0' and now - at > lease / 2 then leases[fields[i]] = now + 1 end
+  end
+end
+
+local function hasLease(owners)
+  if not leases then load() end
+  for owner in string.gmatch(owners, '[^,]+') do
+    if not leases[owner] or leases[owner] > now then return true end
+  end
+  return false
+end
+
+local function isOnline(version, grace, owners)
+  if version <= 0 then return false end
+  if grace > now then return true end
+  local verdict = verdicts[owners]
+  if verdict == nil then
+    verdict = hasLease(owners)
+    verdicts[owners] = verdict
+  end
+  return verdict
+end
+local size = #ARGV - 1
+local mirrors
+if ARGV[1] ~= '0' and size > 0 then mirrors = call('MGET', unpack(KEYS, 4 + size, 3 + 2 * size)) end
+local answer = { format('%.0f', now) }
+for i = 1, size do
+  local record = call('HGET', KEYS[3 + i], ARGV[1 + i])
+  if record then
+    local version, seen, grace, owners = string.match(record, '^(-?%d+) (%d+)/?(%d*)(.*)$')
+    if string.byte(version) ~= 45 then
+      if not isOnline(tonumber(version), tonumber(grace) or 0, owners) then version = '-' .. version end
+      local mirror = mirrors and mirrors[i]
+      if mirror and tonumber(mirror) > tonumber(seen) then seen = mirror end
+    end
+    answer[i + 1] = version .. ' ' .. seen
+  elseif mirrors and mirrors[i] then
+    answer[i + 1] = '0 ' .. mirrors[i]
+  else
+    answer[i + 1] = ''
+  end
+end
+return table.concat(answer, ',')
+`);
+
+export const reap = script('reap', String.raw`local call, pcall, floor, format = redis.call, redis.pcall, math.floor, string.format
+local time = call('TIME')
+local now = time[1] * 1000 + floor(time[2] / 1000)
+
+local meta = call('HMGET', KEYS[3], 'seq', 'epoch', 'at')
+local seq, epoch, at = tonumber(meta[1]) or 0, meta[2], tonumber(meta[3]) or 0
+local stored = seq
+if seq < tonumber(ARGV[7]) then seq = tonumber(ARGV[7]) end
+if not epoch then
+  epoch = time[1] .. '.' .. time[2]
+  call('HSET', KEYS[3], 'epoch', epoch)
+end
+
+local told, gone, counts, before = {}, {}, {}, seq
+
+local function parse(record)
+  if not record then return 0, 0, 0, ',' end
+  local version, seen, grace, owners = string.match(record, '^(-?%d+) (%d+)/?(%d*)(.*)$')
+  if owners == '' then owners = ',' end
+  return tonumber(version), tonumber(seen), tonumber(grace) or 0, owners
+end
+
+local function save(bucket, id, version, seen, grace, owners)
+  if owners == ',' then owners = '' end
+  if grace > 0 then
+    call('HSET', bucket, id, format('%.0f %.0f/%.0f%s', version, seen, grace, owners))
+  else
+    call('HSET', bucket, id, format('%.0f %.0f%s', version, seen, owners))
+  end
+end
+local function json(text)
+  if string.find(text, '[%c"\\]') then
+    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
+  end
+  return '"' .. text .. '"'
+end
+local function iso(ms)
+  local seconds = floor(ms / 1000)
+  local days = floor(seconds / 86400)
+  local rest = seconds - days * 86400
+  local z = days + 719468
+  local era = floor(z / 146097)
+  local doe = z - era * 146097
+  local yoe = floor((doe - floor(doe / 1460) + floor(doe / 36524) - floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + floor(yoe / 4) - floor(yoe / 100))
+  local mp = floor((5 * doy + 2) / 153)
+  local month = mp < 10 and mp + 3 or mp - 9
+  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
+  return format('%04.0f-%02.0f-%02.0fT%02.0f:%02.0f:%02.0f.%03.0fZ', year, month, doy - floor((153 * mp + 2) / 5) + 1,
+    floor(rest / 3600), floor(rest / 60) % 60, rest % 60, ms - seconds * 1000)
+end
+local stamp = iso(now)
+local function flip(bucket, id, online, seen, reason)
+  seq = seq + 1
+  local name = json(id)
+  told[#told + 1] = format('[%s,%s,%.0f,"%s"]', name, online and '1' or '0', seen, reason)
+  counts[bucket] = (counts[bucket] or 0) + (online and 1 or -1)
+  if not online then
+    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = format('[%s,%.0f]', name, seen) end
+  end
+  if ARGV[2] ~= '' then
+    local status = online and 'online' or 'offline'
+    local message = format('{"userId":%s,"status":"%s","timestamp":"%s","version":%.0f,"reason":"%s"}',
+      name, status, stamp, seq, reason)
+    call('PUBLISH', ARGV[2] .. status, message)
+    call('PUBLISH', ARGV[2] .. 'updates', message)
+  end
+  return online and seq or -seq
+end
+
+local function publish(message)
+  if ARGV[4] == '1' then
+    local answer = pcall('SPUBLISH', ARGV[3], message)
+    if type(answer) ~= 'table' then return end
+  end
+  call('PUBLISH', ARGV[3], message)
+end
+local function finish()
+  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%.0f', seq)) end
+  if #told == 0 then return end
+  for bucket, by in pairs(counts) do
+    if by ~= 0 then call('HINCRBY', KEYS[5], bucket, by) end
+  end
+  local batch = format('{"e":"%s","n":%.0f,"t":%.0f,"u":[%s]}', epoch, before + 1, now, table.concat(told, ','))
+  local id = format('%.0f-0', before + 1)
+  local oldest = format('%.0f', math.max(0, seq - ARGV[5]))
+  local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
+  if type(added) == 'table' then pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+  publish(batch)
+end
+local tag, first, most = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[11])
+local deadline = call('ZSCORE', KEYS[1], tag)
+if deadline and tonumber(deadline) > now then
+  return format('{"done":-1,"e":"%s","seq":%.0f,"off":[]}', epoch, stored)
+end
+local needle = ',' .. tag .. ','
+local size, done, examined = #KEYS - 6, 0, 0
+while done < size and examined < most do
+  local key = KEYS[7 + done]
+  local bucket = format('%.0f', first + done)
+  local fields = call('HGETALL', key)
+  for i = 1, #fields, 2 do
+    local from, to = string.find(fields[i + 1], needle, 1, true)
+    if from then
+      local id = fields[i]
+      local version, seen, grace, owners = parse(fields[i + 1])
+      from, to = string.find(owners, needle, 1, true)
+      owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+      if version > 0 and owners == ',' and grace == 0 then
+        version = flip(bucket, id, false, seen, 'node-down')
+        examined = examined + 4
+      end
+      save(key, id, version, seen, grace, owners)
+    end
+  end
+  examined = examined + 1 + #fields / 2
+  done = done + 1
+end
+
+if done == size and ARGV[10] == '1' then
+  call('ZREM', KEYS[1], tag)
+  call('HDEL', KEYS[2], tag)
+else
+  local node = call('HGET', KEYS[2], tag)
+  if node then
+    call('HSET', KEYS[2], tag, (string.gsub(node, '%d+$', format('%.0f', now + 1000))))
+  end
+end
+finish()
+return format('{"done":%.0f,"e":"%s","seq":%.0f,"off":[%s]}', done, epoch, seq, table.concat(gone, ','))
+`);
+
+export const refresh = script('refresh', String.raw`local call, format = redis.call, string.format
+local time = call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local deadline = call('ZSCORE', KEYS[1], ARGV[1])
+if not deadline or tonumber(deadline) <= now then return '?' end
+local missing, ttl = {}, ARGV[2]
+for i = 2, #KEYS do
+  if not call('SET', KEYS[i], format('%.0f', now - ARGV[i + 1]), 'PX', ttl, 'XX') then
+    missing[#missing + 1] = i - 2
+  end
+end
+return table.concat(missing, ',')
+`);
+
+export const release = script('release', String.raw`local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return '0' end
+redis.call('ZADD', KEYS[1], string.format('%.0f', now), ARGV[1])
+return '1'
+`);
+
+export const sweep = script('sweep', String.raw`local call, pcall, floor, format = redis.call, redis.pcall, math.floor, string.format
+local time = call('TIME')
+local now = time[1] * 1000 + floor(time[2] / 1000)
+
+local meta = call('HMGET', KEYS[3], 'seq', 'epoch', 'at')
+local seq, epoch, at = tonumber(meta[1]) or 0, meta[2], tonumber(meta[3]) or 0
+local stored = seq
+if seq < tonumber(ARGV[7]) then seq = tonumber(ARGV[7]) end
+if not epoch then
+  epoch = time[1] .. '.' .. time[2]
+  call('HSET', KEYS[3], 'epoch', epoch)
+end
+
+local told, gone, counts, before = {}, {}, {}, seq
+
+local function parse(record)
+  if not record then return 0, 0, 0, ',' end
+  local version, seen, grace, owners = string.match(record, '^(-?%d+) (%d+)/?(%d*)(.*)$')
+  if owners == '' then owners = ',' end
+  return tonumber(version), tonumber(seen), tonumber(grace) or 0, owners
+end
+
+local function save(bucket, id, version, seen, grace, owners)
+  if owners == ',' then owners = '' end
+  if grace > 0 then
+    call('HSET', bucket, id, format('%.0f %.0f/%.0f%s', version, seen, grace, owners))
+  else
+    call('HSET', bucket, id, format('%.0f %.0f%s', version, seen, owners))
+  end
+end
+local function json(text)
+  if string.find(text, '[%c"\\]') then
+    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
+  end
+  return '"' .. text .. '"'
+end
+local function iso(ms)
+  local seconds = floor(ms / 1000)
+  local days = floor(seconds / 86400)
+  local rest = seconds - days * 86400
+  local z = days + 719468
+  local era = floor(z / 146097)
+  local doe = z - era * 146097
+  local yoe = floor((doe - floor(doe / 1460) + floor(doe / 36524) - floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + floor(yoe / 4) - floor(yoe / 100))
+  local mp = floor((5 * doy + 2) / 153)
+  local month = mp < 10 and mp + 3 or mp - 9
+  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
+  return format('%04.0f-%02.0f-%02.0fT%02.0f:%02.0f:%02.0f.%03.0fZ', year, month, doy - floor((153 * mp + 2) / 5) + 1,
+    floor(rest / 3600), floor(rest / 60) % 60, rest % 60, ms - seconds * 1000)
+end
+local stamp = iso(now)
+local function flip(bucket, id, online, seen, reason)
+  seq = seq + 1
+  local name = json(id)
+  told[#told + 1] = format('[%s,%s,%.0f,"%s"]', name, online and '1' or '0', seen, reason)
+  counts[bucket] = (counts[bucket] or 0) + (online and 1 or -1)
+  if not online then
+    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = format('[%s,%.0f]', name, seen) end
+  end
+  if ARGV[2] ~= '' then
+    local status = online and 'online' or 'offline'
+    local message = format('{"userId":%s,"status":"%s","timestamp":"%s","version":%.0f,"reason":"%s"}',
+      name, status, stamp, seq, reason)
+    call('PUBLISH', ARGV[2] .. status, message)
+    call('PUBLISH', ARGV[2] .. 'updates', message)
+  end
+  return online and seq or -seq
+end
+
+local function publish(message)
+  if ARGV[4] == '1' then
+    local answer = pcall('SPUBLISH', ARGV[3], message)
+    if type(answer) ~= 'table' then return end
+  end
+  call('PUBLISH', ARGV[3], message)
+end
+local function finish()
+  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%.0f', seq)) end
+  if #told == 0 then return end
+  for bucket, by in pairs(counts) do
+    if by ~= 0 then call('HINCRBY', KEYS[5], bucket, by) end
+  end
+  local batch = format('{"e":"%s","n":%.0f,"t":%.0f,"u":[%s]}', epoch, before + 1, now, table.concat(told, ','))
+  local id = format('%.0f-0', before + 1)
+  local oldest = format('%.0f', math.max(0, seq - ARGV[5]))
+  local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
+  if type(added) == 'table' then pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+  publish(batch)
+end
+local first, retention, lease, most = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
+local known = {}
+local lost = {}
+for _, name in ipairs(call('ZRANGE', KEYS[1], 0, -1)) do known[name] = true end
+for _, name in ipairs(call('HKEYS', KEYS[2])) do known[name] = true end
+
+local size, done, examined = #KEYS - 6, 0, 0
+while done < size and examined < most do
+  local key = KEYS[7 + done]
+  local bucket = format('%.0f', first + done)
+  local fields = call('HGETALL', key)
+  local online = 0
+  for i = 1, #fields, 2 do
+    local id = fields[i]
+    local version, seen, grace, owners = parse(fields[i + 1])
+    if version <= 0 then
+      if seen < now - retention and owners == ',' then call('HDEL', key, id) end
+    else
+      online = online + 1
+      if owners == ',' then
+        if grace == 0 or grace < now - 1000 then
+          version = flip(bucket, id, false, seen, 'timeout')
+          save(key, id, version, seen, 0, owners)
+        else
+          call('ZADD', KEYS[4], 'NX', format('%.0f', grace), bucket .. ':' .. id)
+        end
+      else
+        for owner in string.gmatch(owners, '[^,]+') do
+          if not known[owner] then
+            known[owner] = true
+            call('ZADD', KEYS[1], format('%.0f', now + lease), owner)
+          end
+        end
+      end
+    end
+  end
+  local counted = tonumber(call('HGET', KEYS[5], bucket) or '0')
+  if counted ~= online then
+    call('HSET', KEYS[5], bucket, online)
+    if counted > online then lost[#lost + 1] = bucket end
+  end
+  examined = examined + 1 + #fields / 2
+  done = done + 1
+end
+
+finish()
+if #lost > 0 then publish('{"l":[' .. table.concat(lost, ',') .. ']}') end
+return format('{"done":%.0f,"e":"%s","seq":%.0f,"off":[%s]}', done, epoch, seq, table.concat(gone, ','))
+`);

@@ -1,0 +1,76 @@
+import type { RedisLike, ShardedClient } from './client';
+import { quiet } from './connection';
+import type { Layout, Partition } from './layout';
+
+/** @internal */
+export interface SubscriberOptions {
+  readonly client: RedisLike;
+  readonly layout: Layout;
+  onMessage(partition: Partition, text: string): void;
+  /** The channels of all partitions are heard from now on; also after each reconnection. */
+  onListening(): void;
+  onError(error: unknown): void;
+}
+
+/** The connection on which a store hears the routers: a duplicate of its client, since such a one can do nothing else. */
+export class Subscriber {
+  private readonly client: RedisLike;
+  private readonly byChannel = new Map<string, Partition>();
+  private isPlain: boolean;
+  private isClosed = false;
+
+  constructor(private readonly options: SubscriberOptions) {
+    const { client, layout } = options;
+    this.isPlain = !layout.isCluster;
+    for (const partition of layout.partitions) this.byChannel.set(partition.channel, partition);
+    const overrides = { lazyConnect: false, enableOfflineQueue: true, maxRetriesPerRequest: null };
+    const duplicate = client.duplicate as (...args: unknown[]) => RedisLike;
+    // Sharded, each message stays on one master instead of going through the whole Cluster.
+    this.client = layout.isCluster
+      ? duplicate.call(client, [], { ...overrides, shardedSubscribers: true })
+      : duplicate.call(client, overrides);
+    quiet(this.client);
+    const onMessage = (channel: string, text: string): void => {
+      const partition = this.byChannel.get(channel);
+      if (partition !== undefined && !this.isClosed) options.onMessage(partition, text);
+    };
+    this.client.on('message', onMessage);
+    this.client.on('smessage', onMessage);
+    this.client.on('ready', () => void this.listenToAll());
+    if (this.client.status === 'ready') void this.listenToAll();
+  }
+
+  /** Listens anew: nothing came where something should have. */
+  listen(partition: Partition): void {
+    if (!this.isClosed && this.client.status === 'ready') this.subscribe(partition.channel).catch(this.options.onError);
+  }
+
+  close(): void {
+    this.isClosed = true;
+    this.client.disconnect();
+  }
+
+  private async listenToAll(): Promise<void> {
+    try {
+      const channels = Array.from(this.byChannel.keys());
+      await Promise.all(channels.map((channel) => this.subscribe(channel)));
+      if (!this.isClosed) this.options.onListening();
+    } catch (error) {
+      if (!this.isClosed) this.options.onError(error);
+    }
+  }
+
+  private async subscribe(channel: string): Promise<void> {
+    if (!this.isPlain) {
+      try {
+        await (this.client as RedisLike & ShardedClient).ssubscribe(channel);
+        return;
+      } catch (error) {
+        // A server before 7.0, where the scripts publish plainly too.
+        if (!/unknown command/i.test((error as Error).message)) throw error;
+        this.isPlain = true;
+      }
+    }
+    await this.client.subscribe(channel);
+  }
+}
