@@ -81,7 +81,6 @@ export function shown(value: unknown): string {
     return JSON.stringify(value.length > 64 ? `${value.slice(0, 64)}…` : value);
   }
   if (typeof value === 'function') return 'a function';
-  if (value instanceof Date) return 'a Date';
   if (Array.isArray(value)) return `an array of ${value.length}`;
   if (typeof value === 'object' && value !== null) return 'an object';
   return String(value);

@@ -31,14 +31,10 @@ import { framesOf } from './wire/frames';
 const OPEN = 1;
 const CONNECTING = 0;
 
-const CODE_OF_STAGE: { readonly [stage: string]: PresenceErrorCode } = {
-  ping: 'ERR_PRESENCE_SOCKET',
-  send: 'ERR_PRESENCE_SOCKET',
-  terminate: 'ERR_PRESENCE_SOCKET',
-  listener: 'ERR_PRESENCE_CALLBACK',
-  identify: 'ERR_PRESENCE_CALLBACK',
-  authorize: 'ERR_PRESENCE_CALLBACK',
-};
+function codeOf(stage: string): PresenceErrorCode {
+  if (/^(ping|send|terminate)$/.test(stage)) return 'ERR_PRESENCE_SOCKET';
+  return /^(listener|identify|authorize)$/.test(stage) ? 'ERR_PRESENCE_CALLBACK' : 'ERR_PRESENCE_STORE';
+}
 
 /**
  * Starts presence for one router: beats to the store, watches over the sockets that are attached, and tells changes.
@@ -53,7 +49,8 @@ const CODE_OF_STAGE: { readonly [stage: string]: PresenceErrorCode } = {
  */
 export function createPresence(options: PresenceOptions = {}): Presence {
   const settings = toSettings(options);
-  const nodeId = randomBytes(6).toString('hex');
+  // Short, since a store may keep it with every user; and unique among the routers of any fleet.
+  const nodeId = randomBytes(6).toString('base64');
   return settings.enabled ? new LocalPresence(nodeId, settings) : disabledPresence(nodeId);
 }
 
@@ -190,10 +187,9 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
 
   /** The one place from which background failures reach the caller. @internal */
   [REPORT](stage: string, error: unknown, userId?: string): void {
-    const code = CODE_OF_STAGE[stage] ?? 'ERR_PRESENCE_STORE';
     const reported = isPresenceError(error)
       ? error
-      : new PresenceError(code, `${stage} failed: ${messageOf(error)}`, error);
+      : new PresenceError(codeOf(stage), `${stage} failed: ${messageOf(error)}`, error);
     if (this.settings.onError === undefined) {
       log.failure(stage, reported.message);
       return;

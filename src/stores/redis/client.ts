@@ -10,6 +10,8 @@ export interface RedisLike {
   evalsha(sha: string, keyCount: number, ...keysAndArguments: string[]): Promise<unknown>;
   /** Runs a script that the server does not know yet. */
   eval(script: string, keyCount: number, ...keysAndArguments: string[]): Promise<unknown>;
+  /** Reads several keys. */
+  mget(...keys: string[]): Promise<Array<string | null>>;
   /** Reads a part of a stream. */
   xrange(key: string, from: string, to: string, count: 'COUNT', most: number): Promise<Array<[string, string[]]>>;
   /** Several commands in one round trip. */

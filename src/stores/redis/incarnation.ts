@@ -20,8 +20,8 @@ export class Incarnation {
   private readonly name: string;
 
   constructor({ nodeId }: StoreNode) {
-    // Stands in lists that are divided by commas and spaces.
-    this.name = encodeURIComponent(nodeId);
+    // Stands in lists that are divided by commas, and in JSON.
+    this.name = nodeId.replace(/[^\w+/=.:-]/g, encodeURIComponent);
     this.following = this.name;
   }
 

@@ -31,7 +31,7 @@ const WALK_USERS = 2_000;
 /** Graces that one beat ends at most. */
 const BEAT_GRACES = 500;
 /** Changes that the log keeps, of all partitions together. */
-const LOG_CHANGES = 10_000;
+const LOG_CHANGES = 5_000;
 const MONTH_MS = 2_592_000_000;
 
 /** What `redisStore` takes: a client, or how to reach a Redis; and the rest. */
@@ -87,6 +87,7 @@ const CLIENT_FUNCTIONS: ReadonlyArray<keyof RedisLike> = [
   'evalsha',
   'eval',
   'xrange',
+  'mget',
   'pipeline',
   'duplicate',
   'subscribe',
@@ -310,7 +311,8 @@ class RedisStore implements PresenceStore {
       const keys = group.map(({ bucket }) => partition.bucketKey(bucket));
       if (!this.layout.isCluster) for (const { said } of group) keys.push(this.layout.userKey(said.userId));
       const args = [tag, String(number), String(node.ttlMs), String(group.length)];
-      for (const { said, bucket } of group) args.push(said.userId, String(bucket), String(said.ageMs), kindOf(said));
+      for (const { said } of group) args.push(String(said.ageMs), kindOf(said));
+      if (this.layout.isCluster) for (const { said } of group) args.push(said.userId);
       const answer = await this.change<Changed & { known: boolean; now: number }>(
         scripts.apply,
         partition,
@@ -358,33 +360,48 @@ class RedisStore implements PresenceStore {
     }
   }
 
+  /**
+   * Whoever has a key of the contract is online: it is deleted in the same step in which its user goes offline. Of the
+   * others, and on a Cluster of all, the bucket knows.
+   */
   private async readPiece(userIds: readonly string[]): Promise<StoredStatuses> {
     const users: StoredStatus[] = new Array(userIds.length);
-    let now = 0;
+    const mirrors = this.layout.isCluster ? [] : await this.mirrorsOf(userIds);
     const groups = new Map<number, number[]>();
-    const buckets = userIds.map((userId, index) => {
-      const { partition, bucket } = this.layout.place(userId);
+    for (const [index, userId] of userIds.entries()) {
+      const seen = mirrors[index];
+      if (typeof seen === 'string') {
+        users[index] = { userId, online: true, lastSeen: Number(seen), version: 0 };
+        continue;
+      }
+      const { partition } = this.layout.place(userId);
       const group = groups.get(partition);
       if (group === undefined) groups.set(partition, [index]);
       else group.push(index);
-      return bucket;
-    });
+    }
     // Nobody is asked about, and still the answer says what time it is.
     if (groups.size === 0) groups.set(0, []);
+    let now = 0;
     await Promise.all(
-      Array.from(groups, async ([index, group]) => {
-        const partition = this.layout.partitions[index] as Partition;
-        const ids = group.map((at) => userIds[at] as string);
+      Array.from(groups, async ([at, group]) => {
+        const partition = this.layout.partitions[at] as Partition;
+        const ids = group.map((index) => userIds[index] as string);
         const keys = partition.keys.slice(0, 3);
-        for (const at of group) keys.push(partition.bucketKey(buckets[at] as number));
-        if (!this.layout.isCluster) for (const id of ids) keys.push(this.layout.userKey(id));
-        const answer = await this.ask(scripts.read, keys, [this.layout.isCluster ? '0' : '1', ...ids]);
-        const [time, ...records] = answer.split(',');
+        for (const id of ids) keys.push(partition.bucketKey(this.layout.place(id).bucket));
+        const [time, ...records] = (await this.ask(scripts.read, keys, ids)).split(',');
         now = Math.max(now, Number(time));
-        for (const [at, index] of group.entries()) users[index] = toStored(ids[at] as string, records[at] as string);
+        for (const [place, index] of group.entries()) {
+          users[index] = toStored(ids[place] as string, records[place] as string);
+        }
       }),
     );
     return { now, users: await this.withMirrors(users) };
+  }
+
+  private mirrorsOf(userIds: readonly string[]): Promise<Array<string | null>> {
+    this.open();
+    if (userIds.length === 0) return Promise.resolve([]);
+    return this.link.send(() => this.client.mget(...userIds.map((userId) => this.layout.userKey(userId))));
   }
 
   /** On a Cluster the last sign of life stands elsewhere. */
@@ -607,10 +624,18 @@ function joinedOf(group: ReadonlyArray<Placed<PresenceOp>>): Array<readonly [str
   return Array.from(joined);
 }
 
+/** Times of records begin with 2020, see lua/shared.lua. */
+const EPOCH_MS = 1_577_836_800_000;
+
 function toStored(userId: string, record: string): StoredStatus {
   if (record === '') return { userId, online: false, lastSeen: null, version: 0 };
   const [version, lastSeen] = record.split(' ') as [string, string];
-  return { userId, online: !version.startsWith('-'), lastSeen: Number(lastSeen), version: Math.abs(Number(version)) };
+  return {
+    userId,
+    online: !version.startsWith('-'),
+    lastSeen: Number.parseInt(lastSeen, 16) + EPOCH_MS,
+    version: Math.abs(Number.parseInt(version, 16)),
+  };
 }
 
 function cursorOf(cursor: string | null, layout: Layout): [partition: number, bucket: number, after: number] {

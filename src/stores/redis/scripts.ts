@@ -16,20 +16,19 @@ end
 
 local told, gone, counts, before = {}, {}, {}, seq
 
+local EPOCH = 1577836800000
+
 local function parse(record)
-  if not record then return 0, 0, 0, ',' end
-  local version, seen, grace, owners = string.match(record, '^(-?%d+) (%d+)/?(%d*)(.*)$')
-  if owners == '' then owners = ',' end
-  return tonumber(version), tonumber(seen), tonumber(grace) or 0, owners
+  local minus, version, seen, grace, owners = string.match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners == '' and ',' or owners
 end
 
 local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
-  if grace > 0 then
-    call('HSET', bucket, id, format('%.0f %.0f/%.0f%s', version, seen, grace, owners))
-  else
-    call('HSET', bucket, id, format('%.0f %.0f%s', version, seen, owners))
-  end
+  if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
+  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
 end
 local function json(text)
   if string.find(text, '[%c"\\]') then
@@ -52,21 +51,26 @@ local function iso(ms)
   return format('%04.0f-%02.0f-%02.0fT%02.0f:%02.0f:%02.0f.%03.0fZ', year, month, doy - floor((153 * mp + 2) / 5) + 1,
     floor(rest / 3600), floor(rest / 60) % 60, rest % 60, ms - seconds * 1000)
 end
-local stamp = iso(now)
-local function flip(bucket, id, online, seen, reason)
+local phrases = {}
+local function phrase(online, reason)
+  local status = online and 'online' or 'offline'
+  local middle = ',"status":"' .. status .. '","timestamp":"' .. iso(now) .. '","version":'
+  phrases[reason] = { middle, ',"reason":"' .. reason .. '"}', ',"' .. reason .. '"]', ARGV[2] .. status }
+  return phrases[reason]
+end
+local updates = ARGV[2] .. 'updates'
+local function flip(key, id, online, seen, reason)
   seq = seq + 1
-  local name = json(id)
-  told[#told + 1] = format('[%s,%s,%.0f,"%s"]', name, online and '1' or '0', seen, reason)
-  counts[bucket] = (counts[bucket] or 0) + (online and 1 or -1)
+  local name, words = json(id), phrases[reason] or phrase(online, reason)
+  told[#told + 1] = '[' .. name .. (online and ',1,' or ',0,') .. format('%d', seen) .. words[3]
+  counts[key] = (counts[key] or 0) + (online and 1 or -1)
   if not online then
-    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = format('[%s,%.0f]', name, seen) end
+    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
   end
   if ARGV[2] ~= '' then
-    local status = online and 'online' or 'offline'
-    local message = format('{"userId":%s,"status":"%s","timestamp":"%s","version":%.0f,"reason":"%s"}',
-      name, status, stamp, seq, reason)
-    call('PUBLISH', ARGV[2] .. status, message)
-    call('PUBLISH', ARGV[2] .. 'updates', message)
+    local message = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
+    call('PUBLISH', words[4], message)
+    call('PUBLISH', updates, message)
   end
   return online and seq or -seq
 end
@@ -79,14 +83,27 @@ local function publish(message)
   call('PUBLISH', ARGV[3], message)
 end
 local function finish()
-  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%.0f', seq)) end
+  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
   if #told == 0 then return end
-  for bucket, by in pairs(counts) do
-    if by ~= 0 then call('HINCRBY', KEYS[5], bucket, by) end
+  local fields, changes = {}, {}
+  for key, by in pairs(counts) do
+    if by ~= 0 then
+      fields[#fields + 1] = string.sub(key, #ARGV[6] + 1)
+      changes[#changes + 1] = by
+    end
   end
-  local batch = format('{"e":"%s","n":%.0f,"t":%.0f,"u":[%s]}', epoch, before + 1, now, table.concat(told, ','))
-  local id = format('%.0f-0', before + 1)
-  local oldest = format('%.0f', math.max(0, seq - ARGV[5]))
+  for from = 1, #fields, 1000 do
+    local to = math.min(from + 999, #fields)
+    local values, pairs = call('HMGET', KEYS[5], unpack(fields, from, to)), {}
+    for i = from, to do
+      pairs[#pairs + 1] = fields[i]
+      pairs[#pairs + 1] = format('%d', (values[i - from + 1] or 0) + changes[i])
+    end
+    call('HSET', KEYS[5], unpack(pairs))
+  end
+  local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
+  local id = format('%d-0', before + 1)
+  local oldest = format('%d', math.max(0, seq - ARGV[5]))
   local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
   if type(added) == 'table' then pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
   publish(batch)
@@ -95,42 +112,62 @@ local tag, number, ttl, size = ARGV[8], tonumber(ARGV[9]), ARGV[10], tonumber(AR
 local node = call('HGET', KEYS[2], tag)
 local deadline = call('ZSCORE', KEYS[1], tag)
 if not node or not deadline or tonumber(deadline) <= now then
-  return format('{"known":false,"now":%.0f,"e":"%s","seq":%.0f,"off":[]}', now, epoch, stored)
+  return format('{"known":false,"now":%d,"e":"%s","seq":%d,"off":[]}', now, epoch, stored)
 end
 
 local lease, pardoned, last, claimed = string.match(node, '^(%d+) (%d) (%d+) (%d+)$')
 local isRepeated = tonumber(last) >= number
 local needle = ',' .. tag .. ','
 
+local userPrefix, bucketAt = ARGV[1], #ARGV[6] + 1
+local userAt = #userPrefix + 1
+
 for i = 0, isRepeated and -1 or size - 1 do
-  local base = 12 + i * 4
-  local id, bucket, age, kind = ARGV[base], ARGV[base + 1], ARGV[base + 2], ARGV[base + 3]
-  local key = KEYS[7 + i]
-  local version, seen, grace, owners = parse(call('HGET', key, id))
-  local from, to = string.find(owners, needle, 1, true)
+  local age, kind = ARGV[12 + i + i], ARGV[13 + i + i]
+  local key, mirror, id = KEYS[7 + i]
+  if userAt > 1 then
+    mirror = KEYS[7 + size + i]
+    id = string.sub(mirror, userAt)
+  else
+    id = ARGV[12 + size + size + i]
+  end
+  local record = call('HGET', key, id)
   local heard = now - age
-  if heard > seen then seen = heard end
 
   if kind == 'j' or kind == 'r' then
-    if not from then owners = owners .. tag .. ',' end
-    if grace > 0 then
-      grace = 0
-      call('ZREM', KEYS[4], bucket .. ':' .. id)
+    local version, seen, grace, owners = 0, heard, 0, needle
+    if record then
+      version, seen, grace, owners = parse(record)
+      if heard > seen then seen = heard end
+      if not string.find(owners, needle, 1, true) then owners = owners .. tag .. ',' end
+      if grace > 0 then
+        grace = 0
+        call('ZREM', KEYS[4], string.sub(key, bucketAt) .. ':' .. id)
+      end
     end
-    if version <= 0 then version = flip(bucket, id, true, seen, kind == 'r' and 'resync' or 'connect') end
+    if version <= 0 then version = flip(key, id, true, seen, kind == 'r' and 'resync' or 'connect') end
     save(key, id, version, seen, grace, owners)
-    if ARGV[1] ~= '' then call('SET', KEYS[7 + size + i], format('%.0f', seen), 'PX', ttl) end
-  elseif from then
-    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
-    local reason = 'disconnect'
-    if kind ~= 'l' then reason = 'timeout' end
-    local ms = tonumber(kind)
-    if ms and ms > 0 and now + ms > grace then
-      grace = now + ms
-      call('ZADD', KEYS[4], format('%.0f', grace), bucket .. ':' .. id)
+    if mirror then call('SET', mirror, format('%d', seen), 'PX', ttl) end
+  elseif record then
+    local version, seen, grace, owners = parse(record)
+    local from, to = string.find(owners, needle, 1, true)
+    if from then
+      if heard > seen then seen = heard end
+      owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+      local ms = tonumber(kind)
+      if ms and ms > 0 and now + ms > grace then
+        grace = now + ms
+        call('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
+      end
+      if version > 0 and owners == ',' and grace == 0 then
+        version = flip(key, id, false, seen, kind == 'l' and 'disconnect' or 'timeout')
+      end
+      save(key, id, version, seen, grace, owners)
     end
-    if version > 0 and owners == ',' and grace == 0 then version = flip(bucket, id, false, seen, reason) end
-    save(key, id, version, seen, grace, owners)
+  elseif not mirror then
+    gone[#gone + 1] = format('[%s,%d]', json(id), heard)
+  elseif call('EXISTS', mirror) == 1 then
+    save(key, id, flip(key, id, false, heard, kind == 'l' and 'disconnect' or 'timeout'), heard, 0, ',')
   end
 end
 
@@ -138,7 +175,7 @@ if not isRepeated then
   call('HSET', KEYS[2], tag, lease .. ' ' .. pardoned .. ' ' .. number .. ' ' .. claimed)
 end
 finish()
-return format('{"known":true,"now":%.0f,"e":"%s","seq":%.0f,"off":[%s]}', now, epoch, seq, table.concat(gone, ','))
+return format('{"known":true,"now":%d,"e":"%s","seq":%d,"off":[%s]}', now, epoch, seq, table.concat(gone, ','))
 `);
 
 export const beat = script('beat', String.raw`local call, pcall, floor, format = redis.call, redis.pcall, math.floor, string.format
@@ -156,20 +193,19 @@ end
 
 local told, gone, counts, before = {}, {}, {}, seq
 
+local EPOCH = 1577836800000
+
 local function parse(record)
-  if not record then return 0, 0, 0, ',' end
-  local version, seen, grace, owners = string.match(record, '^(-?%d+) (%d+)/?(%d*)(.*)$')
-  if owners == '' then owners = ',' end
-  return tonumber(version), tonumber(seen), tonumber(grace) or 0, owners
+  local minus, version, seen, grace, owners = string.match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners == '' and ',' or owners
 end
 
 local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
-  if grace > 0 then
-    call('HSET', bucket, id, format('%.0f %.0f/%.0f%s', version, seen, grace, owners))
-  else
-    call('HSET', bucket, id, format('%.0f %.0f%s', version, seen, owners))
-  end
+  if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
+  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
 end
 local function json(text)
   if string.find(text, '[%c"\\]') then
@@ -192,21 +228,26 @@ local function iso(ms)
   return format('%04.0f-%02.0f-%02.0fT%02.0f:%02.0f:%02.0f.%03.0fZ', year, month, doy - floor((153 * mp + 2) / 5) + 1,
     floor(rest / 3600), floor(rest / 60) % 60, rest % 60, ms - seconds * 1000)
 end
-local stamp = iso(now)
-local function flip(bucket, id, online, seen, reason)
+local phrases = {}
+local function phrase(online, reason)
+  local status = online and 'online' or 'offline'
+  local middle = ',"status":"' .. status .. '","timestamp":"' .. iso(now) .. '","version":'
+  phrases[reason] = { middle, ',"reason":"' .. reason .. '"}', ',"' .. reason .. '"]', ARGV[2] .. status }
+  return phrases[reason]
+end
+local updates = ARGV[2] .. 'updates'
+local function flip(key, id, online, seen, reason)
   seq = seq + 1
-  local name = json(id)
-  told[#told + 1] = format('[%s,%s,%.0f,"%s"]', name, online and '1' or '0', seen, reason)
-  counts[bucket] = (counts[bucket] or 0) + (online and 1 or -1)
+  local name, words = json(id), phrases[reason] or phrase(online, reason)
+  told[#told + 1] = '[' .. name .. (online and ',1,' or ',0,') .. format('%d', seen) .. words[3]
+  counts[key] = (counts[key] or 0) + (online and 1 or -1)
   if not online then
-    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = format('[%s,%.0f]', name, seen) end
+    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
   end
   if ARGV[2] ~= '' then
-    local status = online and 'online' or 'offline'
-    local message = format('{"userId":%s,"status":"%s","timestamp":"%s","version":%.0f,"reason":"%s"}',
-      name, status, stamp, seq, reason)
-    call('PUBLISH', ARGV[2] .. status, message)
-    call('PUBLISH', ARGV[2] .. 'updates', message)
+    local message = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
+    call('PUBLISH', words[4], message)
+    call('PUBLISH', updates, message)
   end
   return online and seq or -seq
 end
@@ -219,14 +260,27 @@ local function publish(message)
   call('PUBLISH', ARGV[3], message)
 end
 local function finish()
-  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%.0f', seq)) end
+  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
   if #told == 0 then return end
-  for bucket, by in pairs(counts) do
-    if by ~= 0 then call('HINCRBY', KEYS[5], bucket, by) end
+  local fields, changes = {}, {}
+  for key, by in pairs(counts) do
+    if by ~= 0 then
+      fields[#fields + 1] = string.sub(key, #ARGV[6] + 1)
+      changes[#changes + 1] = by
+    end
   end
-  local batch = format('{"e":"%s","n":%.0f,"t":%.0f,"u":[%s]}', epoch, before + 1, now, table.concat(told, ','))
-  local id = format('%.0f-0', before + 1)
-  local oldest = format('%.0f', math.max(0, seq - ARGV[5]))
+  for from = 1, #fields, 1000 do
+    local to = math.min(from + 999, #fields)
+    local values, pairs = call('HMGET', KEYS[5], unpack(fields, from, to)), {}
+    for i = from, to do
+      pairs[#pairs + 1] = fields[i]
+      pairs[#pairs + 1] = format('%d', (values[i - from + 1] or 0) + changes[i])
+    end
+    call('HSET', KEYS[5], unpack(pairs))
+  end
+  local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
+  local id = format('%d-0', before + 1)
+  local oldest = format('%d', math.max(0, seq - ARGV[5]))
   local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
   if type(added) == 'table' then pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
   publish(batch)
@@ -243,12 +297,12 @@ for i = 1, #scored, 2 do leases[scored[i]] = tonumber(scored[i + 1]) end
 local nodes = {}
 
 local function write(name, node)
-  call('HSET', KEYS[2], name, format('%.0f %s %.0f %.0f', node.lease, node.pardoned and '1' or '0', node.last, node.claimed))
+  call('HSET', KEYS[2], name, format('%d %s %d %d', node.lease, node.pardoned and '1' or '0', node.last, node.claimed))
 end
 
 local function renew(name, node)
   leases[name] = now + node.lease
-  call('ZADD', KEYS[1], format('%.0f', leases[name]), name)
+  call('ZADD', KEYS[1], format('%d', leases[name]), name)
 end
 
 local fields = call('HGETALL', KEYS[2])
@@ -308,7 +362,7 @@ for _, member in ipairs(due) do
   local record = call('HGET', key, id)
   if record then
     local version, seen, grace, owners = parse(record)
-    if version > 0 and owners == ',' then version = flip(bucket, id, false, seen, 'timeout') end
+    if version > 0 and owners == ',' then version = flip(key, id, false, seen, 'timeout') end
     save(key, id, version, seen, 0, owners)
   end
 end
@@ -318,31 +372,39 @@ local elapsed = now - swept
 if swept == 0 or elapsed < 0 then elapsed = lease / 3 end
 local slice = math.min(buckets, 512, floor(buckets * elapsed / (4 * lease)))
 if slice > 0 then
-  call('HSET', KEYS[3], 'sweep', format('%.0f', (first + slice) % buckets), 'swept', format('%.0f', now))
+  call('HSET', KEYS[3], 'sweep', format('%d', (first + slice) % buckets), 'swept', format('%d', now))
 end
 
-call('HSET', KEYS[3], 'at', format('%.0f', now))
+call('HSET', KEYS[3], 'at', format('%d', now))
 finish()
-return format('{"known":%s,"e":"%s","seq":%.0f,"off":[%s],"more":%s,"dead":[%s],"sweep":[%.0f,%.0f]}', tostring(isKnown),
+return format('{"known":%s,"e":"%s","seq":%d,"off":[%s],"more":%s,"dead":[%s],"sweep":[%d,%d]}', tostring(isKnown),
   epoch, seq, table.concat(gone, ','), tostring(#due == most), table.concat(dead, ','), first, slice)
 `);
 
 export const count = script('count', String.raw`local sum = 0
 for _, value in ipairs(redis.call('HVALS', KEYS[1])) do sum = sum + value end
-return string.format('%.0f', sum)
+return string.format('%d', sum)
 `);
 
 export const leased = script('leased', String.raw`local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local deadline = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not deadline or tonumber(deadline) <= now then return '?' end
-return string.format('%.0f', now)
+return string.format('%d', now)
 `);
 
 export const list = script('list', String.raw`local call, format = redis.call, string.format
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local leases, nodes, verdicts = nil, {}, {}
+local EPOCH = 1577836800000
+
+local function parse(record)
+  local minus, version, seen, grace, owners = string.match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners
+end
 
 local function load()
   leases = {}
@@ -390,10 +452,11 @@ while done < size and examined < most and not isFull do
   local fields = call('HGETALL', KEYS[4 + done])
   local users = {}
   for i = 1, #fields, 2 do
-    local version, seen, grace, owners = string.match(fields[i + 1], '^(%d+) (%d+)/?(%d*)(.*)$')
-    version = tonumber(version)
-    if version and version > after and isOnline(version, tonumber(grace) or 0, owners) then
-      users[#users + 1] = { id = fields[i], version = version, seen = tonumber(seen) }
+    if string.byte(fields[i + 1]) ~= 45 then
+      local version, seen, grace, owners = parse(fields[i + 1])
+      if version > after and isOnline(version, grace, owners) then
+        users[#users + 1] = { id = fields[i], version = version, seen = seen }
+      end
     end
   end
   table.sort(users, function(a, b) return a.version < b.version end)
@@ -420,14 +483,22 @@ if ARGV[1] ~= '' and #found > 0 then
   end
 end
 local users = {}
-for i, user in ipairs(found) do users[i] = format('[%s,%.0f,%.0f]', json(user.id), user.version, user.seen) end
-return format('{"now":%.0f,"done":%.0f,"after":%.0f,"users":[%s]}', now, done, after, table.concat(users, ','))
+for i, user in ipairs(found) do users[i] = format('[%s,%d,%d]', json(user.id), user.version, user.seen) end
+return format('{"now":%d,"done":%d,"after":%d,"users":[%s]}', now, done, after, table.concat(users, ','))
 `);
 
 export const read = script('read', String.raw`local call, format = redis.call, string.format
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local leases, nodes, verdicts = nil, {}, {}
+local EPOCH = 1577836800000
+
+local function parse(record)
+  local minus, version, seen, grace, owners = string.match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners
+end
 
 local function load()
   leases = {}
@@ -461,25 +532,16 @@ local function isOnline(version, grace, owners)
   end
   return verdict
 end
-local size = #ARGV - 1
-local mirrors
-if ARGV[1] ~= '0' and size > 0 then mirrors = call('MGET', unpack(KEYS, 4 + size, 3 + 2 * size)) end
-local answer = { format('%.0f', now) }
-for i = 1, size do
-  local record = call('HGET', KEYS[3 + i], ARGV[1 + i])
-  if record then
-    local version, seen, grace, owners = string.match(record, '^(-?%d+) (%d+)/?(%d*)(.*)$')
-    if string.byte(version) ~= 45 then
-      if not isOnline(tonumber(version), tonumber(grace) or 0, owners) then version = '-' .. version end
-      local mirror = mirrors and mirrors[i]
-      if mirror and tonumber(mirror) > tonumber(seen) then seen = mirror end
-    end
-    answer[i + 1] = version .. ' ' .. seen
-  elseif mirrors and mirrors[i] then
-    answer[i + 1] = '0 ' .. mirrors[i]
-  else
-    answer[i + 1] = ''
+local answer = { format('%d', now) }
+for i = 1, #ARGV do
+  local record = call('HGET', KEYS[3 + i], ARGV[i])
+  if not record then
+    record = ''
+  elseif string.byte(record) ~= 45 then
+    local version, _, grace, owners = parse(record)
+    record = (isOnline(version, grace, owners) and '' or '-') .. string.match(record, '^%x+ %x+')
   end
+  answer[i + 1] = record
 end
 return table.concat(answer, ',')
 `);
@@ -499,20 +561,19 @@ end
 
 local told, gone, counts, before = {}, {}, {}, seq
 
+local EPOCH = 1577836800000
+
 local function parse(record)
-  if not record then return 0, 0, 0, ',' end
-  local version, seen, grace, owners = string.match(record, '^(-?%d+) (%d+)/?(%d*)(.*)$')
-  if owners == '' then owners = ',' end
-  return tonumber(version), tonumber(seen), tonumber(grace) or 0, owners
+  local minus, version, seen, grace, owners = string.match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners == '' and ',' or owners
 end
 
 local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
-  if grace > 0 then
-    call('HSET', bucket, id, format('%.0f %.0f/%.0f%s', version, seen, grace, owners))
-  else
-    call('HSET', bucket, id, format('%.0f %.0f%s', version, seen, owners))
-  end
+  if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
+  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
 end
 local function json(text)
   if string.find(text, '[%c"\\]') then
@@ -535,21 +596,26 @@ local function iso(ms)
   return format('%04.0f-%02.0f-%02.0fT%02.0f:%02.0f:%02.0f.%03.0fZ', year, month, doy - floor((153 * mp + 2) / 5) + 1,
     floor(rest / 3600), floor(rest / 60) % 60, rest % 60, ms - seconds * 1000)
 end
-local stamp = iso(now)
-local function flip(bucket, id, online, seen, reason)
+local phrases = {}
+local function phrase(online, reason)
+  local status = online and 'online' or 'offline'
+  local middle = ',"status":"' .. status .. '","timestamp":"' .. iso(now) .. '","version":'
+  phrases[reason] = { middle, ',"reason":"' .. reason .. '"}', ',"' .. reason .. '"]', ARGV[2] .. status }
+  return phrases[reason]
+end
+local updates = ARGV[2] .. 'updates'
+local function flip(key, id, online, seen, reason)
   seq = seq + 1
-  local name = json(id)
-  told[#told + 1] = format('[%s,%s,%.0f,"%s"]', name, online and '1' or '0', seen, reason)
-  counts[bucket] = (counts[bucket] or 0) + (online and 1 or -1)
+  local name, words = json(id), phrases[reason] or phrase(online, reason)
+  told[#told + 1] = '[' .. name .. (online and ',1,' or ',0,') .. format('%d', seen) .. words[3]
+  counts[key] = (counts[key] or 0) + (online and 1 or -1)
   if not online then
-    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = format('[%s,%.0f]', name, seen) end
+    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
   end
   if ARGV[2] ~= '' then
-    local status = online and 'online' or 'offline'
-    local message = format('{"userId":%s,"status":"%s","timestamp":"%s","version":%.0f,"reason":"%s"}',
-      name, status, stamp, seq, reason)
-    call('PUBLISH', ARGV[2] .. status, message)
-    call('PUBLISH', ARGV[2] .. 'updates', message)
+    local message = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
+    call('PUBLISH', words[4], message)
+    call('PUBLISH', updates, message)
   end
   return online and seq or -seq
 end
@@ -562,14 +628,27 @@ local function publish(message)
   call('PUBLISH', ARGV[3], message)
 end
 local function finish()
-  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%.0f', seq)) end
+  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
   if #told == 0 then return end
-  for bucket, by in pairs(counts) do
-    if by ~= 0 then call('HINCRBY', KEYS[5], bucket, by) end
+  local fields, changes = {}, {}
+  for key, by in pairs(counts) do
+    if by ~= 0 then
+      fields[#fields + 1] = string.sub(key, #ARGV[6] + 1)
+      changes[#changes + 1] = by
+    end
   end
-  local batch = format('{"e":"%s","n":%.0f,"t":%.0f,"u":[%s]}', epoch, before + 1, now, table.concat(told, ','))
-  local id = format('%.0f-0', before + 1)
-  local oldest = format('%.0f', math.max(0, seq - ARGV[5]))
+  for from = 1, #fields, 1000 do
+    local to = math.min(from + 999, #fields)
+    local values, pairs = call('HMGET', KEYS[5], unpack(fields, from, to)), {}
+    for i = from, to do
+      pairs[#pairs + 1] = fields[i]
+      pairs[#pairs + 1] = format('%d', (values[i - from + 1] or 0) + changes[i])
+    end
+    call('HSET', KEYS[5], unpack(pairs))
+  end
+  local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
+  local id = format('%d-0', before + 1)
+  local oldest = format('%d', math.max(0, seq - ARGV[5]))
   local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
   if type(added) == 'table' then pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
   publish(batch)
@@ -577,13 +656,13 @@ end
 local tag, first, most = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[11])
 local deadline = call('ZSCORE', KEYS[1], tag)
 if deadline and tonumber(deadline) > now then
-  return format('{"done":-1,"e":"%s","seq":%.0f,"off":[]}', epoch, stored)
+  return format('{"done":-1,"e":"%s","seq":%d,"off":[]}', epoch, stored)
 end
 local needle = ',' .. tag .. ','
 local size, done, examined = #KEYS - 6, 0, 0
 while done < size and examined < most do
   local key = KEYS[7 + done]
-  local bucket = format('%.0f', first + done)
+  local bucket = format('%d', first + done)
   local fields = call('HGETALL', key)
   for i = 1, #fields, 2 do
     local from, to = string.find(fields[i + 1], needle, 1, true)
@@ -593,7 +672,7 @@ while done < size and examined < most do
       from, to = string.find(owners, needle, 1, true)
       owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
       if version > 0 and owners == ',' and grace == 0 then
-        version = flip(bucket, id, false, seen, 'node-down')
+        version = flip(key, id, false, seen, 'node-down')
         examined = examined + 4
       end
       save(key, id, version, seen, grace, owners)
@@ -609,11 +688,11 @@ if done == size and ARGV[10] == '1' then
 else
   local node = call('HGET', KEYS[2], tag)
   if node then
-    call('HSET', KEYS[2], tag, (string.gsub(node, '%d+$', format('%.0f', now + 1000))))
+    call('HSET', KEYS[2], tag, (string.gsub(node, '%d+$', format('%d', now + 1000))))
   end
 end
 finish()
-return format('{"done":%.0f,"e":"%s","seq":%.0f,"off":[%s]}', done, epoch, seq, table.concat(gone, ','))
+return format('{"done":%d,"e":"%s","seq":%d,"off":[%s]}', done, epoch, seq, table.concat(gone, ','))
 `);
 
 export const refresh = script('refresh', String.raw`local call, format = redis.call, string.format
@@ -623,7 +702,7 @@ local deadline = call('ZSCORE', KEYS[1], ARGV[1])
 if not deadline or tonumber(deadline) <= now then return '?' end
 local missing, ttl = {}, ARGV[2]
 for i = 2, #KEYS do
-  if not call('SET', KEYS[i], format('%.0f', now - ARGV[i + 1]), 'PX', ttl, 'XX') then
+  if not call('SET', KEYS[i], format('%d', now - ARGV[i + 1]), 'PX', ttl, 'XX') then
     missing[#missing + 1] = i - 2
   end
 end
@@ -633,7 +712,7 @@ return table.concat(missing, ',')
 export const release = script('release', String.raw`local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return '0' end
-redis.call('ZADD', KEYS[1], string.format('%.0f', now), ARGV[1])
+redis.call('ZADD', KEYS[1], string.format('%d', now), ARGV[1])
 return '1'
 `);
 
@@ -652,20 +731,19 @@ end
 
 local told, gone, counts, before = {}, {}, {}, seq
 
+local EPOCH = 1577836800000
+
 local function parse(record)
-  if not record then return 0, 0, 0, ',' end
-  local version, seen, grace, owners = string.match(record, '^(-?%d+) (%d+)/?(%d*)(.*)$')
-  if owners == '' then owners = ',' end
-  return tonumber(version), tonumber(seen), tonumber(grace) or 0, owners
+  local minus, version, seen, grace, owners = string.match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners == '' and ',' or owners
 end
 
 local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
-  if grace > 0 then
-    call('HSET', bucket, id, format('%.0f %.0f/%.0f%s', version, seen, grace, owners))
-  else
-    call('HSET', bucket, id, format('%.0f %.0f%s', version, seen, owners))
-  end
+  if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
+  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
 end
 local function json(text)
   if string.find(text, '[%c"\\]') then
@@ -688,21 +766,26 @@ local function iso(ms)
   return format('%04.0f-%02.0f-%02.0fT%02.0f:%02.0f:%02.0f.%03.0fZ', year, month, doy - floor((153 * mp + 2) / 5) + 1,
     floor(rest / 3600), floor(rest / 60) % 60, rest % 60, ms - seconds * 1000)
 end
-local stamp = iso(now)
-local function flip(bucket, id, online, seen, reason)
+local phrases = {}
+local function phrase(online, reason)
+  local status = online and 'online' or 'offline'
+  local middle = ',"status":"' .. status .. '","timestamp":"' .. iso(now) .. '","version":'
+  phrases[reason] = { middle, ',"reason":"' .. reason .. '"}', ',"' .. reason .. '"]', ARGV[2] .. status }
+  return phrases[reason]
+end
+local updates = ARGV[2] .. 'updates'
+local function flip(key, id, online, seen, reason)
   seq = seq + 1
-  local name = json(id)
-  told[#told + 1] = format('[%s,%s,%.0f,"%s"]', name, online and '1' or '0', seen, reason)
-  counts[bucket] = (counts[bucket] or 0) + (online and 1 or -1)
+  local name, words = json(id), phrases[reason] or phrase(online, reason)
+  told[#told + 1] = '[' .. name .. (online and ',1,' or ',0,') .. format('%d', seen) .. words[3]
+  counts[key] = (counts[key] or 0) + (online and 1 or -1)
   if not online then
-    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = format('[%s,%.0f]', name, seen) end
+    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
   end
   if ARGV[2] ~= '' then
-    local status = online and 'online' or 'offline'
-    local message = format('{"userId":%s,"status":"%s","timestamp":"%s","version":%.0f,"reason":"%s"}',
-      name, status, stamp, seq, reason)
-    call('PUBLISH', ARGV[2] .. status, message)
-    call('PUBLISH', ARGV[2] .. 'updates', message)
+    local message = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
+    call('PUBLISH', words[4], message)
+    call('PUBLISH', updates, message)
   end
   return online and seq or -seq
 end
@@ -715,14 +798,27 @@ local function publish(message)
   call('PUBLISH', ARGV[3], message)
 end
 local function finish()
-  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%.0f', seq)) end
+  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
   if #told == 0 then return end
-  for bucket, by in pairs(counts) do
-    if by ~= 0 then call('HINCRBY', KEYS[5], bucket, by) end
+  local fields, changes = {}, {}
+  for key, by in pairs(counts) do
+    if by ~= 0 then
+      fields[#fields + 1] = string.sub(key, #ARGV[6] + 1)
+      changes[#changes + 1] = by
+    end
   end
-  local batch = format('{"e":"%s","n":%.0f,"t":%.0f,"u":[%s]}', epoch, before + 1, now, table.concat(told, ','))
-  local id = format('%.0f-0', before + 1)
-  local oldest = format('%.0f', math.max(0, seq - ARGV[5]))
+  for from = 1, #fields, 1000 do
+    local to = math.min(from + 999, #fields)
+    local values, pairs = call('HMGET', KEYS[5], unpack(fields, from, to)), {}
+    for i = from, to do
+      pairs[#pairs + 1] = fields[i]
+      pairs[#pairs + 1] = format('%d', (values[i - from + 1] or 0) + changes[i])
+    end
+    call('HSET', KEYS[5], unpack(pairs))
+  end
+  local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
+  local id = format('%d-0', before + 1)
+  local oldest = format('%d', math.max(0, seq - ARGV[5]))
   local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
   if type(added) == 'table' then pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
   publish(batch)
@@ -736,7 +832,7 @@ for _, name in ipairs(call('HKEYS', KEYS[2])) do known[name] = true end
 local size, done, examined = #KEYS - 6, 0, 0
 while done < size and examined < most do
   local key = KEYS[7 + done]
-  local bucket = format('%.0f', first + done)
+  local bucket = format('%d', first + done)
   local fields = call('HGETALL', key)
   local online = 0
   for i = 1, #fields, 2 do
@@ -748,16 +844,16 @@ while done < size and examined < most do
       online = online + 1
       if owners == ',' then
         if grace == 0 or grace < now - 1000 then
-          version = flip(bucket, id, false, seen, 'timeout')
+          version = flip(key, id, false, seen, 'timeout')
           save(key, id, version, seen, 0, owners)
         else
-          call('ZADD', KEYS[4], 'NX', format('%.0f', grace), bucket .. ':' .. id)
+          call('ZADD', KEYS[4], 'NX', format('%d', grace), bucket .. ':' .. id)
         end
       else
         for owner in string.gmatch(owners, '[^,]+') do
           if not known[owner] then
             known[owner] = true
-            call('ZADD', KEYS[1], format('%.0f', now + lease), owner)
+            call('ZADD', KEYS[1], format('%d', now + lease), owner)
           end
         end
       end
@@ -774,5 +870,5 @@ end
 
 finish()
 if #lost > 0 then publish('{"l":[' .. table.concat(lost, ',') .. ']}') end
-return format('{"done":%.0f,"e":"%s","seq":%.0f,"off":[%s]}', done, epoch, seq, table.concat(gone, ','))
+return format('{"done":%d,"e":"%s","seq":%d,"off":[%s]}', done, epoch, seq, table.concat(gone, ','))
 `);

@@ -3,12 +3,20 @@
 
   KEYS[1] lease, KEYS[2] nodes, KEYS[3] meta  see shared.lua
 
-  Gives isOnline(version, grace, owners): by grace and leases as they are now, whether or not anybody has told it yet.
+  Gives parse(record), see shared.lua, and isOnline(version, grace, owners): by grace and leases as they are now, whether or not anybody has told it yet.
 ]]
 local call, format = redis.call, string.format
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local leases, nodes, verdicts = nil, {}, {}
+local EPOCH = 1577836800000
+
+local function parse(record)
+  local minus, version, seen, grace, owners = string.match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners
+end
 
 local function load()
   leases = {}

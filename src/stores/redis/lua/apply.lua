@@ -7,9 +7,10 @@
   ARGV[9]                 the number of this call among the applies of the incarnation, from 1
   ARGV[10]                how long a key of the contract lives, in milliseconds
   ARGV[11]                how many operations there are
-  ARGV[12..]              for each: user, bucket number, age of the last sign of life in ms, and what happened:
+  ARGV[12..]              for each: age of the last sign of life in ms, and what happened:
                           'j' join, 'r' join asserted anew, 'l' leave after a clean close, 't' leave after silence,
                           a number: dropped, with so many milliseconds of grace
+  ARGV[..]                then, if ARGV[1] is empty, the user of each
 
   Result: {"known":bool,"now":ms,"e":epoch,"seq":n,"off":[[user, last seen], ...]}; "off" are
   those who went offline, if the caller writes the contract's keys.
@@ -19,7 +20,7 @@ local tag, number, ttl, size = ARGV[8], tonumber(ARGV[9]), ARGV[10], tonumber(AR
 local node = call('HGET', KEYS[2], tag)
 local deadline = call('ZSCORE', KEYS[1], tag)
 if not node or not deadline or tonumber(deadline) <= now then
-  return format('{"known":false,"now":%.0f,"e":"%s","seq":%.0f,"off":[]}', now, epoch, stored)
+  return format('{"known":false,"now":%d,"e":"%s","seq":%d,"off":[]}', now, epoch, stored)
 end
 
 local lease, pardoned, last, claimed = string.match(node, '^(%d+) (%d) (%d+) (%d+)$')
@@ -27,35 +28,56 @@ local lease, pardoned, last, claimed = string.match(node, '^(%d+) (%d) (%d+) (%d
 local isRepeated = tonumber(last) >= number
 local needle = ',' .. tag .. ','
 
+local userPrefix, bucketAt = ARGV[1], #ARGV[6] + 1
+local userAt = #userPrefix + 1
+
 for i = 0, isRepeated and -1 or size - 1 do
-  local base = 12 + i * 4
-  local id, bucket, age, kind = ARGV[base], ARGV[base + 1], ARGV[base + 2], ARGV[base + 3]
-  local key = KEYS[7 + i]
-  local version, seen, grace, owners = parse(call('HGET', key, id))
-  local from, to = string.find(owners, needle, 1, true)
+  local age, kind = ARGV[12 + i + i], ARGV[13 + i + i]
+  local key, mirror, id = KEYS[7 + i]
+  if userAt > 1 then
+    mirror = KEYS[7 + size + i]
+    id = string.sub(mirror, userAt)
+  else
+    id = ARGV[12 + size + size + i]
+  end
+  local record = call('HGET', key, id)
   local heard = now - age
-  if heard > seen then seen = heard end
 
   if kind == 'j' or kind == 'r' then
-    if not from then owners = owners .. tag .. ',' end
-    if grace > 0 then
-      grace = 0
-      call('ZREM', KEYS[4], bucket .. ':' .. id)
+    local version, seen, grace, owners = 0, heard, 0, needle
+    if record then
+      version, seen, grace, owners = parse(record)
+      if heard > seen then seen = heard end
+      if not string.find(owners, needle, 1, true) then owners = owners .. tag .. ',' end
+      if grace > 0 then
+        grace = 0
+        call('ZREM', KEYS[4], string.sub(key, bucketAt) .. ':' .. id)
+      end
     end
-    if version <= 0 then version = flip(bucket, id, true, seen, kind == 'r' and 'resync' or 'connect') end
+    if version <= 0 then version = flip(key, id, true, seen, kind == 'r' and 'resync' or 'connect') end
     save(key, id, version, seen, grace, owners)
-    if ARGV[1] ~= '' then call('SET', KEYS[7 + size + i], format('%.0f', seen), 'PX', ttl) end
-  elseif from then
-    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
-    local reason = 'disconnect'
-    if kind ~= 'l' then reason = 'timeout' end
-    local ms = tonumber(kind)
-    if ms and ms > 0 and now + ms > grace then
-      grace = now + ms
-      call('ZADD', KEYS[4], format('%.0f', grace), bucket .. ':' .. id)
+    if mirror then call('SET', mirror, format('%d', seen), 'PX', ttl) end
+  elseif record then
+    local version, seen, grace, owners = parse(record)
+    local from, to = string.find(owners, needle, 1, true)
+    if from then
+      if heard > seen then seen = heard end
+      owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+      local ms = tonumber(kind)
+      if ms and ms > 0 and now + ms > grace then
+        grace = now + ms
+        call('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
+      end
+      if version > 0 and owners == ',' and grace == 0 then
+        version = flip(key, id, false, seen, kind == 'l' and 'disconnect' or 'timeout')
+      end
+      save(key, id, version, seen, grace, owners)
     end
-    if version > 0 and owners == ',' and grace == 0 then version = flip(bucket, id, false, seen, reason) end
-    save(key, id, version, seen, grace, owners)
+  elseif not mirror then
+    gone[#gone + 1] = format('[%s,%d]', json(id), heard)
+  elseif call('EXISTS', mirror) == 1 then
+    -- The bucket was lost, and nobody has noticed yet.
+    save(key, id, flip(key, id, false, heard, kind == 'l' and 'disconnect' or 'timeout'), heard, 0, ',')
   end
 end
 
@@ -63,4 +85,4 @@ if not isRepeated then
   call('HSET', KEYS[2], tag, lease .. ' ' .. pardoned .. ' ' .. number .. ' ' .. claimed)
 end
 finish()
-return format('{"known":true,"now":%.0f,"e":"%s","seq":%.0f,"off":[%s]}', now, epoch, seq, table.concat(gone, ','))
+return format('{"known":true,"now":%d,"e":"%s","seq":%d,"off":[%s]}', now, epoch, seq, table.concat(gone, ','))

@@ -26,12 +26,12 @@ for i = 1, #scored, 2 do leases[scored[i]] = tonumber(scored[i + 1]) end
 local nodes = {}
 
 local function write(name, node)
-  call('HSET', KEYS[2], name, format('%.0f %s %.0f %.0f', node.lease, node.pardoned and '1' or '0', node.last, node.claimed))
+  call('HSET', KEYS[2], name, format('%d %s %d %d', node.lease, node.pardoned and '1' or '0', node.last, node.claimed))
 end
 
 local function renew(name, node)
   leases[name] = now + node.lease
-  call('ZADD', KEYS[1], format('%.0f', leases[name]), name)
+  call('ZADD', KEYS[1], format('%d', leases[name]), name)
 end
 
 local fields = call('HGETALL', KEYS[2])
@@ -98,7 +98,7 @@ for _, member in ipairs(due) do
   local record = call('HGET', key, id)
   if record then
     local version, seen, grace, owners = parse(record)
-    if version > 0 and owners == ',' then version = flip(bucket, id, false, seen, 'timeout') end
+    if version > 0 and owners == ',' then version = flip(key, id, false, seen, 'timeout') end
     save(key, id, version, seen, 0, owners)
   end
 end
@@ -110,10 +110,10 @@ local elapsed = now - swept
 if swept == 0 or elapsed < 0 then elapsed = lease / 3 end
 local slice = math.min(buckets, 512, floor(buckets * elapsed / (4 * lease)))
 if slice > 0 then
-  call('HSET', KEYS[3], 'sweep', format('%.0f', (first + slice) % buckets), 'swept', format('%.0f', now))
+  call('HSET', KEYS[3], 'sweep', format('%d', (first + slice) % buckets), 'swept', format('%d', now))
 end
 
-call('HSET', KEYS[3], 'at', format('%.0f', now))
+call('HSET', KEYS[3], 'at', format('%d', now))
 finish()
-return format('{"known":%s,"e":"%s","seq":%.0f,"off":[%s],"more":%s,"dead":[%s],"sweep":[%.0f,%.0f]}', tostring(isKnown),
+return format('{"known":%s,"e":"%s","seq":%d,"off":[%s],"more":%s,"dead":[%s],"sweep":[%d,%d]}', tostring(isKnown),
   epoch, seq, table.concat(gone, ','), tostring(#due == most), table.concat(dead, ','), first, slice)

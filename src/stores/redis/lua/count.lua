@@ -7,4 +7,4 @@
 ]]
 local sum = 0
 for _, value in ipairs(redis.call('HVALS', KEYS[1])) do sum = sum + value end
-return string.format('%.0f', sum)
+return string.format('%d', sum)

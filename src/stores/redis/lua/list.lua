@@ -25,10 +25,11 @@ while done < size and examined < most and not isFull do
   local fields = call('HGETALL', KEYS[4 + done])
   local users = {}
   for i = 1, #fields, 2 do
-    local version, seen, grace, owners = string.match(fields[i + 1], '^(%d+) (%d+)/?(%d*)(.*)$')
-    version = tonumber(version)
-    if version and version > after and isOnline(version, tonumber(grace) or 0, owners) then
-      users[#users + 1] = { id = fields[i], version = version, seen = tonumber(seen) }
+    if string.byte(fields[i + 1]) ~= 45 then
+      local version, seen, grace, owners = parse(fields[i + 1])
+      if version > after and isOnline(version, grace, owners) then
+        users[#users + 1] = { id = fields[i], version = version, seen = seen }
+      end
     end
   end
   -- A user who stays keeps the version, so a page that goes on after a version misses nobody and repeats nobody.
@@ -56,5 +57,5 @@ if ARGV[1] ~= '' and #found > 0 then
   end
 end
 local users = {}
-for i, user in ipairs(found) do users[i] = format('[%s,%.0f,%.0f]', json(user.id), user.version, user.seen) end
-return format('{"now":%.0f,"done":%.0f,"after":%.0f,"users":[%s]}', now, done, after, table.concat(users, ','))
+for i, user in ipairs(found) do users[i] = format('[%s,%d,%d]', json(user.id), user.version, user.seen) end
+return format('{"now":%d,"done":%d,"after":%d,"users":[%s]}', now, done, after, table.concat(users, ','))

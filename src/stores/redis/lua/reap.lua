@@ -13,13 +13,13 @@
 local tag, first, most = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[11])
 local deadline = call('ZSCORE', KEYS[1], tag)
 if deadline and tonumber(deadline) > now then
-  return format('{"done":-1,"e":"%s","seq":%.0f,"off":[]}', epoch, stored)
+  return format('{"done":-1,"e":"%s","seq":%d,"off":[]}', epoch, stored)
 end
 local needle = ',' .. tag .. ','
 local size, done, examined = #KEYS - 6, 0, 0
 while done < size and examined < most do
   local key = KEYS[7 + done]
-  local bucket = format('%.0f', first + done)
+  local bucket = format('%d', first + done)
   local fields = call('HGETALL', key)
   for i = 1, #fields, 2 do
     local from, to = string.find(fields[i + 1], needle, 1, true)
@@ -29,7 +29,7 @@ while done < size and examined < most do
       from, to = string.find(owners, needle, 1, true)
       owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
       if version > 0 and owners == ',' and grace == 0 then
-        version = flip(bucket, id, false, seen, 'node-down')
+        version = flip(key, id, false, seen, 'node-down')
         examined = examined + 4
       end
       save(key, id, version, seen, grace, owners)
@@ -45,8 +45,8 @@ if done == size and ARGV[10] == '1' then
 else
   local node = call('HGET', KEYS[2], tag)
   if node then
-    call('HSET', KEYS[2], tag, (string.gsub(node, '%d+$', format('%.0f', now + 1000))))
+    call('HSET', KEYS[2], tag, (string.gsub(node, '%d+$', format('%d', now + 1000))))
   end
 end
 finish()
-return format('{"done":%.0f,"e":"%s","seq":%.0f,"off":[%s]}', done, epoch, seq, table.concat(gone, ','))
+return format('{"done":%d,"e":"%s","seq":%d,"off":[%s]}', done, epoch, seq, table.concat(gone, ','))

@@ -16,7 +16,7 @@ local deadline = call('ZSCORE', KEYS[1], ARGV[1])
 if not deadline or tonumber(deadline) <= now then return '?' end
 local missing, ttl = {}, ARGV[2]
 for i = 2, #KEYS do
-  if not call('SET', KEYS[i], format('%.0f', now - ARGV[i + 1]), 'PX', ttl, 'XX') then
+  if not call('SET', KEYS[i], format('%d', now - ARGV[i + 1]), 'PX', ttl, 'XX') then
     missing[#missing + 1] = i - 2
   end
 end

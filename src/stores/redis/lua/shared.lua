@@ -16,7 +16,8 @@
   ARGV[7] the highest version that the caller has seen
 
   A bucket is a hash: user -> "<version> <last seen>[/<grace until>][,<owner>,<owner>,]". The version is that of the last
-  change, and negative while the user is offline. An owner is the incarnation of a router that holds the user.
+  change, and negative while the user is offline. An owner is the incarnation of a router that holds the user. Numbers are
+  hexadecimal, and times milliseconds since 2020: five bytes a user less than in decimal.
 ]]
 local call, pcall, floor, format = redis.call, redis.pcall, math.floor, string.format
 local time = call('TIME')
@@ -34,20 +35,19 @@ end
 
 local told, gone, counts, before = {}, {}, {}, seq
 
+local EPOCH = 1577836800000
+
 local function parse(record)
-  if not record then return 0, 0, 0, ',' end
-  local version, seen, grace, owners = string.match(record, '^(-?%d+) (%d+)/?(%d*)(.*)$')
-  if owners == '' then owners = ',' end
-  return tonumber(version), tonumber(seen), tonumber(grace) or 0, owners
+  local minus, version, seen, grace, owners = string.match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners == '' and ',' or owners
 end
 
 local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
-  if grace > 0 then
-    call('HSET', bucket, id, format('%.0f %.0f/%.0f%s', version, seen, grace, owners))
-  else
-    call('HSET', bucket, id, format('%.0f %.0f%s', version, seen, owners))
-  end
+  if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
+  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
 end
 
 -- An id is valid UTF-8: only these three kinds of characters need an escape in JSON.
@@ -74,23 +74,29 @@ local function iso(ms)
   return format('%04.0f-%02.0f-%02.0fT%02.0f:%02.0f:%02.0f.%03.0fZ', year, month, doy - floor((153 * mp + 2) / 5) + 1,
     floor(rest / 3600), floor(rest / 60) % 60, rest % 60, ms - seconds * 1000)
 end
-local stamp = iso(now)
+-- What stands around id and version in the two kinds of messages, by reason.
+local phrases = {}
+local function phrase(online, reason)
+  local status = online and 'online' or 'offline'
+  local middle = ',"status":"' .. status .. '","timestamp":"' .. iso(now) .. '","version":'
+  phrases[reason] = { middle, ',"reason":"' .. reason .. '"}', ',"' .. reason .. '"]', ARGV[2] .. status }
+  return phrases[reason]
+end
+local updates = ARGV[2] .. 'updates'
 
 -- The status of a user changes: numbered, told, counted. Returns the version for the record.
-local function flip(bucket, id, online, seen, reason)
+local function flip(key, id, online, seen, reason)
   seq = seq + 1
-  local name = json(id)
-  told[#told + 1] = format('[%s,%s,%.0f,"%s"]', name, online and '1' or '0', seen, reason)
-  counts[bucket] = (counts[bucket] or 0) + (online and 1 or -1)
+  local name, words = json(id), phrases[reason] or phrase(online, reason)
+  told[#told + 1] = '[' .. name .. (online and ',1,' or ',0,') .. format('%d', seen) .. words[3]
+  counts[key] = (counts[key] or 0) + (online and 1 or -1)
   if not online then
-    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = format('[%s,%.0f]', name, seen) end
+    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
   end
   if ARGV[2] ~= '' then
-    local status = online and 'online' or 'offline'
-    local message = format('{"userId":%s,"status":"%s","timestamp":"%s","version":%.0f,"reason":"%s"}',
-      name, status, stamp, seq, reason)
-    call('PUBLISH', ARGV[2] .. status, message)
-    call('PUBLISH', ARGV[2] .. 'updates', message)
+    local message = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
+    call('PUBLISH', words[4], message)
+    call('PUBLISH', updates, message)
   end
   return online and seq or -seq
 end
@@ -105,14 +111,28 @@ end
 
 -- Writes down what flip has gathered, and tells the routers.
 local function finish()
-  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%.0f', seq)) end
+  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
   if #told == 0 then return end
-  for bucket, by in pairs(counts) do
-    if by ~= 0 then call('HINCRBY', KEYS[5], bucket, by) end
+  local fields, changes = {}, {}
+  for key, by in pairs(counts) do
+    if by ~= 0 then
+      fields[#fields + 1] = string.sub(key, #ARGV[6] + 1)
+      changes[#changes + 1] = by
+    end
   end
-  local batch = format('{"e":"%s","n":%.0f,"t":%.0f,"u":[%s]}', epoch, before + 1, now, table.concat(told, ','))
-  local id = format('%.0f-0', before + 1)
-  local oldest = format('%.0f', math.max(0, seq - ARGV[5]))
+  -- Two calls for all are cheaper than one a bucket.
+  for from = 1, #fields, 1000 do
+    local to = math.min(from + 999, #fields)
+    local values, pairs = call('HMGET', KEYS[5], unpack(fields, from, to)), {}
+    for i = from, to do
+      pairs[#pairs + 1] = fields[i]
+      pairs[#pairs + 1] = format('%d', (values[i - from + 1] or 0) + changes[i])
+    end
+    call('HSET', KEYS[5], unpack(pairs))
+  end
+  local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
+  local id = format('%d-0', before + 1)
+  local oldest = format('%d', math.max(0, seq - ARGV[5]))
   local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
   -- Before Redis 6.2.
   if type(added) == 'table' then pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end

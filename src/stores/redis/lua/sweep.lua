@@ -21,7 +21,7 @@ for _, name in ipairs(call('HKEYS', KEYS[2])) do known[name] = true end
 local size, done, examined = #KEYS - 6, 0, 0
 while done < size and examined < most do
   local key = KEYS[7 + done]
-  local bucket = format('%.0f', first + done)
+  local bucket = format('%d', first + done)
   local fields = call('HGETALL', key)
   local online = 0
   for i = 1, #fields, 2 do
@@ -33,16 +33,16 @@ while done < size and examined < most do
       online = online + 1
       if owners == ',' then
         if grace == 0 or grace < now - 1000 then
-          version = flip(bucket, id, false, seen, 'timeout')
+          version = flip(key, id, false, seen, 'timeout')
           save(key, id, version, seen, 0, owners)
         else
-          call('ZADD', KEYS[4], 'NX', format('%.0f', grace), bucket .. ':' .. id)
+          call('ZADD', KEYS[4], 'NX', format('%d', grace), bucket .. ':' .. id)
         end
       else
         for owner in string.gmatch(owners, '[^,]+') do
           if not known[owner] then
             known[owner] = true
-            call('ZADD', KEYS[1], format('%.0f', now + lease), owner)
+            call('ZADD', KEYS[1], format('%d', now + lease), owner)
           end
         end
       end
@@ -60,4 +60,4 @@ end
 
 finish()
 if #lost > 0 then publish('{"l":[' .. table.concat(lost, ',') .. ']}') end
-return format('{"done":%.0f,"e":"%s","seq":%.0f,"off":[%s]}', done, epoch, seq, table.concat(gone, ','))
+return format('{"done":%d,"e":"%s","seq":%d,"off":[%s]}', done, epoch, seq, table.concat(gone, ','))
