@@ -1,0 +1,89 @@
+import { Redis } from 'ioredis';
+import { freePort, RedisServer } from './server';
+import { sleep, until } from './wait';
+
+const SLOTS = 16_384;
+
+/** A real Cluster of masters on free ports, with all slots spread over them, and replicas where wanted. */
+export class RedisCluster {
+  private constructor(
+    readonly servers: readonly RedisServer[],
+    readonly masters: number,
+  ) {}
+
+  static async start(masters = 3, replicas = 0): Promise<RedisCluster> {
+    const servers: RedisServer[] = [];
+    for (let index = 0; index < masters + replicas; index += 1) {
+      // A port of its own for the bus: the default one, 10,000 above, may not exist.
+      const options = ['--cluster-enabled', 'yes', '--cluster-node-timeout', '1000'];
+      servers.push(await RedisServer.start(...options, '--cluster-port', String(await freePort())));
+    }
+    const cluster = new RedisCluster(servers, masters);
+    await cluster.form();
+    return cluster;
+  }
+
+  get nodes(): Array<{ host: string; port: number }> {
+    return this.servers.map(({ port }) => ({ host: '127.0.0.1', port }));
+  }
+
+  /** Moves a slot with its keys from one master to another, as an operator's tool does. */
+  async migrate(slot: number, from: number, to: number): Promise<void> {
+    const [source, target] = [this.client(from), this.client(to)];
+    const [sourceId, targetId] = [await source.cluster('MYID'), await target.cluster('MYID')];
+    await target.cluster('SETSLOT', slot, 'IMPORTING', sourceId);
+    await source.cluster('SETSLOT', slot, 'MIGRATING', targetId);
+    for (;;) {
+      const keys = (await source.cluster('GETKEYSINSLOT', slot, 100)) as unknown as string[];
+      if (keys.length === 0) break;
+      const { port } = this.servers[to] as RedisServer;
+      await source.call('MIGRATE', '127.0.0.1', port, '', 0, 5_000, 'KEYS', ...keys);
+    }
+    for (const server of [target, source]) await server.cluster('SETSLOT', slot, 'NODE', targetId);
+    for (const client of [source, target]) client.disconnect();
+  }
+
+  client(index: number): Redis {
+    return new Redis({ port: this.servers[index]?.port ?? 0 });
+  }
+
+  async remove(): Promise<void> {
+    for (const server of this.servers) await server.remove();
+  }
+
+  private async form(): Promise<void> {
+    const clients = this.servers.map((_, index) => this.client(index));
+    const [first] = clients as [Redis];
+    for (const [index, client] of clients.entries()) {
+      const server = this.servers[index] as RedisServer;
+      if (index < this.masters) {
+        const from = Math.floor((SLOTS * index) / this.masters);
+        const to = Math.floor((SLOTS * (index + 1)) / this.masters) - 1;
+        await client.call('CLUSTER', 'ADDSLOTSRANGE', from, to);
+        await client.call('CLUSTER', 'SET-CONFIG-EPOCH', index + 1);
+      }
+      const bus = (await client.config('GET', 'cluster-port')) as unknown as string[];
+      if (index > 0) await first.call('CLUSTER', 'MEET', '127.0.0.1', server.port, Number(bus[1]));
+    }
+    const count = clients.length;
+    await until('the nodes know each other', async () => {
+      const infos = await Promise.all(clients.map((client) => client.call('CLUSTER', 'INFO') as Promise<string>));
+      return infos.every((info) => info.includes(`cluster_known_nodes:${count}`));
+    });
+    const ids = await Promise.all(clients.map((client) => client.cluster('MYID')));
+    for (const [index, client] of clients.entries()) {
+      if (index >= this.masters) {
+        await until('the replica follows', async () => {
+          const followed = client.cluster('REPLICATE', ids[index - this.masters] as string);
+          return (await followed.catch(() => undefined)) === 'OK';
+        });
+      }
+    }
+    await until('the cluster is whole', async () => {
+      const infos = await Promise.all(clients.map((client) => client.call('CLUSTER', 'INFO') as Promise<string>));
+      return infos.every((info) => info.includes('cluster_state:ok'));
+    });
+    for (const client of clients) client.disconnect();
+    await sleep(100);
+  }
+}
