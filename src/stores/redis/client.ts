@@ -12,6 +12,8 @@ export interface RedisLike {
   eval(script: string, keyCount: number, ...keysAndArguments: string[]): Promise<unknown>;
   /** Reads several keys. */
   mget(...keys: string[]): Promise<Array<string | null>>;
+  /** Reads several fields of a hash. */
+  hmget(key: string, ...fields: string[]): Promise<Array<string | null>>;
   /** Reads a part of a stream. */
   xrange(key: string, from: string, to: string, count: 'COUNT', most: number): Promise<Array<[string, string[]]>>;
   /** Several commands in one round trip. */

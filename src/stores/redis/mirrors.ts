@@ -3,9 +3,10 @@ import type { RedisLike } from './client';
 import type { Layout } from './layout';
 import type { Link } from './link';
 
-/** Only an older sign of life is deleted: the user may be back meanwhile, through another router. */
-const DELETE =
-  "local seen = redis.call('GET', KEYS[1]) if seen and tonumber(seen) <= tonumber(ARGV[1]) then redis.call('DEL', KEYS[1]) end";
+/** Only an older sign of life is deleted: the user may be back meanwhile, through another router. Gives what it said. */
+const DELETE = `local seen = redis.call('GET', KEYS[1])
+if seen and tonumber(seen) <= tonumber(ARGV[1]) then redis.call('DEL', KEYS[1]) end
+return seen`;
 
 type Slots = { readonly slots?: ReadonlyArray<readonly string[] | undefined> };
 
@@ -26,8 +27,11 @@ export class Mirrors {
     await this.run(users, ([userId, seen]) => ['set', this.layout.userKey(userId), String(seen), 'PX', ttl]);
   }
 
-  async delete(users: ReadonlyArray<readonly [userId: string, lastSeen: number]>): Promise<void> {
-    await this.run(users, ([userId, seen]) => ['eval', DELETE, '1', this.layout.userKey(userId), String(seen)]);
+  /** Deletes those of users who went offline at `now`; gives when each was last seen, as far as the keys knew. */
+  async delete(userIds: readonly string[], now: number): Promise<Array<number | undefined>> {
+    const users = userIds.map((userId) => [userId] as const);
+    const answers = await this.run(users, ([id]) => ['eval', DELETE, '1', this.layout.userKey(id), String(now)]);
+    return answers.map((answer) => (typeof answer === 'string' ? Number(answer) : undefined));
   }
 
   /** Moves those that are there; gives those that are not. */

@@ -88,6 +88,7 @@ const CLIENT_FUNCTIONS: ReadonlyArray<keyof RedisLike> = [
   'eval',
   'xrange',
   'mget',
+  'hmget',
   'pipeline',
   'duplicate',
   'subscribe',
@@ -111,6 +112,7 @@ interface Settings {
 
 /** What every script that changes something answers. */
 interface Changed {
+  readonly now: number;
   readonly e: string;
   readonly seq: number;
   /** On a Cluster, who went offline and when they were last seen. */
@@ -313,7 +315,7 @@ class RedisStore implements PresenceStore {
       const args = [tag, String(number), String(node.ttlMs), String(group.length)];
       for (const { said } of group) args.push(String(said.ageMs), kindOf(said));
       if (this.layout.isCluster) for (const { said } of group) args.push(said.userId);
-      const answer = await this.change<Changed & { known: boolean; now: number }>(
+      const answer = await this.change<Changed & { known: boolean }>(
         scripts.apply,
         partition,
         keys,
@@ -465,7 +467,7 @@ class RedisStore implements PresenceStore {
   }
 
   /** Runs a script that may change somebody's status, and does on a Cluster what such a script cannot. */
-  private async change<T extends Changed & { now?: number; known?: boolean }>(
+  private async change<T extends Changed & { known?: boolean }>(
     script: Script,
     partition: Partition,
     keys: readonly string[],
@@ -488,17 +490,33 @@ class RedisStore implements PresenceStore {
       ]),
     );
     if (mirrors !== undefined) {
-      const { now = 0, off, known = true } = answer;
+      const { now, off, known = true } = answer;
       if (known && joined.length > 0) {
         await mirrors.set(
           joined.map(([userId, ageMs]) => [userId, now - ageMs] as const),
           ttlMs,
         );
       }
-      if (off.length > 0) await mirrors.delete(off);
+      if (off.length > 0) await this.deleteMirrors(mirrors, partition, off, now);
     }
     hearing.learn(answer.e, answer.seq);
     return answer;
+  }
+
+  private async deleteMirrors(mirrors: Mirrors, partition: Partition, off: Changed['off'], now: number): Promise<void> {
+    const seen = await mirrors.delete(
+      off.map(([userId]) => userId),
+      now,
+    );
+    const keys: string[] = [];
+    const args: string[] = [];
+    for (const [index, [userId, known]] of off.entries()) {
+      const at = seen[index];
+      if (at === undefined || at <= known || at > now) continue;
+      keys.push(partition.bucketKey(this.layout.place(userId).bucket));
+      args.push(userId, String(at));
+    }
+    if (keys.length > 0) await this.ask(scripts.seen, keys, args);
   }
 
   private readonly ask: Ask = (script, keys, args) => {
@@ -546,13 +564,26 @@ class RedisStore implements PresenceStore {
       client: this.client,
       layout: this.layout,
       onMessage: (partition, text) => this.onMessage(partition, text),
-      onListening: () => {
-        for (const hearing of this.hearings) hearing.verify();
-        // What changed before the ear was open nobody told.
-        for (const feed of this.feeds.keys()) feed.onGap();
+      onListening: (isFirst) => {
+        // What changed before the ear was open nobody told; what did while it was closed stands in the log.
+        if (isFirst) for (const feed of this.feeds.keys()) feed.onGap();
+        this.inBackground('subscribe', this.resume());
       },
       onError: (error) => this.report('subscribe', error),
     });
+  }
+
+  private async resume(): Promise<void> {
+    await Promise.all(
+      this.layout.partitions.map(async (partition) => {
+        const [epoch, version] = await this.link.send(() =>
+          this.client.hmget(partition.keys[2] as string, 'epoch', 'seq'),
+        );
+        const hearing = this.hearings[partition.index] as Hearing;
+        if (typeof epoch === 'string') hearing.learn(epoch, Number(version));
+        hearing.verify();
+      }),
+    );
   }
 
   private onMessage(partition: Partition, text: string): void {

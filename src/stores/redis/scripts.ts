@@ -377,8 +377,8 @@ end
 
 call('HSET', KEYS[3], 'at', format('%d', now))
 finish()
-return format('{"known":%s,"e":"%s","seq":%d,"off":[%s],"more":%s,"dead":[%s],"sweep":[%d,%d]}', tostring(isKnown),
-  epoch, seq, table.concat(gone, ','), tostring(#due == most), table.concat(dead, ','), first, slice)
+return format('{"known":%s,"now":%d,"e":"%s","seq":%d,"off":[%s],"more":%s,"dead":[%s],"sweep":[%d,%d]}', tostring(isKnown),
+  now, epoch, seq, table.concat(gone, ','), tostring(#due == most), table.concat(dead, ','), first, slice)
 `);
 
 export const count = script('count', String.raw`local sum = 0
@@ -656,7 +656,7 @@ end
 local tag, first, most = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[11])
 local deadline = call('ZSCORE', KEYS[1], tag)
 if deadline and tonumber(deadline) > now then
-  return format('{"done":-1,"e":"%s","seq":%d,"off":[]}', epoch, stored)
+  return format('{"done":-1,"now":%d,"e":"%s","seq":%d,"off":[]}', now, epoch, stored)
 end
 local needle = ',' .. tag .. ','
 local size, done, examined = #KEYS - 6, 0, 0
@@ -672,6 +672,8 @@ while done < size and examined < most do
       from, to = string.find(owners, needle, 1, true)
       owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
       if version > 0 and owners == ',' and grace == 0 then
+        local mirror = ARGV[1] ~= '' and tonumber(call('GET', ARGV[1] .. id) or nil)
+        if mirror and mirror > seen then seen = mirror end
         version = flip(key, id, false, seen, 'node-down')
         examined = examined + 4
       end
@@ -692,7 +694,7 @@ else
   end
 end
 finish()
-return format('{"done":%d,"e":"%s","seq":%d,"off":[%s]}', done, epoch, seq, table.concat(gone, ','))
+return format('{"done":%d,"now":%d,"e":"%s","seq":%d,"off":[%s]}', done, now, epoch, seq, table.concat(gone, ','))
 `);
 
 export const refresh = script('refresh', String.raw`local call, format = redis.call, string.format
@@ -713,6 +715,20 @@ export const release = script('release', String.raw`local time = redis.call('TIM
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return '0' end
 redis.call('ZADD', KEYS[1], string.format('%d', now), ARGV[1])
+return '1'
+`);
+
+export const seen = script('seen', String.raw`local EPOCH = 1577836800000
+for i = 1, #KEYS do
+  local id, seen = ARGV[i * 2 - 1], ARGV[i * 2] - EPOCH
+  local record = redis.call('HGET', KEYS[i], id)
+  if record then
+    local version, before, rest = string.match(record, '^(-?%x+) (%x+)(.*)$')
+    if seen > tonumber(before, 16) then
+      redis.call('HSET', KEYS[i], id, string.format('%s %x%s', version, seen, rest))
+    end
+  end
+end
 return '1'
 `);
 
@@ -870,5 +886,5 @@ end
 
 finish()
 if #lost > 0 then publish('{"l":[' .. table.concat(lost, ',') .. ']}') end
-return format('{"done":%d,"e":"%s","seq":%d,"off":[%s]}', done, epoch, seq, table.concat(gone, ','))
+return format('{"done":%d,"now":%d,"e":"%s","seq":%d,"off":[%s]}', done, now, epoch, seq, table.concat(gone, ','))
 `);

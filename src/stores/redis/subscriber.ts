@@ -7,8 +7,8 @@ export interface SubscriberOptions {
   readonly client: RedisLike;
   readonly layout: Layout;
   onMessage(partition: Partition, text: string): void;
-  /** The channels of all partitions are heard from now on; also after each reconnection. */
-  onListening(): void;
+  /** The channels of all partitions are heard from now on; also after each reconnection, when it is not the first time. */
+  onListening(isFirst: boolean): void;
   onError(error: unknown): void;
 }
 
@@ -18,6 +18,7 @@ export class Subscriber {
   private readonly byChannel = new Map<string, Partition>();
   private isPlain: boolean;
   private isClosed = false;
+  private wasListening = false;
 
   constructor(private readonly options: SubscriberOptions) {
     const { client, layout } = options;
@@ -54,7 +55,9 @@ export class Subscriber {
     try {
       const channels = Array.from(this.byChannel.keys());
       await Promise.all(channels.map((channel) => this.subscribe(channel)));
-      if (!this.isClosed) this.options.onListening();
+      if (this.isClosed) return;
+      this.options.onListening(!this.wasListening);
+      this.wasListening = true;
     } catch (error) {
       if (!this.isClosed) this.options.onError(error);
     }

@@ -10,7 +10,7 @@
   ARGV[12]                how many buckets there are
   ARGV[13]                how many graces one call ends at most
 
-  Result: {"known":bool,"e":epoch,"seq":n,"off":[users, see apply],"more":bool,"dead":[incarnations to reap],
+  Result: {"known":bool,"now":ms,"e":epoch,"seq":n,"off":[users, see apply],"more":bool,"dead":[incarnations to reap],
   "sweep":[first bucket, how many]}. "known" is false where the next incarnation got a lease instead.
 ]]
 local tag, following, lease, acknowledged = ARGV[8], ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
@@ -115,5 +115,5 @@ end
 
 call('HSET', KEYS[3], 'at', format('%d', now))
 finish()
-return format('{"known":%s,"e":"%s","seq":%d,"off":[%s],"more":%s,"dead":[%s],"sweep":[%d,%d]}', tostring(isKnown),
-  epoch, seq, table.concat(gone, ','), tostring(#due == most), table.concat(dead, ','), first, slice)
+return format('{"known":%s,"now":%d,"e":"%s","seq":%d,"off":[%s],"more":%s,"dead":[%s],"sweep":[%d,%d]}', tostring(isKnown),
+  now, epoch, seq, table.concat(gone, ','), tostring(#due == most), table.concat(dead, ','), first, slice)

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 // Makes ../scripts.ts of the Lua files, so that bundles, tests and examples find them without reading files.
 
 const COMMON = { apply: 'shared', beat: 'shared', reap: 'shared', sweep: 'shared', read: 'alive', list: 'alive' };
-const NAMES = ['apply', 'beat', 'count', 'leased', 'list', 'read', 'reap', 'refresh', 'release', 'sweep'];
+const NAMES = ['apply', 'beat', 'count', 'leased', 'list', 'read', 'reap', 'refresh', 'release', 'seen', 'sweep'];
 
 const source = (name) =>
   readFileSync(new URL(`${name}.lua`, import.meta.url), 'utf8')

@@ -8,12 +8,12 @@
   ARGV[10]                '1': these are the last ones, and then nothing of it is left
   ARGV[11]                after how many users the call ends, so that nobody waits long
 
-  Result: {"done":how many of the buckets, -1 while its lease runs,"e":epoch,"seq":n,"off":[users, see apply]}.
+  Result: {"done":how many of the buckets, -1 while its lease runs,"now":ms,"e":epoch,"seq":n,"off":[users, see apply]}.
 ]]
 local tag, first, most = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[11])
 local deadline = call('ZSCORE', KEYS[1], tag)
 if deadline and tonumber(deadline) > now then
-  return format('{"done":-1,"e":"%s","seq":%d,"off":[]}', epoch, stored)
+  return format('{"done":-1,"now":%d,"e":"%s","seq":%d,"off":[]}', now, epoch, stored)
 end
 local needle = ',' .. tag .. ','
 local size, done, examined = #KEYS - 6, 0, 0
@@ -29,6 +29,9 @@ while done < size and examined < most do
       from, to = string.find(owners, needle, 1, true)
       owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
       if version > 0 and owners == ',' and grace == 0 then
+        -- The bucket knows of arrivals and departures only, the key of the contract of each sign of life.
+        local mirror = ARGV[1] ~= '' and tonumber(call('GET', ARGV[1] .. id) or nil)
+        if mirror and mirror > seen then seen = mirror end
         version = flip(key, id, false, seen, 'node-down')
         examined = examined + 4
       end
@@ -49,4 +52,4 @@ else
   end
 end
 finish()
-return format('{"done":%d,"e":"%s","seq":%d,"off":[%s]}', done, epoch, seq, table.concat(gone, ','))
+return format('{"done":%d,"now":%d,"e":"%s","seq":%d,"off":[%s]}', done, now, epoch, seq, table.concat(gone, ','))

@@ -8,7 +8,7 @@
   ARGV[10]                the lease, in milliseconds, of a router of which only the users are left
   ARGV[11]                after how many users the call ends, so that nobody waits long
 
-  Result: {"done":how many of the buckets,"e":epoch,"seq":n,"off":[users, see apply]}. Buckets of which users were lost are
+  Result: {"done":how many of the buckets,"now":ms,"e":epoch,"seq":n,"off":[users, see apply]}. Buckets of which users were lost are
   told to the routers as {"l":[bucket, ...]}, so that they assert anew who is there. The keys of the contract need no
   sweep: the next sign of life finds out which are missing.
 ]]
@@ -60,4 +60,4 @@ end
 
 finish()
 if #lost > 0 then publish('{"l":[' .. table.concat(lost, ',') .. ']}') end
-return format('{"done":%d,"e":"%s","seq":%d,"off":[%s]}', done, epoch, seq, table.concat(gone, ','))
+return format('{"done":%d,"now":%d,"e":"%s","seq":%d,"off":[%s]}', done, now, epoch, seq, table.concat(gone, ','))

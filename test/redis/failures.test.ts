@@ -1,0 +1,424 @@
+import { Redis } from 'ioredis';
+import { afterEach, describe, expect, it } from 'vitest';
+import {
+  createPresence,
+  type Presence,
+  type PresenceError,
+  type PresenceOptions,
+  type PresenceUpdate,
+} from 'voiceping-presence';
+import { redisStore } from 'voiceping-presence/redis';
+import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
+import { Link } from './link';
+import { Observer } from './processes';
+import { RedisServer } from './server';
+import { sleep, until } from './wait';
+
+// Each way in which Redis, or the way to it, can fail, on a real server.
+
+const LEASE_MS = 1_500;
+
+class Rig {
+  readonly presences: Presence[] = [];
+  readonly errors: PresenceError[] = [];
+  readonly admin: Redis;
+  observer!: Observer;
+
+  private constructor(readonly server: RedisServer) {
+    this.admin = new Redis({ port: server.port });
+    this.admin.on('error', () => undefined);
+  }
+
+  static async start(...options: string[]): Promise<Rig> {
+    const rig = new Rig(await RedisServer.start(...options));
+    rig.observer = await Observer.start(rig.server.port);
+    rigs.push(rig);
+    return rig;
+  }
+
+  async router(options: PresenceOptions = {}, port = this.server.port) {
+    const heard: PresenceUpdate[] = [];
+    const presence = createPresence({
+      leaseMs: LEASE_MS,
+      graceMs: 0,
+      pingIntervalMs: 200,
+      store: redisStore({ host: '127.0.0.1', port }),
+      onError: (error) => this.errors.push(error),
+      ...options,
+    });
+    this.presences.push(presence);
+    presence.onUpdate((update) => heard.push(update));
+    await presence.ready();
+    const sockets = new Map<string, FakeSocket>();
+    const attach = async (...userIds: string[]): Promise<void> => {
+      const attachments = userIds.map((userId) => {
+        const socket = fakeSocket();
+        sockets.set(userId, socket);
+        return presence.attachToSocket(socket, { userId });
+      });
+      await Promise.all(attachments.map(({ ready }) => ready));
+    };
+    const changes = (userId: string) =>
+      heard.filter((update) => update.userId === userId).map(({ status, reason }) => `${status} ${reason}`);
+    const isOnline = async (userId: string): Promise<boolean> =>
+      (await presence.getStatuses([userId]))[userId]?.status === 'online';
+    return { presence, heard, sockets, attach, changes, isOnline };
+  }
+
+  contractKeys(): Promise<string[]> {
+    return this.admin.keys('presence:user:*').then((keys) => keys.sort());
+  }
+
+  async end(): Promise<void> {
+    for (const presence of this.presences) await presence.close();
+    this.observer.end();
+    this.admin.disconnect();
+    await this.server.remove();
+  }
+}
+
+const rigs: Rig[] = [];
+afterEach(async () => {
+  for (const rig of rigs.splice(0)) await rig.end();
+});
+
+const usersOf = (count: number): string[] => Array.from({ length: count }, (_, index) => `u${index}`);
+const keysOf = (users: string[]): string[] => users.map((userId) => `presence:user:${userId}`).sort();
+
+describe('a loss of what Redis held', () => {
+  it('FLUSHALL: everybody is asserted anew, and no offline is published', async () => {
+    const rig = await Rig.start();
+    const [a, b] = [await rig.router(), await rig.router()];
+    const users = usersOf(2_500);
+    await a.attach(...users);
+    await until('b heard all', () => b.heard.length === users.length);
+    const before = Math.max(...b.heard.map(({ version }) => version));
+    await rig.admin.flushall();
+    await until('the contract keys are back', async () => (await rig.contractKeys()).length === users.length);
+    expect(await b.presence.countOnline()).toBe(users.length);
+    a.sockets.get('u7')?.close();
+    await until('b heard of the next change', () => b.changes('u7').length === 2);
+    expect(b.heard.at(-1)).toMatchObject({ status: 'offline', reason: 'disconnect' });
+    expect(b.heard.at(-1)?.version).toBeGreaterThan(before);
+    expect(rig.observer.messages.filter(({ update }) => update.status === 'offline')).toHaveLength(2);
+  });
+
+  it('a restart without data is the same', async () => {
+    const rig = await Rig.start();
+    const [a, b] = [await rig.router(), await rig.router()];
+    await a.attach(...usersOf(50));
+    await until('b heard all', () => b.heard.length === 50);
+    await rig.server.stop('SIGKILL');
+    await rig.server.start();
+    await until('the contract keys are back', async () => (await rig.contractKeys()).length === 50);
+    await sleep(LEASE_MS * 2);
+    expect(await b.presence.countOnline()).toBe(50);
+    expect(b.heard).toHaveLength(50);
+  });
+
+  it('a user who left in the same seconds is told offline once, by those who had told online', async () => {
+    const rig = await Rig.start();
+    const [a, b] = [await rig.router(), await rig.router()];
+    await a.attach('stays', 'leaves');
+    await until('b heard both', () => b.heard.length === 2);
+    await rig.server.stop('SIGKILL');
+    a.sockets.get('leaves')?.close();
+    await rig.server.start();
+    await until('b is told', () => b.changes('leaves').length === 2);
+    await sleep(LEASE_MS * 2);
+    expect(b.changes('leaves')).toEqual(['online connect', 'offline resync']);
+    expect(b.changes('stays')).toEqual(['online connect']);
+  });
+
+  // Each of these keys was deleted by hand once, or evicted.
+  it.each(['lease', 'nodes', 'meta', 'limbo', 'count', 'log', 'b', 'user'])(
+    'DEL of %s heals by itself',
+    async (name) => {
+      const rig = await Rig.start();
+      const [a, b] = [await rig.router(), await rig.router()];
+      const users = usersOf(40);
+      await a.attach(...users);
+      await b.attach('u0', 'elsewhere');
+      const keys = await rig.admin.keys(name === 'user' ? 'presence:user:*' : `presence:${name}:{0}*`);
+      if (name !== 'limbo') expect(keys.length).toBeGreaterThan(0);
+      if (keys.length > 0) await rig.admin.del(...keys);
+      await until(
+        'keys, count, pages and queries are right again',
+        async () => {
+          const isKeyed = (await rig.contractKeys()).join() === keysOf([...users, 'elsewhere']).join();
+          const listed = await a.presence.listOnline({ limit: 1_000 });
+          const statuses = Object.values(await b.presence.getStatuses(users));
+          const isWhole = (await b.presence.countOnline()) === 41 && listed.users.length === 41;
+          return isKeyed && isWhole && statuses.every(({ status }) => status === 'online');
+        },
+        15_000,
+      );
+      // And it works on: the changes of one reach the other.
+      a.sockets.get('u5')?.close();
+      await until('b hears of it', () => b.changes('u5').at(-1)?.startsWith('offline') === true);
+      a.sockets.get('u0')?.close();
+      await sleep(LEASE_MS);
+      expect(await b.isOnline('u0')).toBe(true);
+      for (const userId of users.slice(10)) expect(b.changes(userId)).toEqual(['online connect']);
+    },
+  );
+});
+
+describe('Redis hangs', () => {
+  it('for longer than a lease: nobody is dead, nobody is told anything', async () => {
+    const rig = await Rig.start();
+    const [a, b] = [await rig.router(), await rig.router()];
+    await a.attach('u');
+    await b.attach('v');
+    rig.server.pause();
+    await sleep(LEASE_MS * 3);
+    rig.server.resume();
+    await until('it answers again', () => a.isOnline('v').catch(() => false));
+    await sleep(LEASE_MS * 2);
+    expect(await b.isOnline('u')).toBe(true);
+    for (const userId of ['u', 'v']) expect(rig.observer.changes(userId)).toEqual(['online connect']);
+  });
+
+  it('or restarts with its data after longer than a lease: the same', async () => {
+    const rig = await Rig.start('--appendonly', 'yes', '--appendfsync', 'always');
+    const [a, b] = [await rig.router(), await rig.router()];
+    await a.attach('u');
+    await b.attach('v');
+    await rig.server.stop('SIGKILL');
+    await sleep(LEASE_MS * 2);
+    await rig.server.start();
+    await until('it answers again', () => a.isOnline('v').catch(() => false));
+    await sleep(LEASE_MS * 2);
+    expect(await b.isOnline('u')).toBe(true);
+    for (const userId of ['u', 'v']) expect(rig.observer.changes(userId)).toEqual(['online connect']);
+  });
+
+  it('and a router that died meanwhile is found afterwards', async () => {
+    const rig = await Rig.start();
+    const proxy = await Link.start(rig.server.port);
+    const [dead, b] = [await rig.router({}, proxy.port), await rig.router()];
+    await dead.attach('u');
+    rig.server.pause();
+    await sleep(LEASE_MS * 2);
+    proxy.cut();
+    rig.server.resume();
+    await rig.observer.saw('u', 'offline node-down');
+    expect(await b.isOnline('u')).toBe(false);
+    proxy.close();
+  });
+
+  it('queries reject in time, and nothing piles up', async () => {
+    const rig = await Rig.start();
+    const a = await rig.router({ commandTimeoutMs: 300 });
+    rig.server.pause();
+    const failures: unknown[] = [];
+    for (const end = Date.now() + 4_000; Date.now() < end; await sleep(20)) {
+      a.presence.getStatuses(['u']).catch((error: unknown) => failures.push(error));
+    }
+    await until('all are rejected', () => failures.length > 100);
+    for (const error of failures) expect(error).toMatchObject({ code: 'ERR_PRESENCE_STORE' });
+    const sent = async () => Number(/cmdstat_mget:calls=(\d+)/.exec(await rig.admin.info('commandstats'))?.[1] ?? 0);
+    rig.server.resume();
+    await until('it answers again', () =>
+      a.presence.getStatuses(['u']).then(
+        () => true,
+        () => false,
+      ),
+    );
+    // Those of the first two seconds, until it was clear that nothing is answered.
+    expect(await sent()).toBeLessThan(150);
+  });
+});
+
+describe('Redis is away', () => {
+  it('at the start: sockets are attached all the same, ready() waits, queries reject', async () => {
+    const rig = await Rig.start();
+    await rig.server.stop();
+    const errors: PresenceError[] = [];
+    const store = redisStore({ host: '127.0.0.1', port: rig.server.port });
+    const presence = createPresence({
+      store,
+      leaseMs: LEASE_MS,
+      commandTimeoutMs: 500,
+      onError: (error) => errors.push(error),
+    });
+    rig.presences.push(presence);
+    let isReady = false;
+    void presence.ready().then(() => {
+      isReady = true;
+    });
+    const attachment = presence.attachToSocket(fakeSocket(), { userId: 'u' });
+    await expect(presence.getStatuses(['u'])).rejects.toMatchObject({ code: 'ERR_PRESENCE_STORE' });
+    await expect(presence.listOnline()).rejects.toMatchObject({ code: 'ERR_PRESENCE_STORE' });
+    await expect(presence.countOnline()).rejects.toMatchObject({ code: 'ERR_PRESENCE_STORE' });
+    expect(isReady).toBe(false);
+    await until('failures are reported', () => errors.length > 0);
+    await rig.server.start();
+    await attachment.ready;
+    expect(isReady).toBe(true);
+    expect(await rig.contractKeys()).toEqual(['presence:user:u']);
+  });
+
+  it('for a while: on return the state is written, not what happened meanwhile', async () => {
+    const rig = await Rig.start('--appendonly', 'yes', '--appendfsync', 'always');
+    const [a, b] = [await rig.router(), await rig.router()];
+    await a.attach('stays', 'leaves');
+    await rig.server.stop();
+    a.sockets.get('leaves')?.close();
+    for (let count = 0; count < 500; count += 1) {
+      const socket = fakeSocket();
+      a.presence.attachToSocket(socket, { userId: 'restless' });
+      socket.close();
+    }
+    void a.attach('comes');
+    await sleep(LEASE_MS);
+    expect(b.heard).toHaveLength(2);
+    await rig.server.start();
+    await until('b heard of it', () => b.heard.length >= 4);
+    await sleep(LEASE_MS);
+    expect(b.changes('stays')).toEqual(['online connect']);
+    expect(b.changes('leaves').map((change) => change.split(' ')[0])).toEqual(['online', 'offline']);
+    expect(b.changes('comes').map((change) => change.split(' ')[0])).toEqual(['online']);
+    expect(b.changes('restless')).toEqual([]);
+    expect(await rig.contractKeys()).toEqual(keysOf(['comes', 'stays']));
+  });
+});
+
+describe('one way is cut, and the other is not', () => {
+  it('pub/sub: what was missed is read from the log, and told with its own version and reason', async () => {
+    const rig = await Rig.start();
+    const [a, b] = [await rig.router(), await rig.router()];
+    await a.attach('u');
+    await until('b heard it', () => b.heard.length === 1);
+    // It has also read who is online, which it does when it starts to listen.
+    await sleep(500);
+    for (let round = 0; round < 10; round += 1) {
+      await rig.admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+      a.sockets.get('u')?.close();
+      await until('the store knows', async () => !(await a.isOnline('u')));
+      await a.attach('u');
+    }
+    await until('b heard all', () => b.heard.length === 21);
+    expect(b.changes('u')).toEqual([
+      'online connect',
+      ...Array(10).fill(['offline disconnect', 'online connect']).flat(),
+    ]);
+    for (const [index, { version }] of b.heard.entries()) expect(version).toBe(index + 1);
+  });
+
+  it('commands: they go on after the connection was killed, and nothing happens twice', async () => {
+    const rig = await Rig.start();
+    const [a, b] = [await rig.router(), await rig.router()];
+    const users = usersOf(100);
+    for (const userId of users) {
+      void a.attach(userId);
+      if (Number(userId.slice(1)) % 10 === 0) await rig.admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+    }
+    await until('all are online', async () => (await b.presence.countOnline().catch(() => 0)) === 100);
+    await sleep(LEASE_MS);
+    for (const userId of users) expect(b.changes(userId)).toEqual(['online connect']);
+  });
+
+  it('a link that is dead without a word is given up, and made anew', async () => {
+    const rig = await Rig.start();
+    const proxy = await Link.start(rig.server.port);
+    const a = await rig.router({}, proxy.port);
+    const b = await rig.router();
+    await a.attach('u');
+    proxy.silence();
+    await rig.observer.saw('u', 'offline node-down');
+    proxy.cut();
+    proxy.mend();
+    await rig.observer.saw('u', 'online resync');
+    expect(await b.isOnline('u')).toBe(true);
+    await a.presence.close();
+    proxy.close();
+  });
+});
+
+describe('what operators do to a server', () => {
+  it('CONFIG renamed away: nothing needs it', async () => {
+    const rig = await Rig.start('--rename-command', 'CONFIG', '');
+    const [a, b] = [await rig.router(), await rig.router()];
+    await a.attach('u');
+    a.sockets.get('u')?.close();
+    await until('b heard it', () => b.heard.length === 2);
+    expect(b.changes('u')).toEqual(['online connect', 'offline disconnect']);
+    expect(rig.errors).toEqual([]);
+  });
+
+  it('allkeys-lru under pressure: what is evicted comes back, and nobody is lost', async () => {
+    const rig = await Rig.start('--maxmemory', '6mb', '--maxmemory-policy', 'allkeys-lru');
+    const [a, b] = [await rig.router(), await rig.router()];
+    const users = usersOf(2_000);
+    await a.attach(...users);
+    const filler = rig.admin.pipeline();
+    for (let count = 0; count < 6_000; count += 1) filler.set(`other:${count}`, 'x'.repeat(1_000));
+    await filler.exec();
+    const evicted = Number(/evicted_keys:(\d+)/.exec(await rig.admin.info('stats'))?.[1]);
+    expect(evicted).toBeGreaterThan(100);
+    // The pressure ends; under it anything may be missing at any moment.
+    await rig.admin.config('SET', 'maxmemory', '0');
+    await until(
+      'everybody is back',
+      async () => (await rig.contractKeys()).length === 2_000 && (await b.presence.countOnline()) === 2_000,
+      20_000,
+    );
+    const statuses = Object.values(await b.presence.getStatuses(users));
+    expect(statuses.filter(({ status }) => status !== 'online')).toEqual([]);
+    for (const update of b.heard) expect(update.status).toBe('online');
+  }, 40_000);
+
+  it('the clock of a router is an hour wrong: last seen is right all the same', async () => {
+    const rig = await Rig.start();
+    const clock = {
+      now: () => Date.now() - 3_600_000,
+      setTimeout: (run: () => void, ms: number) => setTimeout(run, ms),
+      clearTimeout: (timer: unknown) => clearTimeout(timer as never),
+    };
+    const [wrong, b] = [await rig.router({ clock }), await rig.router()];
+    await wrong.attach('u');
+    wrong.sockets.get('u')?.close();
+    await until('b heard it', () => b.heard.length === 2);
+    const { u } = await b.presence.getStatuses(['u']);
+    expect(Math.abs(Date.parse(u?.lastSeen ?? '') - Date.now())).toBeLessThan(5_000);
+    for (const { timestamp } of b.heard) expect(Math.abs(Date.parse(timestamp) - Date.now())).toBeLessThan(5_000);
+  });
+});
+
+describe('last seen', () => {
+  it('survives offline and a restart of all routers, and is pruned after the retention time', async () => {
+    const rig = await Rig.start();
+    const store = (retentionMs?: number) =>
+      redisStore({ host: '127.0.0.1', port: rig.server.port, ...(retentionMs === undefined ? {} : { retentionMs }) });
+    const first = await rig.router({ store: store() });
+    await first.attach('u');
+    first.sockets.get('u')?.close();
+    await until('it is told', () => first.heard.length === 2);
+    const seen = (await first.presence.getStatuses(['u']))['u']?.lastSeen;
+    expect(seen).not.toBeNull();
+    await first.presence.close();
+    const second = await rig.router();
+    expect((await second.presence.getStatuses(['u']))['u']).toEqual({ userId: 'u', status: 'offline', lastSeen: seen });
+    await rig.router({ store: store(100) });
+    await until(
+      'it is forgotten',
+      async () => (await second.presence.getStatuses(['u']))['u']?.lastSeen === null,
+      15_000,
+    );
+  });
+
+  it('is right to within one ping interval after a crash', async () => {
+    const rig = await Rig.start();
+    const proxy = await Link.start(rig.server.port);
+    const [dead, b] = [await rig.router({ pingIntervalMs: 300 }, proxy.port), await rig.router()];
+    await dead.attach('u');
+    await sleep(2_000);
+    proxy.cut();
+    const crashedAt = Date.now();
+    await rig.observer.saw('u', 'offline node-down');
+    const { u } = await b.presence.getStatuses(['u']);
+    expect(crashedAt - Date.parse(u?.lastSeen ?? '')).toBeLessThan(1_500);
+    proxy.close();
+  });
+});

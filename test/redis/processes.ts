@@ -1,0 +1,104 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { Redis } from 'ioredis';
+import type { PresenceUpdate } from 'voiceping-presence';
+import type { Command, Message, Settings } from './router-process';
+import { until } from './wait';
+
+const FILE = fileURLToPath(new URL('router-process.ts', import.meta.url));
+
+/** A router in a process of its own. */
+export class RouterProcess {
+  readonly heard: PresenceUpdate[] = [];
+  readonly failures: string[] = [];
+  private readonly waiting = new Map<number, (value: unknown) => void>();
+  private serial = 0;
+  private readonly child: ChildProcess;
+
+  private constructor(settings: Settings) {
+    this.child = fork(FILE, [JSON.stringify(settings)], { execArgv: ['--import', 'tsx'] });
+    this.child.on('message', (message: Message) => {
+      if ('update' in message) this.heard.push(message.update);
+      else if ('failed' in message) this.failures.push(message.failed);
+      else this.waiting.get(message.answers)?.(message.value);
+    });
+  }
+
+  static async start(settings: Settings): Promise<RouterProcess> {
+    const router = new RouterProcess(settings);
+    await new Promise((resolve) => router.waiting.set(0, resolve));
+    return router;
+  }
+
+  ask(command: Command): Promise<unknown> {
+    this.serial += 1;
+    const id = this.serial;
+    return new Promise((resolve) => {
+      this.waiting.set(id, resolve);
+      this.child.send({ id, command });
+    });
+  }
+
+  attach(...userIds: string[]): Promise<unknown> {
+    return this.ask({ attach: userIds });
+  }
+
+  async statuses(...userIds: string[]): Promise<string> {
+    return String(await this.ask({ statuses: userIds }));
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.child.kill(signal);
+  }
+
+  async end(): Promise<void> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    const exited = once(this.child, 'exit');
+    this.child.kill('SIGKILL');
+    await exited;
+  }
+
+  /** Resolves once the process has ended by itself. */
+  async exited(): Promise<number | null> {
+    if (this.child.exitCode === null) await once(this.child, 'exit');
+    return this.child.exitCode;
+  }
+}
+
+/** Who listens to the public channels, and knows nothing of the library. */
+export class Observer {
+  readonly messages: Array<{ channel: string; update: PresenceUpdate }> = [];
+  private readonly client: Redis;
+
+  private constructor(port: number) {
+    this.client = new Redis({ port });
+    this.client.on('message', (channel, text) => this.messages.push({ channel, update: JSON.parse(text) }));
+    this.client.on('error', () => undefined);
+  }
+
+  static async start(port: number): Promise<Observer> {
+    const observer = new Observer(port);
+    await observer.client.subscribe('presence:online', 'presence:offline', 'presence:updates');
+    return observer;
+  }
+
+  /** What was published of a user on `presence:updates`, such as `online connect`. */
+  changes(userId: string): string[] {
+    return this.of('presence:updates', userId).map(({ status, reason }) => `${status} ${reason}`);
+  }
+
+  of(channel: string, userId: string): PresenceUpdate[] {
+    return this.messages
+      .filter((message) => message.channel === channel && message.update.userId === userId)
+      .map(({ update }) => update);
+  }
+
+  saw(userId: string, change: string): Promise<void> {
+    return until(`${userId} ${change} is published`, () => this.changes(userId).includes(change));
+  }
+
+  end(): void {
+    this.client.disconnect();
+  }
+}

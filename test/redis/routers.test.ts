@@ -1,0 +1,203 @@
+import { Redis } from 'ioredis';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Observer, RouterProcess } from './processes';
+import { RedisServer } from './server';
+import { sleep, until } from './wait';
+
+// What users of older presence systems live with, each with real router processes on one real Redis.
+
+const LEASE_MS = 1_500;
+let server: RedisServer;
+let observer: Observer;
+let admin: Redis;
+const routers: RouterProcess[] = [];
+
+beforeEach(async () => {
+  server = await RedisServer.start();
+  admin = new Redis({ port: server.port });
+  admin.on('error', () => undefined);
+  observer = await Observer.start(server.port);
+});
+afterEach(async () => {
+  observer.end();
+  admin.disconnect();
+  for (const router of routers) expect(router.failures).toEqual([]);
+  await Promise.all(routers.splice(0).map((router) => router.end()));
+  await server.remove();
+});
+
+async function start(count: number, options: { ttlMs?: number; graceMs?: number } = {}): Promise<RouterProcess[]> {
+  const settings = { port: server.port, leaseMs: LEASE_MS, graceMs: 0, ...options };
+  const started = await Promise.all(Array.from({ length: count }, () => RouterProcess.start(settings)));
+  routers.push(...started);
+  return started;
+}
+
+const usersOf = (count: number): string[] => Array.from({ length: count }, (_, index) => `acme_u${index}`);
+
+describe('three routers on one Redis', () => {
+  it('publish one expiry once', async () => {
+    const [a] = (await start(3, { ttlMs: 1_000 })) as [RouterProcess];
+    await a.attach('silent');
+    await a.ask({ silence: 'silent' });
+    await observer.saw('silent', 'offline timeout');
+    await sleep(LEASE_MS);
+    expect(observer.changes('silent')).toEqual(['online connect', 'offline timeout']);
+    expect(observer.of('presence:offline', 'silent')).toHaveLength(1);
+    for (const { heard } of routers) expect(heard.map(({ status }) => status)).toEqual(['online', 'offline']);
+  });
+
+  it('keep a user online whose other device closed, on another router', async () => {
+    const [a, b, c] = (await start(3)) as [RouterProcess, RouterProcess, RouterProcess];
+    await a.attach('two-devices');
+    await b.attach('two-devices');
+    await a.ask({ close: 'two-devices' });
+    await sleep(LEASE_MS);
+    expect(await c.statuses('two-devices')).toBe('online');
+    await b.ask({ close: 'two-devices' });
+    await observer.saw('two-devices', 'offline disconnect');
+    expect(observer.changes('two-devices')).toEqual(['online connect', 'offline disconnect']);
+  });
+
+  it('have everybody back after a flush, and nobody was told offline', async () => {
+    const [a, b, c] = (await start(3)) as [RouterProcess, RouterProcess, RouterProcess];
+    const users = usersOf(50);
+    await a.attach(...users.slice(0, 25));
+    await b.attach(...users.slice(25));
+    await admin.flushall();
+    await until('all contract keys are back', async () => (await admin.keys('presence:user:*')).length === 50);
+    expect(await c.statuses(...users)).toBe(users.map(() => 'online').join());
+    await sleep(LEASE_MS);
+    expect(observer.messages.filter(({ update }) => update.status === 'offline')).toEqual([]);
+    for (const { heard } of routers) expect(heard).toHaveLength(50);
+  });
+
+  it('publish expiries after Redis was restarted, empty', async () => {
+    const [a] = (await start(3, { ttlMs: 2_500 })) as [RouterProcess];
+    await server.stop();
+    await server.start();
+    await a.attach('silent');
+    await a.ask({ silence: 'silent' });
+    await observer.saw('silent', 'offline timeout');
+    expect(observer.changes('silent')).toEqual(['online connect', 'offline timeout']);
+  });
+
+  it('never call KEYS, nor CONFIG, whatever dashboards ask', async () => {
+    const [a, b] = (await start(3)) as [RouterProcess, RouterProcess];
+    await a.attach(...usersOf(100));
+    await b.ask({ watch: true });
+    await b.statuses(...usersOf(100));
+    await a.ask({ close: 'acme_u1' });
+    await observer.saw('acme_u1', 'offline disconnect');
+    await sleep(LEASE_MS);
+    const stats = await admin.info('commandstats');
+    expect(stats).toMatch(/cmdstat_evalsha/);
+    expect(stats).not.toMatch(/cmdstat_(keys|scan|config|flushall|smembers)/);
+  });
+
+  it('tell a dashboard on one what happens on another, and do not count it as a user', async () => {
+    const [a, b] = (await start(2)) as [RouterProcess, RouterProcess];
+    await b.ask({ watch: true });
+    await a.attach('u');
+    await until('the dashboard router heard it', () => b.heard.length === 1);
+    expect(await a.statuses('dashboard', 'u')).toBe('offline,online');
+    expect(await admin.exists('presence:user:dashboard')).toBe(0);
+  });
+
+  it('leave nothing behind that does not expire, but last seen', async () => {
+    const [a] = (await start(1, { ttlMs: 2_000 })) as [RouterProcess];
+    await a.attach('u');
+    expect(await admin.pttl('presence:user:u')).toBeGreaterThan(0);
+    await a.ask({ close: 'u' });
+    await observer.saw('u', 'offline disconnect');
+    const left = await admin.keys('*');
+    expect(left.filter((key) => key.includes('u') && key.startsWith('presence:user:'))).toEqual([]);
+  });
+
+  it('take any id for what it is', async () => {
+    const [a, b] = (await start(2)) as [RouterProcess, RouterProcess];
+    const odd = ['a:b', 'presence:user:x', '{slot}', '__proto__', '"quoted"', 'a,b', 'a~1', '👷🏽', '\u0000', '<img>'];
+    await a.attach(...odd);
+    expect(await b.statuses(...odd)).toBe(odd.map(() => 'online').join());
+    for (const id of odd) expect(await admin.exists(`presence:user:${id}`)).toBe(1);
+    await until('all are told', () => b.heard.length === odd.length);
+    expect(new Set(b.heard.map(({ userId }) => userId))).toEqual(new Set(odd));
+    for (const id of odd) await a.ask({ close: id });
+    await until('all are told', () => b.heard.length === odd.length * 2);
+    expect(observer.changes('a,b')).toEqual(['online connect', 'offline disconnect']);
+    expect(await admin.keys('presence:user:*')).toEqual([]);
+  });
+
+  it('answer 200,000 ids in pieces, and others are served in between', async () => {
+    const [a] = (await start(1)) as [RouterProcess];
+    let isAnswered = false;
+    const bulk = a.ask({ bulk: 200_000 }).finally(() => {
+      isAnswered = true;
+    });
+    let served = 0;
+    while (!isAnswered) {
+      await admin.ping();
+      served += 1;
+    }
+    expect(await bulk).toBe(200_000);
+    expect(served).toBeGreaterThan(200);
+  });
+});
+
+describe('a router that', () => {
+  it('is killed: its users go offline, once each, and a user of two routers stays', async () => {
+    const [dead, b, c] = (await start(3)) as [RouterProcess, RouterProcess, RouterProcess];
+    const users = usersOf(200);
+    await dead.attach(...users, 'both');
+    await b.attach('both');
+    dead.signal('SIGKILL');
+    await until('all are offline', () => users.every((userId) => observer.changes(userId).length === 2));
+    await sleep(LEASE_MS);
+    for (const userId of users) expect(observer.changes(userId)).toEqual(['online connect', 'offline node-down']);
+    expect(observer.changes('both')).toEqual(['online connect']);
+    expect(await c.statuses('both', 'acme_u0')).toBe('online,offline');
+    expect(await admin.keys('presence:user:*')).toEqual(['presence:user:both']);
+  });
+
+  it('stalls shorter than a lease: nobody sees it', async () => {
+    const [a, b] = (await start(2)) as [RouterProcess, RouterProcess];
+    await a.attach('u');
+    a.signal('SIGSTOP');
+    await sleep(LEASE_MS / 2);
+    a.signal('SIGCONT');
+    await sleep(LEASE_MS);
+    expect(await b.statuses('u')).toBe('online');
+    expect(observer.changes('u')).toEqual(['online connect']);
+  });
+
+  it('stalls longer than a lease: it is reaped, is told so, and asserts who is still there', async () => {
+    const [a, b] = (await start(2)) as [RouterProcess, RouterProcess];
+    await a.attach('u', 'v');
+    a.signal('SIGSTOP');
+    await observer.saw('u', 'offline node-down');
+    a.signal('SIGCONT');
+    await observer.saw('u', 'online resync');
+    await observer.saw('v', 'online resync');
+    expect(await b.statuses('u', 'v')).toBe('online,online');
+    await a.ask({ close: 'v' });
+    await observer.saw('v', 'offline disconnect');
+    expect(observer.changes('v')).toEqual([
+      'online connect',
+      'offline node-down',
+      'online resync',
+      'offline disconnect',
+    ]);
+  });
+
+  it('shuts down with a handover: who reappears elsewhere is no event, and the process ends by itself', async () => {
+    const [old, next] = (await start(2)) as [RouterProcess, RouterProcess];
+    await old.attach('moves', 'stays-away');
+    await old.ask({ shutDown: 1_000 });
+    expect(await old.exited()).toBe(0);
+    await next.attach('moves');
+    await observer.saw('stays-away', 'offline timeout');
+    await sleep(LEASE_MS);
+    expect(observer.changes('moves')).toEqual(['online connect']);
+    expect(await next.statuses('moves', 'stays-away')).toBe('online,offline');
+  });
+});
