@@ -131,7 +131,7 @@ describe('a loss of what Redis held', () => {
   });
 
   // Each of these keys was deleted by hand once, or evicted.
-  it.each(['lease', 'nodes', 'meta', 'limbo', 'count', 'log', 'b', 'user'])(
+  it.each(['lease', 'nodes', 'meta', 'limbo', 'count', 'log', 'b', 'user', '[bc]*'])(
     'DEL of %s heals by itself',
     async (name) => {
       const rig = await Rig.start();
@@ -400,10 +400,11 @@ describe('last seen', () => {
     await first.presence.close();
     const second = await rig.router();
     expect((await second.presence.getStatuses(['u']))['u']).toEqual({ userId: 'u', status: 'offline', lastSeen: seen });
-    await rig.router({ store: store(100) });
+    await second.presence.close();
+    const third = await rig.router({ store: store(100) });
     await until(
       'it is forgotten',
-      async () => (await second.presence.getStatuses(['u']))['u']?.lastSeen === null,
+      async () => (await third.presence.getStatuses(['u']))['u']?.lastSeen === null,
       15_000,
     );
   });

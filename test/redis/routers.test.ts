@@ -76,6 +76,13 @@ describe('three routers on one Redis', () => {
     const [a] = (await start(3, { ttlMs: 2_500 })) as [RouterProcess];
     await server.stop();
     await server.start();
+    await until('the observer listens again', async () => {
+      const [, listeners] = (await admin.call('PUBSUB', 'NUMSUB', 'presence:updates').catch(() => [])) as [
+        string,
+        number,
+      ];
+      return listeners === 1;
+    });
     await a.attach('silent');
     await a.ask({ silence: 'silent' });
     await observer.saw('silent', 'offline timeout');

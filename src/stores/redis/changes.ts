@@ -9,7 +9,7 @@ export interface Batch {
   readonly changes: ReadonlyArray<{ readonly update: PresenceUpdate; readonly lastSeen: number }>;
 }
 
-/** Buckets of which users were lost. @internal */
+/** Buckets of which users were lost; none are named where it may be all. @internal */
 export interface Loss {
   readonly buckets: number[];
 }

@@ -596,7 +596,7 @@ class RedisStore implements PresenceStore {
     const lost = new Set(message.buckets);
     const isLost = (userId: string): boolean => {
       const place = this.layout.place(userId);
-      return place.partition === partition.index && lost.has(place.bucket);
+      return place.partition === partition.index && (lost.size === 0 || lost.has(place.bucket));
     };
     for (const feed of this.feeds.keys()) feed.onLost(isLost);
   }

@@ -377,6 +377,7 @@ end
 
 call('HSET', KEYS[3], 'at', format('%d', now))
 finish()
+if call('HSETNX', KEYS[5], '', 0) == 1 and fields[1] then publish('{"l":[]}') end
 return format('{"known":%s,"now":%d,"e":"%s","seq":%d,"off":[%s],"more":%s,"dead":[%s],"sweep":[%d,%d]}', tostring(isKnown),
   now, epoch, seq, table.concat(gone, ','), tostring(#due == most), table.concat(dead, ','), first, slice)
 `);

@@ -5,7 +5,7 @@
   KEYS[2] nodes   hash: incarnation -> "<lease in ms> <pardoned 0|1> <number of its last apply> <claimed by a reaper until>"
   KEYS[3] meta    hash: seq (version of the last change), epoch (of these data), at (the last beat), sweep, swept
   KEYS[4] limbo   sorted set: "<bucket>:<user>" -> when the grace ends
-  KEYS[5] count   hash: bucket -> how many are online in it
+  KEYS[5] count   hash: bucket -> how many are online in it; "" -> 0, so that it is there from the first beat on
   KEYS[6] log     stream: the last changes, in batches, under the version of the first of a batch
   ARGV[1] what the keys of the contract start with ("presence:user:"); empty: the caller writes them (Cluster)
   ARGV[2] what the public channels start with ("presence:"); empty: they are off
