@@ -1,6 +1,6 @@
 import { Redis } from 'ioredis';
 import { freePort, RedisServer } from './server';
-import { sleep, until } from './wait';
+import { until } from './wait';
 
 const SLOTS = 16_384;
 
@@ -15,7 +15,7 @@ export class RedisCluster {
     const servers: RedisServer[] = [];
     for (let index = 0; index < masters + replicas; index += 1) {
       // A port of its own for the bus: the default one, 10,000 above, may not exist.
-      const options = ['--cluster-enabled', 'yes', '--cluster-node-timeout', '1000'];
+      const options = ['--cluster-enabled', 'yes', '--cluster-node-timeout', '1000', '--repl-diskless-sync-delay', '0'];
       servers.push(await RedisServer.start(...options, '--cluster-port', String(await freePort())));
     }
     const cluster = new RedisCluster(servers, masters);
@@ -83,7 +83,10 @@ export class RedisCluster {
       const infos = await Promise.all(clients.map((client) => client.call('CLUSTER', 'INFO') as Promise<string>));
       return infos.every((info) => info.includes('cluster_state:ok'));
     });
+    await until('the replicas have the data', async () => {
+      const infos = await Promise.all(clients.slice(this.masters).map((client) => client.info('replication')));
+      return infos.every((info) => info.includes('master_link_status:up'));
+    });
     for (const client of clients) client.disconnect();
-    await sleep(100);
   }
 }
