@@ -1,22 +1,27 @@
+import { parseArgs } from 'node:util';
+import { startRouters } from './demo-routers';
 import { CROWD, startCrowd } from './phones/crowd';
 import { startRouter } from './router/router';
+import { storeFromEnv } from './router/store';
 
 /** Router, dashboard and forty lively phones, in one command. Short times, so that there is something to see. */
 const presence = { ttlMs: 15_000, pingIntervalMs: 5_000 };
 
-async function start(): Promise<Awaited<ReturnType<typeof startRouter>>> {
+async function listen(): Promise<Awaited<ReturnType<typeof startRouter>>> {
   const asked = process.env['PORT'];
+  const options = { ...presence, ...storeFromEnv() };
   try {
-    return await startRouter({ port: Number(asked ?? 3000), presence, users: CROWD });
+    return await startRouter({ port: Number(asked ?? 3000), presence: options, users: CROWD });
   } catch (error) {
     if (asked !== undefined || (error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
-    return startRouter({ port: 0, presence, users: CROWD });
+    return startRouter({ port: 0, presence: options, users: CROWD });
   }
 }
 
-const router = await start();
-const stopPhones = startCrowd(`ws://localhost:${router.port}`);
-console.log(`
+async function startOne(): Promise<void> {
+  const router = await listen();
+  const stopPhones = startCrowd(`ws://localhost:${router.port}`);
+  console.log(`
   Dashboard  http://localhost:${router.port}
   Query      curl -X POST http://localhost:${router.port}/api/presence/status \\
                -H 'Content-Type: application/json' -d '{"userIds": ["acme_omar", "nordbau_freja"]}'
@@ -24,10 +29,16 @@ console.log(`
   ${CROWD.length} phones come, talk, drop, freeze and go. Ctrl-C ends it.
 `);
 
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, async () => {
-    stopPhones();
-    await router.close();
-    console.log('  Closed.');
-  });
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, async () => {
+      stopPhones();
+      await router.close();
+      console.log('  Closed.');
+    });
+  }
 }
+
+const { values } = parseArgs({ options: { routers: { type: 'string', default: '1' } } });
+const count = Number(values.routers);
+if (!Number.isInteger(count) || count < 1 || count > 9) throw new Error(`--routers is ${values.routers}; it is 1 to 9`);
+await (count === 1 ? startOne() : startRouters(count));

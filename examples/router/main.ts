@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { optionsFromEnv } from 'voiceping-presence';
 import { startRouter } from './router';
+import { storeFromEnv } from './store';
 
 if (existsSync('.env')) process.loadEnvFile('.env');
 
@@ -11,7 +12,7 @@ if (authenticated && !SECRET_KEY) throw new Error('USE_AUTHENTICATION is true; S
 const router = await startRouter({
   port: Number(PORT),
   secretKey: authenticated ? SECRET_KEY : undefined,
-  presence: optionsFromEnv(),
+  presence: { ...optionsFromEnv(), ...storeFromEnv() },
 });
 console.log(`VoicePing router on http://localhost:${router.port}`);
 

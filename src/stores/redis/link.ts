@@ -15,17 +15,17 @@ type Waiter = { resolve(): void; reject(error: Error): void; timer: ReturnType<t
  */
 export class Link {
   private readonly waiters = new Set<Waiter>();
-  /** When each call that is not answered yet was sent, the oldest first. */
-  private readonly pending = new Map<object, number>();
+  /** When each call that is not answered yet was sent, the oldest first; by lane, since masters fail one by one. */
+  private readonly lanes = new Map<string, Map<object, number>>();
 
   constructor(private readonly client: RedisLike) {
     client.on('ready', this.onReady);
   }
 
-  async run(script: Script, keys: readonly string[], args: readonly string[]): Promise<string> {
+  async run(lane: string, script: Script, keys: readonly string[], args: readonly string[]): Promise<string> {
     const values = keys.concat(args);
     const { client } = this;
-    const answer = await this.send(() =>
+    const answer = await this.send(lane, () =>
       client.evalsha(script.sha, keys.length, ...values).catch((error: Error) => {
         if (!error.message.startsWith('NOSCRIPT')) throw error;
         return client.eval(script.text, keys.length, ...values);
@@ -35,16 +35,21 @@ export class Link {
   }
 
   /** Runs what sends a command, once that is possible. */
-  async send<T>(run: () => Promise<T>): Promise<T> {
+  async send<T>(lane: string, run: () => Promise<T>): Promise<T> {
     if (!this.isReady() || this.waiters.size > 0) await this.ready();
-    const [oldest] = this.pending.values();
+    let pending = this.lanes.get(lane);
+    if (pending === undefined) {
+      pending = new Map();
+      this.lanes.set(lane, pending);
+    }
+    const [oldest] = pending.values();
     if (oldest !== undefined && Date.now() - oldest > STUCK_MS) throw new Error('Redis does not answer');
     const call = {};
-    this.pending.set(call, Date.now());
+    pending.set(call, Date.now());
     try {
       return await run();
     } finally {
-      this.pending.delete(call);
+      pending.delete(call);
     }
   }
 

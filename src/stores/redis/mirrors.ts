@@ -70,9 +70,9 @@ export class Mirrors {
     }
     const answers: unknown[] = [];
     await Promise.all(
-      Array.from(groups.values(), async (group) => {
+      Array.from(groups, async ([master, group]) => {
         const commands = group.map((index) => commandOf(users[index] as T));
-        const results = (await this.link.send(() => this.client.pipeline(commands).exec())) ?? [];
+        const results = (await this.link.send(master, () => this.client.pipeline(commands).exec())) ?? [];
         for (const [at, index] of group.entries()) {
           const [error, answer] = results[at] ?? [new Error('no answer'), null];
           if (error !== null) throw error;

@@ -126,7 +126,7 @@ interface Beaten extends Changed {
   readonly sweep: [first: number, count: number];
 }
 
-type Ask = (script: Script, keys: readonly string[], args: readonly string[]) => Promise<string>;
+type Ask = (partition: Partition, script: Script, keys: readonly string[], args: readonly string[]) => Promise<string>;
 
 class RedisStore implements PresenceStore {
   private readonly layout: Layout;
@@ -192,7 +192,7 @@ class RedisStore implements PresenceStore {
       this.layout.partitions.map(async (partition) => {
         const { tag } = incarnations[partition.index] as Incarnation;
         if (tag === '') return;
-        const released = await this.ask(scripts.release, partition.keys.slice(0, 1), [tag]);
+        const released = await this.ask(partition, scripts.release, partition.keys.slice(0, 1), [tag]);
         if (released === '1') await this.reap(partition, tag);
       }),
     );
@@ -227,6 +227,7 @@ class RedisStore implements PresenceStore {
         return { now, users: await this.withMirrors(users), cursor: `${index}.${bucket}.${after}` };
       }
       const answer = await this.ask(
+        partition,
         scripts.list,
         partition.keys.slice(0, 3).concat(partition.slice(bucket, WALK_BUCKETS)),
         [
@@ -248,7 +249,7 @@ class RedisStore implements PresenceStore {
 
   async count(): Promise<number> {
     const counts = await Promise.all(
-      this.layout.partitions.map((partition) => this.ask(scripts.count, partition.keys.slice(4, 5), [])),
+      this.layout.partitions.map((partition) => this.ask(partition, scripts.count, partition.keys.slice(4, 5), [])),
     );
     return counts.reduce((sum, count) => sum + Number(count), 0);
   }
@@ -342,7 +343,7 @@ class RedisStore implements PresenceStore {
     try {
       const [lease] = partition.keys as [string];
       if (this.mirrors !== undefined) {
-        const answer = await this.ask(scripts.leased, [lease], [incarnation.tag]);
+        const answer = await this.ask(partition, scripts.leased, [lease], [incarnation.tag]);
         if (answer === '?') return undefined;
         const seen = group.map(({ said }) => [said.userId, Number(answer) - said.ageMs] as const);
         return await this.mirrors.move(seen, node.ttlMs);
@@ -353,7 +354,7 @@ class RedisStore implements PresenceStore {
         keys.push(this.layout.userKey(said.userId));
         args.push(String(said.ageMs));
       }
-      const answer = await this.ask(scripts.refresh, keys, args);
+      const answer = await this.ask(partition, scripts.refresh, keys, args);
       if (answer === '?') return undefined;
       if (answer === '') return [];
       return answer.split(',').map((place) => (group[Number(place)] as Placed<SignOfLife>).said.userId);
@@ -390,7 +391,7 @@ class RedisStore implements PresenceStore {
         const ids = group.map((index) => userIds[index] as string);
         const keys = partition.keys.slice(0, 3);
         for (const id of ids) keys.push(partition.bucketKey(this.layout.place(id).bucket));
-        const [time, ...records] = (await this.ask(scripts.read, keys, ids)).split(',');
+        const [time, ...records] = (await this.ask(partition, scripts.read, keys, ids)).split(',');
         now = Math.max(now, Number(time));
         for (const [place, index] of group.entries()) {
           users[index] = toStored(ids[place] as string, records[place] as string);
@@ -403,7 +404,7 @@ class RedisStore implements PresenceStore {
   private mirrorsOf(userIds: readonly string[]): Promise<Array<string | null>> {
     this.open();
     if (userIds.length === 0) return Promise.resolve([]);
-    return this.link.send(() => this.client.mget(...userIds.map((userId) => this.layout.userKey(userId))));
+    return this.link.send('', () => this.client.mget(...userIds.map((userId) => this.layout.userKey(userId))));
   }
 
   /** On a Cluster the last sign of life stands elsewhere. */
@@ -478,7 +479,7 @@ class RedisStore implements PresenceStore {
     const { layout, settings, mirrors } = this;
     const hearing = this.hearings[partition.index] as Hearing;
     const answer: T = JSON.parse(
-      await this.ask(script, partition.keys.concat(keys), [
+      await this.ask(partition, script, partition.keys.concat(keys), [
         layout.isCluster ? '' : layout.userPrefix,
         settings.publish ? layout.prefix : '',
         partition.channel,
@@ -516,12 +517,12 @@ class RedisStore implements PresenceStore {
       keys.push(partition.bucketKey(this.layout.place(userId).bucket));
       args.push(userId, String(at));
     }
-    if (keys.length > 0) await this.ask(scripts.seen, keys, args);
+    if (keys.length > 0) await this.ask(partition, scripts.seen, keys, args);
   }
 
-  private readonly ask: Ask = (script, keys, args) => {
+  private readonly ask: Ask = (partition, script, keys, args) => {
     this.open();
-    return this.link.run(script, keys, args);
+    return this.link.run(partition.channel, script, keys, args);
   };
 
   private incarnation(node: StoreNode, partition: Partition): Incarnation {
@@ -548,7 +549,9 @@ class RedisStore implements PresenceStore {
     const log = partition.keys[5] as string;
     return new Hearing({
       readLog: async (from, most) => {
-        const entries = await this.link.send(() => this.client.xrange(log, `${from}-0`, '+', 'COUNT', most));
+        const entries = await this.link.send(partition.channel, () =>
+          this.client.xrange(log, `${from}-0`, '+', 'COUNT', most),
+        );
         return entries.map(([, fields]) => fields[1] as string);
       },
       tell: (batch) => this.tell(partition, batch),
@@ -576,7 +579,7 @@ class RedisStore implements PresenceStore {
   private async resume(): Promise<void> {
     await Promise.all(
       this.layout.partitions.map(async (partition) => {
-        const [epoch, version] = await this.link.send(() =>
+        const [epoch, version] = await this.link.send(partition.channel, () =>
           this.client.hmget(partition.keys[2] as string, 'epoch', 'seq'),
         );
         const hearing = this.hearings[partition.index] as Hearing;

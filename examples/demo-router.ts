@@ -1,0 +1,15 @@
+import { CROWD } from './phones/crowd';
+import { startRouter } from './router/router';
+import { storeFromEnv } from './router/store';
+
+// One of the routers of `npm run demo -- --routers 3`, a process of its own. It says its port to the one that started it.
+
+const router = await startRouter({
+  port: 0,
+  presence: { ...storeFromEnv(), ttlMs: 15_000, pingIntervalMs: 5_000, leaseMs: 2_000 },
+  users: CROWD,
+});
+process.send?.(router.port);
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void router.close());
+// Whoever started it is gone.
+process.once('disconnect', () => void router.close());
