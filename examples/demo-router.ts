@@ -10,6 +10,10 @@ const router = await startRouter({
   users: CROWD,
 });
 process.send?.(router.port);
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void router.close());
-// Whoever started it is gone.
-process.once('disconnect', () => void router.close());
+
+async function end(): Promise<void> {
+  await router.close();
+  // The channel to the one that started it would keep it alive.
+  if (process.connected) process.disconnect();
+}
+for (const signal of ['SIGINT', 'SIGTERM', 'disconnect'] as const) process.once(signal, end);

@@ -18,7 +18,7 @@ type Frame = Update | { readonly users: Array<{ userId: string; status: string }
 it('three routers on one Redis: a dashboard sees all phones, a key kills a router, and its phones go and come back', async () => {
   const server = await RedisServer.start();
   onCleanup(() => server.remove());
-  const demo = spawn('npx', ['tsx', 'examples/demo.ts', '--routers', '3'], {
+  const demo = spawn(process.execPath, ['--import', 'tsx', 'examples/demo.ts', '--routers', '3'], {
     env: { ...process.env, PORT: '0', REDIS_HOST: '127.0.0.1', REDIS_PORT: String(server.port) },
     detached: true,
   });
