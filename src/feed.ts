@@ -253,7 +253,9 @@ export class Feed implements StoreFeed {
         present.add(user.userId);
         if (reading.overtaken.has(user.userId)) continue;
         const known = this.view.get(user.userId);
-        if (known === undefined && reading.kind === 'resync') this.tellFound(user);
+        // Also of the first reading, whoever was told offline before it, or before one that failed.
+        const isNews = reading.kind === 'resync' || this.gone.has(user.userId);
+        if (known === undefined && isNews) this.tellFound(user);
         else this.view.set(user.userId, { stored: user.version, told: known?.told ?? 0 });
       }
     } while (cursor !== null);

@@ -92,9 +92,18 @@ export function connect({ url, tls, ...rest }: RedisConnectionOptions): RedisLik
   return client;
 }
 
+/** What a client said last of its connection. */
+const reasons = new WeakMap<RedisLike, string>();
+
+/** @internal */
+export function reasonOf(client: RedisLike): string | undefined {
+  return reasons.get(client);
+}
+
 /** Failures are told by the calls that fail; and the sockets keep no process alive. @internal */
 export function quiet(client: RedisLike): void {
-  client.on('error', () => undefined);
+  client.on('error', (error) => reasons.set(client, String(error)));
+  client.on('ready', () => reasons.delete(client));
   client.on('connect', () => (client as { stream?: { unref?(): void } }).stream?.unref?.());
 }
 

@@ -18,7 +18,11 @@ export class Link {
   /** When each call that is not answered yet was sent, the oldest first; by lane, since masters fail one by one. */
   private readonly lanes = new Map<string, Map<object, number>>();
 
-  constructor(private readonly client: RedisLike) {
+  constructor(
+    private readonly client: RedisLike,
+    /** What the client said last of its connection, where that is known. */
+    private readonly reason: () => string | undefined = () => undefined,
+  ) {
     client.on('ready', this.onReady);
   }
 
@@ -36,7 +40,7 @@ export class Link {
 
   /** Runs what sends a command, once that is possible. */
   async send<T>(lane: string, run: () => Promise<T>): Promise<T> {
-    if (!this.isReady() || this.waiters.size > 0) await this.ready();
+    await this.connected(CONNECT_MS);
     let pending = this.lanes.get(lane);
     if (pending === undefined) {
       pending = new Map();
@@ -53,6 +57,11 @@ export class Link {
     }
   }
 
+  /** Resolves once commands can be sent; rejects after `ms`, with the reason as far as it is known. */
+  async connected(ms: number): Promise<void> {
+    if (!this.isReady() || this.waiters.size > 0) await this.ready(Math.min(ms, CONNECT_MS));
+  }
+
   close(): void {
     this.client.removeListener('ready', this.onReady);
     this.release(new Error('the store is closed'));
@@ -62,7 +71,7 @@ export class Link {
     return this.client.status === 'ready';
   }
 
-  private ready(): Promise<void> {
+  private ready(ms: number): Promise<void> {
     const { status } = this.client;
     if (status === 'end') return Promise.reject(new Error('the Redis client has ended its connection'));
     // Only a client made with lazyConnect waits to be told; what goes wrong shows in its status.
@@ -73,8 +82,9 @@ export class Link {
         reject,
         timer: setTimeout(() => {
           this.waiters.delete(waiter);
-          reject(new Error(`not connected to Redis: its client is ${this.client.status}`));
-        }, CONNECT_MS),
+          const { reason, client } = this;
+          reject(new Error(`not connected to Redis: ${reason() ?? `its client is ${client.status}`}`));
+        }, ms),
       };
       waiter.timer.unref();
       this.waiters.add(waiter);

@@ -13,7 +13,7 @@ import type {
 import type { Batch } from './changes';
 import { parseMessage } from './changes';
 import type { RedisLike } from './client';
-import { CONNECTION_NAMES, checkConnection, connect, type RedisConnectionOptions } from './connection';
+import { CONNECTION_NAMES, checkConnection, connect, type RedisConnectionOptions, reasonOf } from './connection';
 import { Hearing } from './hearing';
 import { Incarnation } from './incarnation';
 import { Layout, type Partition } from './layout';
@@ -23,8 +23,9 @@ import type { Script } from './script';
 import * as scripts from './scripts';
 import { Subscriber } from './subscriber';
 
-/** Ids a script reads at once: some milliseconds, so that others are served in between. */
+/** Ids that are read at once, and operations that are applied: some milliseconds, so that others are served in between. */
 const READ_IDS = 1_000;
+const APPLY_OPS = 500;
 /** Buckets that one call walks through at most, and users after which it stops sooner. */
 const WALK_BUCKETS = 256;
 const WALK_USERS = 2_000;
@@ -147,7 +148,7 @@ class RedisStore implements PresenceStore {
     private readonly reconnect: (() => RedisLike) | undefined,
   ) {
     this.layout = new Layout(settings.prefix, client.isCluster === true);
-    this.link = new Link(client);
+    this.link = new Link(client, () => this.reason());
     this.mirrors = this.layout.isCluster ? new Mirrors(client, this.link, this.layout) : undefined;
     this.hearings = this.layout.partitions.map((partition) => this.hearingOf(partition));
   }
@@ -270,6 +271,8 @@ class RedisStore implements PresenceStore {
     if (incarnation.isBeating) throw new Error('the beat before has no answer yet');
     incarnation.isBeating = true;
     try {
+      // Sooner than the core gives up, so that it learns the reason.
+      await this.link.connected(node.leaseMs / 4);
       const answer = await this.change<Beaten>(
         scripts.beat,
         partition,
@@ -304,31 +307,43 @@ class RedisStore implements PresenceStore {
     group: ReadonlyArray<Placed<PresenceOp>>,
   ): Promise<boolean> {
     const incarnation = this.incarnation(node, partition);
-    const { tag } = incarnation;
-    if (tag === '') return false;
+    if (incarnation.tag === '') return false;
     if (incarnation.isApplying) throw new Error('the apply before has no answer yet');
     incarnation.isApplying = true;
     try {
-      incarnation.sent += 1;
-      const number = incarnation.sent;
-      const keys = group.map(({ bucket }) => partition.bucketKey(bucket));
-      if (!this.layout.isCluster) for (const { said } of group) keys.push(this.layout.userKey(said.userId));
-      const args = [tag, String(number), String(node.ttlMs), String(group.length)];
-      for (const { said } of group) args.push(String(said.ageMs), kindOf(said));
-      if (this.layout.isCluster) for (const { said } of group) args.push(said.userId);
-      const answer = await this.change<Changed & { known: boolean }>(
-        scripts.apply,
-        partition,
-        keys,
-        args,
-        joinedOf(group),
-        node.ttlMs,
-      );
-      if (answer.known && incarnation.tag === tag) incarnation.acknowledged = number;
-      return answer.known;
+      for (let from = 0; from < group.length; from += APPLY_OPS) {
+        if (!(await this.applyPiece(partition, node, incarnation, group.slice(from, from + APPLY_OPS)))) return false;
+      }
+      return true;
     } finally {
       incarnation.isApplying = false;
     }
+  }
+
+  private async applyPiece(
+    partition: Partition,
+    node: StoreNode,
+    incarnation: Incarnation,
+    group: ReadonlyArray<Placed<PresenceOp>>,
+  ): Promise<boolean> {
+    const { tag } = incarnation;
+    incarnation.sent += 1;
+    const number = incarnation.sent;
+    const keys = group.map(({ bucket }) => partition.bucketKey(bucket));
+    if (!this.layout.isCluster) for (const { said } of group) keys.push(this.layout.userKey(said.userId));
+    const args = [tag, String(number), String(node.ttlMs), String(group.length)];
+    for (const { said } of group) args.push(String(said.ageMs), kindOf(said));
+    if (this.layout.isCluster) for (const { said } of group) args.push(said.userId);
+    const answer = await this.change<Changed & { known: boolean }>(
+      scripts.apply,
+      partition,
+      keys,
+      args,
+      joinedOf(group),
+      node.ttlMs,
+    );
+    if (answer.known && incarnation.tag === tag) incarnation.acknowledged = number;
+    return answer.known;
   }
 
   private async refreshOne(
@@ -622,11 +637,16 @@ class RedisStore implements PresenceStore {
     for (const feed of this.feeds.keys()) feed.onError(stage, error);
   }
 
+  /** The connection for messages has the same address and password: its reason is theirs. */
+  private reason(): string | undefined {
+    return reasonOf(this.client) ?? this.subscriber?.reason;
+  }
+
   private open(): void {
     if (!this.isClosed) return;
     this.isClosed = false;
     if (this.reconnect !== undefined) this.client = this.reconnect();
-    this.link = new Link(this.client);
+    this.link = new Link(this.client, () => this.reason());
     if (this.layout.isCluster) this.mirrors = new Mirrors(this.client, this.link, this.layout);
   }
 

@@ -59,6 +59,10 @@ local function phrase(online, reason)
   return phrases[reason]
 end
 local updates = ARGV[2] .. 'updates'
+local function latest(id, seen)
+  local mirror = ARGV[1] ~= '' and call('GET', ARGV[1] .. id)
+  return mirror and math.max(seen, tonumber(mirror) or 0) or seen
+end
 local function flip(key, id, online, seen, reason)
   seq = seq + 1
   local name, words = json(id), phrases[reason] or phrase(online, reason)
@@ -236,6 +240,10 @@ local function phrase(online, reason)
   return phrases[reason]
 end
 local updates = ARGV[2] .. 'updates'
+local function latest(id, seen)
+  local mirror = ARGV[1] ~= '' and call('GET', ARGV[1] .. id)
+  return mirror and math.max(seen, tonumber(mirror) or 0) or seen
+end
 local function flip(key, id, online, seen, reason)
   seq = seq + 1
   local name, words = json(id), phrases[reason] or phrase(online, reason)
@@ -605,6 +613,10 @@ local function phrase(online, reason)
   return phrases[reason]
 end
 local updates = ARGV[2] .. 'updates'
+local function latest(id, seen)
+  local mirror = ARGV[1] ~= '' and call('GET', ARGV[1] .. id)
+  return mirror and math.max(seen, tonumber(mirror) or 0) or seen
+end
 local function flip(key, id, online, seen, reason)
   seq = seq + 1
   local name, words = json(id), phrases[reason] or phrase(online, reason)
@@ -672,9 +684,8 @@ while done < size and examined < most do
       local version, seen, grace, owners = parse(fields[i + 1])
       from, to = string.find(owners, needle, 1, true)
       owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+      if owners == ',' then seen = latest(id, seen) end
       if version > 0 and owners == ',' and grace == 0 then
-        local mirror = ARGV[1] ~= '' and tonumber(call('GET', ARGV[1] .. id) or nil)
-        if mirror and mirror > seen then seen = mirror end
         version = flip(key, id, false, seen, 'node-down')
         examined = examined + 4
       end
@@ -791,6 +802,10 @@ local function phrase(online, reason)
   return phrases[reason]
 end
 local updates = ARGV[2] .. 'updates'
+local function latest(id, seen)
+  local mirror = ARGV[1] ~= '' and call('GET', ARGV[1] .. id)
+  return mirror and math.max(seen, tonumber(mirror) or 0) or seen
+end
 local function flip(key, id, online, seen, reason)
   seq = seq + 1
   local name, words = json(id), phrases[reason] or phrase(online, reason)
@@ -861,6 +876,7 @@ while done < size and examined < most do
       online = online + 1
       if owners == ',' then
         if grace == 0 or grace < now - 1000 then
+          seen = latest(id, seen)
           version = flip(key, id, false, seen, 'timeout')
           save(key, id, version, seen, 0, owners)
         else

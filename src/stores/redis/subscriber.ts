@@ -1,5 +1,5 @@
 import type { RedisLike, ShardedClient } from './client';
-import { quiet } from './connection';
+import { quiet, reasonOf } from './connection';
 import type { Layout, Partition } from './layout';
 
 /** @internal */
@@ -39,6 +39,10 @@ export class Subscriber {
     this.client.on('smessage', onMessage);
     this.client.on('ready', () => void this.listenToAll());
     if (this.client.status === 'ready') void this.listenToAll();
+  }
+
+  get reason(): string | undefined {
+    return reasonOf(this.client);
   }
 
   /** Listens anew: nothing came where something should have. */

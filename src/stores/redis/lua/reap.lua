@@ -28,10 +28,8 @@ while done < size and examined < most do
       local version, seen, grace, owners = parse(fields[i + 1])
       from, to = string.find(owners, needle, 1, true)
       owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+      if owners == ',' then seen = latest(id, seen) end
       if version > 0 and owners == ',' and grace == 0 then
-        -- The bucket knows of arrivals and departures only, the key of the contract of each sign of life.
-        local mirror = ARGV[1] ~= '' and tonumber(call('GET', ARGV[1] .. id) or nil)
-        if mirror and mirror > seen then seen = mirror end
         version = flip(key, id, false, seen, 'node-down')
         examined = examined + 4
       end

@@ -84,6 +84,12 @@ local function phrase(online, reason)
 end
 local updates = ARGV[2] .. 'updates'
 
+-- Signs of life move the contract's key and not the record: of whom no router speaks any more, that key knows more.
+local function latest(id, seen)
+  local mirror = ARGV[1] ~= '' and call('GET', ARGV[1] .. id)
+  return mirror and math.max(seen, tonumber(mirror) or 0) or seen
+end
+
 -- The status of a user changes: numbered, told, counted. Returns the version for the record.
 local function flip(key, id, online, seen, reason)
   seq = seq + 1

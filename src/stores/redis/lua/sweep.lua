@@ -33,6 +33,7 @@ while done < size and examined < most do
       online = online + 1
       if owners == ',' then
         if grace == 0 or grace < now - 1000 then
+          seen = latest(id, seen)
           version = flip(key, id, false, seen, 'timeout')
           save(key, id, version, seen, 0, owners)
         else

@@ -1,0 +1,4 @@
+/** The text of scripts.ts. */
+export function embedded(): string;
+/** Writes it. */
+export function embed(): void;
