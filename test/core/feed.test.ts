@@ -8,12 +8,12 @@ import { router } from './world';
 const LEASE_MS = 15_000;
 
 /** A feed on a store whose answers are written by hand. `early`: who is online when it begins to listen. */
-function bareFeed({ early = [] as Array<[userId: string, version: number]>, gated = false } = {}) {
+function bareFeed({ early = [] as Array<[userId: string, version: number]>, gated = false, away = false } = {}) {
   const clock = fakeClock();
   const known = new Map<string, StoredStatus>();
   for (const [userId, version] of early) known.set(userId, { userId, online: true, version, lastSeen: clock.now() });
   const gates: Array<() => void> = [];
-  const state = { gated, lists: 0 };
+  const state = { gated, away, lists: 0 };
   const gate = async () => {
     if (state.gated) await new Promise<void>((resolve) => gates.push(resolve));
   };
@@ -25,6 +25,7 @@ function bareFeed({ early = [] as Array<[userId: string, version: number]>, gate
     },
     list: async () => {
       state.lists += 1;
+      if (state.away) throw new Error('the store is away');
       const users = Array.from(known.values()).filter(({ online }) => online);
       await gate();
       return { now: clock.now(), users, cursor: null };
@@ -318,5 +319,20 @@ describe('in the seconds after a flush', () => {
       expect(frames).toMatchObject([{ messageType: 32, users: [{ userId: 'u', status: 'online' }] }]);
     }
     expect(await presence.countOnline()).toBe(1);
+  });
+
+  // A router that started while Redis was away told a user offline, missed that the user came back, found it by its first
+  // reading without a word, and told offline a second time.
+  it('tells what a first reading finds of those whom it has told of before', async () => {
+    const { clock, feed, told, put, hear, state } = bareFeed({ away: true });
+    await clock.settle();
+    hear('a', 'offline', 5, 'disconnect');
+    put('a', true, 6);
+    put('b', true, 7);
+    state.away = false;
+    feed.onBeat();
+    await clock.settle();
+    hear('a', 'offline', 8, 'disconnect');
+    expect(told).toEqual(['a offline disconnect', 'a online resync', 'a offline disconnect']);
   });
 });

@@ -12,10 +12,12 @@ export interface Batch {
 /** Buckets of which users were lost; none are named where it may be all. @internal */
 export interface Loss {
   readonly buckets: number[];
+  /** How often that was found by now. */
+  readonly times: number;
 }
 
 type Wire =
-  | { readonly l: number[] }
+  | { readonly l: number[]; readonly k: number }
   | {
       readonly e: string;
       readonly n: number;
@@ -31,7 +33,7 @@ export function parseMessage(text: string): Batch | Loss | undefined {
   } catch {
     return undefined;
   }
-  if ('l' in wire) return { buckets: wire.l };
+  if ('l' in wire) return { buckets: wire.l, times: wire.k };
   if (!Array.isArray(wire.u)) return undefined;
   const timestamp = new Date(wire.t).toISOString();
   const changes = wire.u.map(([userId, online, lastSeen, reason], index) => {

@@ -6,9 +6,9 @@ import type { RedisLike } from './client';
 export interface RedisConnectionOptions {
   /** `redis://user:password@host:6379/0`, or `rediss://` for TLS; instead of host, port, username, password and db. */
   url?: string;
-  /** @default 'localhost' */
+  /** Where it is. @default 'localhost' */
   host?: string;
-  /** @default 6379 */
+  /** Its port. @default 6379 */
   port?: number;
   /** The user of an ACL. */
   username?: string;

@@ -125,6 +125,7 @@ interface Beaten extends Changed {
   readonly more: boolean;
   readonly dead: string[];
   readonly sweep: [first: number, count: number];
+  readonly lost: number;
 }
 
 type Ask = (partition: Partition, script: Script, keys: readonly string[], args: readonly string[]) => Promise<string>;
@@ -136,6 +137,8 @@ class RedisStore implements PresenceStore {
   /** Each with the versions that had been seen when it subscribed. */
   private readonly feeds = new Map<StoreFeed, readonly number[]>();
   private readonly reaping = new Set<string>();
+  /** How often users were found to be missing in each partition, as far as that was heard. */
+  private readonly losses = new Map<Partition, number>();
   private link: Link;
   private mirrors: Mirrors | undefined;
   private subscriber: Subscriber | undefined;
@@ -287,6 +290,9 @@ class RedisStore implements PresenceStore {
         ],
       );
       if (!answer.known) incarnation.becomeFollowing();
+      // Told once, and perhaps to a deaf one.
+      if (answer.lost > (this.losses.get(partition) ?? answer.lost)) this.lose(partition, () => true);
+      this.losses.set(partition, answer.lost);
       for (const tag of answer.dead) this.inBackground('reap', this.reap(partition, tag));
       if (answer.sweep[1] > 0) this.inBackground('sweep', this.sweep(partition, node, answer.sweep));
       if (answer.more) this.inBackground('beat', this.endGraces(partition, node, incarnation));
@@ -612,11 +618,16 @@ class RedisStore implements PresenceStore {
       return;
     }
     const lost = new Set(message.buckets);
-    const isLost = (userId: string): boolean => {
+    this.lose(partition, (bucket) => lost.size === 0 || lost.has(bucket));
+    this.losses.set(partition, message.times);
+  }
+
+  private lose(partition: Partition, isLost: (bucket: number) => boolean): void {
+    const isLostUser = (userId: string): boolean => {
       const place = this.layout.place(userId);
-      return place.partition === partition.index && (lost.size === 0 || lost.has(place.bucket));
+      return place.partition === partition.index && isLost(place.bucket);
     };
-    for (const feed of this.feeds.keys()) feed.onLost(isLost);
+    for (const feed of this.feeds.keys()) feed.onLost(isLostUser);
   }
 
   private tell(partition: Partition, batch: Batch): void {

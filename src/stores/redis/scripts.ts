@@ -78,13 +78,16 @@ local function flip(key, id, online, seen, reason)
   end
   return online and seq or -seq
 end
-
 local function publish(message)
   if ARGV[4] == '1' then
     local answer = pcall('SPUBLISH', ARGV[3], message)
     if type(answer) ~= 'table' then return end
   end
   call('PUBLISH', ARGV[3], message)
+end
+local function lose(buckets)
+  local times = call('HINCRBY', KEYS[3], 'lost', 1)
+  publish('{"l":[' .. table.concat(buckets, ',') .. '],"k":' .. times .. '}')
 end
 local function finish()
   if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
@@ -259,13 +262,16 @@ local function flip(key, id, online, seen, reason)
   end
   return online and seq or -seq
 end
-
 local function publish(message)
   if ARGV[4] == '1' then
     local answer = pcall('SPUBLISH', ARGV[3], message)
     if type(answer) ~= 'table' then return end
   end
   call('PUBLISH', ARGV[3], message)
+end
+local function lose(buckets)
+  local times = call('HINCRBY', KEYS[3], 'lost', 1)
+  publish('{"l":[' .. table.concat(buckets, ',') .. '],"k":' .. times .. '}')
 end
 local function finish()
   if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
@@ -385,9 +391,10 @@ end
 
 call('HSET', KEYS[3], 'at', format('%d', now))
 finish()
-if call('HSETNX', KEYS[5], '', 0) == 1 and fields[1] then publish('{"l":[]}') end
-return format('{"known":%s,"now":%d,"e":"%s","seq":%d,"off":[%s],"more":%s,"dead":[%s],"sweep":[%d,%d]}', tostring(isKnown),
-  now, epoch, seq, table.concat(gone, ','), tostring(#due == most), table.concat(dead, ','), first, slice)
+if call('HSETNX', KEYS[5], '', 0) == 1 and fields[1] then lose({}) end
+return format('{"known":%s,"now":%d,"e":"%s","seq":%d,"off":[%s],"more":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d}',
+  tostring(isKnown),
+  now, epoch, seq, table.concat(gone, ','), tostring(#due == most), table.concat(dead, ','), first, slice, call('HGET', KEYS[3], 'lost') or 0)
 `);
 
 export const count = script('count', String.raw`local sum = 0
@@ -632,13 +639,16 @@ local function flip(key, id, online, seen, reason)
   end
   return online and seq or -seq
 end
-
 local function publish(message)
   if ARGV[4] == '1' then
     local answer = pcall('SPUBLISH', ARGV[3], message)
     if type(answer) ~= 'table' then return end
   end
   call('PUBLISH', ARGV[3], message)
+end
+local function lose(buckets)
+  local times = call('HINCRBY', KEYS[3], 'lost', 1)
+  publish('{"l":[' .. table.concat(buckets, ',') .. '],"k":' .. times .. '}')
 end
 local function finish()
   if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
@@ -821,13 +831,16 @@ local function flip(key, id, online, seen, reason)
   end
   return online and seq or -seq
 end
-
 local function publish(message)
   if ARGV[4] == '1' then
     local answer = pcall('SPUBLISH', ARGV[3], message)
     if type(answer) ~= 'table' then return end
   end
   call('PUBLISH', ARGV[3], message)
+end
+local function lose(buckets)
+  local times = call('HINCRBY', KEYS[3], 'lost', 1)
+  publish('{"l":[' .. table.concat(buckets, ',') .. '],"k":' .. times .. '}')
 end
 local function finish()
   if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
@@ -902,6 +915,6 @@ while done < size and examined < most do
 end
 
 finish()
-if #lost > 0 then publish('{"l":[' .. table.concat(lost, ',') .. ']}') end
+if #lost > 0 then lose(lost) end
 return format('{"done":%d,"now":%d,"e":"%s","seq":%d,"off":[%s]}', done, now, epoch, seq, table.concat(gone, ','))
 `);

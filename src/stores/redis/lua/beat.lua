@@ -11,7 +11,7 @@
   ARGV[13]                how many graces one call ends at most
 
   Result: {"known":bool,"now":ms,"e":epoch,"seq":n,"off":[users, see apply],"more":bool,"dead":[incarnations to reap],
-  "sweep":[first bucket, how many]}. "known" is false where the next incarnation got a lease instead.
+  "sweep":[first bucket, how many],"lost":how often users were found to be missing}. "known" is false where the next incarnation got a lease instead.
 ]]
 local tag, following, lease, acknowledged = ARGV[8], ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
 local buckets, most = tonumber(ARGV[12]), tonumber(ARGV[13])
@@ -116,6 +116,7 @@ end
 call('HSET', KEYS[3], 'at', format('%d', now))
 finish()
 -- Without the counts nobody could tell whether buckets are missing too.
-if call('HSETNX', KEYS[5], '', 0) == 1 and fields[1] then publish('{"l":[]}') end
-return format('{"known":%s,"now":%d,"e":"%s","seq":%d,"off":[%s],"more":%s,"dead":[%s],"sweep":[%d,%d]}', tostring(isKnown),
-  now, epoch, seq, table.concat(gone, ','), tostring(#due == most), table.concat(dead, ','), first, slice)
+if call('HSETNX', KEYS[5], '', 0) == 1 and fields[1] then lose({}) end
+return format('{"known":%s,"now":%d,"e":"%s","seq":%d,"off":[%s],"more":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d}',
+  tostring(isKnown),
+  now, epoch, seq, table.concat(gone, ','), tostring(#due == most), table.concat(dead, ','), first, slice, call('HGET', KEYS[3], 'lost') or 0)

@@ -3,7 +3,8 @@
 
   KEYS[1] lease   sorted set: incarnation of a router -> when its lease ends, in milliseconds by the clock of this server
   KEYS[2] nodes   hash: incarnation -> "<lease in ms> <pardoned 0|1> <number of its last apply> <claimed by a reaper until>"
-  KEYS[3] meta    hash: seq (version of the last change), epoch (of these data), at (the last beat), sweep, swept
+  KEYS[3] meta    hash: seq (version of the last change), epoch (of these data), at (the last beat), sweep, swept,
+                  lost (how often users were found to be missing)
   KEYS[4] limbo   sorted set: "<bucket>:<user>" -> when the grace ends
   KEYS[5] count   hash: bucket -> how many are online in it; "" -> 0, so that it is there from the first beat on
   KEYS[6] log     stream: the last changes, in batches, under the version of the first of a batch
@@ -107,12 +108,19 @@ local function flip(key, id, online, seen, reason)
   return online and seq or -seq
 end
 
+-- Tells the routers; what is sent to their channel and gets lost the next answer reveals.
 local function publish(message)
   if ARGV[4] == '1' then
     local answer = pcall('SPUBLISH', ARGV[3], message)
     if type(answer) ~= 'table' then return end
   end
   call('PUBLISH', ARGV[3], message)
+end
+
+-- Users were lost in some buckets; in no named ones: perhaps in all.
+local function lose(buckets)
+  local times = call('HINCRBY', KEYS[3], 'lost', 1)
+  publish('{"l":[' .. table.concat(buckets, ',') .. '],"k":' .. times .. '}')
 end
 
 -- Writes down what flip has gathered, and tells the routers.

@@ -9,7 +9,7 @@
   ARGV[11]                after how many users the call ends, so that nobody waits long
 
   Result: {"done":how many of the buckets,"now":ms,"e":epoch,"seq":n,"off":[users, see apply]}. Buckets of which users were lost are
-  told to the routers as {"l":[bucket, ...]}, so that they assert anew who is there. The keys of the contract need no
+  told to the routers as {"l":[bucket, ...],"k":how often by now}, so that they assert anew who is there. The keys of the contract need no
   sweep: the next sign of life finds out which are missing.
 ]]
 local first, retention, lease, most = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
@@ -60,5 +60,5 @@ while done < size and examined < most do
 end
 
 finish()
-if #lost > 0 then publish('{"l":[' .. table.concat(lost, ',') .. ']}') end
+if #lost > 0 then lose(lost) end
 return format('{"done":%d,"now":%d,"e":"%s","seq":%d,"off":[%s]}', done, now, epoch, seq, table.concat(gone, ','))

@@ -1,0 +1,46 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import type { LinkState } from './bad-link';
+import type { LinkAnswer, LinkRequest } from './links';
+
+const LINKS = fileURLToPath(new URL('links.ts', import.meta.url));
+
+type Unnumbered<T> = T extends { number: number } ? Omit<T, 'number'> : never;
+
+/** All links, in one process of their own: what the parent is busy with must not delay anybody. */
+export class LinkProcess {
+  private readonly child: ChildProcess = fork(LINKS, { execArgv: ['--import', 'tsx'] });
+  private readonly waiting = new Map<number, (port: number) => void>();
+  private number = 0;
+
+  constructor() {
+    this.child.on('message', ({ number, port }: LinkAnswer) => {
+      this.waiting.get(number)?.(port);
+      this.waiting.delete(number);
+    });
+    process.once('exit', this.kill);
+  }
+
+  /** Gives the port of a new link. */
+  start(target: number): Promise<number> {
+    return this.ask({ kind: 'start', target });
+  }
+
+  async become(link: number, state: LinkState): Promise<void> {
+    await this.ask({ kind: 'become', link, state });
+  }
+
+  readonly kill = (): void => {
+    process.removeListener('exit', this.kill);
+    this.child.kill('SIGKILL');
+  };
+
+  private ask(request: Unnumbered<LinkRequest>): Promise<number> {
+    this.number += 1;
+    const { number } = this;
+    return new Promise((resolve) => {
+      this.waiting.set(number, resolve);
+      this.child.send({ ...request, number });
+    });
+  }
+}

@@ -1,0 +1,52 @@
+import type { PresenceStatus, PresenceUpdate } from 'voiceping-presence';
+
+/** Short, so that a lease lapses many times a minute. */
+export const LEASE_MS = 1_500;
+export const GRACE_MS = 1_000;
+export const TTL_MS = 10_000;
+export const PING_MS = 2_500;
+
+/** One thing that a phone does: comes, closes cleanly, or is lost. The number is that of its user. */
+export type Operation = readonly [does: 'open' | 'close' | 'drop', user: number];
+
+export type Command =
+  | { readonly kind: 'operate'; readonly operations: readonly Operation[] }
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'statuses'; readonly userIds: readonly string[] }
+  | { readonly kind: 'list' }
+  | { readonly kind: 'heap' }
+  | { readonly kind: 'close'; readonly handoverMs: number };
+
+/** What each command is answered with. */
+export interface Answers {
+  /** When the operations were done, by the clock of this machine. */
+  readonly operate: { readonly at: number };
+  readonly ready: true;
+  /** In the order asked. */
+  readonly statuses: PresenceStatus[];
+  readonly list: { readonly userIds: string[]; readonly count: number };
+  readonly heap: { readonly bytes: number };
+  readonly close: true;
+}
+
+export interface Request {
+  readonly number: number;
+  readonly command: Command;
+}
+
+/** What a router tells by itself, or answers. */
+export type Report =
+  | { readonly kind: 'answer'; readonly number: number; readonly value: Answers[Command['kind']] }
+  | { readonly kind: 'refusal'; readonly number: number; readonly reason: string }
+  /** The store holds by now whom the operations with this number have opened: the places of those who are still there. */
+  | { readonly kind: 'held'; readonly number: number; readonly places: number[] }
+  | { readonly kind: 'updates'; readonly updates: PresenceUpdate[] }
+  /** A background failure, as `onError` was told. */
+  | { readonly kind: 'error'; readonly stage: string; readonly message: string }
+  /** A rejection nobody handled, or an exception nobody caught. */
+  | { readonly kind: 'unhandled'; readonly message: string };
+
+const ODD_IDS = ['__proto__', 'a:b', '{x}', 'u,1', '"\\\u0001', '📟', 'é'.repeat(128), '0'];
+
+/** Ids are data, so the first of them are such as have broken something somewhere. */
+export const userIdOf = (user: number): string => ODD_IDS[user] ?? `u${user}`;
