@@ -53,7 +53,7 @@ export interface StoredStatus {
   readonly online: boolean;
   /** Milliseconds since the epoch by the store's clock; `null` when never seen, or forgotten since. */
   readonly lastSeen: number | null;
-  /** Of the last change; 0 when there was none. */
+  /** Of the last change; 0 when there was none. A store MAY leave it 0 in `read` of a user who is online. */
   readonly version: number;
 }
 

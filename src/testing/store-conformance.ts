@@ -5,7 +5,7 @@ import type { PresenceUpdate } from '../types';
 /** One backend for one case of the suite: fresh, and empty. */
 export interface StoreBackend {
   /** A store object on this backend, such as each router has; at least three are asked for. May be the same one. */
-  store(): PresenceStore;
+  store(): PresenceStore | Promise<PresenceStore>;
   /**
    * Lets time pass on the backend. A fake clock is advanced; a real server is waited for.
    * All nodes of the suite that are alive beat meanwhile, by `whileAlive`, which wants to be called at least every
@@ -76,7 +76,7 @@ class World {
   constructor(private readonly backend: StoreBackend) {}
 
   async router(): Promise<Router> {
-    const store = this.backend.store();
+    const store = await this.backend.store();
     const nodeId = `node-${this.routers.length + 1}-${Math.random().toString(36).slice(2)}`;
     const node = { nodeId, leaseMs: LEASE_MS, ttlMs: 60_000 };
     const told: PresenceUpdate[] = [];

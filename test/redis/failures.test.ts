@@ -1,3 +1,6 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
@@ -17,6 +20,7 @@ import { sleep, until } from './wait';
 // Each way in which Redis, or the way to it, can fail, on a real server.
 
 const LEASE_MS = 1_500;
+const FORGETFUL = fileURLToPath(new URL('forgetful-process.ts', import.meta.url));
 
 class Rig {
   readonly presences: Presence[] = [];
@@ -422,4 +426,141 @@ describe('last seen', () => {
     expect(crashedAt - Date.parse(u?.lastSeen ?? '')).toBeLessThan(1_500);
     proxy.close();
   });
+});
+
+describe('what was wrong once', () => {
+  // An apply before the next beat wrote over the evidence that the last writes were missing.
+  it('the last writes are lost: who left is no ghost, who came is there', async () => {
+    const rig = await Rig.start();
+    const [a, b] = [await rig.router(), await rig.router()];
+    await a.attach('leaves', 'stays');
+    await rig.admin.save();
+    a.sockets.get('leaves')?.close();
+    await until('it has left', async () => !(await b.isOnline('leaves')));
+    await a.attach('comes');
+    await rig.server.stop('SIGKILL');
+    void a.attach('during');
+    await rig.server.start();
+    await until(
+      'all is as it is',
+      async () => (await rig.contractKeys().catch(() => [])).join() === keysOf(['comes', 'during', 'stays']).join(),
+      15_000,
+    );
+    expect(await b.presence.countOnline()).toBe(3);
+  });
+
+  // The rest of them waited for the next beat, five seconds at the default lease.
+  it('more graces end at once than one beat takes on: all end on time', async () => {
+    const rig = await Rig.start();
+    const a = await rig.router({ leaseMs: 15_000, graceMs: 500 });
+    const users = usersOf(2_000);
+    await a.attach(...users);
+    for (const socket of a.sockets.values()) socket.drop();
+    await until('all are offline', async () => (await a.presence.countOnline()) === 0, 4_500);
+    await until('all were told', () => a.heard.length === 4_000);
+    expect(rig.errors).toEqual([]);
+  });
+
+  // Pub/sub knows no databases.
+  it('routers on two databases of one server do not hear each other', async () => {
+    const rig = await Rig.start();
+    const store = (db: number) => redisStore({ host: '127.0.0.1', port: rig.server.port, db });
+    const [zero, one] = [await rig.router({ store: store(0) }), await rig.router({ store: store(1) })];
+    await one.attach('u');
+    await until('it is told there', () => one.heard.length === 1);
+    await sleep(LEASE_MS);
+    expect(zero.heard).toEqual([]);
+    expect(await zero.isOnline('u')).toBe(false);
+  });
+
+  it.each(['null', '5', '{}', '{"l":5}', '{"u":[],"e":"x","n":1}', '{"u":[1],"e":"x","n":1,"t":1}', 'nonsense'])(
+    'somebody publishes %s where routers talk: nobody minds',
+    async (text) => {
+      const rig = await Rig.start();
+      const a = await rig.router();
+      await rig.admin.publish('presence:sync:{0}', text);
+      await a.attach('u');
+      await until('it works on', () => a.heard.length === 1);
+    },
+  );
+
+  // Each retry published the same change again.
+  it('a server that is full publishes nothing that it does not keep', async () => {
+    const rig = await Rig.start();
+    const a = await rig.router();
+    await rig.admin.config('SET', 'maxmemory', '1');
+    void a.attach('u');
+    await until('it is refused', () => rig.errors.length > 2);
+    expect(rig.observer.messages).toEqual([]);
+    await rig.admin.config('SET', 'maxmemory', '0');
+    await rig.observer.saw('u', 'online connect');
+    await sleep(LEASE_MS);
+    expect(rig.observer.changes('u')).toEqual(['online connect']);
+  });
+
+  it('durations that are no whole milliseconds', async () => {
+    const rig = await Rig.start();
+    const a = await rig.router({ ttlMs: 90_000.5, graceMs: 100.5, leaseMs: 1_500.5 });
+    await a.attach('u', 'v');
+    a.sockets.get('u')?.drop();
+    await until('it is told', () => a.changes('u').length === 2);
+    expect(await rig.contractKeys()).toEqual(['presence:user:v']);
+  });
+
+  it('a query under way while the store is closed opens no connection again', async () => {
+    const rig = await Rig.start();
+    const a = await rig.router();
+    const query = a.presence.listOnline().catch(() => undefined);
+    await a.presence.close();
+    await query;
+    const others = async () => ((await rig.admin.client('LIST')) as string).trim().split('\n').length;
+    await until('only the observer and this one are left', async () => (await others()) === 2);
+  });
+
+  it('a store that is used again tells only what is new', async () => {
+    const rig = await Rig.start();
+    const store = redisStore({ host: '127.0.0.1', port: rig.server.port });
+    const first = await rig.router({ store });
+    await first.attach('x');
+    await until('it is told', () => first.heard.length === 1);
+    await first.presence.close();
+    const other = await rig.router();
+    await other.attach('old');
+    const second = await rig.router({ store });
+    await other.attach('new');
+    await until('the new one is told', () => second.changes('new').length === 1);
+    await sleep(500);
+    expect(second.heard.map(({ userId }) => userId)).toEqual(['new']);
+  });
+
+  it('a bucket is lost: a drop has its grace, and who is elsewhere too is not told offline', async () => {
+    const rig = await Rig.start();
+    const [a, b] = [await rig.router({ graceMs: 3_000 }), await rig.router()];
+    await a.attach('both', 'graced');
+    await b.attach('both');
+    await rig.admin.del(...(await rig.admin.keys('presence:b:*')));
+    a.sockets.get('both')?.close();
+    a.sockets.get('graced')?.drop();
+    await sleep(1_000);
+    expect(rig.observer.changes('graced')).toEqual(['online connect']);
+    await rig.observer.saw('graced', 'offline timeout');
+    await until('the other one is held again', () => b.isOnline('both'));
+    for (const change of rig.observer.changes('both')) expect(change).toMatch(/^online/);
+  });
+});
+
+describe('a process', () => {
+  const runScript = async (port: number) => {
+    const child = spawn(process.execPath, ['--import', 'tsx', FORGETFUL, String(port)], { stdio: 'inherit' });
+    const ended = await Promise.race([once(child, 'exit'), sleep(12_000)]);
+    child.kill('SIGKILL');
+    return ended;
+  };
+
+  it('that closes nothing ends by itself, with Redis and without', async () => {
+    const rig = await Rig.start();
+    expect(await runScript(rig.server.port)).toEqual([0, null]);
+    await rig.server.stop();
+    expect(await runScript(rig.server.port)).toEqual([0, null]);
+  }, 40_000);
 });

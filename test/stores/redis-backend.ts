@@ -1,6 +1,6 @@
 import { type RedisLike, redisStore } from 'voiceping-presence/redis';
 import type { StoreBackend } from 'voiceping-presence/testing';
-import { sleep } from '../redis/wait';
+import { sleep, until } from '../redis/wait';
 
 let opened = 0;
 
@@ -10,9 +10,10 @@ export async function openOn(connect: () => RedisLike): Promise<StoreBackend> {
   opened += 1;
   const prefix = `case-${opened}:`;
   return {
-    store() {
+    async store() {
       const client = connect();
       clients.push(client);
+      await until('the client is connected', () => client.status === 'ready');
       return redisStore({ client, prefix });
     },
     async pass(ms, everyMs, whileAlive) {

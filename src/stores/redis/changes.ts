@@ -6,6 +6,8 @@ export interface Batch {
   readonly epoch: string;
   /** The version of the first change; each following one has the next. */
   readonly first: number;
+  /** When, by the clock of the server, in milliseconds. */
+  readonly at: number;
   readonly changes: ReadonlyArray<{ readonly update: PresenceUpdate; readonly lastSeen: number }>;
 }
 
@@ -25,28 +27,25 @@ type Wire =
       readonly u: ReadonlyArray<[string, 0 | 1, number, UpdateReason]>;
     };
 
-/** Undefined for what no router of this kind has sent. @internal */
+/** Undefined for what no router of this kind has sent: anybody may publish anything on a channel. @internal */
 export function parseMessage(text: string): Batch | Loss | undefined {
-  let wire: Wire;
   try {
-    wire = JSON.parse(text);
+    const wire: Wire = JSON.parse(text);
+    if ('l' in wire) {
+      return Array.isArray(wire.l) && Number.isInteger(wire.k) ? { buckets: wire.l, times: wire.k } : undefined;
+    }
+    const { e: epoch, n: first, t: at, u: told } = wire;
+    if (typeof epoch !== 'string' || !Number.isInteger(first) || first < 1 || told.length === 0) return undefined;
+    const timestamp = new Date(at).toISOString();
+    const changes = told.map(([userId, online, lastSeen, reason], index) => {
+      if (typeof userId !== 'string' || typeof lastSeen !== 'number') throw new TypeError('no change');
+      const status = online === 1 ? ('online' as const) : ('offline' as const);
+      // Every listener of every presence is handed this one object.
+      const update: PresenceUpdate = Object.freeze({ userId, status, timestamp, version: first + index, reason });
+      return { update, lastSeen };
+    });
+    return { epoch, first, at, changes };
   } catch {
     return undefined;
   }
-  if ('l' in wire) return { buckets: wire.l, times: wire.k };
-  if (!Array.isArray(wire.u)) return undefined;
-  const timestamp = new Date(wire.t).toISOString();
-  const changes = wire.u.map(([userId, online, lastSeen, reason], index) => {
-    const status = online === 1 ? ('online' as const) : ('offline' as const);
-    // Every listener of every presence is handed this one object.
-    const update: PresenceUpdate = Object.freeze({
-      userId,
-      status,
-      timestamp,
-      version: wire.n + index,
-      reason,
-    });
-    return { update, lastSeen };
-  });
-  return { epoch: wire.e, first: wire.n, changes };
 }

@@ -104,7 +104,14 @@ export function reasonOf(client: RedisLike): string | undefined {
 export function quiet(client: RedisLike): void {
   client.on('error', (error) => reasons.set(client, String(error)));
   client.on('ready', () => reasons.delete(client));
-  client.on('connect', () => (client as { stream?: { unref?(): void } }).stream?.unref?.());
+  const inside = client as { stream?: Unrefable; reconnectTimeout?: Unrefable | null };
+  client.on('connecting', () => setImmediate(() => inside.stream?.unref?.()));
+  client.on('connect', () => inside.stream?.unref?.());
+  client.on('reconnecting', () => inside.reconnectTimeout?.unref?.());
+}
+
+interface Unrefable {
+  unref?(): void;
 }
 
 interface RedisConstructor {

@@ -25,15 +25,22 @@ export class Hearing {
   private epoch: string | undefined;
   /** The version of the last change heard; undefined before the first, when there is nothing to have missed. */
   private heard: number | undefined;
+  /** When that change was made, by the clock of the server. */
+  private heardAt = 0;
   /** The highest version ever seen, whatever was lost since. */
-  private highest = 0;
+  private highest: number;
   private expected = 0;
   private overdue: ReturnType<typeof setTimeout> | undefined;
   private held: Batch[] | undefined;
   private heldChanges = 0;
   private closed = false;
 
-  constructor(private readonly options: HearingOptions) {}
+  constructor(
+    private readonly options: HearingOptions,
+    highest = 0,
+  ) {
+    this.highest = highest;
+  }
 
   get highestVersion(): number {
     return this.highest;
@@ -49,9 +56,20 @@ export class Hearing {
     }
     this.expected = Math.max(this.expected, version);
     if (this.heard >= version || this.overdue !== undefined) return;
+    this.awaitVersion();
+  }
+
+  /** What is expected now must be heard in time; what is said meanwhile has a time of its own. */
+  private awaitVersion(): void {
+    const awaited = this.expected;
     this.overdue = setTimeout(() => {
       this.overdue = undefined;
-      if (this.isBehind()) this.options.onDeaf();
+      if (!this.isBehind()) return;
+      if ((this.heard as number) >= awaited) {
+        this.awaitVersion();
+        return;
+      }
+      this.options.onDeaf();
       this.verify();
     }, OVERDUE_MS);
     this.overdue.unref();
@@ -95,7 +113,7 @@ export class Hearing {
   }
 
   private take(batch: Batch): void {
-    const { epoch, first, changes } = batch;
+    const { epoch, first, at, changes } = batch;
     const last = first + changes.length - 1;
     this.see(last);
     const isNew = this.heard === undefined || this.epoch !== epoch;
@@ -104,10 +122,13 @@ export class Hearing {
       this.hear(batch);
       return;
     }
-    // A lower version than one that was heard: these data were set back to an older state.
+    // It comes late, after it was read from the log.
+    if (!isNew && first <= (this.heard as number) && at <= this.heardAt) return;
+    // A lower version than one that was heard, and newer: these data were set back to an older state.
     const isSetBack = this.heard !== undefined && (isNew || first <= this.heard);
     if (isNew) this.start(epoch, last);
     this.heard = last;
+    this.heardAt = at;
     this.options.tell(batch);
     if (isSetBack) this.options.onGap();
   }

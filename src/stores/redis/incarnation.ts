@@ -21,7 +21,7 @@ export class Incarnation {
 
   constructor({ nodeId }: StoreNode) {
     // Stands in lists that are divided by commas, and in JSON.
-    this.name = nodeId.replace(/[^\w+/=.:-]/g, encodeURIComponent);
+    this.name = nodeId.replace(/[^\w+/=.:-]/g, (char) => (char === '~' ? '%7E' : encodeURIComponent(char)));
     this.following = this.name;
   }
 

@@ -23,10 +23,12 @@ export class Partition {
     readonly index: number,
     prefix: string,
     readonly buckets: number,
+    db: number,
   ) {
     const key = (name: string) => `${prefix}${name}:{${index}}`;
     this.keys = ['lease', 'nodes', 'meta', 'limbo', 'count', 'log'].map(key);
-    this.channel = key('sync');
+    // Channels are shared by all databases of a server.
+    this.channel = db === 0 ? key('sync') : `${key('sync')}:${db}`;
     this.bucketPrefix = `${key('b')}:`;
     for (let bucket = 0; bucket < buckets; bucket += 1) this.bucketKeys.push(this.bucketPrefix + bucket);
   }
@@ -49,13 +51,15 @@ export class Layout {
   constructor(
     readonly prefix: string,
     readonly isCluster: boolean,
+    db = 0,
   ) {
     if (typeof prefix !== 'string' || prefix === '' || /[{}\s]/.test(prefix)) {
       throw optionError(`prefix is ${shown(prefix)}; it is a string without braces and spaces, such as "presence:"`);
     }
     this.userPrefix = `${prefix}user:`;
     const count = isCluster ? CLUSTER_PARTITIONS : 1;
-    for (let index = 0; index < count; index += 1) this.partitions.push(new Partition(index, prefix, BUCKETS / count));
+    for (let index = 0; index < count; index += 1)
+      this.partitions.push(new Partition(index, prefix, BUCKETS / count, db));
   }
 
   place(userId: string): Place {

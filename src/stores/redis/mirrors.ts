@@ -23,7 +23,7 @@ export class Mirrors {
   ) {}
 
   async set(users: ReadonlyArray<readonly [userId: string, lastSeen: number]>, ttlMs: number): Promise<void> {
-    const ttl = String(ttlMs);
+    const ttl = String(Math.ceil(ttlMs));
     await this.run(users, ([userId, seen]) => ['set', this.layout.userKey(userId), String(seen), 'PX', ttl]);
   }
 
@@ -36,7 +36,7 @@ export class Mirrors {
 
   /** Moves those that are there; gives those that are not. */
   async move(users: ReadonlyArray<readonly [userId: string, lastSeen: number]>, ttlMs: number): Promise<string[]> {
-    const ttl = String(ttlMs);
+    const ttl = String(Math.ceil(ttlMs));
     const answers = await this.run(users, ([id, seen]) => [
       'set',
       this.layout.userKey(id),

@@ -132,7 +132,7 @@ type Ask = (partition: Partition, script: Script, keys: readonly string[], args:
 
 class RedisStore implements PresenceStore {
   private readonly layout: Layout;
-  private readonly hearings: Hearing[];
+  private hearings: Hearing[];
   private readonly nodes = new Map<string, Incarnation[]>();
   /** Each with the versions that had been seen when it subscribed. */
   private readonly feeds = new Map<StoreFeed, readonly number[]>();
@@ -150,13 +150,15 @@ class RedisStore implements PresenceStore {
     /** Makes the next client of a store that connects by itself. */
     private readonly reconnect: (() => RedisLike) | undefined,
   ) {
-    this.layout = new Layout(settings.prefix, client.isCluster === true);
+    const { db = 0 } = (client.options ?? {}) as { db?: number };
+    this.layout = new Layout(settings.prefix, client.isCluster === true, client.isCluster === true ? 0 : db);
     this.link = new Link(client, () => this.reason());
     this.mirrors = this.layout.isCluster ? new Mirrors(client, this.link, this.layout) : undefined;
-    this.hearings = this.layout.partitions.map((partition) => this.hearingOf(partition));
+    this.hearings = this.layout.partitions.map((partition) => this.hearingOf(partition, 0));
   }
 
   async beat(node: StoreNode): Promise<{ known: boolean }> {
+    this.open();
     const answers = await Promise.all(
       this.layout.partitions.map((partition) => this.beatOne(partition, node, this.incarnation(node, partition))),
     );
@@ -204,6 +206,7 @@ class RedisStore implements PresenceStore {
   }
 
   async read(userIds: readonly string[]): Promise<StoredStatuses> {
+    this.open();
     const users: StoredStatus[] = new Array(userIds.length);
     let now = 0;
     for (let from = 0; from < userIds.length || from === 0; from += READ_IDS) {
@@ -218,6 +221,7 @@ class RedisStore implements PresenceStore {
   async list(page: { cursor: string | null; limit: number }): Promise<StoredPage> {
     const { limit } = page;
     let [index, bucket, after] = cursorOf(page.cursor, this.layout);
+    this.open();
     const users: StoredStatus[] = [];
     let now = 0;
     while (index < this.layout.partitions.length) {
@@ -252,6 +256,7 @@ class RedisStore implements PresenceStore {
   }
 
   async count(): Promise<number> {
+    this.open();
     const counts = await Promise.all(
       this.layout.partitions.map((partition) => this.ask(partition, scripts.count, partition.keys.slice(4, 5), [])),
     );
@@ -276,35 +281,39 @@ class RedisStore implements PresenceStore {
     try {
       // Sooner than the core gives up, so that it learns the reason.
       await this.link.connected(node.leaseMs / 4);
-      const answer = await this.change<Beaten>(
-        scripts.beat,
-        partition,
-        [],
-        [
-          incarnation.tag,
-          incarnation.following,
-          String(node.leaseMs),
-          String(incarnation.acknowledged),
-          String(partition.buckets),
-          String(BEAT_GRACES),
-        ],
-      );
-      if (!answer.known) incarnation.becomeFollowing();
-      // Told once, and perhaps to a deaf one.
-      if (answer.lost > (this.losses.get(partition) ?? answer.lost)) this.lose(partition, () => true);
-      this.losses.set(partition, answer.lost);
-      for (const tag of answer.dead) this.inBackground('reap', this.reap(partition, tag));
-      if (answer.sweep[1] > 0) this.inBackground('sweep', this.sweep(partition, node, answer.sweep));
-      if (answer.more) this.inBackground('beat', this.endGraces(partition, node, incarnation));
-      return answer.known;
+      let known = true;
+      for (;;) {
+        const answer = await this.beatNow(partition, node, incarnation);
+        known = known && answer.known;
+        // More graces have ended than one call takes on.
+        if (!answer.more) return known;
+      }
     } finally {
       incarnation.isBeating = false;
     }
   }
 
-  /** More graces have ended than one call takes on. */
-  private async endGraces(partition: Partition, node: StoreNode, incarnation: Incarnation): Promise<void> {
-    if (!incarnation.isBeating) await this.beatOne(partition, node, incarnation);
+  private async beatNow(partition: Partition, node: StoreNode, incarnation: Incarnation): Promise<Beaten> {
+    const answer = await this.change<Beaten>(
+      scripts.beat,
+      partition,
+      [],
+      [
+        incarnation.tag,
+        incarnation.following,
+        String(Math.ceil(node.leaseMs)),
+        String(incarnation.acknowledged),
+        String(partition.buckets),
+        String(BEAT_GRACES),
+      ],
+    );
+    if (!answer.known) incarnation.becomeFollowing();
+    // Told once, and perhaps to a deaf one.
+    if (answer.lost > (this.losses.get(partition) ?? answer.lost)) this.lose(partition, () => true);
+    this.losses.set(partition, answer.lost);
+    for (const tag of answer.dead) this.inBackground('reap', this.reap(partition, tag));
+    if (answer.sweep[1] > 0) this.inBackground('sweep', this.sweep(partition, node, answer.sweep));
+    return answer;
   }
 
   private async applyOne(
@@ -317,7 +326,10 @@ class RedisStore implements PresenceStore {
     if (incarnation.isApplying) throw new Error('the apply before has no answer yet');
     incarnation.isApplying = true;
     try {
+      const until = Date.now() + node.leaseMs / 3;
       for (let from = 0; from < group.length; from += APPLY_OPS) {
+        // The core has given this call up, and will tell what is true by then.
+        if (Date.now() > until) throw new Error('Redis was too slow');
         if (!(await this.applyPiece(partition, node, incarnation, group.slice(from, from + APPLY_OPS)))) return false;
       }
       return true;
@@ -337,8 +349,8 @@ class RedisStore implements PresenceStore {
     const number = incarnation.sent;
     const keys = group.map(({ bucket }) => partition.bucketKey(bucket));
     if (!this.layout.isCluster) for (const { said } of group) keys.push(this.layout.userKey(said.userId));
-    const args = [tag, String(number), String(node.ttlMs), String(group.length)];
-    for (const { said } of group) args.push(String(said.ageMs), kindOf(said));
+    const args = [tag, `${number}/${incarnation.acknowledged}`, String(Math.ceil(node.ttlMs)), String(group.length)];
+    for (const { said } of group) args.push(String(Math.round(said.ageMs)), kindOf(said));
     if (this.layout.isCluster) for (const { said } of group) args.push(said.userId);
     const answer = await this.change<Changed & { known: boolean }>(
       scripts.apply,
@@ -366,14 +378,14 @@ class RedisStore implements PresenceStore {
       if (this.mirrors !== undefined) {
         const answer = await this.ask(partition, scripts.leased, [lease], [incarnation.tag]);
         if (answer === '?') return undefined;
-        const seen = group.map(({ said }) => [said.userId, Number(answer) - said.ageMs] as const);
+        const seen = group.map(({ said }) => [said.userId, Number(answer) - Math.round(said.ageMs)] as const);
         return await this.mirrors.move(seen, node.ttlMs);
       }
       const keys = [lease];
-      const args = [incarnation.tag, String(node.ttlMs)];
+      const args = [incarnation.tag, String(Math.ceil(node.ttlMs))];
       for (const { said } of group) {
         keys.push(this.layout.userKey(said.userId));
-        args.push(String(said.ageMs));
+        args.push(String(Math.round(said.ageMs)));
       }
       const answer = await this.ask(partition, scripts.refresh, keys, args);
       if (answer === '?') return undefined;
@@ -394,7 +406,7 @@ class RedisStore implements PresenceStore {
     const groups = new Map<number, number[]>();
     for (const [index, userId] of userIds.entries()) {
       const seen = mirrors[index];
-      if (typeof seen === 'string') {
+      if (typeof seen === 'string' && /^\d{1,16}$/.test(seen)) {
         users[index] = { userId, online: true, lastSeen: Number(seen), version: 0 };
         continue;
       }
@@ -423,7 +435,6 @@ class RedisStore implements PresenceStore {
   }
 
   private mirrorsOf(userIds: readonly string[]): Promise<Array<string | null>> {
-    this.open();
     if (userIds.length === 0) return Promise.resolve([]);
     return this.link.send('', () => this.client.mget(...userIds.map((userId) => this.layout.userKey(userId))));
   }
@@ -461,7 +472,7 @@ class RedisStore implements PresenceStore {
     const args = (at: number) => [
       String(at),
       String(this.settings.retentionMs),
-      String(node.leaseMs),
+      String(Math.ceil(node.leaseMs)),
       String(WALK_USERS),
     ];
     const end = Math.min(partition.buckets, first + count);
@@ -515,7 +526,7 @@ class RedisStore implements PresenceStore {
       const { now, off, known = true } = answer;
       if (known && joined.length > 0) {
         await mirrors.set(
-          joined.map(([userId, ageMs]) => [userId, now - ageMs] as const),
+          joined.map(([userId, ageMs]) => [userId, now - Math.round(ageMs)] as const),
           ttlMs,
         );
       }
@@ -542,7 +553,8 @@ class RedisStore implements PresenceStore {
   }
 
   private readonly ask: Ask = (partition, script, keys, args) => {
-    this.open();
+    // What is under way when the last presence is closed opens nothing again.
+    if (this.isClosed) return Promise.reject(new Error('the store is closed'));
     return this.link.run(partition.channel, script, keys, args);
   };
 
@@ -566,21 +578,24 @@ class RedisStore implements PresenceStore {
     return groups;
   }
 
-  private hearingOf(partition: Partition): Hearing {
+  private hearingOf(partition: Partition, highest: number): Hearing {
     const log = partition.keys[5] as string;
-    return new Hearing({
-      readLog: async (from, most) => {
-        const entries = await this.link.send(partition.channel, () =>
-          this.client.xrange(log, `${from}-0`, '+', 'COUNT', most),
-        );
-        return entries.map(([, fields]) => fields[1] as string);
+    return new Hearing(
+      {
+        readLog: async (from, most) => {
+          const entries = await this.link.send(partition.channel, () =>
+            this.client.xrange(log, `${from}-0`, '+', 'COUNT', most),
+          );
+          return entries.map(([, fields]) => fields[1] as string);
+        },
+        tell: (batch) => this.tell(partition, batch),
+        onGap: () => {
+          for (const feed of this.feeds.keys()) feed.onGap();
+        },
+        onDeaf: () => this.subscriber?.listen(partition),
       },
-      tell: (batch) => this.tell(partition, batch),
-      onGap: () => {
-        for (const feed of this.feeds.keys()) feed.onGap();
-      },
-      onDeaf: () => this.subscriber?.listen(partition),
-    });
+      highest,
+    );
   }
 
   private startSubscriber(): Subscriber {
@@ -666,6 +681,11 @@ class RedisStore implements PresenceStore {
     this.subscriber?.close();
     this.subscriber = undefined;
     this.link.close();
+    // What changes from now on is no news to whoever subscribes later.
+    for (const hearing of this.hearings) hearing.close();
+    this.hearings = this.layout.partitions.map((partition, index) =>
+      this.hearingOf(partition, (this.hearings[index] as Hearing).highestVersion),
+    );
     if (this.reconnect !== undefined) this.client.disconnect();
   }
 }
@@ -678,7 +698,7 @@ interface Placed<T> {
 
 function kindOf(op: PresenceOp): string {
   if (op.kind === 'join') return op.reassert ? 'r' : 'j';
-  if (op.kind === 'drop') return String(op.graceMs);
+  if (op.kind === 'drop') return String(Math.ceil(op.graceMs));
   return op.reason === 'disconnect' ? 'l' : 't';
 }
 

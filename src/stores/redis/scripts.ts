@@ -9,10 +9,8 @@ local meta = call('HMGET', KEYS[3], 'seq', 'epoch', 'at')
 local seq, epoch, at = tonumber(meta[1]) or 0, meta[2], tonumber(meta[3]) or 0
 local stored = seq
 if seq < tonumber(ARGV[7]) then seq = tonumber(ARGV[7]) end
-if not epoch then
-  epoch = time[1] .. '.' .. time[2]
-  call('HSET', KEYS[3], 'epoch', epoch)
-end
+if not epoch then epoch = time[1] .. '.' .. time[2] end
+call('HSET', KEYS[3], 'epoch', epoch)
 
 local told, gone, counts, before = {}, {}, {}, seq
 
@@ -27,6 +25,7 @@ end
 
 local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
+  if seen < EPOCH then seen = EPOCH end
   if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
   call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
 end
@@ -115,18 +114,19 @@ local function finish()
   if type(added) == 'table' then pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
   publish(batch)
 end
-local tag, number, ttl, size = ARGV[8], tonumber(ARGV[9]), ARGV[10], tonumber(ARGV[11])
+local tag, ttl, size = ARGV[8], ARGV[10], tonumber(ARGV[11])
+local number, acknowledged = string.match(ARGV[9], '^(%d+)/(%d+)$')
+number, acknowledged = tonumber(number), tonumber(acknowledged)
 local node = call('HGET', KEYS[2], tag)
 local deadline = call('ZSCORE', KEYS[1], tag)
-if not node or not deadline or tonumber(deadline) <= now then
+local lease, pardoned, last, claimed = string.match(node or '', '^(%d+) (%d) (%d+) (%d+)$')
+if not last or not deadline or tonumber(deadline) <= now or tonumber(last) < acknowledged then
   return format('{"known":false,"now":%d,"e":"%s","seq":%d,"off":[]}', now, epoch, stored)
 end
-
-local lease, pardoned, last, claimed = string.match(node, '^(%d+) (%d) (%d+) (%d+)$')
 local isRepeated = tonumber(last) >= number
 local needle = ',' .. tag .. ','
 
-local userPrefix, bucketAt = ARGV[1], #ARGV[6] + 1
+local userPrefix, bucketAt, missing = ARGV[1], #ARGV[6] + 1, {}
 local userAt = #userPrefix + 1
 
 for i = 0, isRepeated and -1 or size - 1 do
@@ -158,6 +158,7 @@ for i = 0, isRepeated and -1 or size - 1 do
   elseif record then
     local version, seen, grace, owners = parse(record)
     local from, to = string.find(owners, needle, 1, true)
+    if grace <= now then grace = 0 end
     if from then
       if heard > seen then seen = heard end
       owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
@@ -174,7 +175,10 @@ for i = 0, isRepeated and -1 or size - 1 do
   elseif not mirror then
     gone[#gone + 1] = format('[%s,%d]', json(id), heard)
   elseif call('EXISTS', mirror) == 1 then
-    save(key, id, flip(key, id, false, heard, kind == 'l' and 'disconnect' or 'timeout'), heard, 0, ',')
+    missing[#missing + 1] = string.sub(key, bucketAt)
+    local grace = now + math.max(1000, tonumber(kind) or 0)
+    save(key, id, math.max(1, seq), heard, grace, ',')
+    call('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
   end
 end
 
@@ -182,6 +186,7 @@ if not isRepeated then
   call('HSET', KEYS[2], tag, lease .. ' ' .. pardoned .. ' ' .. number .. ' ' .. claimed)
 end
 finish()
+if #missing > 0 then lose(missing) end
 return format('{"known":true,"now":%d,"e":"%s","seq":%d,"off":[%s]}', now, epoch, seq, table.concat(gone, ','))
 `);
 
@@ -193,10 +198,8 @@ local meta = call('HMGET', KEYS[3], 'seq', 'epoch', 'at')
 local seq, epoch, at = tonumber(meta[1]) or 0, meta[2], tonumber(meta[3]) or 0
 local stored = seq
 if seq < tonumber(ARGV[7]) then seq = tonumber(ARGV[7]) end
-if not epoch then
-  epoch = time[1] .. '.' .. time[2]
-  call('HSET', KEYS[3], 'epoch', epoch)
-end
+if not epoch then epoch = time[1] .. '.' .. time[2] end
+call('HSET', KEYS[3], 'epoch', epoch)
 
 local told, gone, counts, before = {}, {}, {}, seq
 
@@ -211,6 +214,7 @@ end
 
 local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
+  if seen < EPOCH then seen = EPOCH end
   if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
   call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
 end
@@ -336,6 +340,7 @@ for name, deadline in pairs(leases) do
     write(name, node)
   end
   if deadline > now + node.lease then renew(name, node) end
+  if node.claimed > now + 3000 then node.claimed = 0 end
   if gap > node.lease / 2 and deadline > at and not node.pardoned then
     node.pardoned = true
     renew(name, node)
@@ -399,7 +404,7 @@ return format('{"known":%s,"now":%d,"e":"%s","seq":%d,"off":[%s],"more":%s,"dead
 
 export const count = script('count', String.raw`local sum = 0
 for _, value in ipairs(redis.call('HVALS', KEYS[1])) do sum = sum + value end
-return string.format('%d', sum)
+return string.format('%d', math.max(0, sum))
 `);
 
 export const leased = script('leased', String.raw`local time = redis.call('TIME')
@@ -495,7 +500,8 @@ if ARGV[1] ~= '' and #found > 0 then
   local mirrors = {}
   for i, user in ipairs(found) do mirrors[i] = ARGV[1] .. user.id end
   for i, mirror in ipairs(call('MGET', unpack(mirrors))) do
-    if mirror and tonumber(mirror) > found[i].seen then found[i].seen = tonumber(mirror) end
+    local seen = mirror and tonumber(mirror) or 0
+    if seen > found[i].seen then found[i].seen = seen end
   end
 end
 local users = {}
@@ -570,10 +576,8 @@ local meta = call('HMGET', KEYS[3], 'seq', 'epoch', 'at')
 local seq, epoch, at = tonumber(meta[1]) or 0, meta[2], tonumber(meta[3]) or 0
 local stored = seq
 if seq < tonumber(ARGV[7]) then seq = tonumber(ARGV[7]) end
-if not epoch then
-  epoch = time[1] .. '.' .. time[2]
-  call('HSET', KEYS[3], 'epoch', epoch)
-end
+if not epoch then epoch = time[1] .. '.' .. time[2] end
+call('HSET', KEYS[3], 'epoch', epoch)
 
 local told, gone, counts, before = {}, {}, {}, seq
 
@@ -588,6 +592,7 @@ end
 
 local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
+  if seen < EPOCH then seen = EPOCH end
   if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
   call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
 end
@@ -695,6 +700,7 @@ while done < size and examined < most do
       from, to = string.find(owners, needle, 1, true)
       owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
       if owners == ',' then seen = latest(id, seen) end
+      if grace <= now then grace = 0 end
       if version > 0 and owners == ',' and grace == 0 then
         version = flip(key, id, false, seen, 'node-down')
         examined = examined + 4
@@ -762,10 +768,8 @@ local meta = call('HMGET', KEYS[3], 'seq', 'epoch', 'at')
 local seq, epoch, at = tonumber(meta[1]) or 0, meta[2], tonumber(meta[3]) or 0
 local stored = seq
 if seq < tonumber(ARGV[7]) then seq = tonumber(ARGV[7]) end
-if not epoch then
-  epoch = time[1] .. '.' .. time[2]
-  call('HSET', KEYS[3], 'epoch', epoch)
-end
+if not epoch then epoch = time[1] .. '.' .. time[2] end
+call('HSET', KEYS[3], 'epoch', epoch)
 
 local told, gone, counts, before = {}, {}, {}, seq
 
@@ -780,6 +784,7 @@ end
 
 local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
+  if seen < EPOCH then seen = EPOCH end
   if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
   call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
 end

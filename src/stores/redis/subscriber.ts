@@ -24,7 +24,13 @@ export class Subscriber {
     const { client, layout } = options;
     this.isPlain = !layout.isCluster;
     for (const partition of layout.partitions) this.byChannel.set(partition.channel, partition);
-    const overrides = { lazyConnect: false, enableOfflineQueue: true, maxRetriesPerRequest: null };
+    const retry = (times: number) => Math.min(times * 100, 1_000);
+    const overrides = {
+      lazyConnect: false,
+      enableOfflineQueue: true,
+      maxRetriesPerRequest: null,
+      ...(layout.isCluster ? { clusterRetryStrategy: retry } : { retryStrategy: retry }),
+    };
     const duplicate = client.duplicate as (...args: unknown[]) => RedisLike;
     // Sharded, each message stays on one master instead of going through the whole Cluster.
     this.client = layout.isCluster

@@ -4,7 +4,8 @@
   KEYS[1..6], ARGV[1..7]  see shared.lua
   KEYS[7..]               the bucket of each operation, then, unless ARGV[1] is empty, the contract's key of each
   ARGV[8]                 the incarnation
-  ARGV[9]                 the number of this call among the applies of the incarnation, from 1
+  ARGV[9]                 the number of this call among the applies of the incarnation, from 1, "/", and that of the last
+                          one that was acknowledged
   ARGV[10]                how long a key of the contract lives, in milliseconds
   ARGV[11]                how many operations there are
   ARGV[12..]              for each: age of the last sign of life in ms, and what happened:
@@ -14,21 +15,24 @@
 
   Result: {"known":bool,"now":ms,"e":epoch,"seq":n,"off":[[user, last seen], ...]}; "off" are
   those who went offline, if the caller writes the contract's keys.
-  "known" is false where the incarnation has no lease; nothing has been done then.
+  "known" is false where the incarnation has no lease, or acknowledged work of it is missing; nothing has been done then.
 ]]
-local tag, number, ttl, size = ARGV[8], tonumber(ARGV[9]), ARGV[10], tonumber(ARGV[11])
+local tag, ttl, size = ARGV[8], ARGV[10], tonumber(ARGV[11])
+local number, acknowledged = string.match(ARGV[9], '^(%d+)/(%d+)$')
+number, acknowledged = tonumber(number), tonumber(acknowledged)
 local node = call('HGET', KEYS[2], tag)
 local deadline = call('ZSCORE', KEYS[1], tag)
-if not node or not deadline or tonumber(deadline) <= now then
+local lease, pardoned, last, claimed = string.match(node or '', '^(%d+) (%d) (%d+) (%d+)$')
+-- Whose acknowledged work is missing was set back to an older state; it must not write over the evidence.
+if not last or not deadline or tonumber(deadline) <= now or tonumber(last) < acknowledged then
   return format('{"known":false,"now":%d,"e":"%s","seq":%d,"off":[]}', now, epoch, stored)
 end
 
-local lease, pardoned, last, claimed = string.match(node, '^(%d+) (%d) (%d+) (%d+)$')
 -- The client sent it again because the connection broke before the answer came.
 local isRepeated = tonumber(last) >= number
 local needle = ',' .. tag .. ','
 
-local userPrefix, bucketAt = ARGV[1], #ARGV[6] + 1
+local userPrefix, bucketAt, missing = ARGV[1], #ARGV[6] + 1, {}
 local userAt = #userPrefix + 1
 
 for i = 0, isRepeated and -1 or size - 1 do
@@ -60,6 +64,8 @@ for i = 0, isRepeated and -1 or size - 1 do
   elseif record then
     local version, seen, grace, owners = parse(record)
     local from, to = string.find(owners, needle, 1, true)
+    -- One that has run out, and which nobody has ended: the limbo was lost.
+    if grace <= now then grace = 0 end
     if from then
       if heard > seen then seen = heard end
       owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
@@ -76,8 +82,11 @@ for i = 0, isRepeated and -1 or size - 1 do
   elseif not mirror then
     gone[#gone + 1] = format('[%s,%d]', json(id), heard)
   elseif call('EXISTS', mirror) == 1 then
-    -- The bucket was lost, and nobody has noticed yet.
-    save(key, id, flip(key, id, false, heard, kind == 'l' and 'disconnect' or 'timeout'), heard, 0, ',')
+    -- The bucket was lost, and nobody has noticed yet. Another router that holds the user too has a second to say so.
+    missing[#missing + 1] = string.sub(key, bucketAt)
+    local grace = now + math.max(1000, tonumber(kind) or 0)
+    save(key, id, math.max(1, seq), heard, grace, ',')
+    call('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
   end
 end
 
@@ -85,4 +94,5 @@ if not isRepeated then
   call('HSET', KEYS[2], tag, lease .. ' ' .. pardoned .. ' ' .. number .. ' ' .. claimed)
 end
 finish()
+if #missing > 0 then lose(missing) end
 return format('{"known":true,"now":%d,"e":"%s","seq":%d,"off":[%s]}', now, epoch, seq, table.concat(gone, ','))

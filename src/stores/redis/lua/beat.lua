@@ -52,6 +52,7 @@ for name, deadline in pairs(leases) do
     write(name, node)
   end
   if deadline > now + node.lease then renew(name, node) end
+  if node.claimed > now + 3000 then node.claimed = 0 end
   -- Live routers beat every third of a lease. Where none did for longer than half of one it was the server that was away,
   -- not they, and nobody is dead who was alive before. Once, until a router beats by itself.
   if gap > node.lease / 2 and deadline > at and not node.pardoned then

@@ -7,4 +7,5 @@
 ]]
 local sum = 0
 for _, value in ipairs(redis.call('HVALS', KEYS[1])) do sum = sum + value end
-return string.format('%d', sum)
+-- Less than none, until the sweep has counted anew.
+return string.format('%d', math.max(0, sum))

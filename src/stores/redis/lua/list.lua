@@ -53,7 +53,8 @@ if ARGV[1] ~= '' and #found > 0 then
   local mirrors = {}
   for i, user in ipairs(found) do mirrors[i] = ARGV[1] .. user.id end
   for i, mirror in ipairs(call('MGET', unpack(mirrors))) do
-    if mirror and tonumber(mirror) > found[i].seen then found[i].seen = tonumber(mirror) end
+    local seen = mirror and tonumber(mirror) or 0
+    if seen > found[i].seen then found[i].seen = seen end
   end
 end
 local users = {}

@@ -29,6 +29,7 @@ while done < size and examined < most do
       from, to = string.find(owners, needle, 1, true)
       owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
       if owners == ',' then seen = latest(id, seen) end
+      if grace <= now then grace = 0 end
       if version > 0 and owners == ',' and grace == 0 then
         version = flip(key, id, false, seen, 'node-down')
         examined = examined + 4

@@ -29,10 +29,9 @@ local seq, epoch, at = tonumber(meta[1]) or 0, meta[2], tonumber(meta[3]) or 0
 local stored = seq
 -- After a loss the versions go on where any router that asks has seen them.
 if seq < tonumber(ARGV[7]) then seq = tonumber(ARGV[7]) end
-if not epoch then
-  epoch = time[1] .. '.' .. time[2]
-  call('HSET', KEYS[3], 'epoch', epoch)
-end
+if not epoch then epoch = time[1] .. '.' .. time[2] end
+-- A write before all others: a server that takes none (full, or a replica) must not have published half of a step by then.
+call('HSET', KEYS[3], 'epoch', epoch)
 
 local told, gone, counts, before = {}, {}, {}, seq
 
@@ -47,6 +46,7 @@ end
 
 local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
+  if seen < EPOCH then seen = EPOCH end
   if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
   call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
 end
