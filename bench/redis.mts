@@ -2,6 +2,7 @@ import { Redis } from 'ioredis';
 import { createPresence, type Presence } from 'voiceping-presence';
 import { redisStore } from 'voiceping-presence/redis';
 import { fakeSocket } from 'voiceping-presence/testing';
+import { Observer, RouterProcess } from '../test/redis/processes';
 import { RedisServer } from '../test/redis/server';
 
 // What a user costs on a real redis-server, beside what the plainest command costs in the same run.
@@ -180,7 +181,33 @@ async function flush(): Promise<void> {
   await client.flushall();
 }
 
+/** A router process is killed; until all of its users are told offline, once each. */
+async function kill(leaseMs: number, limitMs: number): Promise<void> {
+  const observer = await Observer.start(server.port);
+  const settings = { port: server.port, leaseMs, graceMs: 0 };
+  const [dying, survivor] = [await RouterProcess.start(settings), await RouterProcess.start(settings)];
+  const ids = userIds.slice(0, 12_500);
+  await dying.attach(...ids);
+  dying.signal('SIGKILL');
+  const killedAt = performance.now();
+  const told = () => observer.messages.filter(({ channel }) => channel === 'presence:offline');
+  while (told().length < ids.length) await sleep(10);
+  const took = performance.now() - killedAt;
+  await sleep(leaseMs / 2);
+  const twice = told().length - new Set(told().map(({ update }) => update.userId)).size;
+  show(
+    `a router with 12,500 users is killed, lease ${leaseMs / 1_000} s: all are told offline`,
+    `${(took / 1_000).toFixed(1)} s, ${twice} twice`,
+    `${limitMs / 1_000} s, 0 twice`,
+  );
+  observer.end();
+  await survivor.end();
+  await client.flushall();
+}
+
 await costs();
 await flush();
+await kill(1_500, 3_000);
+await kill(15_000, 20_000);
 client.disconnect();
 await server.remove();

@@ -13,7 +13,7 @@ export async function openOn(connect: () => RedisLike): Promise<StoreBackend> {
     async store() {
       const client = connect();
       clients.push(client);
-      await until('the client is connected', () => client.status === 'ready');
+      await until('the client is connected', () => client.status === 'ready' || client.status === undefined);
       return redisStore({ client, prefix });
     },
     async pass(ms, everyMs, whileAlive) {

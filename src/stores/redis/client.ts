@@ -1,7 +1,7 @@
 /** What `redisStore` uses of an ioredis client; `Redis` and `Cluster` of ioredis 4.28 to 6 fit as they are. */
 export interface RedisLike {
-  /** `ready` while commands can be sent. */
-  readonly status: string;
+  /** `ready` while commands can be sent; ioredis-mock has none. */
+  readonly status?: string;
   /** True for a Cluster. */
   readonly isCluster?: boolean;
   /** `keyPrefix` must not be set: the keys are a contract. */

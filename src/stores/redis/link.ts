@@ -6,6 +6,11 @@ const CONNECT_MS = 1_000;
 /** Where nothing has been answered for so long nothing more is sent: the client would keep it all. */
 const STUCK_MS = 2_000;
 
+/** ioredis-mock has no status: it is always there. @internal */
+export function isReady({ status }: RedisLike): boolean {
+  return status === 'ready' || status === undefined;
+}
+
 type Waiter = { resolve(): void; reject(error: Error): void; timer: ReturnType<typeof setTimeout> };
 
 /**
@@ -68,7 +73,7 @@ export class Link {
   }
 
   private isReady(): boolean {
-    return this.client.status === 'ready';
+    return isReady(this.client);
   }
 
   private ready(ms: number): Promise<void> {

@@ -1,6 +1,7 @@
 import type { RedisLike, ShardedClient } from './client';
 import { quiet, reasonOf } from './connection';
 import type { Layout, Partition } from './layout';
+import { isReady } from './link';
 
 /** @internal */
 export interface SubscriberOptions {
@@ -44,7 +45,7 @@ export class Subscriber {
     this.client.on('message', onMessage);
     this.client.on('smessage', onMessage);
     this.client.on('ready', () => void this.listenToAll());
-    if (this.client.status === 'ready') void this.listenToAll();
+    if (isReady(this.client)) void this.listenToAll();
   }
 
   get reason(): string | undefined {
@@ -53,7 +54,7 @@ export class Subscriber {
 
   /** Listens anew: nothing came where something should have. */
   listen(partition: Partition): void {
-    if (!this.isClosed && this.client.status === 'ready') this.subscribe(partition.channel).catch(this.options.onError);
+    if (!this.isClosed && isReady(this.client)) this.subscribe(partition.channel).catch(this.options.onError);
   }
 
   close(): void {

@@ -1,0 +1,36 @@
+import RedisMock from 'ioredis-mock';
+import { describe, expect, it } from 'vitest';
+import { type RedisLike, redisStore } from 'voiceping-presence/redis';
+import { Layout } from '../../src/stores/redis/layout';
+import { isReady, Link } from '../../src/stores/redis/link';
+import { Mirrors } from '../../src/stores/redis/mirrors';
+
+const mock = (): RedisLike => new RedisMock() as unknown as RedisLike;
+
+describe('over ioredis-mock', () => {
+  it('the keys of the contract are set, moved, read and deleted', async () => {
+    const client = mock();
+    expect(isReady(client)).toBe(true);
+    const mirrors = new Mirrors(client, new Link(client), new Layout('mock:', true));
+    const users = Array.from({ length: 50 }, (_, index) => `u${index}`);
+    await mirrors.set(
+      users.map((userId, index) => [userId, 1_000 + index] as const),
+      60_000,
+    );
+    expect(await mirrors.get(['u0', 'u49', 'never'])).toEqual([1_000, 1_049, undefined]);
+    const moved = [
+      ['u0', 2_000],
+      ['never', 2_000],
+    ] as const;
+    expect(await mirrors.move(moved, 60_000)).toEqual(['never']);
+    // One that is back meanwhile keeps its key.
+    expect(await mirrors.delete(['u0', 'u1', 'never'], 1_500)).toEqual([2_000, 1_001, undefined]);
+    expect(await mirrors.get(['u0', 'u1', 'never'])).toEqual([2_000, undefined, undefined]);
+  });
+
+  // README says so; the day it changes the conformance suite can run on the mock.
+  it('the scripts do not run: its Lua has integers of 32 bits', async () => {
+    const store = redisStore({ client: mock(), prefix: 'mock-store:' });
+    await expect(store.beat({ nodeId: 'n', leaseMs: 1_000, ttlMs: 60_000 })).rejects.toThrow(/integer representation/);
+  });
+});
