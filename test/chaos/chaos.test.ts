@@ -33,6 +33,7 @@ for (let run = 0; run < RUNS; run += 1) {
             `${world.violations.length} violations\n` +
             `faults: ${shown(world.faultCounts)}\nerrors reported: ${shown(world.errors)}\nmemory: ${memory.join(', ')}`,
         );
+        for (const violation of world.violations.slice(0, 10)) console.log(`seed ${seed}: ${violation}`);
       } finally {
         await world.end();
       }

@@ -390,6 +390,30 @@ describe('what operators do to a server', () => {
   });
 });
 
+describe('a dashboard is slow', () => {
+  it('it gets the latest of each user, and not what was in between', async () => {
+    const rig = await Rig.start();
+    const [a, b] = [await rig.router(), await rig.router()];
+    const slow = fakeSocket();
+    b.presence.attachToSocket(slow, { userId: 'dashboard', track: false, watch: ['u', 'v'] });
+    await until('it has its snapshot', () => slow.sent.length === 1);
+    slow.bufferedAmount = 100_000_000;
+    for (let round = 0; round < 50; round += 1) {
+      await a.attach('u');
+      a.sockets.get('u')?.close();
+      await until('the store knows', async () => !(await a.isOnline('u')));
+    }
+    await a.attach('u', 'v');
+    await until('the router heard all', () => b.heard.length === 102);
+    expect(slow.sent.length).toBe(1);
+    slow.bufferedAmount = 0;
+    await until('it has the latest', () => slow.sent.length === 3);
+    await sleep(500);
+    const latest = slow.frames.slice(1) as Array<{ fromId: string; status: string }>;
+    expect(latest.map(({ fromId, status }) => `${fromId} ${status}`).sort()).toEqual(['u online', 'v online']);
+  });
+});
+
 describe('last seen', () => {
   it('survives offline and a restart of all routers, and is pruned after the retention time', async () => {
     const rig = await Rig.start();
