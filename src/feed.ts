@@ -65,7 +65,14 @@ export class Feed implements StoreFeed {
   private doubtTimer: unknown;
   private readonly unsubscribe: () => void;
 
+  readonly onDue: StoreFeed['onDue'];
+  readonly onLost: StoreFeed['onLost'];
+  readonly onError: StoreFeed['onError'];
+
   constructor(private readonly options: FeedOptions) {
+    this.onDue = options.onDue;
+    this.onLost = options.onLost;
+    this.onError = options.report;
     this.unsubscribe = options.store.subscribe(this);
   }
 
@@ -125,18 +132,6 @@ export class Feed implements StoreFeed {
     // Of whom nothing was known nothing can differ.
     this.wanted = this.hasBaseline ? 'resync' : 'baseline';
     this.read();
-  }
-
-  onDue(inMs: number): void {
-    this.options.onDue(inMs);
-  }
-
-  onLost(isLost: (userId: string) => boolean): void {
-    this.options.onLost(isLost);
-  }
-
-  onError(stage: string, error: unknown): void {
-    this.options.report(stage, error);
   }
 
   /** The store is there: what could not be read before can be now. */
