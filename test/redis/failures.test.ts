@@ -168,6 +168,50 @@ describe('a loss of what Redis held', () => {
   );
 });
 
+describe('a record is lost, and nobody is left who could assert it', () => {
+  // Their keys would live for minutes.
+  const slow: PresenceOptions = { pingIntervalMs: 120_000 };
+
+  it('whose router has died too is told offline, once, and has no key any more', async () => {
+    const rig = await Rig.start();
+    const link = await Link.start(rig.server.port);
+    const [a, b] = [await rig.router(slow, link.port), await rig.router(slow)];
+    await a.attach('u0', 'u1');
+    await b.attach('u2');
+    await until('b heard all', () => b.heard.length === 3);
+    link.cut();
+    await rig.admin.del(...(await rig.admin.keys('presence:b:{0}:*')));
+    await until('b is told', () => b.changes('u0').length === 2 && b.changes('u1').length === 2, LEASE_MS * 10);
+    for (const userId of ['u0', 'u1']) {
+      expect(rig.observer.changes(userId)).toEqual(['online connect', 'offline timeout']);
+      expect(b.changes(userId)[1]).toMatch(/^offline /);
+      expect(await b.isOnline(userId)).toBe(false);
+    }
+    expect(await rig.contractKeys()).toEqual(['presence:user:u2']);
+    expect(await b.presence.countOnline()).toBe(1);
+    await sleep(LEASE_MS * 3);
+    expect(b.heard).toHaveLength(5);
+    // A router that was only out of reach asserts them again.
+    link.mend();
+    await until('they are back', async () => (await b.isOnline('u0')) && (await b.isOnline('u1')));
+    expect(b.heard.at(-1)?.version).toBeGreaterThan(b.heard[4]?.version as number);
+    link.close();
+  });
+
+  it('who left in the same moment, and has lost the key too, is told offline', async () => {
+    const rig = await Rig.start();
+    const [a, b] = [await rig.router(slow), await rig.router(slow)];
+    await a.attach('u0', 'u1');
+    await until('b heard both', () => b.heard.length === 2);
+    const keys = await rig.admin.keys('presence:b:{0}:*');
+    await Promise.all([rig.admin.del('presence:user:u0', ...keys), a.sockets.get('u0')?.close()]);
+    await until('b is told', () => b.changes('u0').length === 2, LEASE_MS * 10);
+    expect(b.changes('u0')[1]).toMatch(/^offline /);
+    expect(b.changes('u1')).toEqual(['online connect']);
+    expect(await b.isOnline('u1')).toBe(true);
+  });
+});
+
 describe('Redis hangs', () => {
   it('for longer than a lease: nobody is dead, nobody is told anything', async () => {
     const rig = await Rig.start();

@@ -1,7 +1,7 @@
 import calculateSlot from 'cluster-key-slot';
 import { Cluster, Redis } from 'ioredis';
 import { afterEach, describe, expect, it } from 'vitest';
-import { createPresence, type Presence, type PresenceUpdate } from 'voiceping-presence';
+import { createPresence, type Presence, type PresenceOptions, type PresenceUpdate } from 'voiceping-presence';
 import { type RedisLike, type RedisStoreOptions, redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
 import { RedisCluster } from './cluster';
@@ -16,13 +16,14 @@ afterEach(async () => {
   for (const end of endings.splice(0).reverse()) await end();
 });
 
-async function router(options: RedisStoreOptions) {
+async function router(options: RedisStoreOptions, more: PresenceOptions = {}) {
   const heard: PresenceUpdate[] = [];
   const presence: Presence = createPresence({
     leaseMs: LEASE_MS,
     graceMs: 0,
     pingIntervalMs: 200,
     store: redisStore(options),
+    ...more,
   });
   endings.push(() => presence.close());
   presence.onUpdate((update) => heard.push(update));
@@ -107,6 +108,31 @@ describe('Cluster', () => {
     await until('b heard all', () => b.heard.length === 2_000);
     expect(await b.presence.countOnline()).toBe(0);
   });
+
+  it('records are lost, and their router is out of reach: its users are told offline, and their keys go', async () => {
+    const cluster = await RedisCluster.start();
+    endings.push(() => cluster.remove());
+    const client = connect(cluster);
+    // Their keys would live for minutes.
+    const slow = { pingIntervalMs: 120_000 };
+    const [a, b] = [await router({ client }, slow), await router({ client: connect(cluster) }, slow)];
+    const users = usersOf(30);
+    await a.attach(...users);
+    await b.attach('elsewhere');
+    await until('b heard all', () => b.heard.length === 31);
+    client.disconnect();
+    const admins = [0, 1, 2].map((index) => cluster.client(index));
+    for (const admin of admins) {
+      // Those of a Cluster lie each in a slot of its partition.
+      for (const key of await admin.keys('presence:b:*')) await admin.del(key);
+    }
+    await until('b is told', () => users.every((userId) => b.changes(userId).at(-1) === 'offline'), LEASE_MS * 15);
+    expect(await b.presence.countOnline()).toBe(1);
+    expect(await b.isOnline('elsewhere')).toBe(true);
+    const keys = await Promise.all(admins.map((admin) => admin.keys('presence:user:*')));
+    expect(keys.flat()).toEqual(['presence:user:elsewhere']);
+    for (const admin of admins) admin.disconnect();
+  }, 60_000);
 
   it('a master dies, its replica takes over: nobody goes offline', async () => {
     const cluster = await RedisCluster.start(3, 3);

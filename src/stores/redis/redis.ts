@@ -18,6 +18,7 @@ import { Hearing } from './hearing';
 import { Incarnation } from './incarnation';
 import { Layout, type Partition } from './layout';
 import { Link } from './link';
+import { Losses } from './losses';
 import { Mirrors } from './mirrors';
 import type { Script } from './script';
 import * as scripts from './scripts';
@@ -137,8 +138,7 @@ class RedisStore implements PresenceStore {
   /** Each with the versions that had been seen when it subscribed. */
   private readonly feeds = new Map<StoreFeed, readonly number[]>();
   private readonly reaping = new Set<string>();
-  /** How often users were found to be missing in each partition, as far as that was heard. */
-  private readonly losses = new Map<Partition, number>();
+  private readonly losses: Losses[];
   private link: Link;
   private mirrors: Mirrors | undefined;
   private subscriber: Subscriber | undefined;
@@ -155,6 +155,7 @@ class RedisStore implements PresenceStore {
     this.link = new Link(client, () => this.reason());
     this.mirrors = this.layout.isCluster ? new Mirrors(client, this.link, this.layout) : undefined;
     this.hearings = this.layout.partitions.map((partition) => this.hearingOf(partition, 0));
+    this.losses = this.layout.partitions.map(() => new Losses());
   }
 
   async beat(node: StoreNode): Promise<{ known: boolean }> {
@@ -308,9 +309,11 @@ class RedisStore implements PresenceStore {
       ],
     );
     if (!answer.known) incarnation.becomeFollowing();
+    const losses = this.losses[partition.index] as Losses;
     // Told once, and perhaps to a deaf one.
-    if (answer.lost > (this.losses.get(partition) ?? answer.lost)) this.lose(partition, () => true);
-    this.losses.set(partition, answer.lost);
+    if (losses.isNews(answer.lost)) this.lose(partition, [], answer.lost);
+    // Whoever was not asserted meanwhile is found by whoever believes that they are online.
+    if (losses.isOver(node)) for (const feed of this.feeds.keys()) feed.onGap();
     for (const tag of answer.dead) this.inBackground('reap', this.reap(partition, tag));
     if (answer.sweep[1] > 0) this.inBackground('sweep', this.sweep(partition, node, answer.sweep));
     return answer;
@@ -398,19 +401,19 @@ class RedisStore implements PresenceStore {
 
   /**
    * Whoever has a key of the contract is online: it is deleted in the same step in which its user goes offline. Of the
-   * others, and on a Cluster of all, the bucket knows.
+   * others, and on a Cluster of all, the record knows; as it does where records were lost.
    */
   private async readPiece(userIds: readonly string[]): Promise<StoredStatuses> {
     const users: StoredStatus[] = new Array(userIds.length);
-    const mirrors = this.layout.isCluster ? [] : await this.mirrorsOf(userIds);
+    const keys = this.layout.isCluster ? [] : await this.userKeysOf(userIds);
     const groups = new Map<number, number[]>();
     for (const [index, userId] of userIds.entries()) {
-      const seen = mirrors[index];
-      if (typeof seen === 'string' && /^\d{1,16}$/.test(seen)) {
-        users[index] = { userId, online: true, lastSeen: Number(seen), version: 0 };
+      const { partition, bucket } = this.layout.place(userId);
+      const lastSeen = keys[index];
+      if (lastSeen !== undefined && !(this.losses[partition] as Losses).isSettled(bucket)) {
+        users[index] = { userId, online: true, lastSeen, version: 0 };
         continue;
       }
-      const { partition } = this.layout.place(userId);
       const group = groups.get(partition);
       if (group === undefined) groups.set(partition, [index]);
       else group.push(index);
@@ -422,21 +425,30 @@ class RedisStore implements PresenceStore {
       Array.from(groups, async ([at, group]) => {
         const partition = this.layout.partitions[at] as Partition;
         const ids = group.map((index) => userIds[index] as string);
-        const keys = partition.keys.slice(0, 3);
-        for (const id of ids) keys.push(partition.bucketKey(this.layout.place(id).bucket));
-        const [time, ...records] = (await this.ask(partition, scripts.read, keys, ids)).split(',');
+        const answer = await this.ask(
+          partition,
+          scripts.read,
+          partition.keys.slice(0, 3).concat(ids.map((id) => partition.bucketKey(this.layout.place(id).bucket))),
+          ids,
+        );
+        const [time, ...records] = answer.split(',');
         now = Math.max(now, Number(time));
         for (const [place, index] of group.entries()) {
-          users[index] = toStored(ids[place] as string, records[place] as string);
+          const user = toStored(ids[place] as string, records[place] as string);
+          const lastSeen = keys[index];
+          users[index] = lastSeen === undefined ? user : withKey(user, lastSeen);
         }
       }),
     );
-    return { now, users: await this.withMirrors(users) };
+    return { now, users: await this.settled(await this.withMirrors(users)) };
   }
 
-  private mirrorsOf(userIds: readonly string[]): Promise<Array<string | null>> {
-    if (userIds.length === 0) return Promise.resolve([]);
-    return this.link.send('', () => this.client.mget(...userIds.map((userId) => this.layout.userKey(userId))));
+  /** What the keys of the contract say, on a single server: when each user was last seen. */
+  private async userKeysOf(userIds: readonly string[]): Promise<Array<number | undefined>> {
+    if (userIds.length === 0) return [];
+    const keys = userIds.map((userId) => this.layout.userKey(userId));
+    const values = await this.link.send('', () => this.client.mget(...keys));
+    return values.map((value) => (typeof value === 'string' && /^\d{1,16}$/.test(value) ? Number(value) : undefined));
   }
 
   /** On a Cluster the last sign of life stands elsewhere. */
@@ -444,12 +456,41 @@ class RedisStore implements PresenceStore {
     if (this.mirrors === undefined) return users;
     const seen = await this.mirrors.get(users.map(({ userId }) => userId));
     return users.map((user, index) => {
-      const at = seen[index];
-      if (at === undefined) return user;
-      // The bucket was lost, its users were not: the key of one who has left is deleted.
-      if (user.lastSeen === null) return { ...user, online: true, lastSeen: at };
-      return user.online && at > user.lastSeen ? { ...user, lastSeen: at } : user;
+      const lastSeen = seen[index];
+      return lastSeen === undefined ? user : withKey(user, lastSeen);
     });
+  }
+
+  /** Decides on those who have no record, though nobody took it away who may, and a key that outlived it. */
+  private async settled(users: StoredStatus[]): Promise<StoredStatus[]> {
+    const groups = new Map<number, number[]>();
+    for (const [index, { userId, online, version }] of users.entries()) {
+      if (!online || version > 0) continue;
+      const { partition, bucket } = this.layout.place(userId);
+      if (!(this.losses[partition] as Losses).isSettled(bucket)) continue;
+      const group = groups.get(partition);
+      if (group === undefined) groups.set(partition, [index]);
+      else group.push(index);
+    }
+    await Promise.all(
+      Array.from(groups, async ([at, group]) => {
+        const partition = this.layout.partitions[at] as Partition;
+        const lost = group.map((index) => users[index] as StoredStatus);
+        const ids = lost.map(({ userId }) => userId);
+        await this.change(
+          scripts.settle,
+          partition,
+          ids
+            .map((id) => partition.bucketKey(this.layout.place(id).bucket))
+            .concat(this.layout.isCluster ? [] : ids.map((id) => this.layout.userKey(id))),
+          [String(ids.length), ...ids, ...lost.map(({ lastSeen }) => String(lastSeen))],
+        );
+        // They have a record now: the one just made, or that of a router that came first.
+        const again = await this.readPiece(ids);
+        for (const [place, index] of group.entries()) users[index] = again.users[place] as StoredStatus;
+      }),
+    );
+    return users;
   }
 
   private async reap(partition: Partition, tag: string): Promise<void> {
@@ -632,15 +673,16 @@ class RedisStore implements PresenceStore {
       (this.hearings[partition.index] as Hearing).hear(message);
       return;
     }
-    const lost = new Set(message.buckets);
-    this.lose(partition, (bucket) => lost.size === 0 || lost.has(bucket));
-    this.losses.set(partition, message.times);
+    this.lose(partition, message.buckets, message.times);
   }
 
-  private lose(partition: Partition, isLost: (bucket: number) => boolean): void {
+  /** Users were lost in some buckets; in no named ones: perhaps in all. */
+  private lose(partition: Partition, buckets: readonly number[], times: number): void {
+    (this.losses[partition.index] as Losses).hear(buckets, times);
+    const lost = new Set(buckets);
     const isLostUser = (userId: string): boolean => {
       const place = this.layout.place(userId);
-      return place.partition === partition.index && isLost(place.bucket);
+      return place.partition === partition.index && (lost.size === 0 || lost.has(place.bucket));
     };
     for (const feed of this.feeds.keys()) feed.onLost(isLostUser);
   }
@@ -707,6 +749,12 @@ function joinedOf(group: ReadonlyArray<Placed<PresenceOp>>): Array<readonly [str
   const joined = new Map<string, number>();
   for (const { said } of group) if (said.kind === 'join') joined.set(said.userId, said.ageMs);
   return Array.from(joined);
+}
+
+/** What a key of the contract adds. Without a record it is the record that was lost: who has left has no key. */
+function withKey(user: StoredStatus, lastSeen: number): StoredStatus {
+  if (user.lastSeen === null) return { ...user, online: true, lastSeen };
+  return user.online && lastSeen > user.lastSeen ? { ...user, lastSeen } : user;
 }
 
 /** Times of records begin with 2020, see lua/shared.lua. */

@@ -3,8 +3,12 @@ import { fileURLToPath } from 'node:url';
 
 // Makes ../scripts.ts of the Lua files, so that bundles, tests and examples find them without reading files.
 
-const COMMON = { apply: 'shared', beat: 'shared', reap: 'shared', sweep: 'shared', read: 'alive', list: 'alive' };
-const NAMES = ['apply', 'beat', 'count', 'leased', 'list', 'read', 'reap', 'refresh', 'release', 'seen', 'sweep'];
+const COMMON = {
+  ...{ apply: 'shared', beat: 'shared', reap: 'shared', settle: 'shared', sweep: 'shared' },
+  ...{ read: 'alive', list: 'alive' },
+};
+const ALONE = ['count', 'leased', 'refresh', 'release', 'seen'];
+const NAMES = [...Object.keys(COMMON), ...ALONE].sort();
 
 const source = (name) =>
   readFileSync(new URL(`${name}.lua`, import.meta.url), 'utf8')
