@@ -12,6 +12,8 @@ const entry = {
   koa: 'src/http/koa.ts',
   fastify: 'src/http/fastify.ts',
   fetch: 'src/http/fetch.ts',
+  client: 'src/client/index.ts',
+  react: 'src/client/react.ts',
   testing: 'src/testing/index.ts',
 };
 

@@ -82,6 +82,8 @@ export interface ConnectionOwner {
   settled(user: LocalUser): Promise<void>;
   setWatch(connection: Connection, interest: 'all' | Set<string> | undefined): void;
   letGo(connection: Connection): Promise<void>;
+  /** The client wants to hear of others. */
+  onWatchRequest(connection: Connection, frame: Uint8Array): void;
 }
 
 /**
@@ -150,7 +152,9 @@ export class Connection implements Attachment {
   private readonly onFrame = (data: unknown): void => {
     this.touch();
     // Any frame is a sign of life, a heartbeat no more than others: whose it is says the socket, not the id inside.
-    if (this.user !== undefined && peekMessageType(data) === MessageType.HEARTBEAT) log.heartbeat(this.userId);
+    const messageType = peekMessageType(data);
+    if (messageType === MessageType.HEARTBEAT && this.user !== undefined) log.heartbeat(this.userId);
+    else if (messageType === MessageType.PRESENCE_WATCH) this.owner.onWatchRequest(this, data as Uint8Array);
   };
 
   private readonly onPong = (): void => {

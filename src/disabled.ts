@@ -35,6 +35,7 @@ export function disabledPresence(nodeId: string): Presence {
       return refuse();
     },
     countOnline: refuse,
+    health: () => ({ status: closed ? 'closed' : 'disabled', asOf: null }),
     onUpdate(listener, options = {}) {
       checkListener(listener, options);
       return () => undefined;

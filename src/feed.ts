@@ -2,14 +2,14 @@ import { EventEmitter } from 'eventemitter3';
 import type { Clock } from './clock';
 import { withDeadline } from './deadline';
 import { log } from './log';
-import type { PresenceStore, StoredPage, StoredStatus, StoreFeed } from './store';
+import type { PresenceStore, Sequence, StoredPage, StoredStatus, StoreFeed } from './store';
 import type { PresenceUpdate } from './types';
 
 const PAGE = 1_000;
 /** Of so many users who are offline the last version told is remembered. */
 const MAX_GONE = 65_536;
 
-type Listener = (update: PresenceUpdate, lastSeen: number) => unknown;
+type Listener = (update: PresenceUpdate, lastSeen: number, stored: number) => unknown;
 
 /** @internal */
 export interface FeedOptions {
@@ -18,8 +18,8 @@ export interface FeedOptions {
   readonly commandTimeoutMs: number;
   readonly leaseMs: number;
   onDue(inMs: number): void;
-  /** The view is whole now. */
-  onKnown(): void;
+  /** The view is whole now: for the first time, or `again`, after something may have been missed. */
+  onKnown(again: boolean): void;
   /** The store holds no more what this router told it of a user. */
   reassert(userId: string): void;
   onLost(isLost: (userId: string) => boolean): void;
@@ -39,6 +39,8 @@ interface Reading {
   readonly kind: 'baseline' | 'resync';
   /** Whose change arrived meanwhile: what was read of them may be older. */
   readonly overtaken: Set<string>;
+  /** How far versions were when it began. */
+  from: Sequence | undefined;
 }
 
 /**
@@ -48,7 +50,7 @@ interface Reading {
  * @internal
  */
 export class Feed implements StoreFeed {
-  private readonly everyone = new EventEmitter<{ update: [PresenceUpdate, number] }>();
+  private readonly everyone = new EventEmitter<{ update: [PresenceUpdate, number, number] }>();
   private readonly byUser = new EventEmitter<string>();
   /** Who is online. */
   private readonly view = new Map<string, Known>();
@@ -59,6 +61,10 @@ export class Feed implements StoreFeed {
   private listeners = 0;
   private active = false;
   private hasBaseline = false;
+  /** From where on every change is known; of no use while something has to be read. */
+  private since: Sequence | undefined;
+  /** The highest version that the store told. */
+  private highest = 0;
   private wanted: Reading['kind'] | undefined;
   private reading: Reading | undefined;
   private forgetTimer: unknown;
@@ -79,11 +85,11 @@ export class Feed implements StoreFeed {
   /** Returns the function that ends it. What the listener throws, or rejects with, is reported and reaches nobody else. */
   listen(listener: Listener, ids: Iterable<string> | undefined): () => void {
     let ended = false;
-    const guarded = (update: PresenceUpdate, lastSeen: number): void => {
+    const guarded = (update: PresenceUpdate, lastSeen: number, stored: number): void => {
       if (ended) return;
       const report = (error: unknown) => this.options.report('listener', error, update.userId);
       try {
-        const result = listener(update, lastSeen) as PromiseLike<unknown> | undefined;
+        const result = listener(update, lastSeen, stored) as PromiseLike<unknown> | undefined;
         if (typeof result?.then === 'function') result.then(undefined, report);
       } catch (error) {
         report(error);
@@ -110,6 +116,7 @@ export class Feed implements StoreFeed {
     // What a router believes of its own sockets wins.
     if (!online) this.options.reassert(userId);
     if (!this.active) return;
+    if (version > this.highest) this.highest = version;
     const before = this.view.get(userId) ?? this.gone.get(userId);
     const wasTold = before !== undefined && before.told > 0;
     // A resync found it first, and this comes late.
@@ -124,11 +131,13 @@ export class Feed implements StoreFeed {
     }
     const told = Math.max(version, (before?.told ?? 0) + 1);
     this.know(userId, online, { stored: version, told });
-    this.tell(told === version ? update : { ...update, version: told }, lastSeen);
+    this.tell(told === version ? update : { ...update, version: told }, lastSeen, version);
   }
 
   onGap(): void {
     if (!this.active) return;
+    // What is told now does not mean that what was before it was told, too.
+    this.since = undefined;
     // Of whom nothing was known nothing can differ.
     this.wanted = this.hasBaseline ? 'resync' : 'baseline';
     this.read();
@@ -144,6 +153,11 @@ export class Feed implements StoreFeed {
     return this.view.keys();
   }
 
+  /** Who is online, and who has gone, as far as that is remembered. */
+  knownIds(): Set<string> {
+    return new Set([...this.view.keys(), ...this.gone.keys()]);
+  }
+
   isOnline(userId: string): boolean {
     return this.view.has(userId);
   }
@@ -155,6 +169,34 @@ export class Feed implements StoreFeed {
   /** Whether the view is whole: not yet, while the store is away. */
   get isKnown(): boolean {
     return this.hasBaseline;
+  }
+
+  /** Whether nothing has to be read: what was missed is known again, or nobody wants to know. */
+  get isSettled(): boolean {
+    return !this.active || (this.hasBaseline && this.wanted === undefined && this.reading === undefined);
+  }
+
+  /** Where whoever has seen everything so far can go on later, here or on another router. */
+  cursor(version: number = this.highest): string | undefined {
+    return this.since === undefined ? undefined : `${this.since.epoch}.${version}`;
+  }
+
+  /**
+   * Whose status has changed after a cursor: of these users, or of all. `later`: this router has not heard yet what that
+   * cursor has seen. `undefined`: it is from another time, or older than what this router knows.
+   */
+  changedSince(cursor: string, ids: Set<string> | undefined): Set<string> | 'later' | undefined {
+    const [epoch, version] = cursor.split('.');
+    const seen = Number(version);
+    if (this.since === undefined || epoch !== this.since.epoch || !(seen >= this.since.version)) return undefined;
+    if (seen > this.highest) return 'later';
+    const changed = new Set<string>();
+    const look = (userId: string, known: Known | undefined): void => {
+      if (known !== undefined && known.stored > seen) changed.add(userId);
+    };
+    if (ids !== undefined) for (const id of ids) look(id, this.view.get(id) ?? this.gone.get(id));
+    else for (const known of [this.view, this.gone]) for (const [userId, user] of known) look(userId, user);
+    return changed;
   }
 
   close(): void {
@@ -186,6 +228,8 @@ export class Feed implements StoreFeed {
     clock.clearTimeout(this.doubtTimer);
     this.active = false;
     this.hasBaseline = false;
+    this.since = undefined;
+    this.highest = 0;
     this.wanted = undefined;
     this.reading = undefined;
     for (const known of [this.view, this.gone, this.doubtful]) known.clear();
@@ -199,20 +243,21 @@ export class Feed implements StoreFeed {
     }
     this.view.delete(userId);
     this.gone.set(userId, known);
-    for (const oldest of this.gone.keys()) {
+    for (const [oldest, { stored }] of this.gone) {
       if (this.gone.size <= MAX_GONE) break;
       this.gone.delete(oldest);
+      if (this.since !== undefined && stored > this.since.version) this.since = { ...this.since, version: stored };
     }
   }
 
-  private tell(update: PresenceUpdate, lastSeen: number): void {
-    this.everyone.emit('update', update, lastSeen);
-    this.byUser.emit(update.userId, update, lastSeen);
+  private tell(update: PresenceUpdate, lastSeen: number, stored: number): void {
+    this.everyone.emit('update', update, lastSeen, stored);
+    this.byUser.emit(update.userId, update, lastSeen, stored);
   }
 
   private read(): void {
     if (this.wanted === undefined || this.reading !== undefined) return;
-    const reading: Reading = { kind: this.wanted, overtaken: new Set() };
+    const reading: Reading = { kind: this.wanted, overtaken: new Set(), from: undefined };
     this.reading = reading;
     this.wanted = undefined;
     this.readOnline(reading).then(
@@ -230,9 +275,12 @@ export class Feed implements StoreFeed {
     if (this.reading !== reading) return;
     this.reading = undefined;
     this.hasBaseline = true;
+    // Whoever has seen that somebody is online of whom that is doubtful could not be told otherwise elsewhere.
+    this.since = this.doubtful.size > 0 ? undefined : reading.from;
+    this.highest = Math.max(this.highest, reading.from?.version ?? 0);
     // A gap since the reading began: from now on there is something to differ from.
     if (this.wanted === 'baseline') this.wanted = 'resync';
-    this.options.onKnown();
+    this.options.onKnown(reading.kind === 'resync');
     this.read();
   }
 
@@ -244,6 +292,7 @@ export class Feed implements StoreFeed {
       const page: StoredPage = await this.ask(() => this.options.store.list({ cursor: from, limit: PAGE }));
       if (this.reading !== reading) return;
       cursor = page.cursor;
+      if (from === null) reading.from = page.sequence;
       for (const user of page.users) {
         present.add(user.userId);
         if (reading.overtaken.has(user.userId)) continue;
@@ -290,7 +339,7 @@ export class Feed implements StoreFeed {
     const status = online ? 'online' : 'offline';
     log.transition(userId, status);
     const update = { userId, status, timestamp: new Date(now).toISOString(), version: told, reason: 'resync' } as const;
-    this.tell(update, lastSeen ?? now);
+    this.tell(update, lastSeen ?? now, stored);
   }
 
   private ask<T>(run: () => Promise<T>): Promise<T> {

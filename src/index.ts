@@ -8,6 +8,7 @@ export type {
   LeaveOp,
   PresenceOp,
   PresenceStore,
+  Sequence,
   SignOfLife,
   StoredPage,
   StoredStatus,
@@ -19,6 +20,7 @@ export { type MemoryStoreOptions, memoryStore } from './stores/memory';
 export type {
   Attachment,
   ErrorContext,
+  Health,
   Identity,
   OnlinePage,
   Presence,

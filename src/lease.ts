@@ -22,6 +22,8 @@ export interface LeaseOptions {
    * lost before: that one may have said so.
    */
   onBeat(known: boolean): void;
+  /** A beat did not get through. */
+  onMiss(): void;
   report(stage: string, error: unknown): void;
 }
 
@@ -82,6 +84,7 @@ export class Lease {
       if (this.stopped) return;
       // Not sooner for what has fallen due meanwhile: it stays due until a beat gets through.
       this.schedule(clock.now() + Math.min(RETRY_MS, node.leaseMs / RETRIES_A_LEASE));
+      this.options.onMiss();
       report('beat', error);
     }
   }

@@ -21,6 +21,8 @@ export interface Settings {
   readonly wire: 'guide' | 'router';
   readonly commandTimeoutMs: number;
   readonly terminateDeadSockets: boolean;
+  readonly authorizeWatch: PresenceOptions['authorizeWatch'];
+  readonly maxWatchIds: number;
   readonly onError: PresenceOptions['onError'];
   readonly clock: Clock;
 }
@@ -60,6 +62,8 @@ const NAMES: ReadonlyArray<keyof Settings> = [
   'wire',
   'commandTimeoutMs',
   'terminateDeadSockets',
+  'authorizeWatch',
+  'maxWatchIds',
   'onError',
   'clock',
 ];
@@ -90,8 +94,14 @@ export function toSettings(options: PresenceOptions): Settings {
   if (options.wire !== undefined && options.wire !== 'guide' && options.wire !== 'router') {
     throw optionError(`wire is ${shown(options.wire)}; it is 'guide' or 'router'`);
   }
-  if (options.onError !== undefined && typeof options.onError !== 'function') {
-    throw optionError(`onError is ${shown(options.onError)}; it is a function`);
+  for (const name of ['onError', 'authorizeWatch'] as const) {
+    if (options[name] !== undefined && typeof options[name] !== 'function') {
+      throw optionError(`${name} is ${shown(options[name])}; it is a function`);
+    }
+  }
+  const { maxWatchIds = 1_000 } = options;
+  if (!Number.isInteger(maxWatchIds) || maxWatchIds < 1) {
+    throw optionError(`maxWatchIds is ${shown(maxWatchIds)}; it is an integer of at least 1`);
   }
   if (options.store !== undefined) checkFunctions('store', options.store, STORE_FUNCTIONS, SEE);
   if (options.clock !== undefined) {
@@ -109,6 +119,8 @@ export function toSettings(options: PresenceOptions): Settings {
     wire: options.wire ?? 'guide',
     commandTimeoutMs: checkedMs('commandTimeoutMs', options.commandTimeoutMs, 1, 2_000),
     terminateDeadSockets: checkedFlag('terminateDeadSockets', options.terminateDeadSockets, true),
+    authorizeWatch: options.authorizeWatch,
+    maxWatchIds,
     onError: options.onError,
     clock,
   };

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { checkClose, checkIdentity, checkListener, checkPage, checkSocket } from './arguments';
+import { checkClose, checkIdentity, checkListener, checkPage, checkSocket, toInterest } from './arguments';
 import { Connection, type ConnectionOwner, type Departure, LocalUser } from './connections';
 import { withDeadline } from './deadline';
 import { disabledPresence } from './disabled';
@@ -16,6 +16,7 @@ import { REPORT, type Reporting } from './report';
 import type { StoredStatus, StoreNode } from './store';
 import type {
   Attachment,
+  Health,
   Identity,
   OnlinePage,
   Presence,
@@ -27,6 +28,7 @@ import type {
 } from './types';
 import { toStatus, Watchers } from './watchers';
 import { framesOf } from './wire/frames';
+import { toWatchRequest } from './wire/watch-request';
 
 const OPEN = 1;
 const CONNECTING = 0;
@@ -66,6 +68,14 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
   private readonly refreshAfterMs: number;
   private readonly becameReady: Promise<void>;
   private settleReady: { resolve(): void; reject(error: Error): void } | undefined;
+  /** Kept only where `authorizeWatch` may ask for them. */
+  private readonly identities = new WeakMap<Connection, Identity>();
+  /** The last request of each connection: a newer one makes an older one moot. */
+  private readonly requests = new WeakMap<Connection, object>();
+  /** When the store was heard last, and whether it still is. */
+  private heardAt: number | undefined;
+  private isStale = false;
+  private readonly startedAt: number;
   private serial = 0;
   private closing: Promise<void> | undefined;
 
@@ -88,7 +98,13 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
     // What proves that this router is alive must not wait longer than the proof lasts.
     const timeoutMs = Math.min(commandTimeoutMs, settings.leaseMs / 3);
     const shared = { clock, store, node: this.node, report };
-    this.lease = new Lease({ ...shared, timeoutMs, onBeat: (known) => this.onBeat(known) });
+    this.startedAt = clock.now();
+    this.lease = new Lease({
+      ...shared,
+      timeoutMs,
+      onBeat: (known) => this.onBeat(known),
+      onMiss: () => this.onMiss(),
+    });
     this.outbox = new Outbox({
       ...shared,
       timeoutMs,
@@ -101,7 +117,10 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
       commandTimeoutMs,
       leaseMs: settings.leaseMs,
       onDue: (inMs) => this.lease.due(inMs),
-      onKnown: () => this.watchers.sendOwed(),
+      onKnown: (again) => {
+        this.watchers.sendOwed(again);
+        this.hearAgain();
+      },
       reassert: (userId) => this.outbox.reassert(userId),
       onLost: (isLost) => {
         for (const userId of this.users.keys()) if (isLost(userId)) this.outbox.reassert(userId);
@@ -138,6 +157,7 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
     const connection = new Connection(socket, userId, user, this, this.serial);
     // The new one counts before the old one goes, so that the same user is not gone in between.
     this.connections.set(socket, connection);
+    if (this.settings.authorizeWatch !== undefined) this.identities.set(connection, identity);
     this.liveness.add(connection);
     if (user !== undefined) this.arrive(user);
     if (before !== undefined) this.release(before, 'disconnect');
@@ -171,6 +191,13 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
       this.outbox.flush();
       return this.ask(() => this.settings.store.count());
     });
+  }
+
+  health(): Health {
+    const asOf = this.heardAt === undefined ? null : new Date(this.heardAt).toISOString();
+    if (this.closing !== undefined) return { status: 'closed', asOf };
+    if (this.isStale || this.heardAt === undefined) return { status: 'stale', asOf };
+    return { status: 'ok', asOf };
   }
 
   onUpdate(listener: (update: PresenceUpdate) => void, options: { ids?: Iterable<UserId> } = {}): () => void {
@@ -227,6 +254,13 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
     // A close frame is a frame from the client.
     if (clean && connection.user !== undefined) connection.user.lastLife = this.now();
     this.release(connection, clean ? 'disconnect' : 'drop');
+  }
+
+  onWatchRequest(connection: Connection, frame: Uint8Array): void {
+    this.grant(connection, frame).catch((error: unknown) => {
+      this[REPORT]('authorize', error, connection.userId);
+      this.watchers.refuse(connection, 'these users may not be watched');
+    });
   }
 
   // What attachments ask. @internal
@@ -310,10 +344,56 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
   }
 
   private onBeat(known: boolean): void {
+    this.heardAt = this.now();
     this.outbox.hold(!known);
     this.feed.onBeat();
     this.watchers.sendOwed();
     this.settleReady?.resolve();
+    this.hearAgain();
+  }
+
+  private onMiss(): void {
+    this.isStale = true;
+    this.watchers.setStale(this.heardAt ?? this.startedAt);
+  }
+
+  /** The store answers. What was missed meanwhile stands before the answer to one more question. */
+  private hearAgain(): void {
+    if (!this.isStale) return;
+    this.ask(() => this.settings.store.read([])).then(
+      () => {
+        if (!this.feed.isSettled) return;
+        this.isStale = false;
+        this.watchers.setStale(undefined);
+      },
+      () => undefined,
+    );
+  }
+
+  /** Lets a client watch what it asks for, where that is allowed. */
+  private async grant(connection: Connection, frame: Uint8Array): Promise<void> {
+    const { authorizeWatch, maxWatchIds } = this.settings;
+    const request = toWatchRequest(frame, maxWatchIds);
+    const serial = {};
+    this.requests.set(connection, serial);
+    const refuse = (details: string): void => this.watchers.refuse(connection, details);
+    if (authorizeWatch === undefined) return refuse('this router takes no PRESENCE_WATCH');
+    if (request === undefined || (request.ids !== true && request.ids !== false && request.ids.length > maxWatchIds)) {
+      return refuse(`ids is true, false, or a list of at most ${maxWatchIds} ids`);
+    }
+    let interest: 'all' | Set<string> | undefined;
+    try {
+      interest = toInterest(request.ids);
+    } catch (error) {
+      return refuse((error as Error).message);
+    }
+    const { cursor } = request;
+    const asked = interest === 'all' ? true : interest && Array.from(interest);
+    const identity = this.identities.get(connection) as Identity;
+    const isAllowed = asked === undefined || (await authorizeWatch(identity, asked)) === true;
+    if (connection.state === 'gone' || this.requests.get(connection) !== serial) return;
+    if (isAllowed) this.watchers.watch(connection, interest, { cursor });
+    else refuse('these users may not be watched');
   }
 
   /** A connection that this router holds makes its user online, and seen when it was heard, whatever the store remembers. */

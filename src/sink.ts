@@ -11,6 +11,7 @@ export const SINK: unique symbol = Symbol.for('voiceping-presence.sink') as neve
 export interface Sink {
   update(update: PresenceUpdate): void;
   snapshot(users: readonly PresenceStatus[]): void;
+  stale?(stale: boolean, asOf: string): void;
 }
 
 /** @internal */

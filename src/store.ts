@@ -69,6 +69,16 @@ export interface StoredStatuses {
 export interface StoredPage extends StoredStatuses {
   /** For the next page. */
   readonly cursor: string | null;
+  /** How far versions were; a store that counts them in several places has none to give. */
+  readonly sequence?: Sequence;
+}
+
+/** Versions that one counter gives to the changes of all users: who has seen one has seen whatever is lower. */
+export interface Sequence {
+  /** Of the counter: another one after the store has lost what it held. Without a dot. */
+  readonly epoch: string;
+  /** The last version that was given; 0 for none. */
+  readonly version: number;
 }
 
 /** What a store tells a router. Its functions never throw. */

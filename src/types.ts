@@ -107,6 +107,8 @@ export interface SocketLike {
   ping(): void;
   /** Ends the connection without a close. */
   terminate(): void;
+  /** Closes it, with a code and a reason. Called for a watching socket that takes nothing any more. */
+  close?(code?: number, reason?: string): unknown;
 }
 
 /** Where a background failure arose; see `onError`. */
@@ -144,10 +146,29 @@ export interface PresenceOptions {
   commandTimeoutMs?: number;
   /** A socket with no sign of life for `ttlMs` is terminated, so that its phone comes back. @default true */
   terminateDeadSockets?: boolean;
+  /**
+   * May this client watch these users, or all (`true`), as it asks with a PRESENCE_WATCH frame? `identity` is what its
+   * socket was attached with. Only `true` lets it; what it throws is a refusal, and reaches `onError`.
+   * @default none: whoever asks is refused
+   */
+  authorizeWatch?: (identity: Identity, ids: string[] | true) => boolean | Promise<boolean>;
+  /** A PRESENCE_WATCH frame with more ids is refused. @default 1_000 */
+  maxWatchIds?: number;
   /** Where background failures go; they never throw into the router. @default they are logged under `vp:presence` */
   onError?: (error: PresenceError, context: ErrorContext) => void;
   /** The source of time; tests hand in a fake one. @default the system's */
   clock?: Clock;
+}
+
+/** Whether a presence hears its store. */
+export interface Health {
+  /**
+   * `stale`: the store cannot be reached, so that changes may be missed; queries fail, and nobody goes offline for it.
+   * `disabled`: by `enabled: false`.
+   */
+  status: 'ok' | 'stale' | 'disabled' | 'closed';
+  /** ISO 8601: when the store was heard last, at least every third of a lease. `null` where it never was. */
+  asOf: string | null;
 }
 
 /** A page of users who are online; `cursor` is `null` on the last one. */
@@ -191,6 +212,8 @@ export interface Presence {
   listOnline(page?: { cursor?: string; limit?: number }): Promise<OnlinePage>;
   /** How many users are online. Rejects as `getStatuses` does. */
   countOnline(): Promise<number>;
+  /** Whether the store is heard, at once and without asking it. */
+  health(): Health;
   /**
    * Calls `listener` for every change, in order; with `ids` only for theirs.
    * What it throws goes to `onError`. Returns the function that ends it.

@@ -65,7 +65,8 @@ const CHOSEN: readonly unknown[] = [
  * Attaches every socket that connects to a socket.io 4 server, or to one of its namespaces, from now on.
  *
  * Any packet, the pongs of engine.io's own heartbeat included, is a sign of life; no pings are added to it. Watching
- * sockets get the events `presence:update` (a `PresenceUpdate`) and `presence:snapshot` (`{ users: PresenceStatus[] }`).
+ * sockets get the events `presence:update` (a `PresenceUpdate`), `presence:snapshot` (`{ users: PresenceStatus[] }`), and,
+ * while what they were told may be out of date, `presence:stale` (`{ stale: boolean, asOf: string }`).
  * A `disconnect()` on either side is a clean close; a connection that is lost, as by closing a browser tab, has
  * `graceMs` to come back.
  *
@@ -127,6 +128,7 @@ class SocketIoSocket implements SocketLike {
   readonly [SINK]: Sink = {
     update: (update) => this.emit('presence:update', update),
     snapshot: (users) => this.emit('presence:snapshot', { users }),
+    stale: (stale, asOf) => this.emit('presence:stale', { stale, asOf }),
   };
 
   on(event: string, listener: (...args: unknown[]) => void): void {

@@ -111,6 +111,15 @@ export function createStatusCore<Request>(
     return origin !== undefined && cors.includes(origin) ? { 'access-control-allow-origin': origin, ...vary } : vary;
   }
 
+  /** Whoever is told must know that it may be out of date. */
+  function staleHeader(): { [name: string]: string } {
+    const { status, asOf } = presence.health?.() ?? { status: 'ok', asOf: null };
+    if (status !== 'stale') return {};
+    const exposed: { [name: string]: string } =
+      cors === undefined ? {} : { 'access-control-expose-headers': 'X-Presence-Stale' };
+    return { 'x-presence-stale': asOf ?? 'unknown', ...exposed };
+  }
+
   return async (request) => {
     let response: StatusResponse;
     try {
@@ -119,7 +128,7 @@ export function createStatusCore<Request>(
       if (isFailure(error)) reportTo(presence, 'query', error);
       response = refused(error, allow);
     }
-    return { ...response, headers: { ...response.headers, ...corsHeaders(request) } };
+    return { ...response, headers: { ...response.headers, ...corsHeaders(request), ...staleHeader() } };
   };
 }
 

@@ -76,6 +76,7 @@ class MemoryStore implements PresenceStore {
   private readonly untold: Told[] = [];
   private telling = false;
   private version = 0;
+  private readonly epoch = Math.random().toString(36).slice(2, 10);
   /** The wall clock, for timestamps. It may step. */
   private wall: number;
   /** Time that has passed, for deadlines. It only grows, so a step back of the wall clock keeps no ghost alive. */
@@ -142,12 +143,15 @@ class MemoryStore implements PresenceStore {
     }
     const after = cursor === null ? 0 : Number(cursor);
     const users: StoredStatus[] = [];
+    const sequence = { epoch: this.epoch, version: this.version };
     for (const user of this.online.values()) {
       if (user.version <= after) continue;
-      if (users.length === limit) return { now: this.wall, users, cursor: String(users[limit - 1]?.version) };
+      if (users.length === limit) {
+        return { now: this.wall, users, cursor: String(users[limit - 1]?.version), sequence };
+      }
       users.push(toStored(user));
     }
-    return { now: this.wall, users, cursor: null };
+    return { now: this.wall, users, cursor: null, sequence };
   }
 
   async count(): Promise<number> {

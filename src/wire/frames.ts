@@ -2,11 +2,35 @@ import { Encoder } from '@msgpack/msgpack';
 import type { PresenceStatus, PresenceUpdate } from '../types';
 import { MessageType } from './message-type';
 
-/** @internal How presence is put on the wire of one dialect. */
+/** What a snapshot says beside its users. @internal */
+export interface SnapshotFrame {
+  readonly users: readonly PresenceStatus[];
+  /** Of all users, not only of those in the frame. */
+  readonly totalOnline: number;
+  readonly now: number;
+  /** For a client that has asked with a frame. */
+  readonly asked:
+    | {
+        /** The number of the frame, from 0. */
+        readonly part: number;
+        /** More frames follow. */
+        readonly more: boolean;
+        /** Only what has changed since the cursor that the client gave. */
+        readonly isResumed: boolean;
+        /** On the last frame: where the client can go on later. */
+        readonly cursor: string | undefined;
+      }
+    | undefined;
+}
+
+/** How presence is put on the wire of one dialect. @internal */
 export interface Frames {
-  update(update: PresenceUpdate, lastSeen: number): Uint8Array;
-  /** `totalOnline`: of all users, not only of those in the frame. */
-  snapshot(users: readonly PresenceStatus[], totalOnline: number, now: number): Uint8Array;
+  update(update: PresenceUpdate, lastSeen: number, cursor: string | undefined): Uint8Array;
+  snapshot(snapshot: SnapshotFrame): Uint8Array;
+  /** `asOf`: until when everything was heard, in milliseconds since the epoch. */
+  stale(stale: boolean, asOf: number): Uint8Array;
+  /** A client may not watch what it asked for. */
+  refusal(details: string): Uint8Array;
 }
 
 /** The guide says GROUP is 1, the existing router 0: each dialect its own. */
@@ -22,9 +46,19 @@ function encode(message: unknown): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
+function withCursor(cursor: string | undefined): { cursor?: string } {
+  return cursor === undefined ? {} : { cursor };
+}
+
+function answerOf(asked: SnapshotFrame['asked']): object {
+  if (asked === undefined) return {};
+  const { part, more, isResumed, cursor } = asked;
+  return { part, more, resumed: isResumed, ...withCursor(cursor) };
+}
+
 /** MessagePack maps, as in the guide, "WebSocket Events Reference". Times are ISO 8601. */
 const guide: Frames = {
-  update: ({ userId, status, timestamp, version, reason }) =>
+  update: ({ userId, status, timestamp, version, reason }, _lastSeen, cursor) =>
     encode({
       messageType: MessageType.PRESENCE_UPDATE,
       fromId: userId,
@@ -34,13 +68,17 @@ const guide: Frames = {
       channelType: GUIDE_GROUP,
       version,
       reason,
+      ...withCursor(cursor),
     }),
-  snapshot: (users) => encode({ messageType: MessageType.PRESENCE_SNAPSHOT, users }),
+  snapshot: ({ users, asked }) => encode({ messageType: MessageType.PRESENCE_SNAPSHOT, users, ...answerOf(asked) }),
+  stale: (stale, asOf) =>
+    encode({ messageType: MessageType.PRESENCE_STALE, stale, asOf: new Date(asOf).toISOString() }),
+  refusal: (error) => encode({ messageType: MessageType.PRESENCE_WATCH, error }),
 };
 
 /** The arrays that the existing router speaks. Times are milliseconds, 0 for never. */
 const router: Frames = {
-  update: ({ userId, status, timestamp, version, reason }, lastSeen) =>
+  update: ({ userId, status, timestamp, version, reason }, lastSeen, cursor) =>
     encode([
       ROUTER_GROUP,
       MessageType.PRESENCE_UPDATE,
@@ -54,9 +92,10 @@ const router: Frames = {
         lastSeen,
         version,
         reason,
+        ...withCursor(cursor),
       },
     ]),
-  snapshot: (users, totalOnline, now) =>
+  snapshot: ({ users, totalOnline, now, asked }) =>
     encode([
       ROUTER_GROUP,
       MessageType.PRESENCE_SNAPSHOT,
@@ -70,8 +109,11 @@ const router: Frames = {
         })),
         timestamp: now,
         totalOnline,
+        ...answerOf(asked),
       },
     ]),
+  stale: (stale, asOf) => encode([ROUTER_GROUP, MessageType.PRESENCE_STALE, 0, '', { stale, asOf }]),
+  refusal: (error) => encode([ROUTER_GROUP, MessageType.PRESENCE_WATCH, 0, '', { error }]),
 };
 
 /** @internal */

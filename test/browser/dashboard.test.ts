@@ -46,7 +46,9 @@ async function open(url: string, options = {}): Promise<{ page: Page; problems: 
 /** Which list a user is in, as somebody sees it. */
 const isIn = async (page: Page, list: 'online' | 'offline', userId: string): Promise<boolean> =>
   (
-    await page.locator(`#${list} .user`).evaluateAll((all) => all.map((user) => user.getAttribute('data-user-id')))
+    await page
+      .locator(`#${list} .user`)
+      .evaluateAll((all) => all.map((user) => (user as unknown as { dataset: { userId: string } }).dataset.userId))
   ).includes(userId);
 
 const shows = (page: Page, list: 'online' | 'offline', userId: string) =>

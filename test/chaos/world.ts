@@ -466,20 +466,28 @@ export class ChaosWorld {
         trouble.effect === effect &&
         (trouble.holding === undefined || trouble.holding === holding) &&
         trouble.from <= to &&
-        trouble.to >= from,
+        this.endOf(trouble, ['away']) >= from,
     );
+  }
+
+  /** Whoever is about to get well needs Redis for it: while others' trouble keeps it away, that goes on. */
+  private endOf({ holding, to }: Trouble, effects: ReadonlyArray<Trouble['effect']>): number {
+    let until = to;
+    for (const other of this.troubles) {
+      const concerns = other.holding === undefined || other.holding === holding;
+      if (concerns && effects.includes(other.effect) && other.from <= until && other.to > until) until = other.to;
+    }
+    return until;
   }
 
   /** Who was deaf finds out what was missed by asking; while that is not possible, it goes on. */
   private deafSpansOf(holding: Holding): Array<{ readonly from: number; readonly to: number }> {
-    const own = this.troubles.filter((trouble) => trouble.holding === undefined || trouble.holding === holding);
-    return own
-      .filter(({ effect }) => effect === 'deaf')
-      .map(({ from, to }) => {
-        let until = to;
-        for (const other of own) if (other.from <= until && other.to > until) until = other.to;
-        return { from, to: until };
-      });
+    return this.troubles
+      .filter((trouble) => trouble.effect === 'deaf' && (trouble.holding === undefined || trouble.holding === holding))
+      .map((trouble) => ({
+        from: trouble.from,
+        to: this.endOf({ ...trouble, holding }, ['impaired', 'away', 'deaf']),
+      }));
   }
 
   // What must hold.

@@ -7,8 +7,8 @@ export function faultyStore(now: () => number) {
   /** Versions go on where they were: those of the store behind begin anew with each flush. */
   let base = 0;
   let highest = 0;
-  const raised = <T extends { version: number }>(entry: T): T =>
-    entry.version === 0 ? entry : { ...entry, version: entry.version + base };
+  const raised = <T extends { version: number }>(entry: T, by: number): T =>
+    entry.version === 0 ? entry : { ...entry, version: entry.version + by };
   const link = {
     /** `lost`: the call takes effect, and its answer never arrives. */
     state: 'up' as 'up' | 'down' | 'hangs' | 'lost',
@@ -41,19 +41,24 @@ export function faultyStore(now: () => number) {
     apply: (node, ops) => through((to) => to.apply(node, ops)),
     refresh: (node, signs) => through((to) => to.refresh(node, signs)),
     release: (node) => through((to) => to.release(node)),
+    // Raised by what holds for the store that is asked: by the time it has answered, there may be another one.
     read: async (ids) => {
+      const by = base;
       const answer = await through((to) => to.read(ids));
-      return { ...answer, users: answer.users.map(raised) };
+      return { ...answer, users: answer.users.map((user) => raised(user, by)) };
     },
     list: async (page) => {
+      const by = base;
       const answer = await through((to) => to.list(page));
-      return { ...answer, users: answer.users.map(raised) };
+      const { sequence, ...rest } = answer;
+      const whole = { ...rest, users: answer.users.map((user) => raised(user, by)) };
+      return sequence === undefined ? whole : { ...whole, sequence: { ...sequence, version: sequence.version + by } };
     },
     count: () => through((to) => to.count()),
     subscribe(feed) {
       const heard: StoreFeed = {
         onTransition: (update, lastSeen) => {
-          const told = raised(update);
+          const told = raised(update, base);
           highest = Math.max(highest, told.version);
           if (!link.deaf) feed.onTransition(told, lastSeen);
         },

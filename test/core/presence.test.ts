@@ -418,7 +418,13 @@ describe('the entry', () => {
       'memoryStore',
       'optionsFromEnv',
     ]);
-    expect(MessageType).toEqual({ HEARTBEAT: 30, PRESENCE_UPDATE: 31, PRESENCE_SNAPSHOT: 32 });
+    expect(MessageType).toEqual({
+      HEARTBEAT: 30,
+      PRESENCE_UPDATE: 31,
+      PRESENCE_SNAPSHOT: 32,
+      PRESENCE_WATCH: 33,
+      PRESENCE_STALE: 34,
+    });
   });
 
   it('knows its errors', () => {

@@ -13,7 +13,20 @@ import { buildSync } from 'esbuild';
  */
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const entries = ['', '/redis', '/ws', '/socket.io', '/http', '/express', '/koa', '/fastify', '/fetch', '/testing'];
+const entries = [
+  '',
+  '/redis',
+  '/ws',
+  '/socket.io',
+  '/http',
+  '/express',
+  '/koa',
+  '/fastify',
+  '/fetch',
+  '/client',
+  '/react',
+  '/testing',
+];
 
 /** Bytes, minified and gzipped, without dependencies. */
 const SIZE_LIMITS: { [entry: string]: number } = {
@@ -26,6 +39,8 @@ const SIZE_LIMITS: { [entry: string]: number } = {
   '/koa': 3_584,
   '/fastify': 3_584,
   '/fetch': 3_584,
+  '/client': 6_144,
+  '/react': 1_024,
   '/testing': 5_120,
 };
 

@@ -12,6 +12,7 @@ import {
 } from 'voiceping-presence';
 import { redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
+import { Layout } from '../../src/stores/redis/layout';
 import { Link } from './link';
 import { Observer } from './processes';
 import { RedisServer } from './server';
@@ -210,6 +211,32 @@ describe('a record is lost, and nobody is left who could assert it', () => {
     expect(b.changes('u1')).toEqual(['online connect']);
     expect(await b.isOnline('u1')).toBe(true);
   });
+});
+
+it('a grace ended, and what would have ended it was lost: who begins to listen then is right about who returns', async () => {
+  const rig = await Rig.start();
+  const a = await rig.router({ graceMs: 300 });
+  // One of the last buckets: the sweep, which would find it too, does not come there so soon.
+  const layout = new Layout('presence:', false);
+  const userId = usersOf(1_000).find((id) => layout.place(id).bucket > 4_000) as string;
+  await a.attach(userId);
+  a.sockets.get(userId)?.drop();
+  await until('its grace is kept', async () => (await rig.admin.zcard('presence:limbo:{0}')) === 1);
+  await rig.admin.del('presence:limbo:{0}');
+  await sleep(500);
+  const late = await rig.router();
+  const shown = async (): Promise<unknown> => {
+    const dashboard = fakeSocket();
+    late.presence.attachToSocket(dashboard, { userId: 'd', track: false, watch: [userId] });
+    await until('it is shown', () => dashboard.frames.length > 0);
+    return dashboard.frames[0];
+  };
+  await shown();
+  // It reads once more when it has begun to hear.
+  await sleep(300);
+  await a.attach(userId);
+  await sleep(200);
+  expect(await shown()).toMatchObject({ users: [{ userId, status: 'online' }] });
 });
 
 describe('Redis hangs', () => {

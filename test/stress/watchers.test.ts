@@ -1,10 +1,12 @@
 import { expect, it } from 'vitest';
 import { createPresence, type Presence, type PresenceStatus, type PresenceStore } from 'voiceping-presence';
 import { type FakeClock, type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
+import { readFrame, watchFrame } from '../../src/client/frames';
+import { View } from '../../src/client/view';
 import { faultyStore } from '../core/faulty-store';
 import { type Random, random } from '../random';
 
-const RUNS = Number(process.env['WATCHER_RUNS'] ?? 40);
+const RUNS = Number(process.env['WATCHER_RUNS'] ?? 80);
 const OPERATIONS = 1_000;
 const USERS = Array.from({ length: 8 }, (_, index) => `u${index}`);
 
@@ -43,6 +45,7 @@ class Dashboard {
         for (const { userId, status } of frame.users) this.view.set(userId, status);
         continue;
       }
+      if (frame.messageType === 34) continue;
       const { fromId, status, version } = frame;
       if (!this.watches(fromId)) fail(`a frame of ${fromId}, whom nobody asked for`);
       const before = this.versions.get(fromId) ?? 0;
@@ -50,6 +53,68 @@ class Dashboard {
       this.versions.set(fromId, version);
       this.view.set(fromId, status);
     }
+  }
+}
+
+/** A dashboard that asks with frames, is cut, and goes on where it was, on whichever router. */
+class Asking {
+  readonly view: View;
+  resumed = 0;
+  moves = 0;
+  presence: Presence | undefined;
+  private socket: FakeSocket | undefined;
+  private read = 0;
+
+  constructor(ids: true | string[]) {
+    this.view = new View(ids);
+  }
+
+  connect(presence: Presence): void {
+    this.cut();
+    this.moves += 1;
+    this.socket = fakeSocket();
+    this.presence = presence;
+    this.read = 0;
+    presence.attachToSocket(this.socket, { userId: 'asks', track: false });
+    this.ask();
+  }
+
+  cut(): void {
+    this.look();
+    this.socket?.close();
+    this.socket = undefined;
+    this.view.lose();
+  }
+
+  turn(ids: true | string[]): void {
+    this.look();
+    this.view.watch(ids);
+    this.ask();
+  }
+
+  /** It takes nothing for a while. */
+  stall(bytes: number): void {
+    if (this.socket !== undefined) this.socket.bufferedAmount = bytes;
+  }
+
+  look(): void {
+    const { socket, view } = this;
+    if (socket === undefined) return;
+    for (; this.read < socket.sent.length; this.read += 1) {
+      const said = readFrame(socket.sent[this.read]);
+      if (said?.kind === 'update') view.update(said);
+      if (said?.kind !== 'snapshot') continue;
+      view.show(said);
+      if (said.resumed === true) this.resumed += 1;
+    }
+  }
+
+  get isConnected(): boolean {
+    return this.socket?.readyState === 1;
+  }
+
+  private ask(): void {
+    this.socket?.receive(watchFrame(this.view.ids, this.view.cursor));
   }
 }
 
@@ -64,11 +129,14 @@ class World {
     dashboards: Set<Dashboard>;
   }> = [];
 
+  readonly asking: Asking[] = [];
+
   constructor(
     private readonly dice: Random,
     private readonly fail: (message: string) => void,
   ) {
     for (let count = 0; count < 3; count += 1) this.start();
+    for (let count = 0; count < 6; count += 1) this.asking.push(new Asking(this.interest()));
   }
 
   start(): void {
@@ -79,6 +147,7 @@ class World {
       ttlMs: 60_000,
       graceMs: 3_000,
       leaseMs: 6_000,
+      authorizeWatch: () => true,
       onError: () => undefined,
     });
     this.routers.push({ presence, link, phones: new Set(), dashboards: new Set() });
@@ -89,6 +158,13 @@ class World {
     const router = dice.pick(this.routers);
     const phone = dice.pick(Array.from(router.phones));
     const dashboard = dice.pick(Array.from(router.dashboards));
+    const asking = dice.pick(this.asking) as Asking;
+    const move = dice.next();
+    if (move < 0.05) asking.connect(router.presence);
+    else if (move < 0.08) asking.cut();
+    else if (move < 0.09) asking.turn(this.interest());
+    else if (move < 0.12) asking.stall(dice.pick([0, 100_000]));
+    else if (move < 0.15) asking.look();
     const roll = dice.next();
     if (roll < 0.25) {
       const joins = { socket: fakeSocket(), userId: dice.pick(USERS) };
@@ -122,6 +198,7 @@ class World {
       this.shared.link.hear();
     } else if (roll < 0.777) {
       this.routers.splice(this.routers.indexOf(router), 1);
+      for (const each of this.asking) if (each.presence === router.presence) each.cut();
       void router.presence.close({ handoverMs: dice.pick([0, 2_000]) });
       this.start();
     } else if (roll < 0.97) {
@@ -144,7 +221,19 @@ class World {
       for (const { socket } of dashboards) socket.bufferedAmount = 0;
       for (const { socket } of phones) socket.answersPings = true;
     }
+    for (const asking of this.asking) {
+      asking.stall(0);
+      if (!asking.isConnected) asking.connect((this.dice.pick(this.routers) as World['routers'][number]).presence);
+    }
     await this.clock.advance(60_000);
+    for (const asking of this.asking) {
+      asking.look();
+      for (const userId of asking.view.ids === true ? USERS : asking.view.ids) {
+        const truth = this.isConnected(userId) ? 'online' : 'offline';
+        const seen = asking.view.users.get(userId)?.status ?? (asking.view.ids === true ? 'offline' : 'nothing');
+        if (seen !== truth) this.fail(`${userId} is ${truth}, and a dashboard that asks sees ${seen}`);
+      }
+    }
     for (const { presence, dashboards } of this.routers) {
       const statuses = await presence.getStatuses(USERS);
       for (const userId of USERS) {
@@ -274,6 +363,8 @@ class Link {
 it(`${RUNS} times ${OPERATIONS} faults, and every dashboard ends up with the truth`, async () => {
   const { seed } = random();
   console.log(`seed ${seed}`);
+  let resumed = 0;
+  let moves = 0;
   for (let run = 0; run < RUNS; run += 1) {
     const dice = random(seed + run);
     let operations = 0;
@@ -287,6 +378,12 @@ it(`${RUNS} times ${OPERATIONS} faults, and every dashboard ends up with the tru
       if (operations % 250 === 249) await world.settle();
     }
     await world.end();
+    for (const asking of world.asking) {
+      resumed += asking.resumed;
+      moves += asking.moves;
+    }
     expect(failures.slice(0, 3)).toEqual([]);
   }
+  console.log(`${moves} connections of dashboards that ask, ${resumed} of which went on where they were`);
+  expect(resumed).toBeGreaterThan(RUNS * 10);
 }, 300_000);

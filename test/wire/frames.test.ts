@@ -14,11 +14,12 @@ const USERS = [
   { userId: '123', status: 'online', lastSeen: UPDATE.timestamp },
   { userId: '456', status: 'offline', lastSeen: null },
 ] as const;
+const SNAPSHOT = { users: USERS, totalOnline: 17, now: AT, asked: undefined };
 
 describe('frames', () => {
   it('of the guide are maps, with a version and a reason beside what the guide has', () => {
     const guide = framesOf('guide');
-    expect(decode(guide.update(UPDATE, AT))).toEqual({
+    expect(decode(guide.update(UPDATE, AT, undefined))).toEqual({
       messageType: 31,
       fromId: '123',
       toId: '',
@@ -28,12 +29,12 @@ describe('frames', () => {
       version: 7,
       reason: 'connect',
     });
-    expect(decode(guide.snapshot(USERS, 1, AT))).toEqual({ messageType: 32, users: USERS });
+    expect(decode(guide.snapshot(SNAPSHOT))).toEqual({ messageType: 32, users: USERS });
   });
 
   it('of the router are arrays, with times in milliseconds and 0 for never', () => {
     const router = framesOf('router');
-    expect(decode(router.update(UPDATE, AT - 5_000))).toEqual([
+    expect(decode(router.update(UPDATE, AT - 5_000, undefined))).toEqual([
       0,
       31,
       0,
@@ -48,7 +49,7 @@ describe('frames', () => {
         reason: 'connect',
       },
     ]);
-    expect(decode(router.snapshot(USERS, 17, AT))).toEqual([
+    expect(decode(router.snapshot(SNAPSHOT))).toEqual([
       0,
       32,
       0,
@@ -64,10 +65,28 @@ describe('frames', () => {
     ]);
   });
 
+  it('say where to go on, to those who have asked', () => {
+    const asked = { part: 2, more: false, isResumed: true, cursor: 'e.7' };
+    const said = { part: 2, more: false, resumed: true, cursor: 'e.7' };
+    const [guide, router] = [framesOf('guide'), framesOf('router')];
+    expect(decode(guide.snapshot({ ...SNAPSHOT, asked }))).toEqual({ messageType: 32, users: USERS, ...said });
+    expect(decode(router.snapshot({ ...SNAPSHOT, asked }))).toMatchObject([0, 32, 0, '', said]);
+    expect(decode(guide.update(UPDATE, AT, 'e.7'))).toMatchObject({ messageType: 31, cursor: 'e.7' });
+    expect(decode(router.update(UPDATE, AT, 'e.7'))).toMatchObject([0, 31, 0, 'broadcast', { cursor: 'e.7' }]);
+  });
+
+  it('say that what was told may be out of date, and that somebody may not watch', () => {
+    const [guide, router] = [framesOf('guide'), framesOf('router')];
+    expect(decode(guide.stale(true, AT))).toEqual({ messageType: 34, stale: true, asOf: UPDATE.timestamp });
+    expect(decode(router.stale(false, AT))).toEqual([0, 34, 0, '', { stale: false, asOf: AT }]);
+    expect(decode(guide.refusal('no'))).toEqual({ messageType: 33, error: 'no' });
+    expect(decode(router.refusal('no'))).toEqual([0, 33, 0, '', { error: 'no' }]);
+  });
+
   it('are Buffers of their own, so that every version of ws sends them as they are', () => {
-    const first = framesOf('guide').update(UPDATE, AT);
+    const first = framesOf('guide').update(UPDATE, AT, undefined);
     const copy = Buffer.from(first);
-    framesOf('guide').update({ ...UPDATE, userId: 'another' }, AT);
+    framesOf('guide').update({ ...UPDATE, userId: 'another' }, AT, undefined);
     expect(Buffer.isBuffer(first)).toBe(true);
     expect(copy.equals(first)).toBe(true);
   });

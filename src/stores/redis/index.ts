@@ -1,4 +1,5 @@
 export type { PresenceStore } from '../../store';
+export { besideFork, type ForkClient } from './beside-fork';
 export type { RedisLike, RedisPipelineLike } from './client';
 export type { RedisConnectionOptions } from './connection';
 export { redisStoreFromEnv } from './environment';

@@ -1,5 +1,9 @@
 /** All buckets of a partition. */
 const ALL = -1;
+/** What is lost is found by a sweep, and told; a router that was deaf hears of it with its next beat, and then asserts. */
+const NAMED_LEASES = 2;
+/** Who merely heard that something was lost must wait until the sweep has been everywhere, and all others know. */
+const ALL_LEASES = 6;
 
 /**
  * Which buckets of one partition have lost users. Their routers assert them anew; whoever has no router any more is told
@@ -28,24 +32,31 @@ export class Losses {
     return isNews;
   }
 
-  /** At each beat: whether every router has had a lease to assert its users since the last loss. Says so once. */
+  /** At each beat: whether every router has had the time to assert its users since the last loss. Says so once. */
   isOver({ leaseMs, ttlMs }: { readonly leaseMs: number; readonly ttlMs: number }): boolean {
     this.leaseMs = leaseMs;
     const now = Date.now();
     let latest = 0;
     for (const [bucket, at] of this.at) {
-      latest = Math.max(latest, at);
+      latest = Math.max(latest, at + this.waitMs(bucket));
       // By then the last key has gone that nobody renews.
-      if (now - at > leaseMs * 2 + ttlMs || at > now) this.at.delete(bucket);
+      if (now - at > leaseMs * ALL_LEASES + ttlMs || at > now) this.at.delete(bucket);
     }
-    const isOver = this.isDue && now - latest > leaseMs;
+    const isOver = this.isDue && now > latest;
     if (isOver) this.isDue = false;
     return isOver;
   }
 
   /** Whether a key of the contract without a record is that of a user whom no router holds. */
   isSettled(bucket: number): boolean {
-    const at = Math.max(this.at.get(bucket) ?? 0, this.at.get(ALL) ?? 0);
-    return at > 0 && Date.now() - at > this.leaseMs;
+    const now = Date.now();
+    return [bucket, ALL].some((key) => {
+      const at = this.at.get(key);
+      return at !== undefined && now - at > this.waitMs(key);
+    });
+  }
+
+  private waitMs(bucket: number): number {
+    return this.leaseMs * (bucket === ALL ? ALL_LEASES : NAMED_LEASES);
   }
 }

@@ -3,6 +3,7 @@ import { checkedMs, checkFunctions } from '../../options';
 import type {
   PresenceOp,
   PresenceStore,
+  Sequence,
   SignOfLife,
   StoredPage,
   StoredStatus,
@@ -129,6 +130,15 @@ interface Beaten extends Changed {
   readonly lost: number;
 }
 
+interface ListedPart {
+  readonly now: number;
+  readonly e: string;
+  readonly seq: number;
+  readonly done: number;
+  readonly after: number;
+  readonly users: Array<[userId: string, version: number, lastSeen: number]>;
+}
+
 type Ask = (partition: Partition, script: Script, keys: readonly string[], args: readonly string[]) => Promise<string>;
 
 class RedisStore implements PresenceStore {
@@ -219,12 +229,16 @@ class RedisStore implements PresenceStore {
     return { now, users };
   }
 
-  async list(page: { cursor: string | null; limit: number }): Promise<StoredPage> {
-    const { limit } = page;
-    let [index, bucket, after] = cursorOf(page.cursor, this.layout);
+  async list({ cursor, limit }: { cursor: string | null; limit: number }): Promise<StoredPage> {
+    let [index, bucket, after] = cursorOf(cursor, this.layout);
     this.open();
     const users: StoredStatus[] = [];
     let now = 0;
+    let sequence: Sequence | undefined;
+    const page = async (next: string | null): Promise<StoredPage> => {
+      const whole = { now, users: await this.withMirrors(users), cursor: next };
+      return sequence === undefined ? whole : { ...whole, sequence };
+    };
     while (index < this.layout.partitions.length) {
       const partition = this.layout.partitions[index] as Partition;
       if (bucket === partition.buckets) {
@@ -232,13 +246,11 @@ class RedisStore implements PresenceStore {
         bucket = 0;
         continue;
       }
-      if (users.length === limit) {
-        return { now, users: await this.withMirrors(users), cursor: `${index}.${bucket}.${after}` };
-      }
+      if (users.length === limit) return page(`${index}.${bucket}.${after}`);
       const answer = await this.ask(
         partition,
         scripts.list,
-        partition.keys.slice(0, 3).concat(partition.slice(bucket, WALK_BUCKETS)),
+        partition.keys.slice(2, 3).concat(partition.slice(bucket, WALK_BUCKETS)),
         [
           this.layout.isCluster ? '' : this.layout.userPrefix,
           String(limit - users.length),
@@ -246,14 +258,15 @@ class RedisStore implements PresenceStore {
           String(WALK_USERS),
         ],
       );
-      const part: { now: number; done: number; after: number; users: Array<[string, number, number]> } =
-        JSON.parse(answer);
+      const part: ListedPart = JSON.parse(answer);
       now = part.now;
+      // Of the beginning: what changes while the page is read is told, too. Partitions of a Cluster count each for itself.
+      if (!this.layout.isCluster) sequence = sequence ?? { epoch: part.e.replace('.', '-'), version: part.seq };
       bucket += part.done;
       after = part.after;
       for (const [userId, version, lastSeen] of part.users) users.push({ userId, online: true, lastSeen, version });
     }
-    return { now, users: await this.withMirrors(users), cursor: null };
+    return page(null);
   }
 
   async count(): Promise<number> {
@@ -428,7 +441,7 @@ class RedisStore implements PresenceStore {
         const answer = await this.ask(
           partition,
           scripts.read,
-          partition.keys.slice(0, 3).concat(ids.map((id) => partition.bucketKey(this.layout.place(id).bucket))),
+          ids.map((id) => partition.bucketKey(this.layout.place(id).bucket)),
           ids,
         );
         const [time, ...records] = answer.split(',');
@@ -443,12 +456,12 @@ class RedisStore implements PresenceStore {
     return { now, users: await this.settled(await this.withMirrors(users)) };
   }
 
-  /** What the keys of the contract say, on a single server: when each user was last seen. */
+  /** What the keys of the contract say, on a single server: when each user was last seen. Ours hold a time. */
   private async userKeysOf(userIds: readonly string[]): Promise<Array<number | undefined>> {
     if (userIds.length === 0) return [];
     const keys = userIds.map((userId) => this.layout.userKey(userId));
     const values = await this.link.send('', () => this.client.mget(...keys));
-    return values.map((value) => (typeof value === 'string' && /^\d{1,16}$/.test(value) ? Number(value) : undefined));
+    return values.map((value) => (typeof value === 'string' && /^\d{12,16}$/.test(value) ? Number(value) : undefined));
   }
 
   /** On a Cluster the last sign of life stands elsewhere. */

@@ -415,50 +415,9 @@ return string.format('%d', now)
 `);
 
 export const list = script('list', String.raw`local call, format = redis.call, string.format
+local EPOCH = 1577836800000
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local leases, nodes, verdicts = nil, {}, {}
-local EPOCH = 1577836800000
-
-local function parse(record)
-  local minus, version, seen, grace, owners = string.match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
-  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
-  if minus ~= '' then version = -version end
-  return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners
-end
-
-local function load()
-  leases = {}
-  local scored = call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
-  for i = 1, #scored, 2 do leases[scored[i]] = tonumber(scored[i + 1]) end
-  local at = tonumber(call('HGET', KEYS[3], 'at') or '0')
-  if now - at <= 500 then return end
-  local fields = call('HGETALL', KEYS[2])
-  for i = 1, #fields, 2 do
-    local lease, pardoned = string.match(fields[i + 1], '^(%d+) (%d)')
-    local deadline = leases[fields[i]]
-    if deadline and deadline > at and pardoned == '0' and now - at > lease / 2 then leases[fields[i]] = now + 1 end
-  end
-end
-
-local function hasLease(owners)
-  if not leases then load() end
-  for owner in string.gmatch(owners, '[^,]+') do
-    if not leases[owner] or leases[owner] > now then return true end
-  end
-  return false
-end
-
-local function isOnline(version, grace, owners)
-  if version <= 0 then return false end
-  if grace > now then return true end
-  local verdict = verdicts[owners]
-  if verdict == nil then
-    verdict = hasLease(owners)
-    verdicts[owners] = verdict
-  end
-  return verdict
-end
 local room, after, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
 local function json(text)
@@ -468,16 +427,15 @@ local function json(text)
   return '"' .. text .. '"'
 end
 
-local found, size, done, examined, isFull = {}, #KEYS - 3, 0, 0, false
+local found, size, done, examined, isFull = {}, #KEYS - 1, 0, 0, false
 while done < size and examined < most and not isFull do
-  local fields = call('HGETALL', KEYS[4 + done])
+  local fields = call('HGETALL', KEYS[2 + done])
   local users = {}
   for i = 1, #fields, 2 do
-    if string.byte(fields[i + 1]) ~= 45 then
-      local version, seen, grace, owners = parse(fields[i + 1])
-      if version > after and isOnline(version, grace, owners) then
-        users[#users + 1] = { id = fields[i], version = version, seen = seen }
-      end
+    local version, seen = string.match(fields[i + 1], '^(%x+) (%x+)')
+    version = tonumber(version or '0', 16)
+    if version > after then
+      users[#users + 1] = { id = fields[i], version = version, seen = tonumber(seen, 16) + EPOCH }
     end
   end
   table.sort(users, function(a, b) return a.version < b.version end)
@@ -506,64 +464,16 @@ if ARGV[1] ~= '' and #found > 0 then
 end
 local users = {}
 for i, user in ipairs(found) do users[i] = format('[%s,%d,%d]', json(user.id), user.version, user.seen) end
-return format('{"now":%d,"done":%d,"after":%d,"users":[%s]}', now, done, after, table.concat(users, ','))
+local meta = call('HMGET', KEYS[1], 'epoch', 'seq')
+return format('{"now":%d,"e":"%s","seq":%d,"done":%d,"after":%d,"users":[%s]}',
+  now, meta[1] or '', meta[2] or 0, done, after, table.concat(users, ','))
 `);
 
-export const read = script('read', String.raw`local call, format = redis.call, string.format
-local time = call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local leases, nodes, verdicts = nil, {}, {}
-local EPOCH = 1577836800000
-
-local function parse(record)
-  local minus, version, seen, grace, owners = string.match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
-  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
-  if minus ~= '' then version = -version end
-  return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners
-end
-
-local function load()
-  leases = {}
-  local scored = call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
-  for i = 1, #scored, 2 do leases[scored[i]] = tonumber(scored[i + 1]) end
-  local at = tonumber(call('HGET', KEYS[3], 'at') or '0')
-  if now - at <= 500 then return end
-  local fields = call('HGETALL', KEYS[2])
-  for i = 1, #fields, 2 do
-    local lease, pardoned = string.match(fields[i + 1], '^(%d+) (%d)')
-    local deadline = leases[fields[i]]
-    if deadline and deadline > at and pardoned == '0' and now - at > lease / 2 then leases[fields[i]] = now + 1 end
-  end
-end
-
-local function hasLease(owners)
-  if not leases then load() end
-  for owner in string.gmatch(owners, '[^,]+') do
-    if not leases[owner] or leases[owner] > now then return true end
-  end
-  return false
-end
-
-local function isOnline(version, grace, owners)
-  if version <= 0 then return false end
-  if grace > now then return true end
-  local verdict = verdicts[owners]
-  if verdict == nil then
-    verdict = hasLease(owners)
-    verdicts[owners] = verdict
-  end
-  return verdict
-end
-local answer = { format('%d', now) }
+export const read = script('read', String.raw`local time = redis.call('TIME')
+local answer = { string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000)) }
 for i = 1, #ARGV do
-  local record = call('HGET', KEYS[3 + i], ARGV[i])
-  if not record then
-    record = ''
-  elseif string.byte(record) ~= 45 then
-    local version, _, grace, owners = parse(record)
-    record = (isOnline(version, grace, owners) and '' or '-') .. string.match(record, '^%x+ %x+')
-  end
-  answer[i + 1] = record
+  local record = redis.call('HGET', KEYS[i], ARGV[i])
+  answer[i + 1] = record and string.match(record, '^-?%x+ %x+') or ''
 end
 return table.concat(answer, ',')
 `);

@@ -3,12 +3,10 @@ import { fileURLToPath } from 'node:url';
 
 // Makes ../scripts.ts of the Lua files, so that bundles, tests and examples find them without reading files.
 
-const COMMON = {
-  ...{ apply: 'shared', beat: 'shared', reap: 'shared', settle: 'shared', sweep: 'shared' },
-  ...{ read: 'alive', list: 'alive' },
-};
-const ALONE = ['count', 'leased', 'refresh', 'release', 'seen'];
-const NAMES = [...Object.keys(COMMON), ...ALONE].sort();
+/** Before these stands shared.lua. */
+const CHANGING = ['apply', 'beat', 'reap', 'settle', 'sweep'];
+const ALONE = ['count', 'leased', 'list', 'read', 'refresh', 'release', 'seen'];
+const NAMES = [...CHANGING, ...ALONE].sort();
 
 const source = (name) =>
   readFileSync(new URL(`${name}.lua`, import.meta.url), 'utf8')
@@ -18,7 +16,7 @@ const source = (name) =>
 /** The text of scripts.ts. */
 export function embedded() {
   const scripts = NAMES.map((name) => {
-    const text = COMMON[name] === undefined ? source(name) : source(COMMON[name]) + source(name);
+    const text = CHANGING.includes(name) ? source('shared') + source(name) : source(name);
     return `export const ${name} = script('${name}', String.raw\`${text}\`);\n`;
   });
   return `// Made of lua/*.lua by lua/embed.mjs, which \`npm run build\` and \`npm run embed\` call. Edit those.

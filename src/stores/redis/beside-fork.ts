@@ -1,0 +1,288 @@
+import { toUserId } from '../../ids';
+import { checkFunctions } from '../../options';
+import type { LeaveOp, PresenceOp, PresenceStore, StoreFeed, StoreNode } from '../../store';
+import type { RedisLike } from './client';
+import { quiet } from './connection';
+
+/** What `besideFork` uses of an ioredis `Redis`, beyond what `redisStore` does. */
+export interface ForkClient extends RedisLike {
+  /** Publishes a message. */
+  publish(channel: string, message: string): Promise<unknown>;
+  /** Walks through keys. */
+  scan(cursor: string, match: 'MATCH', pattern: string, count: 'COUNT', most: number): Promise<[string, string[]]>;
+  /** Walks through a set. */
+  sscan(key: string, cursor: string, count: 'COUNT', most: number): Promise<[string, string[]]>;
+}
+
+/** Those whom routers of the fork hold, as far as any of ours has heard. A set, so that routers that start later know. */
+const HELD = 'presence:fork';
+const UPDATES = 'presence:updates';
+const BATCH = 500;
+const MONTH_S = 2_592_000;
+
+const keyOf = (userId: string): string => `presence:user:${userId}`;
+const metaOf = (userId: string): string => `presence:meta:${userId}`;
+
+/**
+ * A store on Redis for the time in which routers of the existing presence fork run beside ours on the same server: a
+ * rolling upgrade, forwards or back. Around `redisStore` with its default prefix:
+ *
+ * - users of the fork are online and offline here too, once each, as if one more router of ours held them
+ * - the fork answers for users of ours: it finds their key, and the hash that it asks for beside it
+ * - where the fork says that somebody has left who is connected here, the key is put back, and its dashboards are told
+ *
+ * Take it away once the last router of the fork is gone. Then `DEL presence:fork`.
+ *
+ * @param client - an ioredis `Redis` of the same server and database; it stays yours to close
+ *
+ * @example
+ * const client = new Redis({ host: '127.0.0.1' });
+ * const presence = createPresence({ store: besideFork(redisStore({ client }), client), wire: 'router' });
+ */
+export function besideFork(store: PresenceStore, client: ForkClient): PresenceStore {
+  checkFunctions('store', store, ['beat', 'apply', 'subscribe'], 'it is what redisStore gives');
+  checkFunctions('client', client, ['publish', 'scan', 'sscan', 'pipeline', 'duplicate'], 'it is an ioredis Redis');
+  return new BesideFork(store, client);
+}
+
+class BesideFork implements PresenceStore {
+  private readonly feeds = new Set<StoreFeed>();
+  /** Who is connected to each router of ours in this process. */
+  private readonly own = new Map<string, Set<string>>();
+  /** Whom routers of the fork hold. */
+  private readonly held = new Set<string>();
+  /** What is to be told of them, the latest of each. */
+  private readonly changed = new Map<string, 'join' | LeaveOp['reason']>();
+  /** The router that holds them, as the store sees it; it lives as long as the one that makes it beat. */
+  private bridge: { readonly node: StoreNode; readonly owner: string } | undefined;
+  private isLeased = false;
+  private isBusy = false;
+  private isStale = true;
+  private checkedAt = 0;
+  private ear: RedisLike | undefined;
+
+  constructor(
+    private readonly store: PresenceStore,
+    private readonly client: ForkClient,
+  ) {}
+
+  async beat(node: StoreNode): Promise<{ known: boolean }> {
+    this.bridge = this.bridge ?? { node: { ...node, nodeId: `${node.nodeId}.fork` }, owner: node.nodeId };
+    const answer = await this.store.beat(node);
+    if (this.bridge.owner === node.nodeId) this.inBackground(this.beatBridge(this.bridge.node));
+    return answer;
+  }
+
+  async apply(node: StoreNode, ops: readonly PresenceOp[]): Promise<{ known: boolean }> {
+    const answer = await this.store.apply(node, ops);
+    const own = this.own.get(node.nodeId) ?? new Set();
+    this.own.set(node.nodeId, own);
+    for (const { userId, kind } of ops) {
+      if (kind === 'join') own.add(userId);
+      else own.delete(userId);
+    }
+    this.inBackground(this.describe(ops));
+    return answer;
+  }
+
+  async release(node: StoreNode): Promise<void> {
+    const { bridge } = this;
+    this.own.delete(node.nodeId);
+    if (bridge?.owner === node.nodeId) {
+      // Not released, for its users have not left: the others of ours hold them too, and without any the fork goes on.
+      this.bridge = undefined;
+      this.isLeased = false;
+      this.isStale = true;
+    }
+    await this.store.release(node);
+  }
+
+  refresh: PresenceStore['refresh'] = (node, signs) => this.store.refresh(node, signs);
+  read: PresenceStore['read'] = (userIds) => this.store.read(userIds);
+  list: PresenceStore['list'] = (page) => this.store.list(page);
+  count: PresenceStore['count'] = () => this.store.count();
+
+  subscribe(feed: StoreFeed): () => void {
+    const unsubscribe = this.store.subscribe(feed);
+    this.feeds.add(feed);
+    this.ear = this.ear ?? this.listen();
+    return () => {
+      this.feeds.delete(feed);
+      if (this.feeds.size === 0) {
+        this.ear?.disconnect();
+        this.ear = undefined;
+      }
+      unsubscribe();
+    };
+  }
+
+  private listen(): RedisLike {
+    const duplicate = this.client.duplicate as (...overrides: unknown[]) => RedisLike;
+    const ear = duplicate.call(this.client, {
+      lazyConnect: false,
+      enableOfflineQueue: true,
+      maxRetriesPerRequest: null,
+      retryStrategy: (times: number) => Math.min(times * 100, 1_000),
+    });
+    quiet(ear);
+    ear.on('message', (_, text) => this.hear(text));
+    ear.on('ready', () => {
+      // What was said meanwhile is found by looking.
+      this.isStale = true;
+    });
+    ear.subscribe(UPDATES).catch((error) => this.report(error));
+    return ear;
+  }
+
+  /** What the fork says; of what ours say the store knows already. */
+  private hear(text: string): void {
+    let said: { type?: unknown; userId?: unknown; status?: unknown; reason?: unknown } | null;
+    let userId: string;
+    try {
+      said = JSON.parse(text);
+      if (said?.type !== 'presence_update' || said.reason !== undefined) return;
+      userId = toUserId(said.userId, 'userId');
+    } catch {
+      return;
+    }
+    if (said.status === 'online') this.hold(userId);
+    else if (said.status === 'offline') {
+      this.letGo(userId, 'disconnect');
+      if (Array.from(this.own.values()).some((own) => own.has(userId))) this.inBackground(this.contradict(userId));
+    }
+  }
+
+  private hold(userId: string): void {
+    this.held.add(userId);
+    this.changed.set(userId, 'join');
+    this.flush();
+  }
+
+  private letGo(userId: string, reason: LeaveOp['reason']): void {
+    if (!this.held.delete(userId)) return;
+    this.changed.set(userId, reason);
+    this.flush();
+  }
+
+  private flush(): void {
+    if (!this.isBusy) this.inBackground(this.tellAll());
+  }
+
+  private async tellAll(): Promise<void> {
+    this.isBusy = true;
+    try {
+      while (this.isLeased && this.changed.size > 0) await this.tellStore();
+    } finally {
+      this.isBusy = false;
+    }
+  }
+
+  private async tellStore(): Promise<void> {
+    const node = this.bridge?.node as StoreNode;
+    const some = Array.from(this.changed).slice(0, BATCH);
+    for (const [userId] of some) this.changed.delete(userId);
+    const ops = some.map(([userId, change]): PresenceOp => {
+      if (change === 'join') return { kind: 'join', userId, ageMs: 0, reassert: false };
+      return { kind: 'leave', userId, ageMs: 0, reason: change };
+    });
+    try {
+      const { known } = await this.store.apply(node, ops);
+      if (!known) throw new Error('the lease is lost');
+      await this.run(some.map(([userId, change]) => [change === 'join' ? 'sadd' : 'srem', HELD, userId]));
+    } catch (error) {
+      this.isLeased = false;
+      this.isStale = true;
+      for (const [userId, change] of some) if (!this.changed.has(userId)) this.changed.set(userId, change);
+      throw error;
+    }
+  }
+
+  private async beatBridge(node: StoreNode): Promise<void> {
+    const { known } = await this.store.beat(node);
+    if (this.bridge?.node !== node) return;
+    // Under a new name it holds nobody yet.
+    if (!known) for (const userId of this.held) if (!this.changed.has(userId)) this.changed.set(userId, 'join');
+    this.isLeased = true;
+    this.flush();
+    const now = Date.now();
+    if (!this.isStale && Math.abs(now - this.checkedAt) < node.leaseMs) return;
+    this.checkedAt = now;
+    if (this.isStale) {
+      this.isStale = false;
+      await this.look().catch((error) => {
+        this.isStale = true;
+        throw error;
+      });
+    }
+    await this.check();
+  }
+
+  /** Finds whom the fork holds: those other routers of ours have heard of, and keys as only the fork writes them. */
+  private async look(): Promise<void> {
+    for (let cursor = '0'; ; ) {
+      const [next, userIds] = await this.client.sscan(HELD, cursor, 'COUNT', BATCH);
+      const values = userIds.length === 0 ? [] : await this.client.mget(...userIds.map(keyOf));
+      // A key that has expired must not be made anew.
+      for (const [index, userId] of userIds.entries()) {
+        if (values[index] !== null && !this.held.has(userId)) this.hold(userId);
+      }
+      cursor = next;
+      if (cursor === '0') break;
+    }
+    const prefix = keyOf('');
+    for (let cursor = '0'; ; ) {
+      const [next, keys] = await this.client.scan(cursor, 'MATCH', `${prefix}*`, 'COUNT', BATCH);
+      const values = keys.length === 0 ? [] : await this.client.mget(...keys);
+      for (const [index, key] of keys.entries()) {
+        const userId = key.slice(prefix.length);
+        if (values[index] === '1' && !this.held.has(userId)) this.hold(userId);
+      }
+      cursor = next;
+      if (cursor === '0') break;
+    }
+  }
+
+  /** A router of the fork that died says nothing, and whether another one hears of the expired key is not certain. */
+  private async check(): Promise<void> {
+    const held = Array.from(this.held);
+    for (let from = 0; from < held.length; from += BATCH) {
+      const some = held.slice(from, from + BATCH);
+      const values = await this.client.mget(...some.map(keyOf));
+      for (const [index, userId] of some.entries()) if (values[index] === null) this.letGo(userId, 'timeout');
+    }
+  }
+
+  /** The fork has deleted the key of one who is connected here, and told its dashboards. */
+  private async contradict(userId: string): Promise<void> {
+    for (const feed of this.feeds) feed.onLost((id) => id === userId);
+    const message = { type: 'presence_update', userId, status: 'online', timestamp: Date.now(), reason: 'resync' };
+    for (const channel of ['presence:online', UPDATES]) await this.client.publish(channel, JSON.stringify(message));
+  }
+
+  /** Without this hash the fork takes whoever has a key for offline. */
+  private async describe(ops: readonly PresenceOp[]): Promise<void> {
+    const now = Date.now();
+    const commands: string[][] = [];
+    for (const { userId, kind, ageMs } of ops) {
+      // That is where the store keeps what it knows of itself.
+      if (/^\{\d+\}$/.test(userId)) continue;
+      const status = kind === 'join' ? 'online' : 'offline';
+      commands.push(['hmset', metaOf(userId), 'status', status, 'lastSeen', String(Math.round(now - ageMs))]);
+      commands.push(['expire', metaOf(userId), String(MONTH_S)]);
+    }
+    await this.run(commands);
+  }
+
+  private async run(commands: string[][]): Promise<void> {
+    if (commands.length === 0) return;
+    for (const [error] of (await this.client.pipeline(commands).exec()) ?? []) if (error !== null) throw error;
+  }
+
+  private inBackground(work: Promise<void>): void {
+    work.catch((error) => this.report(error));
+  }
+
+  private report(error: unknown): void {
+    for (const feed of this.feeds) feed.onError('fork', error);
+  }
+}

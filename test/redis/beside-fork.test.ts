@@ -1,0 +1,153 @@
+import { Redis } from 'ioredis';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createPresence, type PresenceError, type PresenceUpdate } from 'voiceping-presence';
+import { besideFork, redisStore } from 'voiceping-presence/redis';
+import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
+import { Layout } from '../../src/stores/redis/layout';
+import { ForkRouter } from './fork';
+import { RedisServer } from './server';
+import { sleep, until } from './wait';
+
+// A rolling upgrade: routers of the fork and ours on one server.
+
+const LEASE_MS = 1_000;
+const endings: Array<() => unknown> = [];
+let server: RedisServer;
+
+beforeEach(async () => {
+  server = await RedisServer.start();
+  endings.push(() => server.remove());
+});
+afterEach(async () => {
+  for (const end of endings.splice(0).reverse()) await end();
+});
+
+async function fork(ttlS?: number): Promise<ForkRouter> {
+  const router = await ForkRouter.start(server.port, ttlS);
+  endings.push(() => router.end());
+  return router;
+}
+
+async function ours({ handOver = false } = {}) {
+  const client = new Redis({ port: server.port });
+  const heard: PresenceUpdate[] = [];
+  const errors: PresenceError[] = [];
+  const presence = createPresence({
+    leaseMs: LEASE_MS,
+    graceMs: 0,
+    pingIntervalMs: 60_000,
+    store: besideFork(redisStore({ client }), client),
+    onError: (error) => errors.push(error),
+  });
+  endings.push(async () => {
+    await presence.close(handOver ? { handoverMs: 5_000 } : {});
+    client.disconnect();
+  });
+  presence.onUpdate((update) => heard.push(update));
+  await presence.ready();
+  const attach = async (userId: string): Promise<FakeSocket> => {
+    const socket = fakeSocket();
+    await presence.attachToSocket(socket, { userId }).ready;
+    return socket;
+  };
+  const changes = (userId: string) => heard.filter((update) => update.userId === userId).map(({ status }) => status);
+  const status = async (userId: string) => (await presence.getStatuses([userId]))[userId]?.status;
+  return { presence, client, errors, attach, changes, status };
+}
+
+describe('users of the fork', () => {
+  it('come and go here too, once for each, whatever the number of our routers', async () => {
+    const theirs = await fork();
+    const [a, b] = [await ours(), await ours()];
+    await theirs.connect('f1');
+    await until('both heard', () => a.changes('f1').length === 1 && b.changes('f1').length === 1);
+    expect(await b.status('f1')).toBe('online');
+    expect((await a.presence.listOnline()).users.map(({ userId }) => userId)).toEqual(['f1']);
+    await theirs.leave('f1');
+    await until('both heard', () => a.changes('f1').length === 2 && b.changes('f1').length === 2);
+    expect(await a.status('f1')).toBe('offline');
+    await sleep(LEASE_MS * 2);
+    expect(a.changes('f1')).toEqual(['online', 'offline']);
+    // Its own two messages, and ours: no storm.
+    expect(theirs.sent.length).toBeLessThanOrEqual(8);
+    expect(a.errors).toEqual([]);
+  });
+
+  it('who came before us are found, and who are silent for the TTL are gone even if nobody says so', async () => {
+    const theirs = await fork(2);
+    await theirs.connect('f1');
+    await theirs.connect('f2');
+    const a = await ours();
+    await until('both are found', async () => (await a.presence.countOnline()) === 2);
+    const later = await ours();
+    const layout = new Layout('presence:', false);
+    const bucket = layout.partitions[0]?.bucketKey(layout.place('f1').bucket) as string;
+    const holders = async () => (await a.client.hget(bucket, 'f1'))?.split('.fork,').length;
+    await until('they are here too', async () => (await holders()) === 3);
+    expect(await later.status('f1')).toBe('online');
+    // As if the expiry were never told: the fork that held f2 is dead.
+    theirs.end();
+    await a.client.config('SET', 'notify-keyspace-events', '');
+    await a.client.pexpire('presence:user:f1', 100);
+    await until('f1 is offline', async () => (await a.status('f1')) === 'offline', LEASE_MS * 6);
+    expect(await a.status('f2')).toBe('online');
+  });
+
+  it('outlive a router of ours that holds them', async () => {
+    const theirs = await fork();
+    const [a, b] = [await ours(), await ours()];
+    await theirs.connect('f1');
+    await until('both heard', () => a.changes('f1').length === 1 && b.changes('f1').length === 1);
+    await a.presence.close();
+    await sleep(LEASE_MS * 4);
+    expect(b.changes('f1')).toEqual(['online']);
+    await b.presence.close();
+    await sleep(LEASE_MS * 2);
+    expect(await theirs.status('f1')).toBe('online');
+    expect(theirs.told('f1')).toBe('online');
+  });
+});
+
+describe('users of ours', () => {
+  it('are online for the fork, in its answers and on its dashboards', async () => {
+    const theirs = await fork();
+    const a = await ours();
+    const phone = await a.attach('o1');
+    await until('its dashboards heard', () => theirs.told('o1') === 'online');
+    await until('it answers so', async () => (await theirs.status('o1')) === 'online');
+    phone.close();
+    await until('its dashboards heard', () => theirs.told('o1') === 'offline');
+    expect(await theirs.status('o1')).toBe('offline');
+  });
+
+  it('who left a router of the fork and are here are shown offline for no longer than a moment', async () => {
+    const theirs = await fork();
+    const a = await ours();
+    await theirs.connect('both');
+    await until('it is heard', () => a.changes('both').length === 1);
+    await a.attach('both');
+    await theirs.leave('both');
+    await until('the fork says online again', () => theirs.told('both') === 'online');
+    await until('it answers so', async () => (await theirs.status('both')) === 'online');
+    expect(await a.status('both')).toBe('online');
+    expect(a.changes('both')).toEqual(['online']);
+  });
+
+  it('whose cut id the fork takes for another user: that one stays online', async () => {
+    const theirs = await fork();
+    const a = await ours();
+    await a.attach('acme');
+    // The key of acme:1, expired: the fork says that acme has left.
+    await a.client.set('presence:user:acme:1', '1', 'PX', 50);
+    await until('the fork has said it', () => theirs.sent.some(({ status }) => status === 'offline'));
+    await until('its dashboards are told the truth', () => theirs.told('acme') === 'online');
+    expect(await a.status('acme')).toBe('online');
+  });
+});
+
+it('takes what is no store, and what is no client, for what it is', async () => {
+  const client = new Redis({ port: server.port });
+  endings.push(() => client.disconnect());
+  expect(() => besideFork({} as never, client)).toThrow('store');
+  expect(() => besideFork(redisStore({ client }), {} as never)).toThrow('client');
+});
