@@ -4,10 +4,12 @@ import { spawnSync } from 'node:child_process';
 const PROGRAMS = [
   { program: 'chromium', debian: 'chromium' },
   { program: 'curl', debian: 'curl' },
+  { program: 'nginx', debian: 'nginx-light' },
   { program: 'redis-server', debian: 'redis-server' },
 ] as const;
 
-const isInstalled = (program: string): boolean => spawnSync(program, ['--version'], { stdio: 'ignore' }).status === 0;
+const isInstalled = (program: string): boolean =>
+  spawnSync('sh', ['-c', 'command -v "$0"', program], { stdio: 'ignore' }).status === 0;
 const run = (...args: string[]): boolean =>
   spawnSync('apt-get', args, { stdio: 'inherit', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } })
     .status === 0;
