@@ -12,7 +12,7 @@ export default defineConfig({
     })),
   },
   test: {
-    include: ['test/**/*.test.ts'],
+    include: ['test/**/*.test.ts', 'examples/**/*.vitest.test.ts'],
     // Alone, by `npm run chaos`: beside other tests its routers would starve.
     exclude: process.env['CHAOS'] === undefined ? ['test/chaos/**'] : [],
     globalSetup: ['test/programs.ts'],

@@ -6,6 +6,8 @@ import type { PresenceStore, Sequence, StoredPage, StoredStatus, StoreFeed } fro
 import type { PresenceUpdate } from './types';
 
 const PAGE = 1_000;
+/** What seems to be late is looked at together. */
+const LATE_MS = 200;
 /** Of so many users who are offline the last version told is remembered. */
 const MAX_GONE = 65_536;
 
@@ -67,6 +69,9 @@ export class Feed implements StoreFeed {
   private highest = 0;
   private wanted: Reading['kind'] | undefined;
   private reading: Reading | undefined;
+  /** Of whom something older was told than what is known, and what was known then. */
+  private readonly late = new Map<string, Known>();
+  private lateTimer: unknown;
   private forgetTimer: unknown;
   private doubtTimer: unknown;
   private readonly unsubscribe: () => void;
@@ -119,8 +124,11 @@ export class Feed implements StoreFeed {
     if (version > this.highest) this.highest = version;
     const before = this.view.get(userId) ?? this.gone.get(userId);
     const wasTold = before !== undefined && before.told > 0;
-    // A resync found it first, and this comes late.
-    if (wasTold && version <= before.stored) return;
+    // A resync found it first, and this comes late. Or the store has lost its versions, and gives lower ones for a moment.
+    if (wasTold && version <= before.stored) {
+      if (this.view.has(userId) !== online) this.lookLater(userId, before);
+      return;
+    }
     this.reading?.overtaken.add(userId);
     this.doubtful.delete(userId);
     // A router that asserts its users anew changes nothing for those who never heard that they had gone.
@@ -226,6 +234,9 @@ export class Feed implements StoreFeed {
     const { clock } = this.options;
     clock.clearTimeout(this.forgetTimer);
     clock.clearTimeout(this.doubtTimer);
+    clock.clearTimeout(this.lateTimer);
+    this.lateTimer = undefined;
+    this.late.clear();
     this.active = false;
     this.hasBaseline = false;
     this.since = undefined;
@@ -233,6 +244,35 @@ export class Feed implements StoreFeed {
     this.wanted = undefined;
     this.reading = undefined;
     for (const known of [this.view, this.gone, this.doubtful]) known.clear();
+  }
+
+  private lookLater(userId: string, known: Known): void {
+    this.late.set(userId, known);
+    if (this.lateTimer !== undefined) return;
+    this.lateTimer = this.options.clock.setTimeout(() => {
+      this.lateTimer = undefined;
+      const late = new Map(this.late);
+      this.late.clear();
+      this.look(late).catch((error: unknown) => {
+        this.options.report('resync', error);
+        if (this.active) for (const [id, before] of late) this.lookLater(id, before);
+      });
+    }, LATE_MS);
+  }
+
+  /** Tells what the store says of users, unless something was heard of them meanwhile. */
+  private async look(late: ReadonlyMap<string, Known>): Promise<void> {
+    const ids = Array.from(late.keys());
+    for (let at = 0; at < ids.length; at += PAGE) {
+      const { users } = await this.ask(() => this.options.store.read(ids.slice(at, at + PAGE)));
+      if (!this.active) return;
+      for (const user of users) {
+        const { userId, online } = user;
+        const isSame = (this.view.get(userId) ?? this.gone.get(userId)) === late.get(userId);
+        // What it has as a version is one of those that were lost.
+        if (isSame && this.view.has(userId) !== online) this.tellFound({ ...user, version: this.highest });
+      }
+    }
   }
 
   private know(userId: string, online: boolean, known: Known): void {

@@ -1,22 +1,17 @@
-// The dashboard of the guide, done right: what is known is loaded over HTTP, what changes comes over the WebSocket, and
-// a change that overtakes the load is never undone by it. Ids are data from outside: they only ever become text.
+import { createPresenceClient } from './client.js';
 
-const PRESENCE_UPDATE = 31;
-const PRESENCE_SNAPSHOT = 32;
+// The dashboard of the guide, done right, on the client that the package brings. It hears who comes and goes; whom it has
+// not heard of, but the router knows, it asks for over HTTP. Ids are data from outside: they only ever become text.
+
 const IDS_A_REQUEST = 500;
-const FIRST_RETRY_MS = 500;
-const LAST_RETRY_MS = 15_000;
+const TIMELINE_MS = 600_000;
+const SAMPLE_MS = 2_000;
 
 // A dashboard of a router with authentication is opened with #token=... behind its address.
 const token = new URLSearchParams(location.hash.slice(1)).get('token') ?? 'dashboard';
-const deviceId = `web-${crypto.getRandomValues(new Uint32Array(1))[0]}`;
 
 /** Every user known, by id. */
 const users = new Map();
-/** Users who changed while a load is under way: what it says of them is older. */
-let overtaken;
-let retries = 0;
-let heardAt;
 
 const byId = (id) => document.getElementById(id);
 const lists = { online: byId('online'), offline: byId('offline') };
@@ -50,6 +45,7 @@ function show({ userId, status, lastSeen }, isChange) {
     user.element.classList.toggle('changed', isChange);
   }
   showSeen(user);
+  match(user);
 }
 
 /** Puts a user where it belongs: each list is sorted, and an element moves only when its status changes. */
@@ -114,12 +110,16 @@ function count() {
   });
 }
 
+let words = [''];
+
+function match({ userId, name, group, element }) {
+  const text = `${userId} ${name} ${group}`.toLowerCase();
+  element.hidden = !words.every((word) => text.includes(word));
+}
+
 function filter() {
-  const words = byId('search').value.toLowerCase().split(/\s+/);
-  for (const { userId, name, group, element } of users.values()) {
-    const text = `${userId} ${name} ${group}`.toLowerCase();
-    element.hidden = !words.every((word) => text.includes(word));
-  }
+  words = byId('search').value.toLowerCase().split(/\s+/);
+  for (const user of users.values()) match(user);
   count();
 }
 
@@ -133,23 +133,17 @@ async function getJson(path, body) {
   return response.json();
 }
 
-/** Loads all users known, here or at the router. The socket is open by then, so nothing falls in between. True when done. */
+/** Asks for those whom the router knows, and who are not online: they are no news, and nobody tells them. */
 async function load() {
-  const mine = new Set();
-  overtaken = mine;
-  const known = new Set([...(await getJson('/api/users')), ...users.keys()]);
-  const ids = Array.from(known);
+  const ids = (await getJson('/api/users')).filter((id) => client.getStatus(id) === undefined);
   for (let at = 0; at < ids.length; at += IDS_A_REQUEST) {
     const statuses = await getJson('/api/presence/status', { userIds: ids.slice(at, at + IDS_A_REQUEST) });
-    // Another socket is open by now, and has a load of its own.
-    if (overtaken !== mine) return false;
-    for (const status of Object.values(statuses)) if (!mine.has(status.userId)) show(status, false);
+    // Whoever came meanwhile is known better by now.
+    for (const status of Object.values(statuses)) {
+      if (client.getStatus(status.userId) === undefined) show(status, false);
+    }
   }
-  if (overtaken !== mine) return false;
-  overtaken = undefined;
-  filter();
   count();
-  return true;
 }
 
 /** Users who have gone without a word. When they were last seen was before that, and the endpoint knows when. */
@@ -171,68 +165,73 @@ async function askWhenSeen() {
   }
 }
 
-function onFrame(data) {
-  const message = MessagePack.decode(new Uint8Array(data));
-  if (message?.messageType === PRESENCE_UPDATE) {
-    overtaken?.add(message.fromId);
-    show({ userId: message.fromId, status: message.status, lastSeen: message.timestamp }, true);
-    if (message.status === 'offline' && message.reason !== 'disconnect') {
-      if (unseen.size === 0) setTimeout(askWhenSeen, 200);
-      unseen.add(message.fromId);
-    }
-  } else if (message?.messageType === PRESENCE_SNAPSHOT) {
-    for (const status of message.users) {
-      overtaken?.add(status.userId);
-      show(status, false);
-    }
-  } else {
-    return;
+function onChange(changed) {
+  for (const status of changed) {
+    const user = users.get(status.userId);
+    show(status, user?.status !== undefined);
+    if (status.status !== 'offline') continue;
+    if (unseen.size === 0) setTimeout(askWhenSeen, 200);
+    unseen.add(status.userId);
   }
-  filter();
   count();
 }
 
-function showConnection(state) {
+const LINES = { live: 'Live', stale: 'Delayed', offline: 'Connecting…', connecting: 'Connecting…', closed: 'Closed' };
+
+function showConnection({ state, asOf, refused }) {
   const line = byId('connection');
   line.dataset.state = state;
-  line.textContent = state === 'live' ? 'Live' : 'Connecting…';
+  line.textContent = refused ?? LINES[state];
   const stale = byId('stale');
-  stale.hidden = state === 'live' || heardAt === undefined;
+  stale.hidden = state === 'live' || asOf === null;
   byId('main').classList.toggle('stale-view', !stale.hidden);
-  if (!stale.hidden)
-    stale.textContent = `Connection lost: this is the state of ${heardAt.toLocaleTimeString()}. Trying again…`;
+  if (!stale.hidden) {
+    const lost = state === 'stale' ? 'The router cannot hear its store' : 'Connection lost';
+    stale.textContent = `${lost}: this is the state of ${new Date(asOf).toLocaleTimeString()}. Trying again…`;
+  }
+  if (state === 'live') load().catch((error) => console.warn(error));
 }
 
-function connect() {
-  const socket = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}`, [
-    token,
-    deviceId,
-  ]);
-  socket.binaryType = 'arraybuffer';
-  socket.onopen = async () => {
-    try {
-      if (!(await load())) return;
-      retries = 0;
-      showConnection('live');
-    } catch (error) {
-      console.error(error);
-      socket.close();
-    }
-  };
-  socket.onmessage = ({ data }) => onFrame(data);
-  socket.onclose = () => {
-    if (byId('connection').dataset.state === 'live') heardAt = new Date();
-    showConnection('lost');
-    // Exponential, with jitter: a thousand dashboards do not come back in the same moment.
-    const most = Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** retries);
-    retries += 1;
-    setTimeout(connect, most / 2 + (Math.random() * most) / 2);
-  };
+/** How many were online, for the last minutes; nothing where that was not known. */
+const samples = [];
+
+function sample() {
+  const now = Date.now();
+  const isKnown = client.connection.state === 'live';
+  let online = 0;
+  for (const { status } of users.values()) if (status === 'online') online += 1;
+  samples.push({ at: now, online: isKnown ? online : undefined });
+  while (samples[0].at < now - TIMELINE_MS) samples.shift();
+  const known = samples.filter((each) => each.online !== undefined).map((each) => each.online);
+  const most = Math.max(1, ...known);
+  const [width, height] = [600, 36];
+  let path = '';
+  let isDown = false;
+  for (const { at, online: count } of samples) {
+    const x = (width * (at - (now - TIMELINE_MS))) / TIMELINE_MS;
+    if (count !== undefined)
+      path += `${isDown ? 'L' : 'M'}${x.toFixed(1)} ${(height - 2 - ((height - 4) * count) / most).toFixed(1)}`;
+    isDown = count !== undefined;
+  }
+  byId('timeline-path').setAttribute('d', path);
+  const words = known.length === 0 ? 'nothing yet' : `between ${Math.min(...known)} and ${Math.max(...known)}`;
+  byId('timeline').setAttribute('aria-label', `Online in the last ten minutes: ${words}`);
+  byId('timeline-most').textContent = known.length === 0 ? '' : `most ${Math.max(...known)}`;
 }
+
+const client = createPresenceClient({
+  url: `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}`,
+  token,
+  deviceId: `web-${crypto.getRandomValues(new Uint32Array(1))[0]}`,
+  minBackoffMs: 500,
+  maxBackoffMs: 15_000,
+});
+client.onChange(onChange);
+client.onConnectionChange(showConnection);
 
 byId('search').addEventListener('input', filter);
 count();
+setInterval(sample, SAMPLE_MS);
 setInterval(() => {
   for (const user of users.values()) if (user.status !== 'online') showSeen(user);
 }, 5_000);
-connect();

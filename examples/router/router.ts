@@ -39,7 +39,8 @@ export async function startRouter(config: RouterConfig): Promise<Router> {
   const identities = new WeakMap<IncomingMessage, Identity>();
   const calls = new Calls();
 
-  const presence = createPresence(config.presence);
+  // A dashboard may watch everybody; a phone nobody.
+  const presence = createPresence({ authorizeWatch: ({ track }) => track === false, ...config.presence });
   const wss = new WebSocketServer({ noServer: true, maxPayload: MAX_FRAME_BYTES });
   attachPresence(presence, wss, { identify: (request: IncomingMessage) => identities.get(request) ?? null });
 
@@ -63,7 +64,7 @@ export async function startRouter(config: RouterConfig): Promise<Router> {
       response.writeHead(allowed ? 200 : 401, { 'content-type': 'application/json', 'cache-control': 'no-store' });
       return void response.end(JSON.stringify(allowed ? Array.from(users) : { error: 'Unauthorized' }));
     }
-    servePage(path, response);
+    void servePage(path, response);
   });
 
   server.on('upgrade', (request, socket: Duplex, head) => {

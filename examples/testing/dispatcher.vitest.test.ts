@@ -3,7 +3,7 @@ import { createPresence, memoryStore } from 'voiceping-presence';
 import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { Dispatcher } from './dispatcher';
 
-// With vitest: npx vitest run --root examples/testing
+// With vitest: npx vitest run examples/testing
 
 it('tells of users of another router that shares the store, and when that one shuts down', async () => {
   const clock = fakeClock();

@@ -36,7 +36,7 @@ export interface PresenceClientOptions {
   deviceId?: string;
   /** Whom to watch. @default true // everybody who is online */
   ids?: true | Iterable<UserId>;
-  /** @default the global one */
+  /** Where there is no global one, as in Node before 22: that of `ws`. @default the global one */
   WebSocket?: new (
     url: string,
     protocols?: string[],

@@ -1,46 +1,20 @@
-import { type Browser, chromium, type Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Page } from 'playwright-core';
+import { describe, expect, it } from 'vitest';
 import { Phone } from '../../examples/phones/phone';
 import { startRouter } from '../../examples/router/router';
 import { onCleanup, running, until } from '../examples/running';
+import { withChromium } from './chromium';
 
 /** The dashboard in real Chromium, against the real example router. */
 
 const EVIL = '<img src=x onerror=alert(1)>';
 
-let browser: Browser;
-beforeAll(async () => {
-  browser = await chromium.launch({
-    executablePath: '/usr/bin/chromium',
-    args: [
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-quic',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-    ],
-  });
-});
-afterAll(() => browser.close());
+const chromium = withChromium();
 
 async function open(url: string, options = {}): Promise<{ page: Page; problems: string[] }> {
-  const context = await browser.newContext(options);
-  const page = await context.newPage();
-  onCleanup(() => context.close());
-  const problems: string[] = [];
-  page.on('pageerror', (error) => problems.push(error.message));
-  page.on('dialog', (dialog) => {
-    problems.push(`dialog: ${dialog.message()}`);
-    void dialog.dismiss();
-  });
-  page.on('console', (message) => {
-    if (message.type() === 'error') problems.push(message.text());
-  });
-  await page.goto(url);
-  await page.waitForSelector('[data-state=live]');
-  return { page, problems };
+  const opened = await chromium.open(url, options);
+  await opened.page.waitForSelector('[data-state=live]');
+  return opened;
 }
 
 /** Which list a user is in, as somebody sees it. */
@@ -149,9 +123,7 @@ describe('the dashboard', () => {
   // The load was asked before a phone came, and answered after the page had seen it come.
   it('lets no older answer undo what it has heard since', async () => {
     const { http, phone } = await running({ users: ['acme_u1'] });
-    const context = await browser.newContext();
-    onCleanup(() => context.close());
-    const page = await context.newPage();
+    const { page } = await chromium.open('');
     let release: () => void = () => undefined;
     const held = new Promise<void>((resolve) => {
       release = resolve;

@@ -95,6 +95,24 @@ describe('the feed', () => {
     expect(told).toEqual(['v online resync', 'v offline disconnect']);
   });
 
+  // The store has lost its versions, and the first router that called had not seen the highest one.
+  it('looks for itself where a change seems to be late, and is none', async () => {
+    const { clock, put, hear, told, versions, feed, state } = bareFeed();
+    await clock.settle();
+    hear('u', 'online', 40);
+    hear('u', 'offline', 41, 'disconnect');
+    put('u', true, 39);
+    hear('u', 'online', 39);
+    expect(feed.isOnline('u')).toBe(false);
+    await clock.advance(1_000);
+    expect(told).toEqual(['u online connect', 'u offline disconnect', 'u online resync']);
+    expect(versions).toEqual([40, 41, 42]);
+    hear('u', 'offline', 43, 'disconnect');
+    expect(told).toHaveLength(4);
+    // Asked about nobody who is as it was told, and by no reading of everybody.
+    expect(state.lists).toBe(1);
+  });
+
   it('lets nothing that comes late undo what a resync has found', async () => {
     const { clock, feed, put, hear, told } = bareFeed();
     await clock.settle();

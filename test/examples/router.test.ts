@@ -235,7 +235,7 @@ describe('clients that mean no good', () => {
 describe('pages', () => {
   it('are served from a list, with a policy that lets no foreign script run', async () => {
     const { http } = await running({ users: CROWD });
-    for (const path of ['/', '/dashboard.js', '/dashboard.css', '/msgpack.js']) {
+    for (const path of ['/', '/dashboard.js', '/dashboard.css', '/client.js']) {
       const response = await fetch(`${http}${path}`);
       expect(response.status).toBe(200);
       expect(response.headers.get('content-security-policy')).toContain("default-src 'self'");

@@ -40,7 +40,8 @@ class Running {
   readonly said: string[] = [];
   readonly devices: unknown[] = [];
   port = 0;
-  private readonly folder = mkdtempSync(join(tmpdir(), 'recipe-'));
+  /** Where it finds the packages that it imports. */
+  private readonly folder = mkdtempSync(`${root}.recipes/`);
 
   private readonly child: ChildProcess;
 
@@ -54,7 +55,6 @@ class Running {
       env: {
         ...process.env,
         TSX_TSCONFIG_PATH: `${root}tsconfig.json`,
-        NODE_PATH: `${root}node_modules`,
         SECRET_KEY: SECRET,
         REDIS_HOST: '127.0.0.1',
         REDIS_PORT: '6379',
@@ -178,9 +178,13 @@ const ELSEWHERE = ['Redis with Sentinel', 'Redis Cluster', 'Managed Redis'];
 
 let redis: RedisServer;
 beforeAll(async () => {
+  mkdirSync(`${root}.recipes`, { recursive: true });
   redis = await RedisServer.start();
 });
-afterAll(() => redis.remove());
+afterAll(async () => {
+  rmSync(`${root}.recipes`, { recursive: true });
+  await redis.remove();
+});
 
 describe('each recipe of the README', () => {
   const all = Array.from(recipes('ts')).filter(([title]) => !ELSEWHERE.includes(title));

@@ -6,7 +6,7 @@ import { View } from '../../src/client/view';
 import { faultyStore } from '../core/faulty-store';
 import { type Random, random } from '../random';
 
-const RUNS = Number(process.env['WATCHER_RUNS'] ?? 80);
+const RUNS = Number(process.env['WATCHER_RUNS'] ?? 200);
 const OPERATIONS = 1_000;
 const USERS = Array.from({ length: 8 }, (_, index) => `u${index}`);
 
@@ -385,5 +385,6 @@ it(`${RUNS} times ${OPERATIONS} faults, and every dashboard ends up with the tru
     expect(failures.slice(0, 3)).toEqual([]);
   }
   console.log(`${moves} connections of dashboards that ask, ${resumed} of which went on where they were`);
+  expect(moves).toBeGreaterThan(RUNS * 50);
   expect(resumed).toBeGreaterThan(RUNS * 10);
 }, 300_000);

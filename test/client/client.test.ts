@@ -1,0 +1,260 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { createPresence, memoryStore, type Presence, type PresenceOptions } from 'voiceping-presence';
+import {
+  type Connection,
+  createPresenceClient,
+  type PresenceClient,
+  type PresenceClientOptions,
+  type WebSocketLike,
+} from 'voiceping-presence/client';
+import { createStatusHandler } from 'voiceping-presence/http';
+import { fakeSocket } from 'voiceping-presence/testing';
+import { attachPresence } from 'voiceping-presence/ws';
+import { WebSocket, WebSocketServer } from 'ws';
+
+const endings: Array<() => unknown> = [];
+afterEach(async () => {
+  for (const end of endings.splice(0).reverse()) await end();
+});
+const until = (check: () => unknown) => vi.waitFor(check, { timeout: 10_000, interval: 5 });
+
+/** A router with real sockets. `port`: one that was there before. */
+async function router(options: PresenceOptions = {}, port = 0) {
+  const presence = createPresence({ authorizeWatch: () => true, graceMs: 0, ...options });
+  const answer = createStatusHandler(presence);
+  const server = createServer((request, response) => void answer(request, response)).listen(port, '127.0.0.1');
+  await once(server, 'listening');
+  const wss = new WebSocketServer({ server });
+  const protocols: string[] = [];
+  let bytes = 0;
+  wss.on('connection', (socket, request) => {
+    protocols.push(String(request.headers['sec-websocket-protocol']));
+    socket.on('error', () => undefined);
+    const send = socket.send.bind(socket) as (data: Uint8Array) => void;
+    socket.send = ((data: Uint8Array) => {
+      bytes += data.length;
+      send(data);
+    }) as typeof socket.send;
+  });
+  attachPresence(presence, wss, { identify: () => ({ userId: 'dashboard', track: false }) });
+  const stop = async (): Promise<void> => {
+    for (const socket of wss.clients) socket.terminate();
+    server.close();
+    await presence.close();
+  };
+  endings.push(stop);
+  const address = (server.address() as AddressInfo).port;
+  return {
+    presence,
+    protocols,
+    stop,
+    port: address,
+    url: `ws://127.0.0.1:${address}`,
+    bytes: () => bytes,
+    cut: () => {
+      for (const socket of wss.clients) socket.terminate();
+    },
+    sockets: () => wss.clients,
+  };
+}
+
+async function connect(presence: Presence, userId: string) {
+  const socket = fakeSocket();
+  await presence.attachToSocket(socket, { userId }).ready;
+  return socket;
+}
+
+function dashboard(options: Partial<PresenceClientOptions> & { url: string }) {
+  const client = createPresenceClient({
+    WebSocket: WebSocket as unknown as new (url: string) => WebSocketLike,
+    minBackoffMs: 50,
+    ...options,
+  });
+  endings.push(() => client.close());
+  const changes: string[] = [];
+  const states: Connection['state'][] = [];
+  client.onChange((changed) => changes.push(...changed.map(({ userId, status }) => `${userId} ${status}`)));
+  client.onConnectionChange(({ state }) => states.push(state));
+  return { client, changes, states };
+}
+
+const statusesOf = (client: PresenceClient) =>
+  client
+    .getAll()
+    .map(({ userId, status }) => `${userId} ${status}`)
+    .sort();
+
+describe('createPresenceClient', () => {
+  it.each(['guide', 'router'] as const)('shows who is there, and each change once (%s)', async (wire) => {
+    const { presence, url } = await router({ wire });
+    const a = await connect(presence, 'a');
+    const { client, changes, states } = dashboard({ url });
+    await until(() => expect(client.connection.state).toBe('live'));
+    expect(statusesOf(client)).toEqual(['a online']);
+    await connect(presence, 'b');
+    a.close();
+    await until(() => expect(changes).toEqual(['a online', 'b online', 'a offline']));
+    expect(client.getStatus('a')).toEqual({ userId: 'a', status: 'offline', lastSeen: expect.any(String) });
+    expect(client.getStatus('a')).toBe(client.getStatus('a'));
+    expect(client.getStatus('nobody')).toBeUndefined();
+    expect(states).toEqual(['live']);
+  });
+
+  it('watches named ids, numbers too, and others instead', async () => {
+    const { presence, url } = await router();
+    await connect(presence, '7');
+    const { client, changes } = dashboard({ url, ids: [7, 'x', 7] });
+    await until(() => expect(statusesOf(client)).toEqual(['7 online', 'x offline']));
+    client.watch(['x', 'y']);
+    await until(() => expect(statusesOf(client)).toEqual(['x offline', 'y offline']));
+    await connect(presence, 'y');
+    (await connect(presence, '7')).close();
+    await until(() => expect(changes).toContain('y online'));
+    expect(statusesOf(client)).toEqual(['x offline', 'y online']);
+  });
+
+  it('goes on where it was after a loss, on another router too, for a fraction of the bytes', async () => {
+    const store = memoryStore();
+    const east = await router({ store });
+    const west = await router({ store });
+    west.presence.onUpdate(() => undefined);
+    const sockets = new Map<string, { close(): void }>();
+    for (let user = 0; user < 2_000; user += 1) sockets.set(`u${user}`, await connect(east.presence, `u${user}`));
+    const { client, changes, states } = dashboard({ url: east.url });
+    await until(() => expect(client.getAll()).toHaveLength(2_000));
+    const whole = east.bytes();
+    changes.length = 0;
+    // Both ends of the same name: the client does not choose, a balancer does.
+    (client as unknown as { options: { url: string } }).options.url = west.url;
+    east.cut();
+    await until(() => expect(states.at(-1)).toBe('offline'));
+    for (let user = 0; user < 20; user += 1) sockets.get(`u${user}`)?.close();
+    await until(() => expect(states.at(-1)).toBe('live'));
+    expect(changes.sort()).toEqual(Array.from({ length: 20 }, (_, user) => `u${user} offline`).sort());
+    expect(west.bytes()).toBeLessThan(whole * 0.05);
+  });
+
+  it('a router that has forgotten everything: whoever is not there any more is offline', async () => {
+    const first = await router();
+    await connect(first.presence, 'a');
+    await connect(first.presence, 'b');
+    const { client, changes, states } = dashboard({ url: first.url });
+    await until(() => expect(states.at(-1)).toBe('live'));
+    await first.stop();
+    await until(() => expect(states.at(-1)).toBe('offline'));
+    expect(client.connection.asOf).toMatch(/^20/);
+    expect(statusesOf(client)).toEqual(['a online', 'b online']);
+    changes.length = 0;
+    const second = await router({}, first.port);
+    await connect(second.presence, 'b');
+    await until(() => expect(states.at(-1)).toBe('live'));
+    await until(() => expect(statusesOf(client)).toEqual(['a offline', 'b online']));
+    expect(changes.filter((change) => change.startsWith('a'))).toEqual(['a offline']);
+  });
+
+  it('asks over HTTP first, with its token, where it may; and what the socket says wins', async () => {
+    const { presence, url, port, protocols } = await router();
+    await connect(presence, 'a');
+    const { client } = dashboard({
+      url,
+      ids: ['a', 'b'],
+      token: 'secret',
+      deviceId: 'desk',
+      statusUrl: `http://127.0.0.1:${port}`,
+    });
+    await until(() => expect(statusesOf(client)).toEqual(['a online', 'b offline']));
+    expect(protocols).toEqual(['secret,desk']);
+  });
+
+  it('says so when the router cannot hear its store, and when it can again', async () => {
+    const store = memoryStore();
+    let isAway = false;
+    const away = {
+      ...store,
+      ...Object.fromEntries(
+        (['beat', 'apply', 'refresh', 'release', 'read', 'list', 'count'] as const).map((name) => [
+          name,
+          (...args: never[]) =>
+            isAway ? Promise.reject(new Error('away')) : (store[name] as (...args: never[]) => unknown)(...args),
+        ]),
+      ),
+      subscribe: store.subscribe.bind(store),
+    } as unknown as typeof store;
+    const { url } = await router({ store: away, leaseMs: 1_000 });
+    const { client, states } = dashboard({ url });
+    await until(() => expect(states).toEqual(['live']));
+    isAway = true;
+    await until(() => expect(states).toEqual(['live', 'stale']));
+    expect(Date.now() - Date.parse(String(client.connection.asOf))).toBeLessThan(5_000);
+    isAway = false;
+    await until(() => expect(states).toEqual(['live', 'stale', 'live']));
+  });
+
+  it('says why it may not watch, and shows what a router sends by itself', async () => {
+    const { url } = await router({ authorizeWatch: () => false });
+    const { client } = dashboard({ url });
+    await until(() => expect(client.connection.refused).toBe('these users may not be watched'));
+    expect(client.connection.state).toBe('connecting');
+  });
+
+  it('notices a link that is dead without a word', async () => {
+    const { url, sockets } = await router();
+    const { states } = dashboard({ url, probeMs: 150 });
+    await until(() => expect(states.at(-1)).toBe('live'));
+    for (const socket of sockets()) (socket as unknown as { _socket: { pause(): void } })._socket.pause();
+    await until(() => expect(states.slice(-3)).toEqual(['offline', 'connecting', 'live']));
+  });
+
+  it('waits longer each time, and never as long as any other', async () => {
+    vi.useFakeTimers();
+    try {
+      const attempts: number[] = [];
+      class Failing {
+        binaryType = '';
+        readyState = 0;
+        onopen: unknown;
+        onmessage: unknown;
+        onerror: unknown;
+        onclose: (() => void) | undefined;
+        constructor() {
+          attempts.push(Date.now());
+          setTimeout(() => this.onclose?.(), 0);
+        }
+        send(): void {}
+        close(): void {}
+      }
+      const client = createPresenceClient({ url: 'ws://x', WebSocket: Failing as never });
+      await vi.advanceTimersByTimeAsync(600_000);
+      client.close();
+      const waits = attempts.slice(1).map((at, index) => at - (attempts[index] as number));
+      expect(Math.max(...waits)).toBeLessThanOrEqual(30_001);
+      expect(waits[0]).toBeLessThanOrEqual(1_001);
+      expect(new Set(waits).size).toBeGreaterThan(waits.length / 2);
+      const { length } = attempts;
+      await vi.advanceTimersByTimeAsync(600_000);
+      expect(attempts).toHaveLength(length);
+      // On average half of the bound: 300 s / 15 s, and the few quick ones at the start.
+      expect(length).toBeGreaterThan(25);
+      expect(length).toBeLessThan(90);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it('ends for good, and throws at once for what cannot work', async () => {
+    const { presence, url, sockets } = await router();
+    const { client, changes, states } = dashboard({ url });
+    await until(() => expect(states.at(-1)).toBe('live'));
+    client.close();
+    client.close();
+    await until(() => expect(sockets().size).toBe(0));
+    await connect(presence, 'a');
+    expect(changes).toEqual([]);
+    expect(states).toEqual(['live', 'closed']);
+    expect(() => createPresenceClient({ url: 'http://x' })).toThrow('ws://');
+    expect(() => createPresenceClient({ url: 'ws://x', WebSocket: {} as never })).toThrow('WebSocket');
+  });
+});
