@@ -1,6 +1,6 @@
 import type { PresenceStatus, UserId } from '../types';
-import { readFrame, type Said, watchFrame } from './frames';
-import { View } from './view';
+import { readFrame, SNAPSHOT, UPDATE, WATCH, watchFrame } from './frames';
+import { createView } from './view';
 
 export type { PresenceStatus, UserId } from '../types';
 
@@ -101,201 +101,168 @@ const OPEN = 1;
  * client.onConnectionChange(({ state, asOf }) => (bar.textContent = state === 'live' ? '' : `showing state of ${asOf}`));
  */
 export function createPresenceClient(options: PresenceClientOptions): PresenceClient {
-  return new Client(options);
-}
+  const { url, statusUrl, token, deviceId = 'web', minBackoffMs = 1_000, maxBackoffMs = 30_000 } = options;
+  const { probeMs = 30_000 } = options;
+  const global = globalThis as Globals;
+  if (!/^wss?:\/\//.test(url)) throw new TypeError(`url is ${url}; it is ws:// or wss://`);
+  const WebSocket = (options.WebSocket ?? global.WebSocket) as NonNullable<PresenceClientOptions['WebSocket']>;
+  if (typeof WebSocket !== 'function') throw new TypeError('WebSocket is missing; give that of ws');
 
-type Listener<T> = (value: T) => void;
-type Snapshot = Extract<Said, { kind: 'snapshot' }>;
+  const view = createView(toIds(options.ids ?? true));
+  const changeListeners = new Set<(changed: readonly PresenceStatus[]) => void>();
+  const connectionListeners = new Set<(connection: Connection) => void>();
+  let connection: Connection = { state: 'connecting', asOf: null };
+  let socket: WebSocketLike | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let attempts = 0;
+  let heardAt: string | undefined;
 
-class Client implements PresenceClient {
-  connection: Connection = { state: 'connecting', asOf: null };
-  private readonly view: View;
-  private heardAt: string | undefined;
-  private attempts = 0;
-  private timer: ReturnType<typeof setTimeout> | undefined;
-  private socket: WebSocketLike | undefined;
-  private readonly changes = new Set<Listener<readonly PresenceStatus[]>>();
-  private readonly connections = new Set<Listener<Connection>>();
-  private readonly WebSocket: NonNullable<PresenceClientOptions['WebSocket']>;
-
-  constructor(private readonly options: PresenceClientOptions) {
-    const { url, WebSocket = (globalThis as { WebSocket?: unknown }).WebSocket, ids = true } = options;
-    if (!/^wss?:\/\//.test(url)) throw new TypeError(`url is ${JSON.stringify(url)}; it begins with ws:// or wss://`);
-    if (typeof WebSocket !== 'function') throw new TypeError('there is no global WebSocket; give one, as that of ws');
-    this.WebSocket = WebSocket as NonNullable<PresenceClientOptions['WebSocket']>;
-    this.view = new View(toIds(ids));
-    this.globalEvents('addEventListener');
-    this.connect();
-    void this.load();
+  function become(state: Connection['state'], refused?: string, asOf?: string): void {
+    if (connection.state === state && connection.refused === refused && asOf === undefined) return;
+    const isKnown = state === 'live' || connection.state === 'live';
+    connection = { state, asOf: asOf ?? (isKnown ? now() : connection.asOf), ...(refused && { refused }) };
+    for (const listener of connectionListeners) listener(connection);
   }
 
-  getStatus(id: UserId): PresenceStatus | undefined {
-    return this.view.users.get(String(id));
+  function tell(changed: readonly PresenceStatus[]): void {
+    if (changed.length > 0) for (const listener of changeListeners) listener(changed);
   }
 
-  getAll(): PresenceStatus[] {
-    return Array.from(this.view.users.values());
+  function later(run: () => void, ms: number): void {
+    clearTimeout(timer);
+    timer = setTimeout(run, ms);
   }
 
-  watch(ids: true | Iterable<UserId>): void {
-    this.view.watch(toIds(ids));
-    this.ask();
-  }
-
-  onChange(listener: Listener<readonly PresenceStatus[]>): () => void {
-    this.changes.add(listener);
-    return () => this.changes.delete(listener);
-  }
-
-  onConnectionChange(listener: Listener<Connection>): () => void {
-    this.connections.add(listener);
-    return () => this.connections.delete(listener);
-  }
-
-  close(): void {
-    if (this.connection.state === 'closed') return;
-    this.globalEvents('removeEventListener');
-    this.become('closed');
-    clearTimeout(this.timer);
-    this.drop();
-  }
-
-  private connect(): void {
-    const { url, token, deviceId = 'web' } = this.options;
-    clearTimeout(this.timer);
-    this.become('connecting');
-    let socket: WebSocketLike;
+  function connect(): void {
+    become('connecting');
     try {
-      socket = token === undefined ? new this.WebSocket(url) : new this.WebSocket(url, [token, deviceId]);
+      const opening = new WebSocket(url, token === undefined ? [] : [token, deviceId]);
+      socket = opening;
+      opening.binaryType = 'arraybuffer';
+      opening.onopen = ask;
+      opening.onmessage = ({ data }: { data: unknown }) => hear(data);
+      opening.onerror = () => undefined;
+      opening.onclose = () => lose();
+      probeLater();
     } catch (error) {
       // A token that cannot be a subprotocol never becomes one.
-      this.become('closed', `${error}`);
-      return;
+      become('closed', `${error}`);
     }
-    this.socket = socket;
-    socket.binaryType = 'arraybuffer';
-    socket.onopen = () => this.ask();
-    socket.onmessage = ({ data }: { data: unknown }) => this.hear(data);
-    socket.onerror = () => undefined;
-    socket.onclose = () => this.lose();
-    this.probeLater();
   }
 
   /** Goes on where it was; from the start, if that is nowhere. */
-  private ask(): void {
-    if (this.socket?.readyState === OPEN) this.socket.send(watchFrame(this.view.ids, this.view.cursor));
+  function ask(): void {
+    if (socket?.readyState === OPEN) socket.send(watchFrame(view.ids, view.cursor));
   }
 
-  private hear(data: unknown): void {
+  function hear(data: unknown): void {
     const said = readFrame(data);
     if (said === undefined) return;
-    this.heardAt = new Date().toISOString();
-    this.probeLater();
-    const { view } = this;
-    if (said.kind === 'update') this.tell(view.update(said));
-    else if (said.kind === 'snapshot') this.show(said);
-    else if (said.kind === 'refused') this.become(this.connection.state, said.details);
-    else if (said.stale) this.become('stale', undefined, said.asOf);
-    else if (view.isWhole) this.become('live');
+    heardAt = now();
+    probeLater();
+    if (said.kind === UPDATE) {
+      tell(view.update(said));
+    } else if (said.kind === SNAPSHOT) {
+      tell(view.show(said));
+      if (said.more === true) return;
+      attempts = 0;
+      if (connection.state === 'connecting') become('live');
+    } else if (said.kind === WATCH) become(connection.state, said.details);
+    else if (said.stale) become('stale', undefined, said.asOf);
+    else if (view.isWhole) become('live');
   }
 
-  private show(said: Snapshot): void {
-    this.tell(this.view.show(said));
-    if (said.more === true) return;
-    this.attempts = 0;
-    if (this.connection.state === 'connecting') this.become('live');
-  }
-
-  private lose(asOf?: string): void {
-    if (this.connection.state === 'closed') return;
-    this.socket = undefined;
-    this.view.lose();
-    this.become('offline', undefined, this.connection.state === 'live' ? asOf : undefined);
-    const { minBackoffMs = 1_000, maxBackoffMs = 30_000 } = this.options;
-    const most = Math.min(maxBackoffMs, minBackoffMs * 2 ** this.attempts);
-    this.attempts += 1;
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.connect(), Math.random() * most);
+  function lose(asOf?: string): void {
+    socket = undefined;
+    view.lose();
+    become('offline', undefined, connection.state === 'live' ? asOf : undefined);
+    later(connect, Math.random() * Math.min(maxBackoffMs, minBackoffMs * 2 ** attempts));
+    attempts += 1;
   }
 
   /** Lets go of a socket that may be dead: its end may come much later, and is of no interest then. */
-  private drop(): void {
-    const { socket } = this;
-    this.socket = undefined;
+  function drop(): void {
     if (socket === undefined) return;
-    socket.onopen = null;
-    socket.onmessage = null;
-    socket.onclose = null;
+    socket.onopen = socket.onmessage = socket.onclose = null;
     socket.close();
+    socket = undefined;
   }
 
   /** Whoever hears nothing asks; whoever gets no answer to that connects anew. */
-  private probeLater(isAsked = false): void {
-    const { probeMs = 30_000 } = this.options;
-    clearTimeout(this.timer);
-    this.timer = setTimeout(
-      () => {
-        if (isAsked || this.socket?.readyState !== OPEN) {
-          this.drop();
-          this.lose(this.heardAt);
-          return;
-        }
-        // Without a cursor the answer would be everything.
-        if (this.view.cursor !== undefined) this.ask();
-        this.probeLater(this.view.cursor !== undefined);
-      },
-      isAsked ? probeMs / 3 : probeMs,
-    );
+  function probeLater(isAsked = false): void {
+    const probe = (): void => {
+      if (isAsked || socket?.readyState !== OPEN) {
+        drop();
+        lose(heardAt);
+        return;
+      }
+      // Without a cursor the answer would be everything.
+      const canAsk = view.cursor !== undefined;
+      if (canAsk) ask();
+      probeLater(canAsk);
+    };
+    later(probe, isAsked ? probeMs / 3 : probeMs);
   }
 
   /** Shows named ids at once, where the router can be asked over HTTP, until the socket shows what is true. */
-  private async load(): Promise<void> {
-    const { statusUrl, token } = this.options;
-    const { ids } = this.view;
-    if (statusUrl === undefined || ids === true) return;
-    try {
-      const response = await fetch(statusUrl, {
-        method: 'POST',
-        headers: {
-          'content-type': 'application/json',
-          ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-        },
-        body: JSON.stringify({ userIds: ids }),
-      });
-      const answer = (await response.json()) as { [id: string]: PresenceStatus };
-      if (!response.ok || this.view.isWhole || this.connection.state === 'closed') return;
-      for (const user of Object.values(answer)) this.view.users.set(user.userId, user);
-      this.tell(this.getAll());
-    } catch {
-      // The socket tells, a little later.
-    }
-  }
-
-  private become(state: Connection['state'], refused?: string, asOf?: string): void {
-    const before = this.connection;
-    const wasTrue = before.state === 'live';
-    const isSame = before.state === state && before.refused === refused && asOf === undefined;
-    if (isSame) return;
-    const known = state === 'live' || wasTrue ? new Date().toISOString() : before.asOf;
-    this.connection = { state, asOf: asOf ?? known, ...(refused === undefined ? {} : { refused }) };
-    for (const listener of this.connections) listener(this.connection);
-  }
-
-  private tell(changed: readonly PresenceStatus[]): void {
-    if (changed.length > 0) for (const listener of this.changes) listener(changed);
+  async function load(): Promise<void> {
+    const { ids: userIds } = view;
+    if (statusUrl === undefined || userIds === true) return;
+    const response = await fetch(statusUrl, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) },
+      body: JSON.stringify({ userIds }),
+    });
+    const answer = (await response.json()) as { [id: string]: PresenceStatus };
+    if (!response.ok || view.isWhole || connection.state === 'closed') return;
+    for (const user of Object.values(answer)) view.users.set(user.userId, user);
+    tell(getAll());
   }
 
   /** A browser knows when there is a network again. */
-  private globalEvents(how: 'addEventListener' | 'removeEventListener'): void {
-    type Listen = (name: string, run: () => void) => void;
-    (globalThis as { addEventListener?: Listen; removeEventListener?: Listen })[how]?.('online', this.onOnline);
-  }
+  const onOnline = (): unknown => connection.state === 'offline' && connect();
 
-  private readonly onOnline = (): void => {
-    if (this.connection.state === 'offline') this.connect();
+  const getAll = (): PresenceStatus[] => [...view.users.values()];
+
+  global.addEventListener?.('online', onOnline);
+  connect();
+  // Where that fails the socket tells, a little later.
+  load().catch(() => undefined);
+
+  return {
+    get connection() {
+      return connection;
+    },
+    getStatus: (id) => view.users.get(String(id)),
+    getAll,
+    watch(ids) {
+      view.watch(toIds(ids));
+      ask();
+    },
+    onChange: (listener) => subscribe(changeListeners, listener),
+    onConnectionChange: (listener) => subscribe(connectionListeners, listener),
+    close() {
+      global.removeEventListener?.('online', onOnline);
+      clearTimeout(timer);
+      drop();
+      become('closed');
+    },
   };
 }
 
+interface Globals {
+  readonly WebSocket?: PresenceClientOptions['WebSocket'];
+  addEventListener?(name: 'online', listener: () => unknown): void;
+  removeEventListener?(name: 'online', listener: () => unknown): void;
+}
+
+function subscribe<Listener>(listeners: Set<Listener>, listener: Listener): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+const now = (): string => new Date().toISOString();
+
 function toIds(ids: true | Iterable<UserId>): string[] | true {
-  return ids === true ? true : Array.from(new Set(Array.from(ids, String)));
+  return ids === true || [...new Set(Array.from(ids, String))];
 }

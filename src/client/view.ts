@@ -1,74 +1,82 @@
 import type { PresenceStatus } from '../types';
-import type { Said } from './frames';
+import type { Said, SNAPSHOT, UPDATE } from './frames';
 
 /** Whom a client watches, and what it knows of them: what frames say, put together. @internal */
-export class View {
-  readonly users = new Map<string, PresenceStatus>();
+export interface View {
+  ids: readonly string[] | true;
+  readonly users: Map<string, PresenceStatus>;
   /** Where it can go on after a loss; `undefined`: nowhere. */
   cursor: string | undefined;
   /** Whether it has been shown everything once. */
-  isWhole = false;
-  private readonly versions = new Map<string, number>();
-  /** A snapshot of which not all frames are here. */
-  private next: Map<string, PresenceStatus> | undefined;
-
-  constructor(public ids: readonly string[] | true) {}
-
-  watch(ids: readonly string[] | true): void {
-    this.ids = ids;
-    this.cursor = undefined;
-  }
-
+  isWhole: boolean;
+  watch(ids: readonly string[] | true): void;
   /** The connection is lost: what was half said is not finished. */
-  lose(): void {
-    this.next = undefined;
-  }
-
+  lose(): void;
   /** Gives whoever has changed. */
-  update({ user, version, cursor }: Extract<Said, { kind: 'update' }>): PresenceStatus[] {
-    const { userId } = user;
-    if (version <= (this.versions.get(userId) ?? 0)) return [];
-    this.versions.set(userId, version);
-    this.cursor = cursor ?? this.cursor;
-    return this.put(user);
-  }
-
+  update(said: Extract<Said, { kind: typeof UPDATE }>): PresenceStatus[];
   /** Gives whoever has changed. */
-  show({ users, part, more = false, resumed, cursor }: Extract<Said, { kind: 'snapshot' }>): PresenceStatus[] {
-    const changed: PresenceStatus[] = [];
-    if (part === undefined || resumed === true) {
-      // Of a router that was not asked, or that says what has changed: the rest stays as it is.
-      for (const user of users) changed.push(...this.put(user));
-    } else {
-      if (part === 0 || this.next === undefined) this.next = new Map();
-      for (const user of users) this.next.set(user.userId, user);
-      this.cursor = undefined;
-      if (!more) changed.push(...this.replace(this.next));
-    }
-    if (more) return changed;
-    this.cursor = cursor ?? this.cursor;
-    this.next = undefined;
-    this.isWhole = true;
-    return changed;
-  }
+  show(said: Extract<Said, { kind: typeof SNAPSHOT }>): PresenceStatus[];
+}
 
-  private replace(next: ReadonlyMap<string, PresenceStatus>): PresenceStatus[] {
-    const changed: PresenceStatus[] = [];
-    for (const user of next.values()) changed.push(...this.put(user));
-    for (const user of Array.from(this.users.values())) {
-      if (next.has(user.userId)) continue;
-      // Not online any more, or not watched any more.
-      if (this.ids === true) changed.push(...this.put({ ...user, status: 'offline' }));
-      else this.users.delete(user.userId);
-    }
-    this.versions.clear();
-    return changed;
-  }
+/** @internal */
+export function createView(ids: readonly string[] | true): View {
+  const users = new Map<string, PresenceStatus>();
+  const versions = new Map<string, number>();
+  /** A snapshot of which not all frames are here. */
+  let next: Map<string, PresenceStatus> | undefined;
 
-  private put(user: PresenceStatus): PresenceStatus[] {
-    const before = this.users.get(user.userId);
+  function put(user: PresenceStatus): PresenceStatus[] {
+    const before = users.get(user.userId);
     if (before?.status === user.status && before.lastSeen === user.lastSeen) return [];
-    this.users.set(user.userId, user);
+    users.set(user.userId, user);
     return [user];
   }
+
+  const view: View = {
+    ids,
+    users,
+    cursor: undefined,
+    isWhole: false,
+    watch(others) {
+      view.ids = others;
+      view.cursor = undefined;
+    },
+    lose() {
+      next = undefined;
+    },
+    update({ user, version, cursor }) {
+      if (version <= (versions.get(user.userId) ?? 0)) return [];
+      versions.set(user.userId, version);
+      view.cursor = cursor ?? view.cursor;
+      return put(user);
+    },
+    show({ users: shown, part, more, resumed, cursor }) {
+      let changed: PresenceStatus[] = [];
+      if (part === undefined || resumed === true) {
+        // Of a router that was not asked, or that says what has changed: the rest stays as it is.
+        changed = shown.flatMap(put);
+      } else {
+        if (part === 0 || next === undefined) next = new Map();
+        for (const user of shown) next.set(user.userId, user);
+        view.cursor = undefined;
+      }
+      if (more === true) return changed;
+      if (next !== undefined) {
+        const whole = next;
+        changed = Array.from(whole.values()).flatMap(put);
+        for (const user of Array.from(users.values())) {
+          if (whole.has(user.userId)) continue;
+          // Not online any more, or not watched any more.
+          if (view.ids === true) changed.push(...put({ ...user, status: 'offline' }));
+          else users.delete(user.userId);
+        }
+        versions.clear();
+        next = undefined;
+      }
+      view.cursor = cursor ?? view.cursor;
+      view.isWhole = true;
+      return changed;
+    },
+  };
+  return view;
 }

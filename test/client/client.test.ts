@@ -123,12 +123,18 @@ describe('createPresenceClient', () => {
     west.presence.onUpdate(() => undefined);
     const sockets = new Map<string, { close(): void }>();
     for (let user = 0; user < 2_000; user += 1) sockets.set(`u${user}`, await connect(east.presence, `u${user}`));
-    const { client, changes, states } = dashboard({ url: east.url });
+    // The client does not choose: a balancer does.
+    let to = east.url;
+    class Balanced extends WebSocket {
+      constructor() {
+        super(to);
+      }
+    }
+    const { client, changes, states } = dashboard({ url: 'ws://balancer', WebSocket: Balanced as never });
     await until(() => expect(client.getAll()).toHaveLength(2_000));
     const whole = east.bytes();
     changes.length = 0;
-    // Both ends of the same name: the client does not choose, a balancer does.
-    (client as unknown as { options: { url: string } }).options.url = west.url;
+    to = west.url;
     east.cut();
     await until(() => expect(states.at(-1)).toBe('offline'));
     for (let user = 0; user < 20; user += 1) sockets.get(`u${user}`)?.close();

@@ -28,10 +28,10 @@ const entries = [
   '/testing',
 ];
 
-/** Bytes, minified and gzipped, without dependencies. */
+/** Bytes, minified and gzipped, without dependencies; what a browser loads with them. */
 const SIZE_LIMITS: { [entry: string]: number } = {
-  '': 12_288,
-  '/redis': 15_360,
+  '': 15_360,
+  '/redis': 17_920,
   '/ws': 1_024,
   '/socket.io': 1_536,
   '/http': 3_584,
@@ -55,11 +55,13 @@ import { createStatusHandler as forExpress } from 'voiceping-presence/express';
 import { createStatusHandler as forKoa } from 'voiceping-presence/koa';
 import { createStatusHandler as forFastify } from 'voiceping-presence/fastify';
 import { createStatusHandler as forFetch } from 'voiceping-presence/fetch';
+import { createPresenceClient } from 'voiceping-presence/client';
+import { usePresence } from 'voiceping-presence/react';
 import { fakeClock, fakeSocket, storeConformance } from 'voiceping-presence/testing';
 import { createServer } from 'node:http';
 import { Redis } from 'ioredis';
 import { Server } from 'socket.io';
-import { WebSocketServer } from 'ws';
+import { WebSocket, WebSocketServer } from 'ws';
 
 const io = new Server();
 const store: PresenceStore = memoryStore();
@@ -82,6 +84,8 @@ forFastify(presence);
 export const answer: Promise<Response> = forFetch(presence)(new Request('http://x'));
 export const statuses: Promise<{ [userId: string]: PresenceStatus }> = presence.getStatuses(new Set(['a', 1]));
 export const cases = storeConformance(async () => { throw new Error(String(isPresenceError(attachment))); });
+const client = createPresenceClient({ url: 'ws://router', ids: ['a', 1], WebSocket });
+export const first: PresenceStatus | undefined = client.getStatus(1) ?? usePresence(['a'])[0];
 stop();
 end();
 `;
@@ -101,6 +105,8 @@ const MISUSES = [
   `createPresence().nodeId = 'mine';`,
   `attachPresence(createPresence(), new WebSocketServer(), {});`,
   `createStatusHandler(createPresence(), { cors: 'https://example.com' });`,
+  `createPresence({ authorizeWatch: true });`,
+  `createPresenceClient({ ids: ['a'] });`,
 ];
 
 const RUN = `
@@ -208,7 +214,7 @@ try {
   check('the tarball holds what is needed, and nothing else', () => {
     const strangers = files.filter(
       (path) =>
-        !/^(dist\/.*\.(js|mjs|d\.ts|d\.mts)|(redis|ws|socket\.io|http|express|koa|fastify|fetch|testing)\.(js|d\.ts)|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(
+        !/^(dist\/.*\.(js|mjs|d\.ts|d\.mts)|(redis|ws|socket\.io|http|express|koa|fastify|fetch|client|react|testing)\.(js|d\.ts)|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(
           path,
         ),
     );
@@ -224,14 +230,15 @@ try {
     if (installed !== '@msgpack cluster-key-slot debug eventemitter3 ms voiceping-presence')
       throw new Error(`installs ${installed}`);
   });
-  for (const entry of entries) {
+  const loads = (entry: string): void =>
     check(`voiceping-presence${entry} loads as ESM and as CommonJS, also where "exports" is not known`, () => {
       run('node', ['--input-type=module', '-e', `import 'voiceping-presence${entry}'`], folder);
       run('node', ['-e', `require('voiceping-presence${entry}')`], folder);
       const stub = join(folder, 'node_modules/voiceping-presence', entry === '' ? 'dist/index' : entry);
       run('node', ['-e', `require(${JSON.stringify(stub)})`], folder);
     });
-  }
+  // The one that is for React needs it.
+  for (const entry of entries) if (entry !== '/react') loads(entry);
   check('the main job runs as ESM, and the process ends by itself', () => {
     const imports = `import { createPresence } from 'voiceping-presence'; import { fakeSocket } from 'voiceping-presence/testing';`;
     run('node', ['--input-type=module', '-e', `${imports}${RUN}`], folder);
@@ -259,10 +266,11 @@ try {
       'install',
       '--no-audit',
       '--no-fund',
-      ...['typescript', '@types/node', '@types/ws', 'ws', 'socket.io', 'ioredis'].map(version),
+      ...['typescript', '@types/node', '@types/ws', '@types/react', 'react', 'ws', 'socket.io', 'ioredis'].map(version),
     ],
     folder,
   );
+  loads('/react');
   writeFileSync(join(folder, 'works.mts'), WORKS);
   writeFileSync(join(folder, 'works.ts'), WORKS);
   const header = WORKS.slice(0, WORKS.indexOf('const io'));
@@ -349,8 +357,7 @@ try {
         minify: true,
         write: false,
         format: 'esm',
-        platform: 'node',
-        packages: 'external',
+        ...(entry === '/client' ? { platform: 'browser' } : { platform: 'node', packages: 'external' }),
         logLevel: 'error',
       });
       const size = gzipSync(outputFiles[0]?.contents ?? '', { level: 9 }).length;

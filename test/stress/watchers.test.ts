@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
 import { createPresence, type Presence, type PresenceStatus, type PresenceStore } from 'voiceping-presence';
 import { type FakeClock, type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
-import { readFrame, watchFrame } from '../../src/client/frames';
-import { View } from '../../src/client/view';
+import { readFrame, SNAPSHOT, UPDATE, watchFrame } from '../../src/client/frames';
+import { createView, type View } from '../../src/client/view';
 import { faultyStore } from '../core/faulty-store';
 import { type Random, random } from '../random';
 
@@ -66,7 +66,7 @@ class Asking {
   private read = 0;
 
   constructor(ids: true | string[]) {
-    this.view = new View(ids);
+    this.view = createView(ids);
   }
 
   connect(presence: Presence): void {
@@ -102,8 +102,8 @@ class Asking {
     if (socket === undefined) return;
     for (; this.read < socket.sent.length; this.read += 1) {
       const said = readFrame(socket.sent[this.read]);
-      if (said?.kind === 'update') view.update(said);
-      if (said?.kind !== 'snapshot') continue;
+      if (said?.kind === UPDATE) view.update(said);
+      if (said?.kind !== SNAPSHOT) continue;
       view.show(said);
       if (said.resumed === true) this.resumed += 1;
     }
