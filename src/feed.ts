@@ -190,21 +190,23 @@ export class Feed implements StoreFeed {
   }
 
   /**
-   * Whose status has changed after a cursor: of these users, or of all. `later`: this router has not heard yet what that
-   * cursor has seen. `undefined`: it is from another time, or older than what this router knows.
+   * Whose status has changed after a cursor: of these users, or of all, as a walk, so that nobody need keep them. `later`:
+   * this router has not heard yet what that cursor has seen. `undefined`: it is from another time, or older than what this
+   * router knows.
    */
-  changedSince(cursor: string, ids: Set<string> | undefined): Set<string> | 'later' | undefined {
+  changedSince(cursor: string, ids: Set<string> | undefined): IterableIterator<string> | 'later' | undefined {
     const [epoch, version] = cursor.split('.');
     const seen = Number(version);
     if (this.since === undefined || epoch !== this.since.epoch || !(seen >= this.since.version)) return undefined;
-    if (seen > this.highest) return 'later';
-    const changed = new Set<string>();
-    const look = (userId: string, known: Known | undefined): void => {
-      if (known !== undefined && known.stored > seen) changed.add(userId);
-    };
-    if (ids !== undefined) for (const id of ids) look(id, this.view.get(id) ?? this.gone.get(id));
-    else for (const known of [this.view, this.gone]) for (const [userId, user] of known) look(userId, user);
-    return changed;
+    return seen > this.highest ? 'later' : this.walkChanged(seen, ids);
+  }
+
+  private *walkChanged(seen: number, ids: Set<string> | undefined): IterableIterator<string> {
+    if (ids !== undefined) {
+      for (const id of ids) if (((this.view.get(id) ?? this.gone.get(id))?.stored ?? 0) > seen) yield id;
+      return;
+    }
+    for (const users of [this.view, this.gone]) for (const [id, { stored }] of users) if (stored > seen) yield id;
   }
 
   close(): void {

@@ -341,6 +341,11 @@ export class Watchers {
     const { wanted } = snapshot;
     if (!feed.isKnown) return false;
     if (snapshot.ids !== undefined || 'ids' in wanted) return true;
+    // Until it can be sent, not even that there is something to send need be kept.
+    if (isSlow(watcher)) {
+      this.checkLater(watcher);
+      return false;
+    }
     const ids = watcher.interest === 'all' ? undefined : watcher.interest;
     const { since } = wanted;
     if (since !== undefined) {
@@ -362,7 +367,7 @@ export class Watchers {
   }
 
   private async sendSnapshot(watcher: Watcher, snapshot: Snapshot): Promise<void> {
-    const { store, clock, commandTimeoutMs, feed } = this.options;
+    const { store, clock, commandTimeoutMs } = this.options;
     const { ids: rest } = snapshot as { ids: NonNullable<Snapshot['ids']> };
     for (let more = true; more && watcher.snapshot === snapshot; ) {
       if (isSlow(watcher)) {
@@ -377,7 +382,10 @@ export class Watchers {
         for (const user of users) lastSeen.set(user.userId, user);
       } catch (error) {
         // A walk that has passed some by begins anew.
-        if (watcher.snapshot === snapshot && !(rest instanceof Set)) snapshot.ids = feed.onlineIds();
+        if (!(rest instanceof Set)) {
+          snapshot.ids = undefined;
+          if (watcher.isAsking) snapshot.part = 0;
+        }
         throw error;
       }
       if (watcher.snapshot !== snapshot) return;

@@ -204,18 +204,22 @@ function sample() {
   while (samples[0].at < now - TIMELINE_MS) samples.shift();
   const known = samples.filter((each) => each.online !== undefined).map((each) => each.online);
   const most = Math.max(1, ...known);
+  // As long as the page has been open, from a minute up.
+  const spanMs = Math.min(TIMELINE_MS, Math.max(60_000, now - samples[0].at));
+  const span = spanMs <= 60_000 ? 'last minute' : `last ${Math.ceil(spanMs / 60_000)} minutes`;
   const [width, height] = [600, 36];
   let path = '';
   let isDown = false;
   for (const { at, online: count } of samples) {
-    const x = (width * (at - (now - TIMELINE_MS))) / TIMELINE_MS;
+    const x = (width * (at - (now - spanMs))) / spanMs;
     if (count !== undefined)
       path += `${isDown ? 'L' : 'M'}${x.toFixed(1)} ${(height - 2 - ((height - 4) * count) / most).toFixed(1)}`;
     isDown = count !== undefined;
   }
   byId('timeline-path').setAttribute('d', path);
   const words = known.length === 0 ? 'nothing yet' : `between ${Math.min(...known)} and ${Math.max(...known)}`;
-  byId('timeline').setAttribute('aria-label', `Online in the last ten minutes: ${words}`);
+  byId('timeline').setAttribute('aria-label', `Online in the ${span}: ${words}`);
+  byId('timeline-span').textContent = span;
   byId('timeline-most').textContent = known.length === 0 ? '' : `most ${Math.max(...known)}`;
 }
 
