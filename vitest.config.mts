@@ -16,6 +16,8 @@ export default defineConfig({
     // Alone, by `npm run chaos`: beside other tests its routers would starve.
     exclude: process.env['CHAOS'] === undefined ? ['test/chaos/**'] : [],
     globalSetup: ['test/programs.ts'],
+    // Most of the time is spent waiting, for leases to lapse and sockets to close.
+    maxWorkers: 2,
     testTimeout: 20_000,
     hookTimeout: 60_000,
     coverage: {

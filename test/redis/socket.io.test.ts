@@ -36,8 +36,8 @@ async function router(port: number) {
   endings.push(async () => {
     await presence.close();
     await io.close();
-    client.disconnect();
-    ear.disconnect();
+    // Once what the adapter has still to say is said.
+    await Promise.all([client.quit(), ear.quit()]);
   });
   return { io, presence, url: `http://127.0.0.1:${(http.address() as AddressInfo).port}` };
 }
