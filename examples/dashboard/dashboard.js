@@ -6,6 +6,8 @@ import { createPresenceClient } from './client.js';
 const IDS_A_REQUEST = 500;
 const TIMELINE_MS = 600_000;
 const SAMPLE_MS = 2_000;
+/** A page with thousands of cards is laid out for a tenth of a second at each change, and read by nobody. */
+const CARDS = 300;
 
 // A dashboard of a router with authentication is opened with #token=... behind its address.
 const token = new URLSearchParams(location.hash.slice(1)).get('token') ?? 'dashboard';
@@ -38,29 +40,35 @@ function show({ userId, status, lastSeen }, isChange) {
   const user = userOf(userId);
   user.lastSeen = lastSeen;
   if (user.status !== status) {
+    const before = order[user.status];
+    before?.splice(placeOf(before, user), 1);
     user.status = status;
+    order[status].splice(placeOf(order[status], user), 0, user);
     user.element.classList.toggle('online', status === 'online');
     user.element.classList.toggle('offline', status !== 'online');
-    place(user);
     user.element.classList.toggle('changed', isChange);
   }
   showSeen(user);
   match(user);
 }
 
-/** Puts a user where it belongs: each list is sorted, and an element moves only when its status changes. */
-function place(user) {
-  const list = user.status === 'online' ? lists.online : lists.offline;
-  const others = list.children;
+/** Users of each list, sorted. */
+const order = { online: [], offline: [] };
+
+/** Where a user stands in a sorted list, or would. */
+function placeOf(list, user) {
   let from = 0;
-  let to = others.length;
+  let to = list.length;
   while (from < to) {
     const middle = (from + to) >> 1;
-    if (collator.compare(sortKey(users.get(others[middle].dataset.userId)), sortKey(user)) < 0) from = middle + 1;
+    if (compare(list[middle], user) < 0) from = middle + 1;
     else to = middle;
   }
-  list.insertBefore(user.element, others[from] ?? null);
+  return from;
 }
+
+const compare = (a, b) =>
+  collator.compare(sortKey(a), sortKey(b)) || (a.userId < b.userId ? -1 : a.userId > b.userId ? 1 : 0);
 
 const sortKey = ({ group, name }) => `${group} ${name}`;
 
@@ -88,33 +96,48 @@ function showSeen(user) {
   seen.title = user.lastSeen === null ? '' : `last seen ${new Date(user.lastSeen).toLocaleString()}`;
 }
 
-let counting = false;
+let isDue = false;
 /** Once a frame, however many changed. */
 function count() {
-  if (counting) return;
-  counting = true;
+  if (isDue) return;
+  isDue = true;
   requestAnimationFrame(() => {
-    counting = false;
-    let online = 0;
-    for (const { status } of users.values()) if (status === 'online') online += 1;
-    byId('online-count').textContent = online;
+    isDue = false;
+    byId('online-count').textContent = order.online.length;
     byId('all-count').textContent = users.size;
-    document.title = `${online} online – VoicePing presence`;
+    document.title = `${order.online.length} online – VoicePing presence`;
     for (const name of ['online', 'offline']) {
-      const shown = Array.from(lists[name].children).filter((element) => !element.hidden).length;
-      byId(`${name}-shown`).textContent = shown;
-      const empty = byId(`${name}-empty`);
-      empty.hidden = shown > 0;
-      empty.textContent = lists[name].children.length > 0 ? 'No match here.' : `Nobody is ${name}.`;
+      const matching = order[name].filter((user) => user.isMatch);
+      render(lists[name], matching.slice(0, CARDS));
+      byId(`${name}-shown`).textContent = matching.length;
+      const rest = matching.length - CARDS;
+      const line = byId(`${name}-empty`);
+      line.hidden = matching.length > 0 && rest <= 0;
+      if (rest > 0) line.textContent = `And ${rest} more: type a name to find somebody.`;
+      else line.textContent = order[name].length > 0 ? 'No match here.' : `Nobody is ${name}.`;
     }
   });
 }
 
+/** Makes a list hold just these, in this order; what stays where it is is not touched. */
+function render(list, shown) {
+  let at = list.firstElementChild;
+  for (const { element } of shown) {
+    if (element === at) at = at.nextElementSibling;
+    else list.insertBefore(element, at);
+  }
+  while (at !== null) {
+    const next = at.nextElementSibling;
+    at.remove();
+    at = next;
+  }
+}
+
 let words = [''];
 
-function match({ userId, name, group, element }) {
-  const text = `${userId} ${name} ${group}`.toLowerCase();
-  element.hidden = !words.every((word) => text.includes(word));
+function match(user) {
+  const text = `${user.userId} ${user.name} ${user.group}`.toLowerCase();
+  user.isMatch = words.every((word) => text.includes(word));
 }
 
 function filter() {
@@ -198,9 +221,7 @@ const samples = [];
 function sample() {
   const now = Date.now();
   const isKnown = client.connection.state === 'live';
-  let online = 0;
-  for (const { status } of users.values()) if (status === 'online') online += 1;
-  samples.push({ at: now, online: isKnown ? online : undefined });
+  samples.push({ at: now, online: isKnown ? order.online.length : undefined });
   while (samples[0].at < now - TIMELINE_MS) samples.shift();
   const known = samples.filter((each) => each.online !== undefined).map((each) => each.online);
   const most = Math.max(1, ...known);

@@ -1,5 +1,6 @@
 import type { Page } from 'playwright-core';
 import { describe, expect, it } from 'vitest';
+import { fakeSocket } from 'voiceping-presence/testing';
 import { Phone } from '../../examples/phones/phone';
 import { startRouter } from '../../examples/router/router';
 import { onCleanup, running, until } from '../examples/running';
@@ -161,7 +162,7 @@ describe('the dashboard', () => {
     await page.fill('#search', 'OMAR');
     await until(async () => expect(await page.locator('.user:visible').count()).toBe(1));
     phone('harbour_elena');
-    await shows(page, 'online', 'harbour_elena');
+    await until(async () => expect(await page.locator('#online-count').textContent()).toBe('1'));
     expect(await page.locator('.user:visible').count()).toBe(1);
     await page.fill('#search', 'omar Acme');
     await until(async () => expect(await page.locator('.user:visible').count()).toBe(1));
@@ -170,6 +171,21 @@ describe('the dashboard', () => {
     await page.fill('#search', '');
     await until(async () => expect(await page.locator('.user:visible').count()).toBe(3));
     await until(async () => expect(await page.locator('#offline-shown').textContent()).toBe('2'));
+  });
+
+  it('shows the first of thousands, counts all, and finds each', async () => {
+    const { http, router } = await running();
+    for (let user = 0; user < 3_000; user += 1) {
+      router.presence.attachToSocket(fakeSocket(), { userId: `acme_${String(user).padStart(4, '0')}` });
+    }
+    const { page, problems } = await open(http);
+    await until(async () => expect(await page.locator('#online-count').textContent()).toBe('3000'));
+    expect(await page.locator('.user').count()).toBe(300);
+    expect(await page.locator('#online-empty').textContent()).toContain('2700 more');
+    await page.fill('#search', '2999');
+    await until(async () => expect(await page.locator('.user').count()).toBe(1));
+    expect(await isIn(page, 'online', 'acme_2999')).toBe(true);
+    expect(problems).toEqual([]);
   });
 
   it.each(['light', 'dark'] as const)('is readable in the %s scheme, on a desk and on a phone', async (colorScheme) => {

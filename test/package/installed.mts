@@ -330,6 +330,33 @@ try {
     });
   }
 
+  // What the guide has somebody write into the existing router, with its settings.
+  const guide = readFileSync(join(root, 'examples/voiceping-router/README.md'), 'utf8');
+  const blocks = Array.from(guide.matchAll(/<!-- (\w+): (.*?) -->\n```ts\n(.*?)```/gs), ([, kind, where, code]) => ({
+    kind,
+    where: String(where),
+    code: String(code),
+  }));
+  const file = blocks.find(({ kind }) => kind === 'file')?.code ?? '';
+  let besideFork = file;
+  for (const { code, where } of blocks.filter(({ kind }) => kind === 'fork')) {
+    const [, how, anchor = ''] = /, (before|in place of): (.*)$/s.exec(where) ?? [];
+    if (!besideFork.includes(anchor)) throw new Error(`the guide names a line that is not there: ${anchor}`);
+    besideFork = besideFork.replace(anchor, () => (how === 'before' ? code + anchor : code.trimEnd()));
+  }
+  writeFileSync(join(oldFolder, 'logger.ts'), 'const logger: any = {};\nexport = logger;\n');
+  writeFileSync(join(oldFolder, 'types.ts'), 'export type numberOrString = number | string;\n');
+  for (const [name, code] of [
+    ['presence', file],
+    ['beside-fork', besideFork],
+  ] as const) {
+    writeFileSync(join(oldFolder, `${name}.ts`), code);
+    check(`the guide for the existing router compiles there: ${name}.ts`, () => {
+      const flags = ['--noEmit', '--target', 'es5', '--lib', 'es2016', '--module', 'commonjs', '--types', 'node'];
+      run(join(oldFolder, 'node_modules/.bin/tsc'), [...flags, `${name}.ts`], oldFolder);
+    });
+  }
+
   for (const nodeVersion of ['8.16.0', '18.20.8', '22.23.3', '24.21.0']) {
     const nodeFolder = join(folder, `node-${nodeVersion}`);
     mkdirSync(nodeFolder);
