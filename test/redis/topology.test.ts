@@ -126,7 +126,7 @@ describe('Cluster', () => {
       // Those of a Cluster lie each in a slot of its partition.
       for (const key of await admin.keys('presence:b:*')) await admin.del(key);
     }
-    await until('b is told', () => users.every((userId) => b.changes(userId).at(-1) === 'offline'), LEASE_MS * 15);
+    await until('b is told', () => users.every((userId) => b.changes(userId).at(-1) === 'offline'), LEASE_MS * 20);
     expect(await b.presence.countOnline()).toBe(1);
     expect(await b.isOnline('elsewhere')).toBe(true);
     const keys = await Promise.all(admins.map((admin) => admin.keys('presence:user:*')));
