@@ -16,8 +16,8 @@ export default defineConfig({
     // Alone, by `npm run chaos`: beside other tests its routers would starve.
     exclude: process.env['CHAOS'] === undefined ? ['test/chaos/**'] : [],
     globalSetup: ['test/programs.ts'],
-    // Most of the time is spent waiting, for leases to lapse and sockets to close.
-    maxWorkers: 2,
+    // Leases and graces of these tests are short: beside another file, a loaded machine would let them lapse.
+    maxWorkers: 1,
     testTimeout: 20_000,
     hookTimeout: 60_000,
     coverage: {
