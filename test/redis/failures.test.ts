@@ -13,6 +13,7 @@ import {
 import { redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
 import { Layout } from '../../src/stores/redis/layout';
+import * as scripts from '../../src/stores/redis/scripts';
 import { Link } from './link';
 import { Observer } from './processes';
 import { RedisServer } from './server';
@@ -213,6 +214,26 @@ describe('a record is lost, and nobody is left who could assert it', () => {
     expect(b.changes('u1')).toEqual(['online connect']);
     expect(await b.isOnline('u1')).toBe(true);
   }, 60_000);
+});
+
+// Between the reading that found a key without a record and this step, everything was flushed: nobody is online any more.
+it('settles nobody whose key has gone meanwhile, and whoever has one once', async () => {
+  const rig = await Rig.start();
+  const layout = new Layout('presence:', false);
+  const partition = layout.partitions[0] as Layout['partitions'][number];
+  const settle = (userId: string) => {
+    const keys = [...partition.keys, partition.bucketKey(layout.place(userId).bucket), layout.userKey(userId)];
+    const common = [layout.userPrefix, 'presence:', partition.channel, '0', '5000', partition.bucketPrefix, '0'];
+    return rig.admin.eval(scripts.settle.text, keys.length, ...keys, ...common, '1', userId, String(Date.now()));
+  };
+  await settle('flushed');
+  await rig.admin.set('presence:user:lost', String(Date.now()));
+  await settle('lost');
+  await settle('lost');
+  await rig.observer.saw('lost', 'offline timeout');
+  expect(rig.observer.changes('lost')).toEqual(['offline timeout']);
+  expect(rig.observer.changes('flushed')).toEqual([]);
+  expect(await rig.contractKeys()).toEqual([]);
 });
 
 it('a grace ended, and what would have ended it was lost: who begins to listen then is right about who returns', async () => {

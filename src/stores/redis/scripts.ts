@@ -786,7 +786,8 @@ end
 local size = tonumber(ARGV[8])
 for i = 1, size do
   local key, id = KEYS[6 + i], ARGV[8 + i]
-  if call('HEXISTS', key, id) == 0 then
+  local isKeyed = ARGV[1] == '' or call('EXISTS', KEYS[6 + size + i]) == 1
+  if isKeyed and call('HEXISTS', key, id) == 0 then
     local seen = math.min(tonumber(ARGV[8 + size + i]), now)
     save(key, id, flip(key, id, false, seen, 'timeout'), seen, 0, ',')
     counts[key] = counts[key] + 1

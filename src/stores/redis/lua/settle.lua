@@ -13,7 +13,9 @@
 local size = tonumber(ARGV[8])
 for i = 1, size do
   local key, id = KEYS[6 + i], ARGV[8 + i]
-  if call('HEXISTS', key, id) == 0 then
+  -- The key that the caller has read may be gone by now, together with everything.
+  local isKeyed = ARGV[1] == '' or call('EXISTS', KEYS[6 + size + i]) == 1
+  if isKeyed and call('HEXISTS', key, id) == 0 then
     local seen = math.min(tonumber(ARGV[8 + size + i]), now)
     save(key, id, flip(key, id, false, seen, 'timeout'), seen, 0, ',')
     -- Among those who are counted there was no such user any more.
