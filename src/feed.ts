@@ -272,7 +272,10 @@ export class Feed implements StoreFeed {
         const { userId, online } = user;
         const isSame = (this.view.get(userId) ?? this.gone.get(userId)) === late.get(userId);
         // What it has as a version is one of those that were lost.
-        if (isSame && this.view.has(userId) !== online) this.tellFound({ ...user, version: this.highest });
+        if (!isSame || this.view.has(userId) === online) continue;
+        // A reading that goes on meanwhile may have seen what was before.
+        this.reading?.overtaken.add(userId);
+        this.tellFound({ ...user, version: this.highest });
       }
     }
   }

@@ -113,6 +113,22 @@ describe('the feed', () => {
     expect(state.lists).toBe(1);
   });
 
+  it('tells once what it has looked for while everybody is being read', async () => {
+    const { clock, feed, put, hear, told, state, open } = bareFeed();
+    await clock.settle();
+    hear('u', 'online', 40);
+    put('u', false, 39);
+    state.gated = true;
+    feed.onGap();
+    hear('u', 'offline', 39, 'disconnect');
+    await clock.advance(1_000);
+    // Everybody is listed, and the one who seemed to be late is looked for; then who was not listed is read.
+    await open();
+    expect(told).toEqual(['u online connect', 'u offline resync']);
+    await open();
+    expect(told).toHaveLength(2);
+  });
+
   it('lets nothing that comes late undo what a resync has found', async () => {
     const { clock, feed, put, hear, told } = bareFeed();
     await clock.settle();
