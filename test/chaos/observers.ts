@@ -195,7 +195,7 @@ export function compareHistories(
   heard: readonly PresenceUpdate[],
   told: readonly PresenceUpdate[],
   /** Whether the router must have told what happened then; and whether the channels must have. */
-  must: { tell(at: number): boolean; say(at: number): boolean },
+  must: { tell(at: number, userId: string): boolean; say(at: number): boolean },
 ): { readonly missing: PresenceUpdate[]; readonly invented: PresenceUpdate[]; readonly compared: number } {
   const open = new Map<string, number>();
   const found = new Set<string>();
@@ -210,7 +210,7 @@ export function compareHistories(
     const count = open.get(key) ?? 0;
     open.set(key, count - 1);
     // A router that found out by itself tells what it found, at a time of its own.
-    if (update.reason === 'resync' || !must.tell(Date.parse(update.timestamp))) continue;
+    if (update.reason === 'resync' || !must.tell(Date.parse(update.timestamp), update.userId)) continue;
     compared += 1;
     // What it read may have come before the message that says the same.
     const wasFound = found.has(`${update.status} ${update.version} ${update.userId}`);

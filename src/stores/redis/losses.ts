@@ -11,8 +11,10 @@ const ALL_LEASES = 6;
  * @internal
  */
 export class Losses {
-  /** How often users were found to be missing, as far as that was heard. */
-  private times: number | undefined;
+  /** How often users were found to be missing, as far as messages have told. */
+  private heard: number | undefined;
+  /** The same, as the last beat learned it. */
+  private said = 0;
   /** By bucket, when that was heard last. */
   private readonly at = new Map<number, number>();
   private leaseMs = 0;
@@ -20,16 +22,26 @@ export class Losses {
 
   /** Users were lost in some buckets; in no named ones: perhaps in all. */
   hear(buckets: readonly number[], times: number): void {
-    this.times = times;
+    this.heard = times;
     this.isDue = true;
     for (const bucket of buckets.length === 0 ? [ALL] : buckets) this.at.set(bucket, Date.now());
   }
 
-  /** What a beat learned. Whether users were lost that were not heard of. */
+  /** A message has come: whether one before it has not. */
+  isGap(times: number): boolean {
+    return this.heard !== undefined && times > this.heard + 1;
+  }
+
+  /**
+   * What a beat learned. Whether users were lost that were not heard of: not if it is the first to say so, for its answer
+   * and the message that names them come on two connections.
+   */
   isNews(times: number): boolean {
-    const isNews = times > (this.times ?? times);
-    this.times = times;
-    return isNews;
+    const { heard = times, said } = this;
+    this.said = times;
+    // The first beat of all; or the count was lost itself, and begins anew.
+    if (heard >= times) this.heard = times;
+    return said > heard && times > heard;
   }
 
   /** At each beat: whether every router has had the time to assert its users since the last loss. Says so once. */

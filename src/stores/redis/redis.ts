@@ -686,7 +686,8 @@ class RedisStore implements PresenceStore {
       (this.hearings[partition.index] as Hearing).hear(message);
       return;
     }
-    this.lose(partition, message.buckets, message.times);
+    const isGap = (this.losses[partition.index] as Losses).isGap(message.times);
+    this.lose(partition, isGap ? [] : message.buckets, message.times);
   }
 
   /** Users were lost in some buckets; in no named ones: perhaps in all. */
