@@ -71,7 +71,7 @@ export class ChannelObserver {
     await this.listen();
   }
 
-  /** Redis comes back without what it held. */
+  /** Redis is about to go, and comes back without what it held. Until it goes it goes on as before. */
   expectLoss(): void {
     this.isLossExpected = true;
     // A router may have heard a little that did not come here any more.
@@ -101,6 +101,8 @@ export class ChannelObserver {
   }
 
   private goDeaf(): void {
+    if (this.isLossExpected) this.version = 0;
+    this.isLossExpected = false;
     if (!this.isHearing) return;
     this.deafSpans.push({ from: Date.now(), to: Number.POSITIVE_INFINITY });
     this.online.clear();
@@ -133,11 +135,6 @@ export class ChannelObserver {
     this.heardAt = Date.now();
     this.history.push(update);
     this.onChange(update);
-    if (this.isLossExpected && !this.isHearing) return;
-    if (this.isLossExpected) {
-      this.isLossExpected = false;
-      this.version = 0;
-    }
     if (version <= this.version) this.fail(`version ${version} after ${this.version}: ${JSON.stringify(update)}`);
     if (version !== this.version + 1 && this.version >= this.ceiling && !this.wasDeaf) {
       this.fail(`version ${version} after ${this.version}, and nothing was lost: ${JSON.stringify(update)}`);
