@@ -1,3 +1,5 @@
+import type { Redis } from 'ioredis';
+
 /** The middle of some figures. */
 export function median(figures: readonly number[]): number {
   const sorted = figures.slice().sort((a, b) => a - b);
@@ -36,14 +38,49 @@ export function usedHeap(): number {
   return process.memoryUsage().heapUsed;
 }
 
-export interface Result {
-  what: string;
-  measured: string;
-  bound: string;
-  met: boolean;
+/** How a cost grows: the exponent `e` of the line `cost = c × size ^ e` that fits best. */
+export function exponent(points: ReadonlyArray<readonly [size: number, cost: number]>): number {
+  const logs = points.map(([size, cost]) => [Math.log(size), Math.log(cost)] as const);
+  const mean = (at: 0 | 1) => logs.reduce((sum, point) => sum + point[at], 0) / logs.length;
+  const [x, y] = [mean(0), mean(1)];
+  const above = logs.reduce((sum, point) => sum + (point[0] - x) * (point[1] - y), 0);
+  return above / logs.reduce((sum, point) => sum + (point[0] - x) ** 2, 0);
 }
 
-export function print(results: readonly Result[]): void {
-  console.log(`\n${process.version}, ${process.arch}`);
-  console.table(results.map(({ met, ...rest }) => ({ ...rest, met: met ? 'yes' : 'NO' })));
+/** What a redis-server has done so far. */
+export interface Done {
+  /** CPU of the server, user and system, in microseconds. */
+  readonly cpu: number;
+  /** How often it read from a socket: what was sent together is read at once. */
+  readonly reads: number;
+  /** Over the network, both ways. */
+  readonly bytes: number;
 }
+
+export async function doneBy(redis: Redis): Promise<Done> {
+  const info = await redis.info('everything');
+  const figure = (name: string): number => Number(new RegExp(`^${name}:([\\d.]+)`, 'm').exec(info)?.[1]);
+  return {
+    cpu: (figure('used_cpu_user') + figure('used_cpu_sys')) * 1e6,
+    reads: figure('total_reads_processed'),
+    bytes: figure('total_net_input_bytes') + figure('total_net_output_bytes'),
+  };
+}
+
+/** What `run` makes a redis-server do, less what asking for it does. */
+export async function doneDuring(redis: Redis, run: () => Promise<unknown>): Promise<Done> {
+  const first = await doneBy(redis);
+  const second = await doneBy(redis);
+  await run();
+  const third = await doneBy(redis);
+  const between = (name: keyof Done) => third[name] - second[name] - (second[name] - first[name]);
+  return { cpu: Math.max(0, between('cpu')), reads: between('reads'), bytes: between('bytes') };
+}
+
+/** Bytes that a redis-server holds, without what it remembers of slow commands. */
+export async function memoryOf(redis: Redis): Promise<number> {
+  await redis.slowlog('RESET');
+  return Number(/used_memory:(\d+)/.exec(await redis.info('memory'))?.[1]);
+}
+
+export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

@@ -1,0 +1,119 @@
+import { readFileSync } from 'node:fs';
+import { type Done, doneDuring, sleep } from '../measure.mjs';
+import { Entrant } from '../peers/lineup.mjs';
+import type { PeerNode } from '../peers/node.mjs';
+import type { Section } from '../report.mjs';
+
+/** A million users on twenty routers and one Redis; and what a crash, a flush and a deploy do to it. */
+export async function run(quick: boolean): Promise<Section[]> {
+  const [routers, each, pingMs] = quick ? [3, 500, 5_000] : [20, 50_000, 120_000];
+  const users = routers * each;
+  const settings = { pingIntervalMs: pingMs, ttlMs: pingMs * 3, leaseMs: 15_000, graceMs: 8_000 };
+  // One that has no users, and hears of all.
+  const entrant = await Entrant.start('ours', { ...settings, listens: true });
+  const observer = entrant.node;
+  const { redis } = entrant;
+  const idsOf = (index: number) => ({ from: index * each, count: each });
+  const nodes: PeerNode[] = [];
+  for (let index = 0; index < routers; index += 1) nodes.push(await entrant.add(settings));
+  const rows: Array<[string, number | string | undefined, number, string]> = [];
+  const during = async (
+    run: () => Promise<unknown>,
+  ): Promise<Done & { seconds: number; changes: typeof observer.changes }> => {
+    const heard = observer.changes.length;
+    const startedAt = performance.now();
+    const done = await doneDuring(redis, run);
+    const seconds = (performance.now() - startedAt) / 1_000;
+    await sleep(1_000);
+    return { ...done, seconds, changes: observer.changes.slice(heard) };
+  };
+  const row = (what: string, { seconds, cpu }: { seconds: number; cpu: number }, note: string) =>
+    rows.push([what, seconds, (100 * cpu) / 1e6 / seconds, note]);
+
+  const joined = await during(() => Promise.all(nodes.map((node, index) => node.ask('join', idsOf(index)))));
+  row(`${users.toLocaleString('en')} join at once`, joined, `${joined.changes.length.toLocaleString('en')} told`);
+
+  // Two whole turns: in the first one not everybody is due.
+  await sleep(pingMs);
+  const cpuBefore = nodes.map((node) => cpuSecondsOf(node.pid));
+  const steady = await during(() => sleep(pingMs));
+  const nodeCpu = nodes.reduce((sum, node, index) => sum + cpuSecondsOf(node.pid) - (cpuBefore[index] as number), 0);
+  const nodeShare = (100 * nodeCpu) / steady.seconds / routers;
+  const steadyShare = (100 * steady.cpu) / 1e6 / steady.seconds;
+  row(
+    'nothing but signs of life',
+    steady,
+    `${steady.changes.length} told; a router ${nodeShare.toFixed(2)} % of a core`,
+  );
+
+  const victim = nodes[0] as PeerNode;
+  const crash = await during(async () => {
+    const heard = observer.changes.length;
+    await victim.kill();
+    await until(() => observer.changes.length >= heard + each, 60_000);
+  });
+  const twice = crash.changes.length - new Set(crash.changes.map(([userId]) => userId)).size;
+  row(
+    `one router is killed, with ${each.toLocaleString('en')} users`,
+    crash,
+    `${crash.changes.length.toLocaleString('en')} told offline, ${twice} of them twice`,
+  );
+  nodes[0] = await entrant.add(settings);
+  await nodes[0].ask('join', idsOf(0));
+
+  const flush = await during(async () => {
+    await redis.flushall();
+    await until(async () => (await redis.dbsize()) >= users, 120_000);
+  });
+  await sleep(settings.leaseMs);
+  const flushedOffline = flush.changes.filter(([, online]) => !online).length;
+  row('FLUSHALL: until every user has a key again', flush, `${flushedOffline} told offline`);
+
+  const deploy = await during(async () => {
+    for (const [index, old] of nodes.entries()) {
+      await old.ask('close', { from: 0, count: 30_000 });
+      await old.kill();
+      const fresh = await entrant.add(settings);
+      nodes[index] = fresh;
+      await fresh.ask('join', idsOf(index));
+    }
+  });
+  row('a rolling deploy, router by router', deploy, `${deploy.changes.length} told`);
+  const { value: left } = await observer.ask('statuses', {
+    from: Math.max(0, users - 10_000),
+    count: Math.min(users, 10_000),
+  });
+  if (left !== Math.min(users, 10_000)) throw new Error(`only ${left} are online at the end`);
+  await entrant.end();
+  return [
+    {
+      id: 'million',
+      title: `${users.toLocaleString('en')} users on ${routers} routers and one Redis`,
+      text: `Each router a process of its own, with sockets that need no network and answer each ping, every ${pingMs / 1_000} s; ${routers + 1} processes share the cores of this machine. Redis CPU in percent of one core while it lasts.`,
+      columns: ['', 'takes, s', 'Redis CPU, %', 'what was told'],
+      rows,
+      figures: {
+        steady: steadyShare,
+        crashSeconds: crash.seconds,
+        crashTwice: twice + Math.abs(new Set(crash.changes.map(([userId]) => userId)).size - each),
+        flushSeconds: flush.seconds,
+        flushOffline: flushedOffline,
+        deployTold: deploy.changes.length,
+      },
+    },
+  ];
+}
+
+/** User and system, by the kernel. */
+function cpuSecondsOf(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+async function until(isSo: () => boolean | Promise<boolean>, mostMs: number): Promise<void> {
+  const end = Date.now() + mostMs;
+  while (!(await isSo())) {
+    if (Date.now() > end) throw new Error('it takes too long');
+    await sleep(20);
+  }
+}

@@ -1,0 +1,1 @@
+throw new Error('deepstream runs without its native HTTP server here');

@@ -1,0 +1,183 @@
+/** What a group of jobs has found. */
+export interface Section {
+  readonly id: string;
+  readonly title: string;
+  /** What is done, and how each takes part. */
+  readonly text: string;
+  /** Names of the figures, with their units; the first is who did it, or at what size. */
+  readonly columns: readonly [string, ...string[]];
+  readonly rows: ReadonlyArray<readonly [string, ...Array<number | string | undefined>]>;
+  /** Which column is drawn, as bars; or, where the first column is a size, all as curves. */
+  readonly chart?: { readonly column: string } | { readonly curves: true };
+  /** What the budget may bound, by name. */
+  readonly figures: { readonly [name: string]: number };
+}
+
+export interface Bound {
+  /** A figure of a section: `section.figure`. */
+  readonly figure: string;
+  readonly what: string;
+  readonly atMost?: number;
+  readonly atLeast?: number;
+  readonly unit: string;
+  /** Whether README quotes it. */
+  readonly quoted?: boolean;
+}
+
+export interface Checked extends Bound {
+  /** Undefined where it was not measured. */
+  readonly measured: number | undefined;
+  readonly isMet: boolean;
+}
+
+export function check(bounds: readonly Bound[], sections: readonly Section[]): Checked[] {
+  return bounds.map((bound) => {
+    const [id, name] = bound.figure.split('.') as [string, string];
+    const measured = sections.find((section) => section.id === id)?.figures[name];
+    const { atMost = Number.POSITIVE_INFINITY, atLeast = Number.NEGATIVE_INFINITY } = bound;
+    return { ...bound, measured, isMet: measured !== undefined && measured <= atMost && measured >= atLeast };
+  });
+}
+
+/** Three digits that count. */
+export function shown(figure: number | string | undefined | null): string {
+  // Between processes "undefined" becomes null.
+  if (figure === undefined || figure === null) return '–';
+  if (typeof figure === 'string') return figure;
+  if (!Number.isFinite(figure)) return String(figure);
+  if (Math.abs(figure) >= 100) return Math.round(figure).toLocaleString('en');
+  return String(Number(figure.toPrecision(3)));
+}
+
+function limitOf({ atMost, atLeast, unit }: Bound): string {
+  return atMost === undefined ? `at least ${shown(atLeast)} ${unit}` : `at most ${shown(atMost)} ${unit}`;
+}
+
+export function printSection({ title, columns, rows }: Section): void {
+  const named = rows.map((row) => Object.fromEntries(columns.map((column, index) => [column, shown(row[index])])));
+  console.log(`\n${title}`);
+  console.table(named);
+}
+
+export function printChecked(checked: readonly Checked[]): void {
+  if (checked.length === 0) return;
+  console.log('\nThe budget');
+  console.table(
+    checked.map((bound) => ({
+      what: bound.what,
+      limit: limitOf(bound),
+      measured: shown(bound.measured),
+      met: bound.isMet ? 'yes' : bound.measured === undefined ? 'not measured' : 'NO',
+    })),
+  );
+}
+
+const table = (columns: readonly string[], rows: ReadonlyArray<readonly string[]>): string =>
+  [columns, columns.map((_, index) => (index === 0 ? '---' : '---:')), ...rows]
+    .map((cells) => `| ${cells.join(' | ')} |`)
+    .join('\n');
+
+/** The whole report as Markdown. `chartOf` says where the chart of a section is, if it has one. */
+export function markdownOf(
+  sections: readonly Section[],
+  checked: readonly Checked[],
+  head: string,
+  chartOf: (section: Section) => string | undefined,
+): string {
+  const parts = sections.map((section) => {
+    const chart = chartOf(section);
+    const rows = section.rows.map((row) => row.map(shown));
+    return [`## ${section.title}`, section.text, table(section.columns, rows)]
+      .concat(chart === undefined ? [] : [`![${section.title}](${chart})`])
+      .join('\n\n');
+  });
+  const budget = checked.map((bound) => [
+    bound.what,
+    limitOf(bound),
+    `${shown(bound.measured)} ${bound.measured === undefined ? '' : bound.unit}`,
+    bound.isMet ? 'yes' : bound.measured === undefined ? 'not measured' : '**no**',
+  ]);
+  return `${head}\n\n${table(['what', 'limit', 'measured', 'met'], budget)}\n\n${parts.join('\n\n')}\n`;
+}
+
+/** What README quotes, in place of what it quoted before. */
+export function quotedIn(readme: string, checked: readonly Checked[]): string {
+  const rows = checked
+    .filter(({ quoted, measured }) => quoted === true && measured !== undefined)
+    .map(({ what, measured, unit }) => [what, `${shown(measured)} ${unit}`]);
+  const [open, close] = ['<!-- measured -->\n', '<!-- /measured -->'];
+  const [from, to] = [readme.indexOf(open), readme.indexOf(close)];
+  if (from < 0 || to < from) throw new Error(`README has no place for what was measured: ${open.trim()} to ${close}`);
+  return `${readme.slice(0, from)}${open}\n${table(['what', 'measured'], rows)}\n\n${readme.slice(to)}`;
+}
+
+const WIDTH = 720;
+const escaped = (text: string): string => text.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;');
+const text = (x: number, y: number, words: string, more = ''): string =>
+  `<text x="${x}" y="${y}" ${more}>${escaped(words)}</text>`;
+
+/** The chart of a section as SVG, legible on light and on dark. */
+export function svgOf(section: Section): string | undefined {
+  if (section.chart === undefined) return undefined;
+  return 'column' in section.chart ? barsOf(section, section.chart.column) : curvesOf(section);
+}
+
+function svg(title: string, height: number, parts: readonly string[]): string {
+  const style =
+    'text{font:14px system-ui,sans-serif;fill:#24292f}.t{font-weight:600}.a{fill:#57606a;font-size:12px}' +
+    '@media(prefers-color-scheme:dark){text{fill:#e6edf3}.a{fill:#9da7b1}}';
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" role="img"><title>${escaped(title)}</title><style>${style}</style>${parts.join('')}</svg>\n`;
+}
+
+function barsOf({ title, columns, rows }: Section, column: string): string {
+  const at = columns.indexOf(column);
+  const bars = rows
+    .map((row) => [row[0], row[at]] as const)
+    .filter((bar): bar is readonly [string, number] => typeof bar[1] === 'number');
+  const most = Math.max(...bars.map(([, value]) => value));
+  const parts = [text(0, 18, `${title}: ${column}`, 'class="t"')];
+  for (const [index, [name, value]] of bars.entries()) {
+    const y = 34 + index * 30;
+    const width = Math.max(2, (value / most) * (WIDTH - 320));
+    parts.push(text(0, y + 15, name));
+    parts.push(
+      `<rect x="230" y="${y}" width="${width.toFixed(1)}" height="20" rx="3" fill="${index === 0 ? '#1a7f37' : '#8b949e'}"/>`,
+    );
+    parts.push(text(238 + width, y + 15, shown(value)));
+  }
+  return svg(title, 40 + bars.length * 30, parts);
+}
+
+const COLOURS = ['#1a7f37', '#0969da', '#bc4c00', '#8250df', '#bf3989', '#6e7781'];
+
+/** Both axes grow tenfold a step. */
+function curvesOf({ title, columns, rows }: Section): string {
+  const sizes = rows.map((row) => Number(row[0].replace(/,/g, '')));
+  const names = columns.slice(1);
+  const values = rows.flatMap((row) => row.slice(1)).filter((value): value is number => typeof value === 'number');
+  const [left, right, top, bottom] = [60, WIDTH - 190, 40, 320];
+  const low = Math.floor(Math.log10(Math.min(...values)));
+  const high = Math.ceil(Math.log10(Math.max(...values)));
+  const first = Math.log10(sizes[0] as number);
+  const last = Math.log10(sizes.at(-1) as number);
+  const x = (size: number) => left + ((Math.log10(size) - first) / (last - first)) * (right - left);
+  const y = (value: number) => bottom - ((Math.log10(value) - low) / (high - low)) * (bottom - top);
+  const parts = [text(0, 18, title, 'class="t"')];
+  for (let power = low; power <= high; power += 1) {
+    const height = y(10 ** power);
+    parts.push(`<path d="M${left} ${height}H${right}" stroke="#8b949e" stroke-opacity=".35"/>`);
+    parts.push(text(left - 8, height + 4, shown(10 ** power), 'class="a" text-anchor="end"'));
+  }
+  for (const size of sizes) parts.push(text(x(size), bottom + 20, shown(size), 'class="a" text-anchor="middle"'));
+  for (const [index, name] of names.entries()) {
+    const points = rows.flatMap((row, place) => {
+      const value = row[index + 1];
+      return typeof value === 'number' ? [`${x(sizes[place] as number).toFixed(1)},${y(value).toFixed(1)}`] : [];
+    });
+    const colour = COLOURS[index % COLOURS.length];
+    parts.push(`<polyline points="${points.join(' ')}" fill="none" stroke="${colour}" stroke-width="2"/>`);
+    parts.push(`<rect x="${right + 16}" y="${top + index * 24}" width="12" height="12" rx="2" fill="${colour}"/>`);
+    parts.push(text(right + 34, top + 11 + index * 24, name, 'class="a"'));
+  }
+  return svg(title, bottom + 34, parts);
+}

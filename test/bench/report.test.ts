@@ -1,0 +1,103 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { exponent, median } from '../../bench/measure.mjs';
+import { type Bound, check, markdownOf, quotedIn, type Section, shown, svgOf } from '../../bench/report.mjs';
+
+const section: Section = {
+  id: 'sign',
+  title: 'A sign <of> life',
+  text: 'What is done.',
+  columns: ['', 'Redis CPU, µs', 'reads'],
+  rows: [
+    ['ours', 2.3, 0.001],
+    ['<b>them</b>', 23.456, undefined],
+  ],
+  chart: { column: 'Redis CPU, µs' },
+  figures: { redis: 2.3, vsGuide: 10.2 },
+};
+
+describe('the report of the bench', () => {
+  it('finds which bounds are met, missed, and not measured', () => {
+    const bounds: Bound[] = [
+      { figure: 'sign.redis', what: 'met', atMost: 3, unit: 'µs' },
+      { figure: 'sign.redis', what: 'missed', atMost: 2, unit: 'µs' },
+      { figure: 'sign.vsGuide', what: 'too little', atLeast: 11, unit: '×' },
+      { figure: 'join.redis', what: 'not measured', atMost: 12, unit: 'µs' },
+    ];
+    const checked = check(bounds, [section]);
+    expect(checked.map(({ what, measured, isMet }) => [what, measured, isMet])).toEqual([
+      ['met', 2.3, true],
+      ['missed', 2.3, false],
+      ['too little', 10.2, false],
+      ['not measured', undefined, false],
+    ]);
+  });
+
+  it('a figure that is no number meets no bound', () => {
+    const broken = { ...section, figures: { redis: Number.NaN } };
+    expect(check([{ figure: 'sign.redis', what: '', atMost: 3, unit: '' }], [broken])[0]?.isMet).toBe(false);
+  });
+
+  it('names what was missed, and draws what there is', () => {
+    const checked = check([{ figure: 'sign.redis', what: 'a sign', atMost: 2, unit: 'µs' }], [section]);
+    const markdown = markdownOf([section], checked, '# Results', ({ id }) => `charts/${id}.svg`);
+    expect(markdown).toContain('| a sign | at most 2 µs | 2.3 µs | **no** |');
+    expect(markdown).toContain('| ours | 2.3 | 0.001 |');
+    expect(markdown).toContain('![A sign <of> life](charts/sign.svg)');
+    const svg = svgOf(section);
+    expect(svg).toContain('&lt;b&gt;them&lt;/b&gt;');
+    expect(svg).not.toContain('<b>');
+  });
+
+  it('quotes in README what the budget says, in place of what was there, and keeps the rest', () => {
+    const bound = { figure: 'sign.redis', what: 'a sign', atMost: 3, unit: 'µs', quoted: true };
+    const checked = check([bound, { ...bound, what: 'unquoted', quoted: false }], [section]);
+    const readme = 'before\n<!-- measured -->\nold\n<!-- /measured -->\nafter\n';
+    const quoted = quotedIn(readme, checked);
+    expect(quoted).toBe(
+      'before\n<!-- measured -->\n\n| what | measured |\n| --- | ---: |\n| a sign | 2.3 µs |\n\n<!-- /measured -->\nafter\n',
+    );
+    expect(quotedIn(quoted, checked)).toBe(quoted);
+    expect(() => quotedIn('no place', checked)).toThrow('no place for what was measured');
+  });
+
+  it('draws curves only of numbers, on two axes that grow tenfold a step', () => {
+    const rows: Section['rows'] = [
+      ['1,000', 5, 50],
+      ['100,000', 5, undefined],
+    ];
+    const svg = String(svgOf({ ...section, rows, chart: { curves: true } }));
+    expect(svg.match(/<polyline points="([^"]*)"/g)).toHaveLength(2);
+    expect(svg).not.toContain('NaN');
+  });
+
+  it('shows three digits that count', () => {
+    expect([0.00123456, 12.345, 1234.5, undefined, 'never'].map(shown)).toEqual([
+      '0.00123',
+      '12.3',
+      '1,235',
+      '–',
+      'never',
+    ]);
+  });
+
+  it('the budget bounds each figure on one side, once', () => {
+    const budget: Bound[] = JSON.parse(readFileSync(new URL('../../bench/budget.json', import.meta.url), 'utf8'));
+    for (const bound of budget)
+      expect([bound.atMost, bound.atLeast].filter(Number.isFinite), bound.figure).toHaveLength(1);
+    expect(new Set(budget.map(({ figure }) => figure)).size).toBe(budget.length);
+  });
+});
+
+describe('measuring', () => {
+  it('the middle of some figures', () => {
+    expect([median([3, 1, 2]), median([4, 1, 2, 3])]).toEqual([2, 2.5]);
+  });
+
+  it('the exponent of what is constant, linear and square', () => {
+    const sizes = [10, 100, 1_000];
+    for (const power of [0, 1, 2]) {
+      expect(exponent(sizes.map((size) => [size, 7 * size ** power]))).toBeCloseTo(power, 9);
+    }
+  });
+});
