@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { decode } from '@msgpack/msgpack';
+import { Redis } from 'ioredis';
 import jwt from 'jsonwebtoken';
 import { io } from 'socket.io-client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -45,7 +46,7 @@ class Running {
 
   private readonly child: ChildProcess;
 
-  private constructor(code: string, redisPort: number) {
+  private constructor(code: string, redisPort: number, environment: Record<string, string>) {
     const file = join(this.folder, 'recipe.mts');
     writeFileSync(file, code);
     this.child = fork(file, [], {
@@ -59,6 +60,7 @@ class Running {
         REDIS_HOST: '127.0.0.1',
         REDIS_PORT: '6379',
         RECIPE_REDIS_PORT: String(redisPort),
+        ...environment,
       },
     });
     this.child.stderr?.on('data', (data) => this.said.push(String(data)));
@@ -68,8 +70,8 @@ class Running {
     });
   }
 
-  static start(code: string, redisPort: number): Running {
-    return new Running(code, redisPort);
+  static start(code: string, redisPort: number, environment: Record<string, string> = {}): Running {
+    return new Running(code, redisPort, environment);
   }
 
   async listening(): Promise<number> {
@@ -84,6 +86,13 @@ class Running {
     await Promise.race([once(child, 'exit'), sleep(3_000)]);
     expect(this.said).toEqual([]);
     if (child.exitCode !== null) expect(child.exitCode).toBe(0);
+  }
+
+  /** Ends by itself when it is told to. */
+  async stops(withinMs: number): Promise<void> {
+    this.child.kill('SIGTERM');
+    const [code] = await Promise.race([once(this.child, 'exit'), sleep(withinMs).then(() => ['not yet'])]);
+    expect([code, this.said]).toEqual([0, []]);
   }
 
   async end(): Promise<void> {
@@ -243,14 +252,43 @@ it('nginx in front: calls and questions go through, and the header that names th
   }
 });
 
-it('Docker compose with Redis: is YAML, and names settings that there are', () => {
+it('Docker compose with Redis: its services, started as it says, without the containers', async () => {
   const { services } = parse(recipes('yaml').get('Docker compose with Redis') as string);
   expect(Object.keys(services)).toEqual(['router', 'redis']);
-  for (const name of Object.keys(services.router.environment)) {
-    expect(['REDIS_HOST', 'PRESENCE_TTL', 'PING_INTERVAL']).toContain(name);
+  const [binary, ...options] = services.redis.command.split(' ');
+  expect(binary).toBe('redis-server');
+  const server = await RedisServer.start(...options);
+  // "As in", it says: these three recipes in one file.
+  const code = [
+    (recipes('ts').get('Ten lines in your router') as string).replace(
+      'createPresence(optionsFromEnv())',
+      'createPresence({ ...optionsFromEnv(), store: redisStoreFromEnv() })',
+    ),
+    "import { redisStoreFromEnv } from 'voiceping-presence/redis';",
+    (recipes('ts').get('Rolling deploys') as string).replace(/^.*?(?=process\.once)/s, ''),
+  ].join('\n');
+  expect(code.match(/redisStoreFromEnv\(\)/g)).toHaveLength(1);
+  const environment = Object.entries(services.router.environment).map(([name, value]) => [name, String(value)]);
+  const router = Running.start(code, server.port, Object.fromEntries(environment));
+  const client = new Redis({ port: server.port });
+  try {
+    const port = await router.listening();
+    const { socket } = await connected(`ws://127.0.0.1:${port}`, { headers: { token: 'acme_u1' } });
+    await until('the phone is online', async () => (await ask(port, ['acme_u1']))['acme_u1']?.status === 'online');
+    const { PRESENCE_TTL } = services.router.environment;
+    const ttl = await client.pttl('presence:user:acme_u1');
+    expect(ttl).toBeGreaterThan((PRESENCE_TTL - 10) * 1_000);
+    expect(ttl).toBeLessThanOrEqual(PRESENCE_TTL * 1_000);
+    expect(await client.config('GET', 'maxmemory-policy')).toEqual(['maxmemory-policy', 'noeviction']);
+    // As "docker compose stop" does: SIGTERM, and SIGKILL when the grace period is over.
+    await router.stops(Number.parseInt(services.router.stop_grace_period, 10) * 1_000);
+    expect(await client.exists('presence:user:acme_u1')).toBe(1);
+    socket.terminate();
+  } finally {
+    client.disconnect();
+    await router.end();
+    await server.remove();
   }
-  const { PRESENCE_TTL, PING_INTERVAL } = services.router.environment;
-  expect(PRESENCE_TTL * 1_000).toBeGreaterThanOrEqual(PING_INTERVAL * 2);
 });
 
 async function freePort(): Promise<number> {
