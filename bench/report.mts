@@ -9,6 +9,8 @@ export interface Section {
   readonly rows: ReadonlyArray<readonly [string, ...Array<number | string | undefined>]>;
   /** Which column is drawn, as bars; or, where the first column is a size, all as curves. */
   readonly chart?: { readonly column: string } | { readonly curves: true };
+  /** Of which columns the first row should have the least, and why another one may have less. */
+  readonly compared?: { readonly columns: readonly string[]; readonly why?: { readonly [who: string]: string } };
   /** What the budget may bound, by name. */
   readonly figures: { readonly [name: string]: number };
 }
@@ -39,6 +41,26 @@ export function check(bounds: readonly Bound[], sections: readonly Section[]): C
   });
 }
 
+/** Less than so much is noise. */
+const NOISE = 0.03;
+
+/** Where another one is ahead of the first row, but for floors, which do less by design; and why. */
+export function aheadIn({ columns, rows, compared }: Section): string[] {
+  if (compared === undefined) return [];
+  const [ours, ...others] = rows;
+  return others.flatMap((row) => {
+    const [who] = row;
+    if (who === '' || who.startsWith('floor:')) return [];
+    const better = compared.columns.filter((column) => {
+      const at = columns.indexOf(column);
+      const [own, other] = [ours?.[at], row[at]];
+      return typeof own === 'number' && typeof other === 'number' && other < own * (1 - NOISE);
+    });
+    if (better.length === 0) return [];
+    return [`${who} (${better.join('; ')}): ${compared.why?.[who] ?? 'no reason is known'}`];
+  });
+}
+
 /** Three digits that count. */
 export function shown(figure: number | string | undefined | null): string {
   // Between processes "undefined" becomes null.
@@ -53,10 +75,12 @@ function limitOf({ atMost, atLeast, unit }: Bound): string {
   return atMost === undefined ? `at least ${shown(atLeast)} ${unit}` : `at most ${shown(atMost)} ${unit}`;
 }
 
-export function printSection({ title, columns, rows }: Section): void {
+export function printSection(section: Section): void {
+  const { title, columns, rows } = section;
   const named = rows.map((row) => Object.fromEntries(columns.map((column, index) => [column, shown(row[index])])));
   console.log(`\n${title}`);
   console.table(named);
+  for (const line of aheadIn(section)) console.log(`Ahead of us: ${line}`);
 }
 
 export function printChecked(checked: readonly Checked[]): void {
@@ -87,7 +111,9 @@ export function markdownOf(
   const parts = sections.map((section) => {
     const chart = chartOf(section);
     const rows = section.rows.map((row) => row.map(shown));
+    const ahead = aheadIn(section).map((line) => `- ${line}`);
     return [`## ${section.title}`, section.text, table(section.columns, rows)]
+      .concat(ahead.length === 0 ? [] : [`Ahead of us:\n\n${ahead.join('\n')}`])
       .concat(chart === undefined ? [] : [`![${section.title}](${chart})`])
       .join('\n\n');
   });

@@ -1,7 +1,7 @@
 import { Agent, request } from 'node:http';
 import { Redis } from 'ioredis';
 import { doneDuring, median, memoryOf } from '../measure.mjs';
-import { Entrant } from '../peers/lineup.mjs';
+import { CALLED, Entrant } from '../peers/lineup.mjs';
 import type { PeerName } from '../peers/node.mjs';
 import type { Section } from '../report.mjs';
 
@@ -11,13 +11,24 @@ const ASKED = [100, 1_000, 10_000];
 /** Ids from here on nobody has. */
 const NOBODY = 1e9;
 
+/** What the others leave out, where they are ahead. */
+const WHY = {
+  [CALLED['rivals/deepstream']]:
+    'it keeps nothing in Redis; each node holds a copy of everybody in its heap, knows of no last seen, and has to be told all anew when it starts',
+  [CALLED['rivals/metroplex']]:
+    'it writes where a connection is, and nothing else: no last seen, no order of changes, no event for anybody, and a second connection of a user is another one',
+  [CALLED['rivals/faye']]:
+    'it keeps one time a client, and no status of those who have left; those who come are told to nobody',
+  [CALLED.guide]: 'it keeps no record of a user who is connected but that of the socket itself, and numbers no change',
+};
+
 /** What a user costs Redis and Node: a sign of life, a join, a leave, a status, a place in memory. */
 export async function run(quick: boolean): Promise<Section[]> {
   const [users, some, rounds] = quick ? [4_000, 2_000, 3] : [100_000, 20_000, 9];
   const entrants = await Promise.all(PEERS.map((name) => Entrant.start(name)));
   const sections = [
     await memory(entrants, users),
-    ...(await jobs(entrants, some, rounds)),
+    ...(await jobs(entrants, users, some, rounds)),
     await statuses(entrants, users, Math.min(rounds, 5)),
     await blocked(entrants, users),
   ];
@@ -48,14 +59,21 @@ async function memory(entrants: readonly Entrant[], count: number): Promise<Sect
     columns: ['', 'Redis: a user online, bytes', 'Redis: a user who has left, bytes', 'heap of the router, bytes'],
     rows,
     chart: { column: 'Redis: a user online, bytes' },
+    compared: {
+      columns: ['Redis: a user online, bytes', 'Redis: a user who has left, bytes', 'heap of the router, bytes'],
+      why: WHY,
+    },
     figures: { online: ours[1], remembered: ours[2], vsGuide: ours[1] / guide[1] },
   };
 }
 
-async function jobs(entrants: readonly Entrant[], count: number, rounds: number): Promise<Section[]> {
+async function jobs(entrants: readonly Entrant[], users: number, some: number, rounds: number): Promise<Section[]> {
+  // Ours gathers signs of life for a second, in which Redis does what it does anyway: the more there are, the less of it is each.
+  const counts = { sign: users, leave: some, join: some };
   const all = new Map<string, Array<{ redis: number; node: number; reads: number; bytes: number }>>();
   for (let round = 0; round < rounds; round += 1) {
     for (const job of JOBS) {
+      const count = counts[job];
       for (const entrant of entrants) {
         const { cpu, redis } = await entrant.cost(job, { from: 1_000, count });
         const costs = all.get(`${job} ${entrant.name}`) ?? [];
@@ -79,7 +97,7 @@ async function jobs(entrants: readonly Entrant[], count: number, rounds: number)
     return {
       id: job,
       title: titles[job],
-      text: `${count.toLocaleString('en')} users, a hundred a turn of the event loop; medians of ${rounds} alternating rounds, a Redis and a process each. "Reads" is how often Redis read from a socket: what was sent together is read together.`,
+      text: `${counts[job].toLocaleString('en')} users, a hundred a turn of the event loop; medians of ${rounds} alternating rounds, a Redis and a process each. "Reads" is how often Redis read from a socket: what was sent together is read together.`,
       columns: ['', 'Redis CPU, µs', '× ours', 'Node CPU, µs', '× ours ', 'reads a user', 'bytes a user'],
       rows: entrants.map(({ name, called }) => [
         called,
@@ -91,6 +109,7 @@ async function jobs(entrants: readonly Entrant[], count: number, rounds: number)
         middle(name, 'bytes'),
       ]),
       chart: { column: 'Redis CPU, µs' },
+      compared: { columns: ['Redis CPU, µs', 'Node CPU, µs', 'reads a user', 'bytes a user'], why: WHY },
       figures: {
         redis: middle('ours', 'redis'),
         node: middle('ours', 'node'),
@@ -166,6 +185,14 @@ async function statuses(entrants: readonly Entrant[], users: number, rounds: num
       middle(`${name} online 1000 redis`),
     ]),
     chart: { column: '1,000 ids' },
+    compared: {
+      columns: asked.flatMap((count) => [
+        `${shownCount(count)} ids`,
+        `${shownCount(count)} by HTTP`,
+        `${shownCount(count)} unseen`,
+      ]),
+      why: WHY,
+    },
     figures: {
       directVsGuide: ratio('guide online 1000', 'ours online 1000'),
       httpVsGuide: ratio('guide http 1000', 'ours http 1000'),
@@ -241,6 +268,7 @@ async function blocked(entrants: readonly Entrant[], users: number): Promise<Sec
     text: `One query of ${count.toLocaleString('en')} ids; the longest that a PING of another client takes meanwhile, and the longest single command by SLOWLOG, in milliseconds.`,
     columns: ['', 'longest PING, ms', 'longest command, ms'],
     rows,
+    compared: { columns: ['longest PING, ms'], why: WHY },
     figures: { ping: rows[0]?.[1] ?? Number.NaN, command: rows[0]?.[2] ?? Number.NaN },
   };
 }

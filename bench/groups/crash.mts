@@ -33,6 +33,15 @@ export async function run(quick: boolean): Promise<Section[]> {
       title: 'A router is killed',
       text: `A router with ${users.toLocaleString('en')} users gets SIGKILL. After how long another router answers that all of them are offline, and after how long it has been told so of all; how many events those were, of ${users.toLocaleString('en')}. Waited for: ${capMs / 1_000} s.`,
       columns: ['', 'settings', 'answers offline, s', 'told of all, s', 'events'],
+      compared: {
+        columns: ['answers offline, s', 'told of all, s'],
+        why: {
+          [CALLED['rivals/deepstream']]:
+            'its nodes say every five seconds that they are there; with a lease as short ours is sooner',
+          [CALLED.guide]: 'its TTL is ten seconds here; with its default it takes six minutes',
+          [CALLED['rivals/faye']]: 'its TTL is ten seconds here; with its default it takes a minute and a half',
+        },
+      },
       rows: CASES.map(({ peer, how }, index) => {
         const { answered, told, events } = rows[index] as Killed;
         return [CALLED[peer], how, answered ?? 'not yet', told ?? (events === 0 ? 'never' : 'not yet'), events];

@@ -35,6 +35,7 @@ export async function run(quick: boolean): Promise<Section[]> {
           return [all.filter((late) => late < capMs / 1_000).length, median(all), Math.max(...all)];
         }),
       ]),
+      compared: { columns: columns.filter((column) => column.endsWith('s')) },
       chart: { column: columns.at(-1) as string },
       figures: {
         few: Math.max(...of('ours', sizes[0] as number)),

@@ -66,6 +66,20 @@ export async function run(quick: boolean): Promise<Section[]> {
         '1,000 statuses, ms',
       ],
       rows,
+      compared: {
+        columns: [
+          'connect, Node µs',
+          'heap a user, bytes',
+          'idle, Node ms/s',
+          'idle, Redis ms/s',
+          '1,000 statuses, ms',
+        ],
+        why: {
+          [CALLED.guide]: 'it keeps nothing of a user but what two listeners hold',
+          [CALLED.socketio]:
+            'its pings stay between client and router: when a router dies, nothing knows when its users were last seen',
+        },
+      },
       chart: { column: 'idle, Node ms/s' },
       figures: {
         idleOverFloor: ours[3] - floor[3],

@@ -55,6 +55,15 @@ export async function run(quick: boolean): Promise<Section[]> {
       columns: ['', 'all known after, ms', 'Node CPU, ms', 'Redis CPU, ms', 'delay p99, ms'],
       rows: PEERS.map((name) => [CALLED[name], of(name, 'ms'), of(name, 'node'), of(name, 'redis'), of(name, 'delay')]),
       chart: { column: 'all known after, ms' },
+      compared: {
+        columns: ['all known after, ms', 'Node CPU, ms', 'Redis CPU, ms', 'delay p99, ms'],
+        why: {
+          [CALLED['rivals/metroplex']]: 'it writes where a connection is, and tells nobody',
+          [CALLED.guide]: 'it sends each user for itself, so its work comes in smaller pieces, and takes longer in all',
+          [CALLED['rivals/deepstream']]:
+            'it sends each user for itself, so its work comes in smaller pieces, and takes longer in all',
+        },
+      },
       figures: { delay: of('ours', 'delay'), nodeVsGuide: of('guide', 'node') / of('ours', 'node') },
     },
     {
@@ -63,6 +72,12 @@ export async function run(quick: boolean): Promise<Section[]> {
       text: 'As phones do, which wait for five seconds. What every dashboard is told of it, and what it costs, both ways.',
       columns: ['', 'changes told', 'Node CPU, ms', 'Redis CPU, ms', 'delay p99, ms'],
       rows: returned,
+      compared: {
+        columns: ['changes told', 'Node CPU, ms', 'Redis CPU, ms', 'delay p99, ms'],
+        why: {
+          [CALLED.guide]: 'it sends each user for itself, so its work comes in smaller pieces, and takes longer in all',
+        },
+      },
       figures: { changes: returned[0]?.[1] ?? Number.NaN, delay: returned[0]?.[4] ?? Number.NaN },
     },
   ];

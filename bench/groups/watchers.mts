@@ -56,6 +56,13 @@ export async function run(quick: boolean): Promise<Section[]> {
         CALLED[name],
         ...sizes.flatMap((size) => [median(of(name, size)), vsFloor(name, size)]),
       ]),
+      compared: {
+        columns: sizes.map((size) => `${shown(size)} dashboards, µs`),
+        why: {
+          [CALLED.guide]:
+            'it looks at no socket before it sends: one that is slow is sent more and more, and its memory grows',
+        },
+      },
       chart: { column: `${shown(many)} dashboards, µs` },
       figures: { few: vsFloor('ours', few), many: vsFloor('ours', many) },
     },

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { exponent, median } from '../../bench/measure.mjs';
-import { type Bound, check, markdownOf, quotedIn, type Section, shown, svgOf } from '../../bench/report.mjs';
+import { aheadIn, type Bound, check, markdownOf, quotedIn, type Section, shown, svgOf } from '../../bench/report.mjs';
 
 const section: Section = {
   id: 'sign',
@@ -59,6 +59,24 @@ describe('the report of the bench', () => {
     );
     expect(quotedIn(quoted, checked)).toBe(quoted);
     expect(() => quotedIn('no place', checked)).toThrow('no place for what was measured');
+  });
+
+  it('says who is ahead, in what, and why; noise and floors do not count', () => {
+    const rows: Section['rows'] = [
+      ['ours', 10, 10],
+      ['quick', 5, 20],
+      ['alike', 9.9, 10],
+      ['floor: nothing', 1, 1],
+    ];
+    const columns: Section['columns'] = ['', 'CPU', 'bytes'];
+    const compared = { columns: ['CPU', 'bytes'], why: { quick: 'it keeps nothing' } };
+    expect(aheadIn({ ...section, columns, rows, compared })).toEqual(['quick (CPU): it keeps nothing']);
+    expect(aheadIn({ ...section, columns, rows, compared: { columns: ['CPU'] } })).toEqual([
+      'quick (CPU): no reason is known',
+    ]);
+    expect(markdownOf([{ ...section, columns, rows, compared }], [], '#', () => undefined)).toContain(
+      '- quick (CPU): it',
+    );
   });
 
   it('draws curves only of numbers, on two axes that grow tenfold a step', () => {

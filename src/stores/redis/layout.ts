@@ -4,6 +4,10 @@ import { optionError, shown } from '../../errors';
 const CLUSTER_PARTITIONS = 64;
 /** Of all partitions together. With a million users a bucket still is a listpack, which is what makes a user cheap. */
 const BUCKETS = 4_096;
+/** Buckets that one call walks through at most, and users after which it stops sooner. @internal */
+export const WALK_BUCKETS = 256;
+/** @internal */
+export const WALK_USERS = 2_000;
 
 /** Where a user is kept. @internal */
 export interface Place {

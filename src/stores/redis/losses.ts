@@ -59,6 +59,11 @@ export class Losses {
     return isOver;
   }
 
+  /** Whether anything was lost of late. */
+  get isAny(): boolean {
+    return this.at.size > 0;
+  }
+
   /** Whether a key of the contract without a record is that of a user whom no router holds. */
   isSettled(bucket: number): boolean {
     const now = Date.now();

@@ -3,10 +3,8 @@ import { checkedMs, checkFunctions } from '../../options';
 import type {
   PresenceOp,
   PresenceStore,
-  Sequence,
   SignOfLife,
   StoredPage,
-  StoredStatus,
   StoredStatuses,
   StoreFeed,
   StoreNode,
@@ -17,20 +15,17 @@ import type { RedisLike } from './client';
 import { CONNECTION_NAMES, checkConnection, connect, type RedisConnectionOptions, reasonOf } from './connection';
 import { Hearing } from './hearing';
 import { Incarnation } from './incarnation';
-import { Layout, type Partition } from './layout';
+import { Layout, type Partition, WALK_BUCKETS, WALK_USERS } from './layout';
 import { Link } from './link';
 import { Losses } from './losses';
 import { Mirrors } from './mirrors';
-import type { Script } from './script';
+import { cursorOf, Queries } from './queries';
+import type { Ask, Changed, Script } from './script';
 import * as scripts from './scripts';
 import { Subscriber } from './subscriber';
 
-/** Ids that are read at once, and operations that are applied: some milliseconds, so that others are served in between. */
-const READ_IDS = 1_000;
+/** Operations that are applied at once: some milliseconds, so that others are served in between. */
 const APPLY_OPS = 500;
-/** Buckets that one call walks through at most, and users after which it stops sooner. */
-const WALK_BUCKETS = 256;
-const WALK_USERS = 2_000;
 /** Graces that one beat ends at most. */
 const BEAT_GRACES = 500;
 /** Changes that the log keeps, of all partitions together. */
@@ -113,15 +108,6 @@ interface Settings {
   readonly publish: boolean;
 }
 
-/** What every script that changes something answers. */
-interface Changed {
-  readonly now: number;
-  readonly e: string;
-  readonly seq: number;
-  /** On a Cluster, who went offline and when they were last seen. */
-  readonly off: Array<[userId: string, lastSeen: number]>;
-}
-
 interface Beaten extends Changed {
   readonly known: boolean;
   readonly more: boolean;
@@ -129,17 +115,6 @@ interface Beaten extends Changed {
   readonly sweep: [first: number, count: number];
   readonly lost: number;
 }
-
-interface ListedPart {
-  readonly now: number;
-  readonly e: string;
-  readonly seq: number;
-  readonly done: number;
-  readonly after: number;
-  readonly users: Array<[userId: string, version: number, lastSeen: number]>;
-}
-
-type Ask = (partition: Partition, script: Script, keys: readonly string[], args: readonly string[]) => Promise<string>;
 
 class RedisStore implements PresenceStore {
   private readonly layout: Layout;
@@ -149,6 +124,7 @@ class RedisStore implements PresenceStore {
   private readonly feeds = new Map<StoreFeed, readonly number[]>();
   private readonly reaping = new Set<string>();
   private readonly losses: Losses[];
+  private readonly queries: Queries;
   private link: Link;
   private mirrors: Mirrors | undefined;
   private subscriber: Subscriber | undefined;
@@ -166,6 +142,16 @@ class RedisStore implements PresenceStore {
     this.mirrors = this.layout.isCluster ? new Mirrors(client, this.link, this.layout) : undefined;
     this.hearings = this.layout.partitions.map((partition) => this.hearingOf(partition, 0));
     this.losses = this.layout.partitions.map(() => new Losses());
+    this.queries = new Queries({
+      layout: this.layout,
+      losses: this.losses,
+      ask: this.ask,
+      valuesOf: (keys) => this.link.send('', () => this.client.mget(...keys)),
+      mirrors: () => this.mirrors,
+      settle: async (partition, keys, args) => {
+        await this.change(scripts.settle, partition, keys, args);
+      },
+    });
   }
 
   async beat(node: StoreNode): Promise<{ known: boolean }> {
@@ -218,63 +204,18 @@ class RedisStore implements PresenceStore {
 
   async read(userIds: readonly string[]): Promise<StoredStatuses> {
     this.open();
-    const users: StoredStatus[] = new Array(userIds.length);
-    let now = 0;
-    for (let from = 0; from < userIds.length || from === 0; from += READ_IDS) {
-      const piece = userIds.slice(from, from + READ_IDS);
-      const read = await this.readPiece(piece);
-      now = read.now;
-      for (const [index, user] of read.users.entries()) users[from + index] = user;
-    }
-    return { now, users };
+    return this.queries.read(userIds);
   }
 
-  async list({ cursor, limit }: { cursor: string | null; limit: number }): Promise<StoredPage> {
-    let [index, bucket, after] = cursorOf(cursor, this.layout);
+  async list(page: { cursor: string | null; limit: number }): Promise<StoredPage> {
+    const from = cursorOf(page.cursor, this.layout);
     this.open();
-    const users: StoredStatus[] = [];
-    let now = 0;
-    let sequence: Sequence | undefined;
-    const page = async (next: string | null): Promise<StoredPage> => {
-      const whole = { now, users: await this.withMirrors(users), cursor: next };
-      return sequence === undefined ? whole : { ...whole, sequence };
-    };
-    while (index < this.layout.partitions.length) {
-      const partition = this.layout.partitions[index] as Partition;
-      if (bucket === partition.buckets) {
-        index += 1;
-        bucket = 0;
-        continue;
-      }
-      if (users.length === limit) return page(`${index}.${bucket}.${after}`);
-      const answer = await this.ask(
-        partition,
-        scripts.list,
-        partition.keys.slice(2, 3).concat(partition.slice(bucket, WALK_BUCKETS)),
-        [
-          this.layout.isCluster ? '' : this.layout.userPrefix,
-          String(limit - users.length),
-          String(after),
-          String(WALK_USERS),
-        ],
-      );
-      const part: ListedPart = JSON.parse(answer);
-      now = part.now;
-      // Of the beginning: what changes while the page is read is told, too. Partitions of a Cluster count each for itself.
-      if (!this.layout.isCluster) sequence = sequence ?? { epoch: part.e.replace('.', '-'), version: part.seq };
-      bucket += part.done;
-      after = part.after;
-      for (const [userId, version, lastSeen] of part.users) users.push({ userId, online: true, lastSeen, version });
-    }
-    return page(null);
+    return this.queries.list(from, page.limit);
   }
 
   async count(): Promise<number> {
     this.open();
-    const counts = await Promise.all(
-      this.layout.partitions.map((partition) => this.ask(partition, scripts.count, partition.keys.slice(4, 5), [])),
-    );
-    return counts.reduce((sum, count) => sum + Number(count), 0);
+    return this.queries.count();
   }
 
   subscribe(feed: StoreFeed): () => void {
@@ -410,100 +351,6 @@ class RedisStore implements PresenceStore {
     } finally {
       incarnation.isRefreshing = false;
     }
-  }
-
-  /**
-   * Whoever has a key of the contract is online: it is deleted in the same step in which its user goes offline. Of the
-   * others, and on a Cluster of all, the record knows; as it does where records were lost.
-   */
-  private async readPiece(userIds: readonly string[]): Promise<StoredStatuses> {
-    const users: StoredStatus[] = new Array(userIds.length);
-    const keys = this.layout.isCluster ? [] : await this.userKeysOf(userIds);
-    const groups = new Map<number, number[]>();
-    for (const [index, userId] of userIds.entries()) {
-      const { partition, bucket } = this.layout.place(userId);
-      const lastSeen = keys[index];
-      if (lastSeen !== undefined && !(this.losses[partition] as Losses).isSettled(bucket)) {
-        users[index] = { userId, online: true, lastSeen, version: 0 };
-        continue;
-      }
-      const group = groups.get(partition);
-      if (group === undefined) groups.set(partition, [index]);
-      else group.push(index);
-    }
-    // Nobody is asked about, and still the answer says what time it is.
-    if (groups.size === 0) groups.set(0, []);
-    let now = 0;
-    await Promise.all(
-      Array.from(groups, async ([at, group]) => {
-        const partition = this.layout.partitions[at] as Partition;
-        const ids = group.map((index) => userIds[index] as string);
-        const answer = await this.ask(
-          partition,
-          scripts.read,
-          ids.map((id) => partition.bucketKey(this.layout.place(id).bucket)),
-          ids,
-        );
-        const [time, ...records] = answer.split(',');
-        now = Math.max(now, Number(time));
-        for (const [place, index] of group.entries()) {
-          const user = toStored(ids[place] as string, records[place] as string);
-          const lastSeen = keys[index];
-          users[index] = lastSeen === undefined ? user : withKey(user, lastSeen);
-        }
-      }),
-    );
-    return { now, users: await this.settled(await this.withMirrors(users)) };
-  }
-
-  /** What the keys of the contract say, on a single server: when each user was last seen. Ours hold a time. */
-  private async userKeysOf(userIds: readonly string[]): Promise<Array<number | undefined>> {
-    if (userIds.length === 0) return [];
-    const keys = userIds.map((userId) => this.layout.userKey(userId));
-    const values = await this.link.send('', () => this.client.mget(...keys));
-    return values.map((value) => (typeof value === 'string' && /^\d{12,16}$/.test(value) ? Number(value) : undefined));
-  }
-
-  /** On a Cluster the last sign of life stands elsewhere. */
-  private async withMirrors(users: StoredStatus[]): Promise<StoredStatus[]> {
-    if (this.mirrors === undefined) return users;
-    const seen = await this.mirrors.get(users.map(({ userId }) => userId));
-    return users.map((user, index) => {
-      const lastSeen = seen[index];
-      return lastSeen === undefined ? user : withKey(user, lastSeen);
-    });
-  }
-
-  /** Decides on those who have no record, though nobody took it away who may, and a key that outlived it. */
-  private async settled(users: StoredStatus[]): Promise<StoredStatus[]> {
-    const groups = new Map<number, number[]>();
-    for (const [index, { userId, online, version }] of users.entries()) {
-      if (!online || version > 0) continue;
-      const { partition, bucket } = this.layout.place(userId);
-      if (!(this.losses[partition] as Losses).isSettled(bucket)) continue;
-      const group = groups.get(partition);
-      if (group === undefined) groups.set(partition, [index]);
-      else group.push(index);
-    }
-    await Promise.all(
-      Array.from(groups, async ([at, group]) => {
-        const partition = this.layout.partitions[at] as Partition;
-        const lost = group.map((index) => users[index] as StoredStatus);
-        const ids = lost.map(({ userId }) => userId);
-        await this.change(
-          scripts.settle,
-          partition,
-          ids
-            .map((id) => partition.bucketKey(this.layout.place(id).bucket))
-            .concat(this.layout.isCluster ? [] : ids.map((id) => this.layout.userKey(id))),
-          [String(ids.length), ...ids, ...lost.map(({ lastSeen }) => String(lastSeen))],
-        );
-        // They have a record now: the one just made, or that of a router that came first.
-        const again = await this.readPiece(ids);
-        for (const [place, index] of group.entries()) users[index] = again.users[place] as StoredStatus;
-      }),
-    );
-    return users;
   }
 
   private async reap(partition: Partition, tag: string): Promise<void> {
@@ -763,34 +610,4 @@ function joinedOf(group: ReadonlyArray<Placed<PresenceOp>>): Array<readonly [str
   const joined = new Map<string, number>();
   for (const { said } of group) if (said.kind === 'join') joined.set(said.userId, said.ageMs);
   return Array.from(joined);
-}
-
-/** What a key of the contract adds. Without a record it is the record that was lost: who has left has no key. */
-function withKey(user: StoredStatus, lastSeen: number): StoredStatus {
-  if (user.lastSeen === null) return { ...user, online: true, lastSeen };
-  return user.online && lastSeen > user.lastSeen ? { ...user, lastSeen } : user;
-}
-
-/** Times of records begin with 2020, see lua/shared.lua. */
-const EPOCH_MS = 1_577_836_800_000;
-
-function toStored(userId: string, record: string): StoredStatus {
-  if (record === '') return { userId, online: false, lastSeen: null, version: 0 };
-  const [version, lastSeen] = record.split(' ') as [string, string];
-  return {
-    userId,
-    online: !version.startsWith('-'),
-    lastSeen: Number.parseInt(lastSeen, 16) + EPOCH_MS,
-    version: Math.abs(Number.parseInt(version, 16)),
-  };
-}
-
-function cursorOf(cursor: string | null, layout: Layout): [partition: number, bucket: number, after: number] {
-  if (cursor === null) return [0, 0, 0];
-  const match = /^(\d{1,2})\.(\d{1,4})\.(\d{1,16})$/.exec(cursor);
-  const [, partition, bucket, after] = match ?? [];
-  if (match === null || layout.partitions[Number(partition)]?.slice(Number(bucket), 1).length !== 1) {
-    throw optionError(`cursor is ${shown(cursor)}; it is null or what the page before gave`);
-  }
-  return [Number(partition), Number(bucket), Number(after)];
 }

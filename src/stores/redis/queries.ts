@@ -1,0 +1,235 @@
+import { optionError, shown } from '../../errors';
+import type { Sequence, StoredPage, StoredStatus, StoredStatuses } from '../../store';
+import { type Layout, type Partition, WALK_BUCKETS, WALK_USERS } from './layout';
+import type { Losses } from './losses';
+import type { Mirrors } from './mirrors';
+import type { Ask } from './script';
+import * as scripts from './scripts';
+
+/** Ids that are read at once: some milliseconds, so that others are served in between. */
+const READ_IDS = 1_000;
+
+interface ListedPart {
+  readonly now: number;
+  readonly e: string;
+  readonly seq: number;
+  readonly done: number;
+  readonly after: number;
+  readonly users: Array<[userId: string, version: number, lastSeen: number]>;
+}
+
+/** Where a page begins. @internal */
+export type From = [partition: number, bucket: number, after: number];
+
+/** @internal */
+export interface QueriesOptions {
+  readonly layout: Layout;
+  /** By partition. */
+  readonly losses: readonly Losses[];
+  readonly ask: Ask;
+  /** The values of keys, on a single server. */
+  valuesOf(keys: readonly string[]): Promise<Array<string | null>>;
+  /** On a Cluster. */
+  mirrors(): Mirrors | undefined;
+  /** Decides on users who have no record. */
+  settle(partition: Partition, keys: readonly string[], args: readonly string[]): Promise<void>;
+}
+
+/**
+ * Who is online, and when others were last seen: what was told last, which is what routers that listen believe.
+ * @internal
+ */
+export class Queries {
+  private readonly layout: Layout;
+
+  constructor(private readonly options: QueriesOptions) {
+    this.layout = options.layout;
+  }
+
+  async read(userIds: readonly string[]): Promise<StoredStatuses> {
+    const users: StoredStatus[] = new Array(userIds.length);
+    let now = 0;
+    for (let from = 0; from < userIds.length || from === 0; from += READ_IDS) {
+      const piece = userIds.slice(from, from + READ_IDS);
+      const read = await this.readPiece(piece);
+      now = read.now;
+      for (const [index, user] of read.users.entries()) users[from + index] = user;
+    }
+    return { now, users };
+  }
+
+  async list([index, bucket, after]: From, limit: number): Promise<StoredPage> {
+    const { layout } = this;
+    const users: StoredStatus[] = [];
+    let now = 0;
+    let sequence: Sequence | undefined;
+    const page = async (next: string | null): Promise<StoredPage> => {
+      const whole = { now, users: await this.withMirrors(users), cursor: next };
+      return sequence === undefined ? whole : { ...whole, sequence };
+    };
+    while (index < layout.partitions.length) {
+      const partition = layout.partitions[index] as Partition;
+      if (bucket === partition.buckets) {
+        index += 1;
+        bucket = 0;
+        continue;
+      }
+      if (users.length === limit) return page(`${index}.${bucket}.${after}`);
+      const answer = await this.options.ask(
+        partition,
+        scripts.list,
+        partition.keys.slice(2, 3).concat(partition.slice(bucket, WALK_BUCKETS)),
+        [layout.isCluster ? '' : layout.userPrefix, String(limit - users.length), String(after), String(WALK_USERS)],
+      );
+      const part: ListedPart = JSON.parse(answer);
+      now = part.now;
+      // Of the beginning: what changes while the page is read is told, too. Partitions of a Cluster count each for itself.
+      if (!layout.isCluster) sequence = sequence ?? { epoch: part.e.replace('.', '-'), version: part.seq };
+      bucket += part.done;
+      after = part.after;
+      for (const [userId, version, lastSeen] of part.users) users.push({ userId, online: true, lastSeen, version });
+    }
+    return page(null);
+  }
+
+  async count(): Promise<number> {
+    const counts = await Promise.all(
+      this.layout.partitions.map((partition) =>
+        this.options.ask(partition, scripts.count, partition.keys.slice(4, 5), []),
+      ),
+    );
+    return counts.reduce((sum, count) => sum + Number(count), 0);
+  }
+
+  /**
+   * Whoever has a key of the contract is online: it is deleted in the same step in which its user goes offline. Of the
+   * others, and on a Cluster of all, the record knows; as it does where records were lost.
+   */
+  private async readPiece(userIds: readonly string[]): Promise<StoredStatuses> {
+    const { isCluster } = this.layout;
+    // What time it is goes with the keys: where all have one, nothing else is asked.
+    const [keys, time] = isCluster ? [[], 0] : await Promise.all([this.keysOf(userIds), this.records(0, [])]);
+    let now = Number(time);
+    const wereLost = this.options.losses.some(({ isAny }) => isAny);
+    const users: StoredStatus[] = new Array(userIds.length);
+    const groups = new Map<number, number[]>();
+    for (const [index, userId] of userIds.entries()) {
+      const lastSeen = keys[index];
+      if (lastSeen !== undefined && !(wereLost && this.isSettled(userId))) {
+        users[index] = { userId, online: true, lastSeen, version: 0 };
+      } else {
+        gather(groups, this.layout.place(userId).partition, index);
+      }
+    }
+    if (isCluster && groups.size === 0) groups.set(0, []);
+    await Promise.all(
+      Array.from(groups, async ([partition, group]) => {
+        const ids = group.map((index) => userIds[index] as string);
+        const [time, ...records] = (await this.records(partition, ids)).split(',');
+        now = Math.max(now, Number(time));
+        for (const [place, index] of group.entries()) {
+          const user = toStored(ids[place] as string, records[place] as string);
+          const lastSeen = keys[index];
+          users[index] = lastSeen === undefined ? user : withKey(user, lastSeen);
+        }
+      }),
+    );
+    const whole = await this.withMirrors(users);
+    if (wereLost) await this.settle(whole, Array.from(groups.values()).flat());
+    return { now, users: whole };
+  }
+
+  /** What time it is, and the records of users of one partition, joined by commas. */
+  private records(index: number, userIds: readonly string[]): Promise<string> {
+    const partition = this.layout.partitions[index] as Partition;
+    const keys = userIds.map((id) => partition.bucketKey(this.layout.place(id).bucket));
+    return this.options.ask(partition, scripts.read, keys, userIds);
+  }
+
+  private isSettled(userId: string): boolean {
+    const { partition, bucket } = this.layout.place(userId);
+    return (this.options.losses[partition] as Losses).isSettled(bucket);
+  }
+
+  /** What the keys of the contract say, on a single server: when each user was last seen. Ours hold a time. */
+  private async keysOf(userIds: readonly string[]): Promise<Array<number | undefined>> {
+    if (userIds.length === 0) return [];
+    const keys = userIds.map((userId) => this.layout.userKey(userId));
+    const values = await this.options.valuesOf(keys);
+    return values.map((value) => (typeof value === 'string' && /^\d{12,16}$/.test(value) ? Number(value) : undefined));
+  }
+
+  /** On a Cluster the last sign of life stands elsewhere. */
+  private async withMirrors(users: StoredStatus[]): Promise<StoredStatus[]> {
+    const mirrors = this.options.mirrors();
+    if (mirrors === undefined) return users;
+    const seen = await mirrors.get(users.map(({ userId }) => userId));
+    return users.map((user, index) => {
+      const lastSeen = seen[index];
+      return lastSeen === undefined ? user : withKey(user, lastSeen);
+    });
+  }
+
+  /** Decides on those who have no record, though nobody took it away who may, and a key that outlived it. */
+  private async settle(users: StoredStatus[], asked: readonly number[]): Promise<void> {
+    const groups = new Map<number, number[]>();
+    for (const index of asked) {
+      const { userId, online, version } = users[index] as StoredStatus;
+      if (online && version === 0 && this.isSettled(userId)) gather(groups, this.layout.place(userId).partition, index);
+    }
+    await Promise.all(
+      Array.from(groups, async ([at, group]) => {
+        const partition = this.layout.partitions[at] as Partition;
+        const lost = group.map((index) => users[index] as StoredStatus);
+        const ids = lost.map(({ userId }) => userId);
+        await this.options.settle(
+          partition,
+          ids
+            .map((id) => partition.bucketKey(this.layout.place(id).bucket))
+            .concat(this.layout.isCluster ? [] : ids.map((id) => this.layout.userKey(id))),
+          [String(ids.length), ...ids, ...lost.map(({ lastSeen }) => String(lastSeen))],
+        );
+        // They have a record now: the one just made, or that of a router that came first.
+        const again = await this.readPiece(ids);
+        for (const [place, index] of group.entries()) users[index] = again.users[place] as StoredStatus;
+      }),
+    );
+  }
+}
+
+function gather(groups: Map<number, number[]>, partition: number, index: number): void {
+  const group = groups.get(partition);
+  if (group === undefined) groups.set(partition, [index]);
+  else group.push(index);
+}
+
+/** What a key of the contract adds. Without a record it is the record that was lost: who has left has no key. */
+function withKey(user: StoredStatus, lastSeen: number): StoredStatus {
+  if (user.lastSeen === null) return { ...user, online: true, lastSeen };
+  return user.online && lastSeen > user.lastSeen ? { ...user, lastSeen } : user;
+}
+
+/** Times of records begin with 2020, see lua/shared.lua. */
+const EPOCH_MS = 1_577_836_800_000;
+
+function toStored(userId: string, record: string): StoredStatus {
+  if (record === '') return { userId, online: false, lastSeen: null, version: 0 };
+  const [version, lastSeen] = record.split(' ') as [string, string];
+  return {
+    userId,
+    online: !version.startsWith('-'),
+    lastSeen: Number.parseInt(lastSeen, 16) + EPOCH_MS,
+    version: Math.abs(Number.parseInt(version, 16)),
+  };
+}
+
+/** @throws TypeError `ERR_PRESENCE_OPTIONS` for what no page gave. @internal */
+export function cursorOf(cursor: string | null, layout: Layout): From {
+  if (cursor === null) return [0, 0, 0];
+  const match = /^(\d{1,2})\.(\d{1,4})\.(\d{1,16})$/.exec(cursor);
+  const [, partition, bucket, after] = match ?? [];
+  if (match === null || layout.partitions[Number(partition)]?.slice(Number(bucket), 1).length !== 1) {
+    throw optionError(`cursor is ${shown(cursor)}; it is null or what the page before gave`);
+  }
+  return [Number(partition), Number(bucket), Number(after)];
+}
