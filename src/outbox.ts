@@ -3,7 +3,10 @@ import { graceLeft, type LocalUser } from './connections';
 import { withDeadline } from './deadline';
 import type { PresenceOp, PresenceStore, SignOfLife, StoreNode } from './store';
 
+/** Of signs of life, and at most of changes. */
 const BATCH = 1_000;
+/** How small a batch of changes becomes where the store does not keep up. */
+const LEAST = 10;
 const RETRY_MS = 100;
 const MAX_RETRY_MS = 1_000;
 
@@ -36,6 +39,11 @@ export class Outbox {
   private refreshing = false;
   private scheduled = false;
   private stopped = false;
+  /**
+   * How many changes travel together. Halved where the store was too slow, and doubled where it was not: a batch that is
+   * given up each time would never be acknowledged, however often the store has done it.
+   */
+  private batch = BATCH;
   /** Calls in a row that failed, or were refused for want of a lease. */
   private failures = 0;
   private retryTimer: unknown;
@@ -101,7 +109,7 @@ export class Outbox {
     const users: LocalUser[] = [];
     for (const user of this.changed) {
       const own = opsOf(user, now);
-      if (ops.length + own.length > BATCH) break;
+      if (ops.length + own.length > this.batch) break;
       this.changed.delete(user);
       if (own.length === 0) {
         this.settle(user);
@@ -142,11 +150,13 @@ export class Outbox {
       const { known } = await withDeadline(clock, timeoutMs, () => store.apply(node, ops));
       this.applying = false;
       for (const user of users) this.acknowledge(user, known);
+      this.batch = Math.min(BATCH, this.batch * 2);
       if (known) this.failures = 0;
       else this.lose();
       this.flush();
     } catch (error) {
       this.applying = false;
+      this.batch = Math.max(LEAST, this.batch >> 1);
       for (const user of users) this.doubt(user);
       this.options.report('apply', error);
       this.retryLater(() => this.flush());

@@ -75,16 +75,17 @@ async function killed({ peer, settings }: Case, count: number, capMs: number): P
   // Some learn of each other by what they say every few seconds.
   await sleep(7_000);
   await dying.ask('join', { from: 0, count });
-  await sleep(1_500);
-  if ((await entrant.node.ask('statuses', { from: 0, count })).value !== count)
-    throw new Error(`${peer}: not all joined`);
+  const online = async (): Promise<number> => (await entrant.node.ask('statuses', { from: 0, count })).value;
+  for (const end = Date.now() + 60_000; (await online()) !== count; await sleep(500)) {
+    if (Date.now() > end) throw new Error(`${peer}: not all joined`);
+  }
   await dying.kill();
   const startedAt = Date.now();
   let answered: number | undefined;
   const offline = () => entrant.node.changes.filter(([, online, at]) => !online && at >= startedAt);
   while (Date.now() < startedAt + capMs) {
     await sleep(100);
-    if (answered === undefined && (await entrant.node.ask('statuses', { from: 0, count })).value === 0) {
+    if (answered === undefined && (await online()) === 0) {
       answered = (Date.now() - startedAt) / 1_000;
     }
     const hasEvents = peer !== 'rivals/metroplex';

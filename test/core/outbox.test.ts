@@ -61,6 +61,37 @@ describe('the outbox', () => {
     expect(lines().filter((line) => line.includes('offline')).length).toBe(lines().length / 2);
   });
 
+  // A storm on a store that is shared by very many: each batch was done, given up before the answer, and done again, for ever.
+  it('gets through to a store that takes longer for a whole batch than is waited for', async () => {
+    const clock = fakeClock();
+    const { store } = faultyStore(clock.now);
+    let isBusy = false;
+    let done = 0;
+    const slow: PresenceStore = {
+      ...store,
+      async apply(node, ops) {
+        if (isBusy) throw new Error('the apply before has no answer yet');
+        isBusy = true;
+        const answer = await store.apply(node, ops);
+        done += ops.length;
+        await new Promise<void>((resolve) => clock.setTimeout(resolve, ops.length * 3));
+        isBusy = false;
+        return answer;
+      },
+    };
+    const presence = createPresence({ store: slow, clock, onError: () => undefined });
+    await clock.settle();
+    const attachments = Array.from({ length: 3_000 }, (_, user) =>
+      presence.attachToSocket(fakeSocket(), { userId: `u${user}` }),
+    );
+    let told = 0;
+    for (const { ready } of attachments) void ready.then(() => (told += 1));
+    await clock.advance(30_000);
+    expect(told).toBe(3_000);
+    // Not more than what was given up was done twice.
+    expect(done).toBeLessThan(3_000 * 2);
+  });
+
   it('forgets who has left, and only them', async () => {
     const clock = fakeClock();
     const { store } = faultyStore(clock.now);
