@@ -13,6 +13,7 @@ export const open: Open = async ({ redisPort, ttlMs, pingIntervalMs, leaseMs, gr
   // A user is told to the store at most twice a ping interval: before each sign of life as much time goes by.
   let skew = 0;
   const timers = new Set<unknown>();
+  const errors = new Set<string>();
   const told = { signs: 0, ops: 0 };
   let onTold = (): void => undefined;
   const untilTold = (what: keyof typeof told, count: number): Promise<void> =>
@@ -46,7 +47,10 @@ export const open: Open = async ({ redisPort, ttlMs, pingIntervalMs, leaseMs, gr
         clearTimeout(timer as NodeJS.Timeout);
       },
     },
-    onError: (error) => console.error(error.message),
+    onError({ message }) {
+      if (!errors.has(message)) console.error(`voiceping-presence, process ${process.pid}: ${message}`);
+      errors.add(message);
+    },
   });
   await presence.ready();
   if (listens) presence.onUpdate(({ userId, status }) => onChange(userId, status === 'online'));
