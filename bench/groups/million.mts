@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import * as scripts from '../../src/stores/redis/scripts';
 import { type Done, doneDuring, sleep } from '../measure.mjs';
 import { Entrant } from '../peers/lineup.mjs';
 import type { PeerNode } from '../peers/node.mjs';
@@ -36,15 +37,19 @@ export async function run(quick: boolean): Promise<Section[]> {
   // Two whole turns: in the first one not everybody is due.
   await sleep(pingMs);
   const cpuBefore = nodes.map((node) => cpuSecondsOf(node.pid));
+  // Every command is noted, so that it can be said what the time went to; there are some thirty a second.
+  await redis.config('SET', 'slowlog-max-len', 100_000);
+  await redis.config('SET', 'slowlog-log-slower-than', 0);
+  await redis.slowlog('RESET');
   const steady = await during(() => sleep(pingMs));
+  const shares = sharesOf((await redis.slowlog('GET', -1)) as unknown as SlowLog, steady.seconds);
+  await redis.config('SET', 'slowlog-log-slower-than', -1);
   const nodeCpu = nodes.reduce((sum, node, index) => sum + cpuSecondsOf(node.pid) - (cpuBefore[index] as number), 0);
   const nodeShare = (100 * nodeCpu) / steady.seconds / routers;
-  const steadyShare = (100 * steady.cpu) / 1e6 / steady.seconds;
-  row(
-    'nothing but signs of life',
-    steady,
-    `${steady.changes.length} told; a router ${nodeShare.toFixed(2)} % of a core`,
-  );
+  const share = (name: string): number => shares.get(name) ?? 0;
+  const parts = ['refresh', 'sweep', 'beat'].map((name) => `${name} ${share(name).toFixed(2)} %`).join(', ');
+  const told = steady.changes.length;
+  row('nothing but signs of life', steady, `${told} told; ${parts}; a router ${nodeShare.toFixed(2)} % of a core`);
 
   const victim = nodes[0] as PeerNode;
   const crash = await during(async () => {
@@ -89,11 +94,12 @@ export async function run(quick: boolean): Promise<Section[]> {
     {
       id: 'million',
       title: `${users.toLocaleString('en')} users on ${routers} routers and one Redis`,
-      text: `Each router a process of its own, with sockets that need no network and answer each ping, every ${pingMs / 1_000} s; ${routers + 1} processes share the cores of this machine. Redis CPU in percent of one core while it lasts.`,
+      text: `Each router a process of its own, with sockets that need no network and answer each ping, every ${pingMs / 1_000} s; ${routers + 1} processes share the cores of this machine. Redis CPU in percent of one core while it lasts; of the signs of life, by SLOWLOG, how much of the time each script runs: "refresh" are the signs of life themselves.`,
       columns: ['', 'takes, s', 'Redis CPU, %', 'what was told'],
       rows,
       figures: {
-        steady: steadyShare,
+        signs: share('refresh'),
+        steady: (100 * steady.cpu) / 1e6 / steady.seconds,
         crashSeconds: crash.seconds,
         crashTwice: twice + Math.abs(new Set(crash.changes.map(([userId]) => userId)).size - each),
         flushSeconds: flush.seconds,
@@ -102,6 +108,19 @@ export async function run(quick: boolean): Promise<Section[]> {
       },
     },
   ];
+}
+
+type SlowLog = ReadonlyArray<readonly [id: number, at: number, micros: number, command: readonly string[]]>;
+
+/** By script, the percentage of the time in which it ran. */
+function sharesOf(log: SlowLog, seconds: number): Map<string, number> {
+  const names = new Map(Object.values(scripts).map(({ sha, name }) => [sha, name]));
+  const shares = new Map<string, number>();
+  for (const [, , micros, [, sha = '']] of log) {
+    const name = names.get(sha) ?? 'other';
+    shares.set(name, (shares.get(name) ?? 0) + micros / 1e4 / seconds);
+  }
+  return shares;
 }
 
 /** User and system, by the kernel. */
