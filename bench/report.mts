@@ -174,7 +174,7 @@ function barsOf({ title, columns, rows }: Section, column: string): string {
   return svg(title, 40 + bars.length * 30, parts);
 }
 
-const COLOURS = ['#1a7f37', '#0969da', '#bc4c00', '#8250df', '#bf3989', '#6e7781'];
+const COLOURS = ['#1a7f37', '#0969da', '#bc4c00', '#8250df', '#bf3989', '#6e7781', '#9a6700', '#1b7c83'];
 
 /** Both axes grow tenfold a step. */
 function curvesOf({ title, columns, rows }: Section): string {

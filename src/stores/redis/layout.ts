@@ -80,3 +80,10 @@ export class Layout {
     return this.userPrefix + userId;
   }
 }
+
+/** Adds what belongs to one partition to what belongs there already. @internal */
+export function gather<T>(groups: Map<number, T[]>, partition: number, one: T): void {
+  const group = groups.get(partition);
+  if (group === undefined) groups.set(partition, [one]);
+  else group.push(one);
+}

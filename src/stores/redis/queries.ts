@@ -1,6 +1,6 @@
 import { optionError, shown } from '../../errors';
 import type { Sequence, StoredPage, StoredStatus, StoredStatuses } from '../../store';
-import { type Layout, type Partition, WALK_BUCKETS, WALK_USERS } from './layout';
+import { gather, type Layout, type Partition, WALK_BUCKETS, WALK_USERS } from './layout';
 import type { Losses } from './losses';
 import type { Mirrors } from './mirrors';
 import type { Ask } from './script';
@@ -195,12 +195,6 @@ export class Queries {
       }),
     );
   }
-}
-
-function gather(groups: Map<number, number[]>, partition: number, index: number): void {
-  const group = groups.get(partition);
-  if (group === undefined) groups.set(partition, [index]);
-  else group.push(index);
 }
 
 /** What a key of the contract adds. Without a record it is the record that was lost: who has left has no key. */

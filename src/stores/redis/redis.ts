@@ -15,7 +15,7 @@ import type { RedisLike } from './client';
 import { CONNECTION_NAMES, checkConnection, connect, type RedisConnectionOptions, reasonOf } from './connection';
 import { Hearing } from './hearing';
 import { Incarnation } from './incarnation';
-import { Layout, type Partition, WALK_BUCKETS, WALK_USERS } from './layout';
+import { gather, Layout, type Partition, WALK_BUCKETS, WALK_USERS } from './layout';
 import { Link } from './link';
 import { Losses } from './losses';
 import { Mirrors } from './mirrors';
@@ -176,7 +176,7 @@ class RedisStore implements PresenceStore {
   }
 
   async refresh(node: StoreNode, signs: readonly SignOfLife[]): Promise<{ known: boolean; missing: string[] }> {
-    const groups = this.grouped(signs);
+    const groups = this.partitioned(signs);
     const answers = await Promise.all(
       Array.from(groups, ([partition, group]) =>
         this.refreshOne(this.layout.partitions[partition] as Partition, node, group),
@@ -324,7 +324,7 @@ class RedisStore implements PresenceStore {
   private async refreshOne(
     partition: Partition,
     node: StoreNode,
-    group: ReadonlyArray<Placed<SignOfLife>>,
+    group: readonly SignOfLife[],
   ): Promise<string[] | undefined> {
     const incarnation = this.incarnation(node, partition);
     if (incarnation.tag === '') return undefined;
@@ -335,19 +335,19 @@ class RedisStore implements PresenceStore {
       if (this.mirrors !== undefined) {
         const answer = await this.ask(partition, scripts.leased, [lease], [incarnation.tag]);
         if (answer === '?') return undefined;
-        const seen = group.map(({ said }) => [said.userId, Number(answer) - Math.round(said.ageMs)] as const);
+        const seen = group.map(({ userId, ageMs }) => [userId, Number(answer) - Math.round(ageMs)] as const);
         return await this.mirrors.move(seen, node.ttlMs);
       }
       const keys = [lease];
       const args = [incarnation.tag, String(Math.ceil(node.ttlMs))];
-      for (const { said } of group) {
-        keys.push(this.layout.userKey(said.userId));
-        args.push(String(Math.round(said.ageMs)));
+      for (const { userId, ageMs } of group) {
+        keys.push(this.layout.userKey(userId));
+        args.push(String(Math.round(ageMs)));
       }
       const answer = await this.ask(partition, scripts.refresh, keys, args);
       if (answer === '?') return undefined;
       if (answer === '') return [];
-      return answer.split(',').map((place) => (group[Number(place)] as Placed<SignOfLife>).said.userId);
+      return answer.split(',').map((place) => (group[Number(place)] as SignOfLife).userId);
     } finally {
       incarnation.isRefreshing = false;
     }
@@ -468,13 +468,19 @@ class RedisStore implements PresenceStore {
     return incarnations[partition.index] as Incarnation;
   }
 
+  /** Signs of life touch no bucket. */
+  private partitioned(signs: readonly SignOfLife[]): Map<number, readonly SignOfLife[]> {
+    if (!this.layout.isCluster) return new Map([[0, signs]]);
+    const groups = new Map<number, SignOfLife[]>();
+    for (const sign of signs) gather(groups, this.layout.place(sign.userId).partition, sign);
+    return groups;
+  }
+
   private grouped<T extends SignOfLife>(all: readonly T[]): Map<number, Array<Placed<T>>> {
     const groups = new Map<number, Array<Placed<T>>>();
     for (const said of all) {
       const { partition, bucket } = this.layout.place(said.userId);
-      const group = groups.get(partition);
-      if (group === undefined) groups.set(partition, [{ said, bucket }]);
-      else group.push({ said, bucket });
+      gather(groups, partition, { said, bucket });
     }
     return groups;
   }
