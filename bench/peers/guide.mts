@@ -14,6 +14,7 @@ import { arrive, BareSocket, type Open } from './peer.mjs';
 export const open: Open = async ({ redisPort, ttlMs, listens }, onChange) => {
   const redis = new Redis({ port: redisPort });
   const subscriber = new Redis({ port: redisPort });
+  await Promise.all([redis, subscriber].map((client) => once(client, 'ready')));
   await redis.config('SET', 'notify-keyspace-events', 'Ex');
   const ttl = Math.ceil(ttlMs / 1_000);
   const keyOf = (userId: string) => `presence:user:${userId}`;
