@@ -94,7 +94,7 @@ export async function run(quick: boolean): Promise<Section[]> {
     {
       id: 'million',
       title: `${users.toLocaleString('en')} users on ${routers} routers and one Redis`,
-      text: `Each router a process of its own, with sockets that need no network and answer each ping, every ${pingMs / 1_000} s; ${routers + 1} processes share the cores of this machine. Redis CPU in percent of one core while it lasts; of the signs of life, by SLOWLOG, how much of the time each script runs: "refresh" are the signs of life themselves.`,
+      text: `Each router a process of its own, with sockets that need no network and answer each ping, every ${pingMs / 1_000} s; ${routers + 1} processes share the cores of this machine. Redis CPU in percent of one core while it lasts; of the signs of life, by SLOWLOG, how much of the time each script runs: "refresh" are the signs of life themselves. They come with pauses between, after which the same command takes up to twice as long, for caches have gone cold; "What a user costs where there are more users" has them without pauses.`,
       columns: ['', 'takes, s', 'Redis CPU, %', 'what was told'],
       rows,
       figures: {
