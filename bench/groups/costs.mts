@@ -99,7 +99,7 @@ async function jobs(entrants: readonly Entrant[], users: number, some: number, r
     return {
       id: job,
       title: titles[job],
-      text: `${counts[job].toLocaleString('en')} users, a hundred a turn of the event loop; medians of ${rounds} alternating rounds, a Redis and a process each. "Reads" is how often Redis read from a socket: what was sent together is read together.`,
+      text: `${counts[job].toLocaleString('en')} users, ${job === 'sign' ? 'ten' : 'a hundred'} a turn of the event loop; medians of ${rounds} alternating rounds, a Redis and a process each. "Reads" is how often Redis read from a socket: what was sent together is read together.`,
       columns: ['', 'Redis CPU, µs', '× ours', 'Node CPU, µs', '× ours ', 'reads a user', 'bytes a user'],
       rows: entrants.map(({ name, called }) => [
         called,

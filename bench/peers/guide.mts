@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { encode } from '@msgpack/msgpack';
 import { Redis } from 'ioredis';
 import type { SocketLike } from 'voiceping-presence';
-import { arrive, BareSocket, type Open } from './peer.mjs';
+import { arrive, BareSocket, type Open, SPREAD } from './peer.mjs';
 
 /**
  * The guide, taken literally: a key with a TTL and a hash a user, which holds the status, when it was last seen and the
@@ -96,7 +96,7 @@ export const open: Open = async ({ redisPort, ttlMs, listens }, onChange) => {
       await settle();
     },
     async sign(userIds) {
-      await arrive(userIds, (userId) => sockets.get(userId)?.emit('pong'));
+      await arrive(userIds, (userId) => sockets.get(userId)?.emit('pong'), SPREAD);
       await settle();
     },
     async leave(userIds) {

@@ -5,7 +5,7 @@ import { Redis } from 'ioredis';
 import { type Attachment, createPresence, type PresenceStore } from 'voiceping-presence';
 import { createStatusHandler } from 'voiceping-presence/http';
 import { redisStore } from 'voiceping-presence/redis';
-import { arrive, BareSocket, type Open } from './peer.mjs';
+import { arrive, BareSocket, type Open, SPREAD } from './peer.mjs';
 
 /** This library. */
 export const open: Open = async ({ redisPort, ttlMs, pingIntervalMs, leaseMs, graceMs, listens }, onChange) => {
@@ -68,7 +68,7 @@ export const open: Open = async ({ redisPort, ttlMs, pingIntervalMs, leaseMs, gr
     async sign(userIds) {
       skew += pingIntervalMs;
       const until = told.signs + userIds.length;
-      await arrive(userIds, (userId) => sockets.get(userId)?.emit('pong'));
+      await arrive(userIds, (userId) => sockets.get(userId)?.emit('pong'), SPREAD);
       await untilTold('signs', until);
     },
     async leave(userIds) {

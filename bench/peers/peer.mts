@@ -70,12 +70,15 @@ export interface Peer {
 
 export type Open = (settings: Settings, onChange: OnChange) => Promise<Peer>;
 
-const AT_ONCE = 100;
+/** Connections that are read in one turn of the event loop when everybody comes or goes. */
+const STORM = 100;
+/** Signs of life: pings are spread over the whole interval, and so are pongs. */
+export const SPREAD = 10;
 
-/** So many frames a turn of the event loop, as sockets that are read one after the other. */
-export async function arrive<T>(all: readonly T[], each: (one: T) => void): Promise<void> {
-  for (let at = 0; at < all.length; at += AT_ONCE) {
-    for (const one of all.slice(at, at + AT_ONCE)) each(one);
+/** Frames and closes as they come from sockets that are read one after the other: so many a turn of the event loop. */
+export async function arrive<T>(all: readonly T[], each: (one: T) => void, atOnce = STORM): Promise<void> {
+  for (let at = 0; at < all.length; at += atOnce) {
+    for (const one of all.slice(at, at + atOnce)) each(one);
     await new Promise((resolve) => setImmediate(resolve));
   }
 }

@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import { arrive, type Open } from '../peer.mjs';
+import { arrive, type Open, SPREAD } from '../peer.mjs';
 
 const require = createRequire(import.meta.url);
 const { Deepstream } = require('@deepstream/server');
@@ -106,7 +106,7 @@ export const open: Open = async ({ redisPort, listens }, onChange) => {
     },
     async sign(userIds) {
       const ping = [{ topic: TOPIC.CONNECTION, action: CONNECTION_ACTION.PING }];
-      await arrive(userIds, (userId) => endpoint.onMessages(sockets.get(userId) as Socket, ping));
+      await arrive(userIds, (userId) => endpoint.onMessages(sockets.get(userId) as Socket, ping), SPREAD);
     },
     async leave(userIds) {
       await arrive(userIds, (userId) => {

@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import { arrive, type Open } from '../peer.mjs';
+import { arrive, type Open, SPREAD } from '../peer.mjs';
 
 const engines = createRequire(import.meta.url)('faye-redis');
 
@@ -33,9 +33,13 @@ export const open: Open = async ({ redisPort, ttlMs, listens }, onChange) => {
     engine.ping(id);
     engine.emptyQueue(id);
   };
-  const all = async (userIds: readonly string[], each: (id: string) => Promise<unknown>): Promise<void> => {
+  const all = async (
+    userIds: readonly string[],
+    each: (id: string) => Promise<unknown>,
+    atOnce?: number,
+  ): Promise<void> => {
     const pending: Array<Promise<unknown>> = [];
-    await arrive(userIds, (id) => pending.push(each(id)));
+    await arrive(userIds, (id) => pending.push(each(id)), atOnce);
     await Promise.all(pending);
     // Answered after all that went before on the same connection.
     await exists('');
@@ -47,7 +51,7 @@ export const open: Open = async ({ redisPort, ttlMs, listens }, onChange) => {
         await new Promise((resolve) => engine.createClient(resolve));
         await sign(id);
       }),
-    sign: (userIds) => all(userIds, sign),
+    sign: (userIds) => all(userIds, sign, SPREAD),
     leave: (userIds) =>
       all(userIds, async (id) => {
         await exists(id);

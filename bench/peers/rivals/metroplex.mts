@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { setImmediate as turn } from 'node:timers/promises';
-import { arrive, type Open } from '../peer.mjs';
+import { arrive, type Open, SPREAD } from '../peer.mjs';
 
 const require = createRequire(import.meta.url);
 const Redis = require('ioredis');
@@ -45,7 +45,8 @@ export const open: Open = async ({ redisPort, leaseMs }) => {
       await arrive(userIds, (userId) => sparks.set(userId, new primus.Spark({}, {}, {}, userId)));
       await settled();
     },
-    sign: (userIds) => arrive(userIds, (userId) => sparks.get(userId)?.emit('incoming::data', '"primus::pong::1"')),
+    sign: (userIds) =>
+      arrive(userIds, (userId) => sparks.get(userId)?.emit('incoming::data', '"primus::pong::1"'), SPREAD),
     async leave(userIds) {
       await arrive(userIds, (userId) => sparks.get(userId)?.end());
       for (const userId of userIds) sparks.delete(userId);
