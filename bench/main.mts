@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { installPrograms } from '../test/programs';
 import { type Bound, check, markdownOf, printChecked, printSection, quotedIn, type Section, svgOf } from './report.mjs';
 
 const HELP = `npm run bench -- [options]
@@ -41,6 +42,7 @@ if (unknown !== undefined) {
 }
 const bounds: Bound[] = JSON.parse(readFileSync(file('budget.json'), 'utf8'));
 
+installPrograms(['redis-server']);
 // What ours is compared with is installed when it is needed, and by nothing else.
 const rivals = file('peers/rivals');
 if (!existsSync(`${rivals}/node_modules`)) {

@@ -14,14 +14,21 @@ const run = (...args: string[]): boolean =>
   spawnSync('apt-get', args, { stdio: 'inherit', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } })
     .status === 0;
 
-/** Runs once before all tests: installs what is missing where that is allowed, else stops. It never lets a test be skipped. */
-export default function requirePrograms(): void {
-  const missing = PROGRAMS.filter(({ program }) => !isInstalled(program)).map(({ debian }) => debian);
+/** Installs what is missing where that is allowed, else stops and says what to install. */
+export function installPrograms(wanted: ReadonlyArray<(typeof PROGRAMS)[number]['program']>): void {
+  const missing = PROGRAMS.filter(({ program }) => wanted.includes(program) && !isInstalled(program)).map(
+    ({ debian }) => debian,
+  );
   if (missing.length === 0) return;
   const isRoot = process.getuid?.() === 0;
   if (isRoot && run('update') && run('install', '-y', '--no-install-recommends', ...missing)) return;
   throw new Error(
-    `The tests need ${missing.join(' and ')}, which could not be installed from here. Please run:\n` +
+    `This needs ${missing.join(' and ')}, which could not be installed from here. Please run:\n` +
       `  sudo apt-get update && sudo apt-get install -y ${missing.join(' ')}`,
   );
+}
+
+/** Runs once before all tests. It never lets one be skipped. */
+export default function setup(): void {
+  installPrograms(PROGRAMS.map(({ program }) => program));
 }
