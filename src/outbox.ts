@@ -40,8 +40,9 @@ export class Outbox {
   private scheduled = false;
   private stopped = false;
   /**
-   * How many changes travel together. Halved where the store was too slow, and doubled where it was not: a batch that is
-   * given up each time would never be acknowledged, however often the store has done it.
+   * How many changes travel together. Halved where the time ran out, and grown by and by where it did not: a batch that is
+   * given up each time would never be acknowledged, however often the store has done it. What fails at once says nothing
+   * about the size: of a Cluster, one master may be away, and the users of the others go with the same batches.
    */
   private batch = BATCH;
   /** Calls in a row that failed, or were refused for want of a lease. */
@@ -146,17 +147,18 @@ export class Outbox {
   private async apply(ops: PresenceOp[], users: LocalUser[]): Promise<void> {
     const { clock, timeoutMs, store, node } = this.options;
     this.applying = true;
+    const startedAt = clock.now();
     try {
       const { known } = await withDeadline(clock, timeoutMs, () => store.apply(node, ops));
       this.applying = false;
       for (const user of users) this.acknowledge(user, known);
-      this.batch = Math.min(BATCH, this.batch * 2);
+      this.batch = Math.min(BATCH, this.batch + (this.batch >> 2) + 1);
       if (known) this.failures = 0;
       else this.lose();
       this.flush();
     } catch (error) {
       this.applying = false;
-      this.batch = Math.max(LEAST, this.batch >> 1);
+      if (clock.now() - startedAt >= timeoutMs) this.batch = Math.max(LEAST, this.batch >> 1);
       for (const user of users) this.doubt(user);
       this.options.report('apply', error);
       this.retryLater(() => this.flush());

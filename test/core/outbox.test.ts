@@ -92,6 +92,42 @@ describe('the outbox', () => {
     expect(done).toBeLessThan(3_000 * 2);
   });
 
+  // Each call failed at once, and made the next one smaller, until ten users a second were told of a hundred who came.
+  it('a master that hangs does not hold up the users of the others', async () => {
+    const clock = fakeClock();
+    const joined = new Set<string>();
+    let isBusy = false;
+    const isOnHung = (userId: string): boolean => Number(userId.slice(1)) % 3 === 0;
+    const store: PresenceStore = {
+      ...faultyStore(clock.now).store,
+      // As the store on a Cluster does: each master for itself, and one call at a time.
+      async apply(_node, ops) {
+        for (const { kind, userId } of ops) {
+          if (isOnHung(userId)) continue;
+          if (kind === 'join') joined.add(userId);
+          else joined.delete(userId);
+        }
+        if (!ops.some(({ userId }) => isOnHung(userId))) return { known: true };
+        if (isBusy) throw new Error('the apply before has no answer yet');
+        isBusy = true;
+        return new Promise(() => undefined);
+      },
+    };
+    const presence = createPresence({ store, clock, onError: () => undefined });
+    await clock.settle();
+    const sockets = [];
+    for (let user = 0; user < 1_500; user += 1) {
+      const socket = fakeSocket();
+      sockets.push(socket);
+      presence.attachToSocket(socket, { userId: `u${user}` });
+      await clock.advance(10);
+    }
+    expect(joined.size).toBeGreaterThan(800);
+    sockets[1]?.close();
+    await clock.advance(3_000);
+    expect(joined.has('u1')).toBe(false);
+  });
+
   it('forgets who has left, and only them', async () => {
     const clock = fakeClock();
     const { store } = faultyStore(clock.now);

@@ -1,3 +1,5 @@
+/** A message is not on its way any more. */
+const OVERDUE_MS = 300;
 /** All buckets of a partition. */
 const ALL = -1;
 /** What is lost is found by a sweep, and told; a router that was deaf hears of it with its next beat, and then asserts. */
@@ -13,8 +15,8 @@ const ALL_LEASES = 6;
 export class Losses {
   /** How often users were found to be missing, as far as messages have told. */
   private heard: number | undefined;
-  /** The same, as the last beat learned it. */
-  private said = 0;
+  /** Since when beats have said otherwise. */
+  private differsSince: number | undefined;
   /** By bucket, when that was heard last. */
   private readonly at = new Map<number, number>();
   private leaseMs = 0;
@@ -23,25 +25,28 @@ export class Losses {
   /** Users were lost in some buckets; in no named ones: perhaps in all. */
   hear(buckets: readonly number[], times: number): void {
     this.heard = times;
+    this.differsSince = undefined;
     this.isDue = true;
     for (const bucket of buckets.length === 0 ? [ALL] : buckets) this.at.set(bucket, Date.now());
   }
 
-  /** A message has come: whether one before it has not. */
+  /** A message has come: whether one before it has not, or the count was set back, so that nobody can tell. */
   isGap(times: number): boolean {
-    return this.heard !== undefined && times > this.heard + 1;
+    return this.heard !== undefined && times !== this.heard + 1;
   }
 
   /**
-   * What a beat learned. Whether users were lost that were not heard of: not if it is the first to say so, for its answer
-   * and the message that names them come on two connections.
+   * What a beat learned. Whether users were lost that were not heard of: not before it has said so for a while, for its
+   * answer and the message that names them come on two connections, and either may be ahead.
    */
-  isNews(times: number): boolean {
-    const { heard = times, said } = this;
-    this.said = times;
-    // The first beat of all; or the count was lost itself, and begins anew.
-    if (heard >= times) this.heard = times;
-    return said > heard && times > heard;
+  isNews(times: number, now: number = Date.now()): boolean {
+    const { heard = times } = this;
+    this.differsSince = times === heard ? undefined : (this.differsSince ?? now);
+    if (this.differsSince !== undefined && now - this.differsSince < OVERDUE_MS) return false;
+    this.differsSince = undefined;
+    this.heard = times;
+    // Less: the count was lost itself, and begins anew.
+    return times > heard;
   }
 
   /** At each beat: whether every router has had the time to assert its users since the last loss. Says so once. */
