@@ -23,6 +23,7 @@ export async function run(): Promise<Section[]> {
       minify: true,
       write: false,
       format: 'esm',
+      logLevel: 'error',
       ...(name === BROWSER ? { platform: 'browser' } : { platform: 'node', packages: 'external' }),
     });
     rows.push([entry === '.' ? 'core' : entry.slice(1), gzipSync(outputFiles[0]?.contents ?? '', { level: 9 }).length]);
