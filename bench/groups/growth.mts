@@ -31,8 +31,9 @@ export async function run(quick: boolean): Promise<Section[]> {
       rows: table(ours, redis.concat(node)),
       chart: { curves: true },
       figures: {
+        exponentRedis: Math.max(...redis.map((what) => grows(ours, what))),
         // A server that holds more finds less of it in the caches of its processor, whatever it is asked.
-        exponent: Math.max(...redis.map((what) => grows(ours, what) - grows(floor, what))),
+        beyondFloor: Math.max(...redis.map((what) => grows(ours, what) - grows(floor, what))),
         exponentNode: Math.max(...node.map((what) => grows(ours, what))),
       },
     },
