@@ -10,34 +10,40 @@ function invalid(message: string): PresenceTypeError {
   return new PresenceTypeError('ERR_PRESENCE_INVALID_ID', message);
 }
 
+/** Made for the error only: of a thousand good ids nobody wants to know how they would have been called. */
+function invalidId(name: string, index: number | undefined, what: string): PresenceTypeError {
+  return invalid(`${index === undefined ? name : `${name}[${index}]`} is ${what}`);
+}
+
 /**
  * The one place where an id from outside becomes an id.
  *
- * @param name - how the error calls it, such as `userId` or `userIds[3]`
+ * @param name - how the error calls it, such as `userId`
+ * @param index - where it stands in a list that is called so: `userIds[3]`
  * @throws TypeError `ERR_PRESENCE_INVALID_ID`
  * @internal
  */
-export function toUserId(value: unknown, name: string): string {
+export function toUserId(value: unknown, name: string, index?: number): string {
   if (typeof value === 'number') {
     if (!Number.isInteger(value)) {
-      throw invalid(`${name} is ${value}; a number as an id is a finite integer`);
+      throw invalidId(name, index, `${value}; a number as an id is a finite integer`);
     }
     // From 1e21 on String() gives an exponent; the rule says decimal.
     const isShort = Math.abs(value) < 1e21;
     const id = isShort
       ? String(value)
       : value.toLocaleString('en-US', { useGrouping: false, maximumFractionDigits: 0 });
-    return toUserId(id, name);
+    return toUserId(id, name, index);
   }
   if (typeof value !== 'string') {
-    throw invalid(`${name} is ${shown(value)}; an id is a string or a finite integer`);
+    throw invalidId(name, index, `${shown(value)}; an id is a string or a finite integer`);
   }
   // A UTF-16 unit is at most 3 bytes of UTF-8, so short ids need no counting.
   if (value.length === 0 || (value.length * 3 > MAX_BYTES && Buffer.byteLength(value) > MAX_BYTES)) {
-    throw invalid(`${name} is ${shown(value)}; an id is 1 to ${MAX_BYTES} bytes of UTF-8`);
+    throw invalidId(name, index, `${shown(value)}; an id is 1 to ${MAX_BYTES} bytes of UTF-8`);
   }
   if (LONE_SURROGATE.test(value)) {
-    throw invalid(`${name} is ${shown(value)}; an id is valid UTF-8, and this has half of a surrogate pair`);
+    throw invalidId(name, index, `${shown(value)}; an id is valid UTF-8, and this has half of a surrogate pair`);
   }
   return value;
 }
@@ -55,7 +61,7 @@ export function toUserIds(ids: Iterable<UserId>, name: string): Set<string> {
   const unique = new Set<string>();
   let index = 0;
   for (const id of ids) {
-    unique.add(toUserId(id, `${name}[${index}]`));
+    unique.add(toUserId(id, name, index));
     index += 1;
   }
   return unique;

@@ -2,6 +2,7 @@ import type { Clock } from './clock';
 import type { Connection } from './connections';
 import { withDeadline } from './deadline';
 import type { Feed } from './feed';
+import { isoTime } from './iso-time';
 import { SINK, type Sink, type WithSink } from './sink';
 import type { PresenceStore, StoredStatus } from './store';
 import type { PresenceStatus, PresenceUpdate } from './types';
@@ -460,7 +461,7 @@ export function toStatus({ userId, online, lastSeen }: StoredStatus): PresenceSt
   return {
     userId,
     status: online ? 'online' : 'offline',
-    lastSeen: lastSeen === null ? null : new Date(lastSeen).toISOString(),
+    lastSeen: lastSeen === null ? null : isoTime(lastSeen),
   };
 }
 

@@ -180,7 +180,7 @@ function readIds(
   if (!Array.isArray(userIds)) throw invalid(`userIds is ${shown(userIds)}; it is an array of ids`);
   if (userIds.length > maxIds) throw invalid(`userIds has ${userIds.length} ids; at most ${maxIds} are allowed`);
   try {
-    return Array.from(new Set(userIds.map((id: UserId, index) => toUserId(id, `userIds[${index}]`))));
+    return Array.from(new Set(userIds.map((id: UserId, index) => toUserId(id, 'userIds', index))));
   } catch (error) {
     throw invalid((error as Error).message);
   }
