@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs';
+import type { Redis } from 'ioredis';
 import * as scripts from '../../src/stores/redis/scripts';
 import { type Done, doneDuring, sleep } from '../measure.mjs';
 import { Entrant } from '../peers/lineup.mjs';
 import type { PeerNode } from '../peers/node.mjs';
+import { userIdsOf } from '../peers/peer.mjs';
 import type { Section } from '../report.mjs';
 
 /** A million users on twenty routers and one Redis; and what a crash, a flush and a deploy do to it. */
@@ -50,6 +52,11 @@ export async function run(quick: boolean): Promise<Section[]> {
   const parts = ['refresh', 'sweep', 'beat'].map((name) => `${name} ${share(name).toFixed(2)} %`).join(', ');
   const told = steady.changes.length;
   row('nothing but signs of life', steady, `${told} told; ${parts}; a router ${nodeShare.toFixed(2)} % of a core`);
+
+  // The least that Redis could do for them, with the same users, the same pauses and the same machine.
+  const both = await during(() => setPlainly(redis, routers, each, pingMs));
+  const plain = { seconds: both.seconds, cpu: both.cpu - (steady.cpu * both.seconds) / steady.seconds };
+  row('a plain SET besides, for each sign of life', plain, 'what these alone take');
 
   const victim = nodes[0] as PeerNode;
   const crash = await during(async () => {
@@ -108,6 +115,24 @@ export async function run(quick: boolean): Promise<Section[]> {
       },
     },
   ];
+}
+
+/** As signs of life come from routers, each of which gathers for a second: a pipelined SET for each. */
+async function setPlainly(redis: Redis, routers: number, each: number, pingMs: number): Promise<void> {
+  const turns = Math.floor(pingMs / 2_000);
+  const batch = Math.max(1, Math.round((each * 1_000) / pingMs));
+  const startedAt = performance.now();
+  for (let turn = 0; turn < turns; turn += 1) {
+    for (let router = 0; router < routers; router += 1) {
+      await sleep(Math.max(0, startedAt + (turn + router / routers) * 1_000 - performance.now()));
+      const from = router * each + ((turn * batch) % each);
+      const pipeline = redis.pipeline();
+      for (const id of userIdsOf({ from, count: batch })) {
+        pipeline.set(`presence:user:${id}`, String(Date.now()), 'PX', pingMs * 3, 'XX');
+      }
+      await pipeline.exec();
+    }
+  }
 }
 
 type SlowLog = ReadonlyArray<readonly [id: number, at: number, micros: number, command: readonly string[]]>;

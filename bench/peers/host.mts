@@ -4,13 +4,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setImmediate as turn } from 'node:timers/promises';
 import { WebSocketServer } from 'ws';
 import { sleep, usedHeap } from '../measure.mjs';
-import type { Open, Peer, Settings } from './peer.mjs';
-
-/** Users `from` up to `from + count`. */
-export interface Users {
-  readonly from: number;
-  readonly count: number;
-}
+import { type Open, type Peer, type Settings, type Users, userIdsOf } from './peer.mjs';
 
 export interface Request {
   readonly id: number;
@@ -34,8 +28,6 @@ export type Reply =
 
 const [name, settings] = process.argv.slice(2) as [string, string];
 const send = (reply: Reply): unknown => process.send?.(reply);
-const idsOf = ({ from, count }: Users): string[] =>
-  Array.from({ length: count }, (_, index) => `acme_u${from + index}`);
 
 /** How often somebody came or went. */
 let changes = 0;
@@ -110,7 +102,7 @@ async function untilTold(count: number): Promise<void> {
 }
 
 process.on('message', async ({ id, does, users }: Request) => {
-  const ids = idsOf(users);
+  const ids = userIdsOf(users);
   const delay = whole.watchesDelay ? monitorEventLoopDelay({ resolution: 1 }) : undefined;
   await turn();
   delay?.enable();

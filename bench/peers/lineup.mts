@@ -1,9 +1,9 @@
 import { Redis } from 'ioredis';
 import { RedisServer } from '../../test/redis/server';
 import { type Done, doneDuring } from '../measure.mjs';
-import type { Measured, Request, Users } from './host.mjs';
+import type { Measured, Request } from './host.mjs';
 import { type PeerName, PeerNode } from './node.mjs';
-import type { Settings } from './peer.mjs';
+import type { Settings, Users } from './peer.mjs';
 
 /** How each is called in the report. */
 export const CALLED: { readonly [name in PeerName]: string } = {

@@ -1,8 +1,8 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import type { Measured, Reply, Request, Users } from './host.mjs';
-import type { Settings } from './peer.mjs';
+import type { Measured, Reply, Request } from './host.mjs';
+import type { Settings, Users } from './peer.mjs';
 
 const HOST = fileURLToPath(new URL('host.mts', import.meta.url));
 

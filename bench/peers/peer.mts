@@ -20,6 +20,16 @@ export class BareSocket extends EventEmitter implements SocketLike {
   }
 }
 
+/** Users `from` up to `from + count`. */
+export interface Users {
+  readonly from: number;
+  readonly count: number;
+}
+
+export function userIdsOf({ from, count }: Users): string[] {
+  return Array.from({ length: count }, (_, index) => `acme_u${from + index}`);
+}
+
 export interface Settings {
   readonly redisPort: number;
   /** A user is offline so long after the last sign of life. */
