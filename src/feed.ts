@@ -132,7 +132,8 @@ export class Feed implements StoreFeed {
     this.reading?.overtaken.add(userId);
     this.doubtful.delete(userId);
     // A router that asserts its users anew changes nothing for those who never heard that they had gone.
-    const isKnown = wasTold || reason === 'resync' || (before === undefined && this.hasBaseline);
+    const isBefore = this.since === undefined || version <= this.since.version;
+    const isKnown = wasTold || reason === 'resync' || (before === undefined && this.hasBaseline && isBefore);
     if (isKnown && this.view.has(userId) === online) {
       if (before !== undefined) this.know(userId, online, { stored: version, told: before.told });
       return;

@@ -187,8 +187,6 @@ export class ChaosWorld {
     await this.assertChanges('node-down', alone, () => this.kill(victim.life));
     victim.life = this.live(victim);
     await until('the router is back', () => victim.life.readyAt > 0, CALM_MS);
-    // It holds a lease, and may not listen yet: that is a second connection.
-    await sleep(SLACK_MS);
 
     const connected = this.truth.connected;
     await this.assertChanges('disconnect', connected, async () => {

@@ -2,13 +2,19 @@ import { describe, expect, it } from 'vitest';
 import { memoryStore, type PresenceUpdate, type StoredStatus, type StoreFeed } from 'voiceping-presence';
 import { fakeClock } from 'voiceping-presence/testing';
 import { Feed } from '../../src/feed';
+import type { Sequence } from '../../src/store';
 import { faultyStore } from './faulty-store';
 import { router } from './world';
 
 const LEASE_MS = 15_000;
 
 /** A feed on a store whose answers are written by hand. `early`: who is online when it begins to listen. */
-function bareFeed({ early = [] as Array<[userId: string, version: number]>, gated = false, away = false } = {}) {
+function bareFeed({
+  early = [] as Array<[userId: string, version: number]>,
+  gated = false,
+  away = false,
+  sequence = undefined as Sequence | undefined,
+} = {}) {
   const clock = fakeClock();
   const known = new Map<string, StoredStatus>();
   for (const [userId, version] of early) known.set(userId, { userId, online: true, version, lastSeen: clock.now() });
@@ -28,7 +34,8 @@ function bareFeed({ early = [] as Array<[userId: string, version: number]>, gate
       if (state.away) throw new Error('the store is away');
       const users = Array.from(known.values()).filter(({ online }) => online);
       await gate();
-      return { now: clock.now(), users, cursor: null };
+      const page = { now: clock.now(), users, cursor: null };
+      return sequence === undefined ? page : { ...page, sequence };
     },
     read: async (ids: readonly string[]) => {
       const users = ids.map((userId) => known.get(userId) ?? { userId, online: false, lastSeen: null, version: 0 });
@@ -205,6 +212,17 @@ describe('the feed', () => {
     hear('u', 'online', 7);
     hear('u', 'online', 7);
     expect(told).toEqual(['u online connect']);
+  });
+
+  // Of 3,000 users who left while the first reading of them went on, six were on pages that had not been read, and what
+  // was said of them came after the last page.
+  it('tells who has left since the first reading began, and whom it did not find any more', async () => {
+    const { clock, hear, told } = bareFeed({ sequence: { epoch: 'e', version: 5 } });
+    await clock.settle();
+    hear('before', 'offline', 5, 'disconnect');
+    hear('since', 'offline', 6, 'disconnect');
+    hear('since', 'offline', 6, 'disconnect');
+    expect(told).toEqual(['since offline disconnect']);
   });
 
   it('is silent about everybody at a gap before it has known anybody', async () => {

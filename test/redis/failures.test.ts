@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
 import {
   createPresence,
   type Presence,
@@ -382,7 +382,45 @@ describe('Redis is away', () => {
   });
 });
 
+/** A client that reaches Redis, and whose connection for messages does not yet. */
+async function hearingThroughLink({ server }: Rig): Promise<{ client: Redis; link: Link }> {
+  const link = await Link.start(server.port);
+  link.silence();
+  const client = new Redis({ port: server.port });
+  client.duplicate = (overrides) => new Redis({ ...overrides, port: link.port });
+  onTestFinished(() => {
+    client.disconnect();
+    link.close();
+  });
+  return { client, link };
+}
+
 describe('one way is cut, and the other is not', () => {
+  it('pub/sub is not there yet: what others do once a router is ready is read from the log', async () => {
+    const rig = await Rig.start();
+    const other = await rig.router();
+    await other.attach('leaves');
+    const { client, link } = await hearingThroughLink(rig);
+    const store = redisStore({ client });
+    const list = store.list.bind(store);
+    // The first reading of everybody is slow.
+    let hasHeardAll: () => void = () => undefined;
+    const heardAll = new Promise<void>((resolve) => {
+      hasHeardAll = resolve;
+    });
+    store.list = (page) => heardAll.then(() => list(page));
+    const router = await rig.router({ store });
+    await other.attach('comes');
+    other.sockets.get('leaves')?.close();
+    await until('the store knows', async () => !(await other.isOnline('leaves')));
+    expect(router.heard).toEqual([]);
+    link.mend();
+    await until('it heard both', () => router.heard.length === 2);
+    hasHeardAll();
+    expect(router.changes('comes')).toEqual(['online connect']);
+    expect(router.changes('leaves')).toEqual(['offline disconnect']);
+  });
+
   it('pub/sub: what was missed is read from the log, and told with its own version and reason', async () => {
     const rig = await Rig.start();
     const [a, b] = [await rig.router(), await rig.router()];
