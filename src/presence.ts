@@ -1,18 +1,19 @@
 import { randomBytes } from 'node:crypto';
-import { checkClose, checkIdentity, checkListener, checkPage, checkSocket, toInterest } from './arguments';
+import { checkClose, checkIdentity, checkListener, checkPage, checkSocket } from './arguments';
 import { Connection, type ConnectionOwner, type Departure, LocalUser } from './connections';
 import { withDeadline } from './deadline';
 import { disabledPresence } from './disabled';
-import { isPresenceError, PresenceError, type PresenceErrorCode } from './errors';
+import { PresenceError } from './errors';
+import { toReport } from './failures';
 import { Feed } from './feed';
 import { toUserIds } from './ids';
 import { inertAttachment } from './inert';
 import { Lease } from './lease';
 import { Liveness } from './liveness';
-import { log } from './log';
 import { type Settings, toSettings } from './options';
 import { Outbox } from './outbox';
 import { REPORT, type Reporting } from './report';
+import { Staleness } from './staleness';
 import type { StoredStatus, StoreNode } from './store';
 import type {
   Attachment,
@@ -26,17 +27,12 @@ import type {
   SocketLike,
   UserId,
 } from './types';
+import { WatchRequests } from './watch-requests';
 import { toStatus, Watchers } from './watchers';
 import { framesOf } from './wire/frames';
-import { toWatchRequest } from './wire/watch-request';
 
 const OPEN = 1;
 const CONNECTING = 0;
-
-function codeOf(stage: string): PresenceErrorCode {
-  if (/^(ping|send|terminate)$/.test(stage)) return 'ERR_PRESENCE_SOCKET';
-  return /^(listener|identify|authorize)$/.test(stage) ? 'ERR_PRESENCE_CALLBACK' : 'ERR_PRESENCE_STORE';
-}
 
 /**
  * Starts presence for one router: beats to the store, watches over the sockets that are attached, and tells changes.
@@ -64,18 +60,13 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
   private readonly lease: Lease;
   private readonly feed: Feed;
   private readonly watchers: Watchers;
+  private readonly requests: WatchRequests;
+  private readonly staleness: Staleness;
+  readonly [REPORT]: Reporting[typeof REPORT];
   private readonly node: StoreNode;
   private readonly refreshAfterMs: number;
   private readonly becameReady: Promise<void>;
   private settleReady: { resolve(): void; reject(error: Error): void } | undefined;
-  /** Kept only where `authorizeWatch` may ask for them. */
-  private readonly identities = new WeakMap<Connection, Identity>();
-  /** The last request of each connection: a newer one makes an older one moot. */
-  private readonly requests = new WeakMap<Connection, object>();
-  /** When the store was heard last, and whether it still is. */
-  private heardAt: number | undefined;
-  private isStale = false;
-  private readonly startedAt: number;
   private serial = 0;
   private closing: Promise<void> | undefined;
 
@@ -84,7 +75,8 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
     private readonly settings: Settings,
   ) {
     const { clock, store, ttlMs, pingIntervalMs, commandTimeoutMs } = settings;
-    const report = (stage: string, error: unknown, userId?: string) => this[REPORT](stage, error, userId);
+    const report = toReport(settings.onError);
+    this[REPORT] = report;
     this.node = { nodeId, leaseMs: settings.leaseMs, ttlMs };
     // The store hears of a user at most twice a ping interval, however much the phone talks.
     this.refreshAfterMs = (pingIntervalMs === false ? ttlMs / 3 : pingIntervalMs) / 2;
@@ -98,12 +90,11 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
     // What proves that this router is alive must not wait longer than the proof lasts.
     const timeoutMs = Math.min(commandTimeoutMs, settings.leaseMs / 3);
     const shared = { clock, store, node: this.node, report };
-    this.startedAt = clock.now();
     this.lease = new Lease({
       ...shared,
       timeoutMs,
       onBeat: (known) => this.onBeat(known),
-      onMiss: () => this.onMiss(),
+      onMiss: () => this.staleness.missed(),
     });
     this.outbox = new Outbox({
       ...shared,
@@ -119,7 +110,7 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
       onDue: (inMs) => this.lease.due(inMs),
       onKnown: (again) => {
         this.watchers.sendOwed(again);
-        this.hearAgain();
+        this.staleness.end();
       },
       reassert: (userId) => this.outbox.reassert(userId),
       onLost: (isLost) => {
@@ -127,6 +118,14 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
       },
     });
     this.watchers = new Watchers({ ...shared, commandTimeoutMs, feed: this.feed, frames: framesOf(settings.wire) });
+    const { watchers } = this;
+    this.requests = new WatchRequests({ ...settings, watchers, report });
+    this.staleness = new Staleness({
+      clock,
+      ask: () => this.ask(() => store.read([])),
+      isSettled: () => this.feed.isSettled,
+      onChange: (since) => watchers.setStale(since),
+    });
     this.liveness = new Liveness({
       clock,
       ttlMs,
@@ -157,7 +156,7 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
     const connection = new Connection(socket, userId, user, this, this.serial);
     // The new one counts before the old one goes, so that the same user is not gone in between.
     this.connections.set(socket, connection);
-    if (this.settings.authorizeWatch !== undefined) this.identities.set(connection, identity);
+    this.requests.introduce(connection, identity);
     this.liveness.add(connection);
     if (user !== undefined) this.arrive(user);
     if (before !== undefined) this.release(before, 'disconnect');
@@ -194,10 +193,8 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
   }
 
   health(): Health {
-    const asOf = this.heardAt === undefined ? null : new Date(this.heardAt).toISOString();
-    if (this.closing !== undefined) return { status: 'closed', asOf };
-    if (this.isStale || this.heardAt === undefined) return { status: 'stale', asOf };
-    return { status: 'ok', asOf };
+    const { health } = this.staleness;
+    return this.closing === undefined ? health : { ...health, status: 'closed' };
   }
 
   onUpdate(listener: (update: PresenceUpdate) => void, options: { ids?: Iterable<UserId> } = {}): () => void {
@@ -210,22 +207,6 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
     const handoverMs = checkClose(options);
     this.closing = this.closing ?? this.shutDown(handoverMs);
     return this.closing;
-  }
-
-  /** The one place from which background failures reach the caller. @internal */
-  [REPORT](stage: string, error: unknown, userId?: string): void {
-    const reported = isPresenceError(error)
-      ? error
-      : new PresenceError(codeOf(stage), `${stage} failed: ${messageOf(error)}`, error);
-    if (this.settings.onError === undefined) {
-      log.failure(stage, reported.message);
-      return;
-    }
-    try {
-      this.settings.onError(reported, userId === undefined ? { stage } : { stage, userId });
-    } catch (thrown) {
-      log.failure('onError', messageOf(thrown));
-    }
   }
 
   // What connections tell. @internal
@@ -257,10 +238,7 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
   }
 
   onWatchRequest(connection: Connection, frame: Uint8Array): void {
-    this.grant(connection, frame).catch((error: unknown) => {
-      this[REPORT]('authorize', error, connection.userId);
-      this.watchers.refuse(connection, 'these users may not be watched');
-    });
+    this.requests.take(connection, frame);
   }
 
   // What attachments ask. @internal
@@ -344,56 +322,12 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
   }
 
   private onBeat(known: boolean): void {
-    this.heardAt = this.now();
+    this.staleness.heard();
     this.outbox.hold(!known);
     this.feed.onBeat();
     this.watchers.sendOwed();
     this.settleReady?.resolve();
-    this.hearAgain();
-  }
-
-  private onMiss(): void {
-    this.isStale = true;
-    this.watchers.setStale(this.heardAt ?? this.startedAt);
-  }
-
-  /** The store answers. What was missed meanwhile stands before the answer to one more question. */
-  private hearAgain(): void {
-    if (!this.isStale) return;
-    this.ask(() => this.settings.store.read([])).then(
-      () => {
-        if (!this.feed.isSettled) return;
-        this.isStale = false;
-        this.watchers.setStale(undefined);
-      },
-      () => undefined,
-    );
-  }
-
-  /** Lets a client watch what it asks for, where that is allowed. */
-  private async grant(connection: Connection, frame: Uint8Array): Promise<void> {
-    const { authorizeWatch, maxWatchIds } = this.settings;
-    const request = toWatchRequest(frame, maxWatchIds);
-    const serial = {};
-    this.requests.set(connection, serial);
-    const refuse = (details: string): void => this.watchers.refuse(connection, details);
-    if (authorizeWatch === undefined) return refuse('this router takes no PRESENCE_WATCH');
-    if (request === undefined || (request.ids !== true && request.ids !== false && request.ids.length > maxWatchIds)) {
-      return refuse(`ids is true, false, or a list of at most ${maxWatchIds} ids`);
-    }
-    let interest: 'all' | Set<string> | undefined;
-    try {
-      interest = toInterest(request.ids);
-    } catch (error) {
-      return refuse((error as Error).message);
-    }
-    const { cursor } = request;
-    const asked = interest === 'all' ? true : interest && Array.from(interest);
-    const identity = this.identities.get(connection) as Identity;
-    const isAllowed = asked === undefined || (await authorizeWatch(identity, asked)) === true;
-    if (connection.state === 'gone' || this.requests.get(connection) !== serial) return;
-    if (isAllowed) this.watchers.watch(connection, interest, { cursor });
-    else refuse('these users may not be watched');
+    this.staleness.end();
   }
 
   /** A connection that this router holds makes its user online, and seen when it was heard, whatever the store remembers. */
@@ -436,10 +370,6 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
 
 function closedError(): PresenceError {
   return new PresenceError('ERR_PRESENCE_CLOSED', 'presence is closed');
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 function isOpening(socket: SocketLike): boolean {

@@ -1,4 +1,5 @@
 import type { StoreNode } from '../../store';
+import type { Partition } from './layout';
 
 /**
  * A router as one partition knows it. When its lease was lost it goes on under a new name: whatever it held under the old
@@ -31,5 +32,29 @@ export class Incarnation {
     this.following = `${this.name}~${this.generation}`;
     this.sent = 0;
     this.acknowledged = 0;
+  }
+}
+
+/** The routers that speak through one store, each as all partitions know it. @internal */
+export class Incarnations {
+  private readonly nodes = new Map<string, Incarnation[]>();
+
+  constructor(private readonly partitions: number) {}
+
+  of(node: StoreNode, { index }: Partition): Incarnation {
+    let incarnations = this.nodes.get(node.nodeId);
+    if (incarnations === undefined) {
+      incarnations = Array.from({ length: this.partitions }, () => new Incarnation(node));
+      this.nodes.set(node.nodeId, incarnations);
+    }
+    return incarnations[index] as Incarnation;
+  }
+
+  has({ nodeId }: StoreNode): boolean {
+    return this.nodes.has(nodeId);
+  }
+
+  forget({ nodeId }: StoreNode): void {
+    this.nodes.delete(nodeId);
   }
 }

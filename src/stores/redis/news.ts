@@ -1,0 +1,167 @@
+import type { StoreFeed, StoreNode } from '../../store';
+import { type Batch, parseMessage } from './changes';
+import { Hearing } from './hearing';
+import type { Layout, Partition } from './layout';
+import { Losses } from './losses';
+import type { Runner } from './runner';
+import { Subscriber } from './subscriber';
+
+/**
+ * What a store hears: messages of the routers, what the log says where one is missing, and what was lost; and the feeds
+ * that are told.
+ * @internal
+ */
+export class News {
+  /** By partition. */
+  readonly losses: readonly Losses[];
+  private hearings: Hearing[];
+  /** Each with the versions that had been seen when it subscribed. */
+  private readonly feeds = new Map<StoreFeed, readonly number[]>();
+  private subscriber: Subscriber | undefined;
+
+  constructor(
+    private readonly layout: Layout,
+    private readonly runner: Runner,
+  ) {
+    this.hearings = layout.partitions.map((partition) => this.hearingOf(partition, 0));
+    this.losses = layout.partitions.map(() => new Losses());
+  }
+
+  add(feed: StoreFeed): void {
+    this.feeds.set(
+      feed,
+      this.hearings.map((hearing) => hearing.highestVersion),
+    );
+    this.subscriber = this.subscriber ?? this.startSubscriber();
+  }
+
+  /** True for the last one: nobody is left to be told. */
+  remove(feed: StoreFeed): boolean {
+    return this.feeds.delete(feed) && this.feeds.size === 0;
+  }
+
+  close(): void {
+    this.subscriber?.close();
+    this.subscriber = undefined;
+    // What changes from now on is no news to whoever subscribes later.
+    for (const hearing of this.hearings) hearing.close();
+    this.hearings = this.layout.partitions.map((partition) => this.hearingOf(partition, this.seen(partition)));
+  }
+
+  /** The highest version that was seen. */
+  seen(partition: Partition): number {
+    return (this.hearings[partition.index] as Hearing).highestVersion;
+  }
+
+  /** An answer of a script says how far the versions have come. */
+  learn(partition: Partition, epoch: string, version: number): void {
+    (this.hearings[partition.index] as Hearing).learn(epoch, version);
+  }
+
+  /** What is wrong with the connection for messages. */
+  get reason(): string | undefined {
+    return this.subscriber?.reason;
+  }
+
+  /** A beat has learned how often users were lost. */
+  verifyLosses(partition: Partition, node: StoreNode, times: number): void {
+    const losses = this.losses[partition.index] as Losses;
+    // Told once, and perhaps to a deaf one.
+    if (losses.isNews(times)) this.lose(partition, [], times);
+    // Whoever was not asserted meanwhile is found by whoever believes that they are online.
+    if (losses.isOver(node)) this.tellGap();
+  }
+
+  tellDue(inMs: number): void {
+    for (const feed of this.feeds.keys()) feed.onDue(inMs);
+  }
+
+  /** Work that no call waits for: what goes wrong with it is told. */
+  inBackground(stage: string, work: Promise<void>): void {
+    work.catch((error: unknown) => {
+      if (!this.runner.isClosed) this.report(stage, error);
+    });
+  }
+
+  private hearingOf(partition: Partition, highest: number): Hearing {
+    const log = partition.keys[5] as string;
+    return new Hearing(
+      {
+        readLog: async (from, most) => {
+          const entries = await this.runner.send(partition.channel, (client) =>
+            client.xrange(log, `${from}-0`, '+', 'COUNT', most),
+          );
+          return entries.map(([, fields]) => fields[1] as string);
+        },
+        tell: (batch) => this.tell(partition, batch),
+        onGap: () => this.tellGap(),
+        onDeaf: () => this.subscriber?.listen(partition),
+      },
+      highest,
+    );
+  }
+
+  private startSubscriber(): Subscriber {
+    return new Subscriber({
+      client: this.runner.client,
+      layout: this.layout,
+      onMessage: (partition, text) => this.onMessage(partition, text),
+      onListening: (isFirst) => {
+        // What changed before the ear was open nobody told; what did while it was closed stands in the log.
+        if (isFirst) this.tellGap();
+        this.inBackground('subscribe', this.resume());
+      },
+      onError: (error) => this.report('subscribe', error),
+    });
+  }
+
+  private async resume(): Promise<void> {
+    await Promise.all(
+      this.layout.partitions.map(async (partition) => {
+        const [epoch, version] = await this.runner.send(partition.channel, (client) =>
+          client.hmget(partition.keys[2] as string, 'epoch', 'seq'),
+        );
+        if (typeof epoch === 'string') this.learn(partition, epoch, Number(version));
+        (this.hearings[partition.index] as Hearing).verify();
+      }),
+    );
+  }
+
+  private onMessage(partition: Partition, text: string): void {
+    const message = parseMessage(text);
+    if (message === undefined) return;
+    if ('first' in message) {
+      (this.hearings[partition.index] as Hearing).hear(message);
+      return;
+    }
+    const isGap = (this.losses[partition.index] as Losses).isGap(message.times);
+    this.lose(partition, isGap ? [] : message.buckets, message.times);
+  }
+
+  /** Users were lost in some buckets; in no named ones: perhaps in all. */
+  private lose(partition: Partition, buckets: readonly number[], times: number): void {
+    (this.losses[partition.index] as Losses).hear(buckets, times);
+    const lost = new Set(buckets);
+    const isLostUser = (userId: string): boolean => {
+      const place = this.layout.place(userId);
+      return place.partition === partition.index && (lost.size === 0 || lost.has(place.bucket));
+    };
+    for (const feed of this.feeds.keys()) feed.onLost(isLostUser);
+  }
+
+  private tell(partition: Partition, batch: Batch): void {
+    for (const [feed, since] of this.feeds) {
+      for (const { update, lastSeen } of batch.changes) {
+        if (update.version > (since[partition.index] as number)) feed.onTransition(update, lastSeen);
+      }
+    }
+  }
+
+  private tellGap(): void {
+    for (const feed of this.feeds.keys()) feed.onGap();
+  }
+
+  private report(stage: string, error: unknown): void {
+    for (const feed of this.feeds.keys()) feed.onError(stage, error);
+  }
+}

@@ -1,0 +1,114 @@
+import type {
+  PresenceOp,
+  PresenceStore,
+  SignOfLife,
+  StoredPage,
+  StoredStatuses,
+  StoreFeed,
+  StoreNode,
+} from '../../store';
+import type { RedisLike } from './client';
+import { Incarnations } from './incarnation';
+import { Layout } from './layout';
+import { News } from './news';
+import { cursorOf, Queries } from './queries';
+import { Runner } from './runner';
+import * as scripts from './scripts';
+import { Upkeep } from './upkeep';
+import { Writes } from './writes';
+
+/** @internal */
+export interface RedisStoreSettings {
+  readonly prefix: string;
+  readonly retentionMs: number;
+  readonly publish: boolean;
+}
+
+/** Wires the parts; each of the port's functions is in one of them. @internal */
+export class RedisStore implements PresenceStore {
+  private readonly layout: Layout;
+  private readonly runner: Runner;
+  private readonly news: News;
+  private readonly writes: Writes;
+  private readonly upkeep: Upkeep;
+  private readonly queries: Queries;
+
+  constructor(
+    client: RedisLike,
+    { prefix, publish, retentionMs }: RedisStoreSettings,
+    /** Makes the next client of a store that connects by itself. */
+    reconnect: (() => RedisLike) | undefined,
+  ) {
+    const { db = 0 } = (client.options ?? {}) as { db?: number };
+    const layout = new Layout(prefix, client.isCluster === true, client.isCluster === true ? 0 : db);
+    const runner = new Runner(client, {
+      layout,
+      publish,
+      reconnect,
+      seen: (partition) => this.news.seen(partition),
+      learn: (partition, epoch, version) => this.news.learn(partition, epoch, version),
+      reason: () => this.news.reason,
+    });
+    const incarnations = new Incarnations(layout.partitions.length);
+    this.layout = layout;
+    this.runner = runner;
+    this.news = new News(layout, runner);
+    this.writes = new Writes(layout, runner, incarnations);
+    this.upkeep = new Upkeep(layout, runner, incarnations, this.news, retentionMs);
+    this.queries = new Queries({
+      layout,
+      losses: this.news.losses,
+      ask: runner.ask,
+      valuesOf: (keys) => runner.send('', (client) => client.mget(...keys)),
+      mirrors: () => runner.mirrors,
+      settle: async (partition, keys, args) => {
+        await runner.change(scripts.settle, partition, keys, args);
+      },
+    });
+  }
+
+  async beat(node: StoreNode): Promise<{ known: boolean }> {
+    this.runner.open();
+    return this.upkeep.beat(node);
+  }
+
+  async apply(node: StoreNode, ops: readonly PresenceOp[]): Promise<{ known: boolean }> {
+    const answer = await this.writes.apply(node, ops);
+    for (const op of ops) if (op.kind === 'drop' && op.graceMs > 0) this.news.tellDue(op.graceMs);
+    return answer;
+  }
+
+  refresh(node: StoreNode, signs: readonly SignOfLife[]): Promise<{ known: boolean; missing: string[] }> {
+    return this.writes.refresh(node, signs);
+  }
+
+  release(node: StoreNode): Promise<void> {
+    return this.upkeep.release(node);
+  }
+
+  async read(userIds: readonly string[]): Promise<StoredStatuses> {
+    this.runner.open();
+    return this.queries.read(userIds);
+  }
+
+  async list(page: { cursor: string | null; limit: number }): Promise<StoredPage> {
+    const from = cursorOf(page.cursor, this.layout);
+    this.runner.open();
+    return this.queries.list(from, page.limit);
+  }
+
+  async count(): Promise<number> {
+    this.runner.open();
+    return this.queries.count();
+  }
+
+  subscribe(feed: StoreFeed): () => void {
+    this.runner.open();
+    this.news.add(feed);
+    return () => {
+      if (!this.news.remove(feed)) return;
+      this.runner.close();
+      this.news.close();
+    };
+  }
+}

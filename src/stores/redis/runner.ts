@@ -1,0 +1,134 @@
+import type { RedisLike } from './client';
+import { reasonOf } from './connection';
+import type { Layout, Partition } from './layout';
+import { Link } from './link';
+import { Mirrors } from './mirrors';
+import type { Ask, Changed, Script } from './script';
+import * as scripts from './scripts';
+
+/** Changes that the log keeps, of all partitions together. */
+const LOG_CHANGES = 5_000;
+
+/** @internal */
+export interface RunnerOptions {
+  readonly layout: Layout;
+  /** Whether changes are published on the guide's channels. */
+  readonly publish: boolean;
+  /** Makes the next client of a store that connects by itself. */
+  readonly reconnect: (() => RedisLike) | undefined;
+  /** The highest version that this store has seen. */
+  seen(partition: Partition): number;
+  /** An answer says how far the versions have come. */
+  learn(partition: Partition, epoch: string, version: number): void;
+  /** What is wrong with the connection, as far as another one knows. */
+  reason(): string | undefined;
+}
+
+/** The client of a store, and the scripts that run through it. @internal */
+export class Runner {
+  client: RedisLike;
+  /** On a Cluster. */
+  mirrors: Mirrors | undefined;
+  isClosed = false;
+  private link: Link;
+
+  constructor(
+    client: RedisLike,
+    private readonly options: RunnerOptions,
+  ) {
+    this.client = client;
+    this.link = this.linkTo(client);
+  }
+
+  /** Runs a script that looks only, or changes nothing that anybody is told. */
+  readonly ask: Ask = (partition, script, keys, args) => {
+    // What is under way when the last presence is closed opens nothing again.
+    if (this.isClosed) return Promise.reject(new Error('the store is closed'));
+    return this.link.run(partition.channel, script, keys, args);
+  };
+
+  /** Runs a script that may change somebody's status, and does on a Cluster what such a script cannot. */
+  async change<T extends Changed & { known?: boolean }>(
+    script: Script,
+    partition: Partition,
+    keys: readonly string[],
+    args: readonly string[],
+    joined: ReadonlyArray<readonly [userId: string, ageMs: number]> = [],
+    ttlMs = 0,
+  ): Promise<T> {
+    const { mirrors } = this;
+    const { layout, publish, seen, learn } = this.options;
+    const answer: T = JSON.parse(
+      await this.ask(partition, script, partition.keys.concat(keys), [
+        layout.isCluster ? '' : layout.userPrefix,
+        publish ? layout.prefix : '',
+        partition.channel,
+        layout.isCluster ? '1' : '0',
+        String(Math.ceil(LOG_CHANGES / layout.partitions.length)),
+        partition.bucketPrefix,
+        String(seen(partition)),
+        ...args,
+      ]),
+    );
+    if (mirrors !== undefined) {
+      const { now, off, known = true } = answer;
+      if (known && joined.length > 0) {
+        await mirrors.set(
+          joined.map(([userId, ageMs]) => [userId, now - Math.round(ageMs)] as const),
+          ttlMs,
+        );
+      }
+      if (off.length > 0) await this.deleteMirrors(mirrors, partition, off, now);
+    }
+    learn(partition, answer.e, answer.seq);
+    return answer;
+  }
+
+  /** Runs what sends another command, once that is possible. */
+  send<T>(lane: string, run: (client: RedisLike) => Promise<T>): Promise<T> {
+    return this.link.send(lane, () => run(this.client));
+  }
+
+  /** Resolves once commands can be sent; rejects after `ms`. */
+  connected(ms: number): Promise<void> {
+    return this.link.connected(ms);
+  }
+
+  open(): void {
+    if (!this.isClosed) return;
+    this.isClosed = false;
+    const { reconnect } = this.options;
+    if (reconnect !== undefined) this.client = reconnect();
+    this.link = this.linkTo(this.client);
+  }
+
+  close(): void {
+    this.isClosed = true;
+    this.link.close();
+    if (this.options.reconnect !== undefined) this.client.disconnect();
+  }
+
+  private linkTo(client: RedisLike): Link {
+    const { layout, reason } = this.options;
+    // The connection for messages has the same address and password: its reason is theirs.
+    const link = new Link(client, () => reasonOf(client) ?? reason());
+    this.mirrors = layout.isCluster ? new Mirrors(client, link, layout) : undefined;
+    return link;
+  }
+
+  private async deleteMirrors(mirrors: Mirrors, partition: Partition, off: Changed['off'], now: number): Promise<void> {
+    const seen = await mirrors.delete(
+      off.map(([userId]) => userId),
+      now,
+    );
+    const keys: string[] = [];
+    const args: string[] = [];
+    for (const [index, [userId, known]] of off.entries()) {
+      const at = seen[index];
+      if (at === undefined || at <= known || at > now) continue;
+      keys.push(partition.bucketKey(this.options.layout.place(userId).bucket));
+      args.push(userId, String(at));
+    }
+    if (keys.length > 0) await this.ask(partition, scripts.seen, keys, args);
+  }
+}

@@ -1,0 +1,153 @@
+import type { PresenceOp, SignOfLife, StoreNode } from '../../store';
+import type { Incarnation, Incarnations } from './incarnation';
+import { gather, type Layout, type Partition } from './layout';
+import type { Runner } from './runner';
+import type { Changed } from './script';
+import * as scripts from './scripts';
+
+/** Operations that are applied at once: some milliseconds, so that others are served in between. */
+const APPLY_OPS = 500;
+
+/** What is said of a user, and where that user is kept. */
+interface Placed<T> {
+  readonly said: T;
+  readonly bucket: number;
+}
+
+/** What routers tell of their users. @internal */
+export class Writes {
+  constructor(
+    private readonly layout: Layout,
+    private readonly runner: Runner,
+    private readonly incarnations: Incarnations,
+  ) {}
+
+  async apply(node: StoreNode, ops: readonly PresenceOp[]): Promise<{ known: boolean }> {
+    const groups = new Map<number, Array<Placed<PresenceOp>>>();
+    for (const said of ops) {
+      const { partition, bucket } = this.layout.place(said.userId);
+      gather(groups, partition, { said, bucket });
+    }
+    const answers = await Promise.all(
+      Array.from(groups, ([partition, group]) =>
+        this.applyOne(this.layout.partitions[partition] as Partition, node, group),
+      ),
+    );
+    return { known: answers.every((known) => known) };
+  }
+
+  async refresh(node: StoreNode, signs: readonly SignOfLife[]): Promise<{ known: boolean; missing: string[] }> {
+    const groups = this.partitioned(signs);
+    const answers = await Promise.all(
+      Array.from(groups, ([partition, group]) =>
+        this.refreshOne(this.layout.partitions[partition] as Partition, node, group),
+      ),
+    );
+    const missing: string[] = [];
+    for (const answer of answers) if (answer !== undefined) missing.push(...answer);
+    const known = answers.every((answer) => answer !== undefined);
+    return { known, missing: known ? missing : [] };
+  }
+
+  private async applyOne(
+    partition: Partition,
+    node: StoreNode,
+    group: ReadonlyArray<Placed<PresenceOp>>,
+  ): Promise<boolean> {
+    const incarnation = this.incarnations.of(node, partition);
+    if (incarnation.tag === '') return false;
+    if (incarnation.isApplying) throw new Error('the apply before has no answer yet');
+    incarnation.isApplying = true;
+    try {
+      const until = Date.now() + node.leaseMs / 3;
+      for (let from = 0; from < group.length; from += APPLY_OPS) {
+        // The core has given this call up, and will tell what is true by then.
+        if (Date.now() > until) throw new Error('Redis was too slow');
+        if (!(await this.applyPiece(partition, node, incarnation, group.slice(from, from + APPLY_OPS)))) return false;
+      }
+      return true;
+    } finally {
+      incarnation.isApplying = false;
+    }
+  }
+
+  private async applyPiece(
+    partition: Partition,
+    node: StoreNode,
+    incarnation: Incarnation,
+    group: ReadonlyArray<Placed<PresenceOp>>,
+  ): Promise<boolean> {
+    const { tag } = incarnation;
+    incarnation.sent += 1;
+    const number = incarnation.sent;
+    const keys = group.map(({ bucket }) => partition.bucketKey(bucket));
+    if (!this.layout.isCluster) for (const { said } of group) keys.push(this.layout.userKey(said.userId));
+    const args = [tag, `${number}/${incarnation.acknowledged}`, String(Math.ceil(node.ttlMs)), String(group.length)];
+    for (const { said } of group) args.push(String(Math.round(said.ageMs)), kindOf(said));
+    if (this.layout.isCluster) for (const { said } of group) args.push(said.userId);
+    const answer = await this.runner.change<Changed & { known: boolean }>(
+      scripts.apply,
+      partition,
+      keys,
+      args,
+      joinedOf(group),
+      node.ttlMs,
+    );
+    if (answer.known && incarnation.tag === tag) incarnation.acknowledged = number;
+    return answer.known;
+  }
+
+  private async refreshOne(
+    partition: Partition,
+    node: StoreNode,
+    group: readonly SignOfLife[],
+  ): Promise<string[] | undefined> {
+    const incarnation = this.incarnations.of(node, partition);
+    if (incarnation.tag === '') return undefined;
+    if (incarnation.isRefreshing) throw new Error('the refresh before has no answer yet');
+    incarnation.isRefreshing = true;
+    try {
+      const { ask, mirrors } = this.runner;
+      const [lease] = partition.keys as [string];
+      if (mirrors !== undefined) {
+        const answer = await ask(partition, scripts.leased, [lease], [incarnation.tag]);
+        if (answer === '?') return undefined;
+        const seen = group.map(({ userId, ageMs }) => [userId, Number(answer) - Math.round(ageMs)] as const);
+        return await mirrors.move(seen, node.ttlMs);
+      }
+      const keys = [lease];
+      const args = [incarnation.tag, String(Math.ceil(node.ttlMs))];
+      for (const { userId, ageMs } of group) {
+        keys.push(this.layout.userKey(userId));
+        args.push(String(Math.round(ageMs)));
+      }
+      const answer = await ask(partition, scripts.refresh, keys, args);
+      if (answer === '?') return undefined;
+      if (answer === '') return [];
+      return answer.split(',').map((place) => (group[Number(place)] as SignOfLife).userId);
+    } finally {
+      incarnation.isRefreshing = false;
+    }
+  }
+
+  /** Signs of life touch no bucket. */
+  private partitioned(signs: readonly SignOfLife[]): Map<number, readonly SignOfLife[]> {
+    if (!this.layout.isCluster) return new Map([[0, signs]]);
+    const groups = new Map<number, SignOfLife[]>();
+    for (const sign of signs) gather(groups, this.layout.place(sign.userId).partition, sign);
+    return groups;
+  }
+}
+
+function kindOf(op: PresenceOp): string {
+  if (op.kind === 'join') return op.reassert ? 'r' : 'j';
+  if (op.kind === 'drop') return String(Math.ceil(op.graceMs));
+  return op.reason === 'disconnect' ? 'l' : 't';
+}
+
+/** Who is there after the operations, and since when unheard. */
+function joinedOf(group: ReadonlyArray<Placed<PresenceOp>>): Array<readonly [string, number]> {
+  const joined = new Map<string, number>();
+  for (const { said } of group) if (said.kind === 'join') joined.set(said.userId, said.ageMs);
+  return Array.from(joined);
+}
