@@ -8,6 +8,8 @@ import type { PresenceUpdate } from './types';
 const PAGE = 1_000;
 /** What seems to be late is looked at together. */
 const LATE_MS = 200;
+/** What was said while everybody was read for the first time is heard by then. */
+const BEHIND_MS = 2_000;
 /** Of so many users who are offline the last version told is remembered. */
 const MAX_GONE = 65_536;
 
@@ -67,6 +69,10 @@ export class Feed implements StoreFeed {
   private since: Sequence | undefined;
   /** The highest version that the store told. */
   private highest = 0;
+  /** The highest version of those who have gone, and are not remembered any more. */
+  private forgotten = 0;
+  /** From which version on who has left may have been passed by, by the first reading, and how long that may still be told. */
+  private firstRead: { readonly from: number; readonly until: number } | undefined;
   private wanted: Reading['kind'] | undefined;
   private reading: Reading | undefined;
   /** Of whom something older was told than what is known, and what was known then. */
@@ -132,8 +138,9 @@ export class Feed implements StoreFeed {
     this.reading?.overtaken.add(userId);
     this.doubtful.delete(userId);
     // A router that asserts its users anew changes nothing for those who never heard that they had gone.
-    const isBefore = this.since === undefined || version <= this.since.version;
-    const isKnown = wasTold || reason === 'resync' || (before === undefined && this.hasBaseline && isBefore);
+    // Whom no reading has found nobody was told to be online.
+    const isAbsent = before === undefined && this.hasBaseline && !this.wasMissed(version);
+    const isKnown = wasTold || reason === 'resync' || isAbsent;
     if (isKnown && this.view.has(userId) === online) {
       if (before !== undefined) this.know(userId, online, { stored: version, told: before.told });
       return;
@@ -198,8 +205,15 @@ export class Feed implements StoreFeed {
   changedSince(cursor: string, ids: Set<string> | undefined): IterableIterator<string> | 'later' | undefined {
     const [epoch, version] = cursor.split('.');
     const seen = Number(version);
-    if (this.since === undefined || epoch !== this.since.epoch || !(seen >= this.since.version)) return undefined;
+    if (this.since === undefined || epoch !== this.since.epoch) return undefined;
+    if (!(seen >= this.since.version && seen >= this.forgotten)) return undefined;
     return seen > this.highest ? 'later' : this.walkChanged(seen, ids);
+  }
+
+  /** Whether a change of somebody of whom nothing is known was made while the first reading went on, and passed them by. */
+  private wasMissed(version: number): boolean {
+    const { firstRead } = this;
+    return firstRead !== undefined && version > firstRead.from && this.options.clock.now() <= firstRead.until;
   }
 
   private *walkChanged(seen: number, ids: Set<string> | undefined): IterableIterator<string> {
@@ -244,6 +258,8 @@ export class Feed implements StoreFeed {
     this.hasBaseline = false;
     this.since = undefined;
     this.highest = 0;
+    this.forgotten = 0;
+    this.firstRead = undefined;
     this.wanted = undefined;
     this.reading = undefined;
     for (const known of [this.view, this.gone, this.doubtful]) known.clear();
@@ -292,7 +308,7 @@ export class Feed implements StoreFeed {
     for (const [oldest, { stored }] of this.gone) {
       if (this.gone.size <= MAX_GONE) break;
       this.gone.delete(oldest);
-      if (this.since !== undefined && stored > this.since.version) this.since = { ...this.since, version: stored };
+      if (stored > this.forgotten) this.forgotten = stored;
     }
   }
 
@@ -320,6 +336,9 @@ export class Feed implements StoreFeed {
   private finish(reading: Reading): void {
     if (this.reading !== reading) return;
     this.reading = undefined;
+    if (!this.hasBaseline && reading.from !== undefined) {
+      this.firstRead = { from: reading.from.version, until: this.options.clock.now() + BEHIND_MS };
+    }
     this.hasBaseline = true;
     // Whoever has seen that somebody is online of whom that is doubtful could not be told otherwise elsewhere.
     this.since = this.doubtful.size > 0 ? undefined : reading.from;

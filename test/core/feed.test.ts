@@ -217,12 +217,39 @@ describe('the feed', () => {
   // Of 3,000 users who left while the first reading of them went on, six were on pages that had not been read, and what
   // was said of them came after the last page.
   it('tells who has left since the first reading began, and whom it did not find any more', async () => {
-    const { clock, hear, told } = bareFeed({ sequence: { epoch: 'e', version: 5 } });
+    const { clock, feed, hear, told } = bareFeed({ sequence: { epoch: 'e', version: 5 } });
     await clock.settle();
     hear('before', 'offline', 5, 'disconnect');
     hear('since', 'offline', 6, 'disconnect');
     hear('since', 'offline', 6, 'disconnect');
     expect(told).toEqual(['since offline disconnect']);
+    // The store has begun to listen meanwhile, and reads the rest from its log.
+    feed.onGap();
+    hear('from the log', 'offline', 7, 'disconnect');
+    await clock.settle();
+    hear('from the log, after the second reading', 'offline', 8, 'disconnect');
+    expect(told.slice(1)).toEqual([
+      'from the log offline disconnect',
+      'from the log, after the second reading offline disconnect',
+    ]);
+  });
+
+  // Its data came back as they were before, and the users of a router that had left by then were taken away once more.
+  it('is silent about whoever leaves later and was never found', async () => {
+    const { clock, hear, told } = bareFeed({ sequence: { epoch: 'e', version: 5 } });
+    await clock.settle();
+    await clock.advance(5_000);
+    hear('u', 'offline', 6, 'node-down');
+    expect(told).toEqual([]);
+  });
+
+  it('lets nobody go on from before those whom it has forgotten, also where it was reading then', async () => {
+    const { clock, feed, hear, open } = bareFeed({ gated: true, sequence: { epoch: 'e', version: 5 } });
+    await clock.settle();
+    for (let index = 0; index < 65_537; index += 1) hear(`u${index}`, 'offline', 6 + index, 'node-down');
+    await open();
+    expect(feed.changedSince('e.5', undefined)).toBeUndefined();
+    expect(feed.changedSince('e.6', undefined)).not.toBeUndefined();
   });
 
   it('is silent about everybody at a gap before it has known anybody', async () => {

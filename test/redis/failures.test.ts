@@ -689,6 +689,36 @@ describe('what was wrong once', () => {
     expect(second.heard.map(({ userId }) => userId)).toEqual(['new']);
   });
 
+  // It was taken for where the next presence of that store had begun to hear, so that one was told what was before it.
+  it('an answer that comes after a store was closed is none of its next presence', async () => {
+    const rig = await Rig.start();
+    const other = await rig.router();
+    const client = new Redis({ port: rig.server.port });
+    onTestFinished(() => client.disconnect());
+    const store = redisStore({ client });
+    const first = await rig.router({ store });
+    const evalsha = client.evalsha.bind(client) as (...args: unknown[]) => Promise<unknown>;
+    const held: Array<() => void> = [];
+    client.evalsha = ((sha: string, ...rest: unknown[]) =>
+      evalsha(sha, ...rest).then(async (answer) => {
+        if (sha === scripts.beat.sha) await new Promise<void>((resolve) => held.push(resolve));
+        return answer;
+      })) as typeof client.evalsha;
+    await until('the answer of a beat is held', () => held.length === 1);
+    await first.presence.close();
+    for (const release of held) release();
+    client.evalsha = evalsha as typeof client.evalsha;
+    await other.attach('old');
+    other.sockets.get('old')?.close();
+    await until('the store knows', async () => !(await other.isOnline('old')));
+
+    const second = await rig.router({ store });
+    await other.attach('new');
+    await until('the new one is told', () => second.changes('new').length === 1);
+    await sleep(500);
+    expect(second.heard.map(({ userId }) => userId)).toEqual(['new']);
+  });
+
   it('a bucket is lost: a drop has its grace, and who is elsewhere too is not told offline', async () => {
     const rig = await Rig.start();
     const [a, b] = [await rig.router({ graceMs: 3_000 }), await rig.router()];

@@ -23,7 +23,7 @@ export class News {
     private readonly layout: Layout,
     private readonly runner: Runner,
   ) {
-    this.hearings = layout.partitions.map((partition) => this.hearingOf(partition, 0));
+    this.hearings = layout.partitions.map((partition) => this.newHearing(partition, 0));
     this.losses = layout.partitions.map(() => new Losses());
   }
 
@@ -45,17 +45,14 @@ export class News {
     this.subscriber = undefined;
     // What changes from now on is no news to whoever subscribes later.
     for (const hearing of this.hearings) hearing.close();
-    this.hearings = this.layout.partitions.map((partition) => this.hearingOf(partition, this.seen(partition)));
+    this.hearings = this.layout.partitions.map((partition) =>
+      this.newHearing(partition, this.hearingOf(partition).highestVersion),
+    );
   }
 
-  /** The highest version that was seen. */
-  seen(partition: Partition): number {
-    return (this.hearings[partition.index] as Hearing).highestVersion;
-  }
-
-  /** An answer of a script says how far the versions have come. */
-  learn(partition: Partition, epoch: string, version: number): void {
-    (this.hearings[partition.index] as Hearing).learn(epoch, version);
+  /** Another one after the store was closed. */
+  hearingOf(partition: Partition): Hearing {
+    return this.hearings[partition.index] as Hearing;
   }
 
   /** What is wrong with the connection for messages. */
@@ -83,7 +80,7 @@ export class News {
     });
   }
 
-  private hearingOf(partition: Partition, highest: number): Hearing {
+  private newHearing(partition: Partition, highest: number): Hearing {
     const log = partition.keys[5] as string;
     return new Hearing(
       {
@@ -118,11 +115,12 @@ export class News {
   private async resume(): Promise<void> {
     await Promise.all(
       this.layout.partitions.map(async (partition) => {
+        const hearing = this.hearingOf(partition);
         const [epoch, version] = await this.runner.send(partition.channel, (client) =>
           client.hmget(partition.keys[2] as string, 'epoch', 'seq'),
         );
-        if (typeof epoch === 'string') this.learn(partition, epoch, Number(version));
-        (this.hearings[partition.index] as Hearing).verify();
+        if (typeof epoch === 'string') hearing.learn(epoch, Number(version));
+        hearing.verify();
       }),
     );
   }
@@ -131,7 +129,7 @@ export class News {
     const message = parseMessage(text);
     if (message === undefined) return;
     if ('first' in message) {
-      (this.hearings[partition.index] as Hearing).hear(message);
+      this.hearingOf(partition).hear(message);
       return;
     }
     const isGap = (this.losses[partition.index] as Losses).isGap(message.times);

@@ -45,8 +45,7 @@ export class RedisStore implements PresenceStore {
       layout,
       publish,
       reconnect,
-      seen: (partition) => this.news.seen(partition),
-      learn: (partition, epoch, version) => this.news.learn(partition, epoch, version),
+      hearingOf: (partition) => this.news.hearingOf(partition),
       reason: () => this.news.reason,
     });
     const incarnations = new Incarnations(layout.partitions.length);

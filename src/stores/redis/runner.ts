@@ -1,5 +1,6 @@
 import type { RedisLike } from './client';
 import { reasonOf } from './connection';
+import type { Hearing } from './hearing';
 import type { Layout, Partition } from './layout';
 import { Link } from './link';
 import { Mirrors } from './mirrors';
@@ -16,10 +17,8 @@ export interface RunnerOptions {
   readonly publish: boolean;
   /** Makes the next client of a store that connects by itself. */
   readonly reconnect: (() => RedisLike) | undefined;
-  /** The highest version that this store has seen. */
-  seen(partition: Partition): number;
-  /** An answer says how far the versions have come. */
-  learn(partition: Partition, epoch: string, version: number): void;
+  /** What is heard of a partition, as long as the store is not closed. */
+  hearingOf(partition: Partition): Hearing;
   /** What is wrong with the connection, as far as another one knows. */
   reason(): string | undefined;
 }
@@ -57,7 +56,9 @@ export class Runner {
     ttlMs = 0,
   ): Promise<T> {
     const { mirrors } = this;
-    const { layout, publish, seen, learn } = this.options;
+    const { layout, publish, hearingOf } = this.options;
+    // An answer that comes after the store was closed is none of its next one.
+    const hearing = hearingOf(partition);
     const answer: T = JSON.parse(
       await this.ask(partition, script, partition.keys.concat(keys), [
         layout.isCluster ? '' : layout.userPrefix,
@@ -66,7 +67,7 @@ export class Runner {
         layout.isCluster ? '1' : '0',
         String(Math.ceil(LOG_CHANGES / layout.partitions.length)),
         partition.bucketPrefix,
-        String(seen(partition)),
+        String(hearing.highestVersion),
         ...args,
       ]),
     );
@@ -80,7 +81,7 @@ export class Runner {
       }
       if (off.length > 0) await this.deleteMirrors(mirrors, partition, off, now);
     }
-    learn(partition, answer.e, answer.seq);
+    hearing.learn(answer.e, answer.seq);
     return answer;
   }
 
