@@ -14,6 +14,7 @@ import { type Settings, toSettings } from './options';
 import { Outbox } from './outbox';
 import { REPORT, type Reporting } from './report';
 import { Staleness } from './staleness';
+import { toStatus } from './status';
 import type { StoredStatus, StoreNode } from './store';
 import type {
   Attachment,
@@ -28,7 +29,7 @@ import type {
   UserId,
 } from './types';
 import { WatchRequests } from './watch-requests';
-import { toStatus, Watchers } from './watchers';
+import { Watchers } from './watchers';
 import { framesOf } from './wire/frames';
 
 const OPEN = 1;

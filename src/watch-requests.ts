@@ -1,7 +1,8 @@
 import { toInterest } from './arguments';
 import type { Connection } from './connections';
 import type { Identity, PresenceOptions } from './types';
-import type { Interest, Watchers } from './watchers';
+import type { Interest } from './watcher';
+import type { Watchers } from './watchers';
 import { toWatchRequest } from './wire/watch-request';
 
 /** @internal */

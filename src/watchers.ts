@@ -1,17 +1,12 @@
 import type { Clock } from './clock';
 import type { Connection } from './connections';
-import { withDeadline } from './deadline';
 import type { Feed } from './feed';
-import { isoTime } from './iso-time';
-import { SINK, type Sink, type WithSink } from './sink';
-import type { PresenceStore, StoredStatus } from './store';
-import type { PresenceStatus, PresenceUpdate } from './types';
+import { notShown, Snapshots, willShowAll } from './snapshots';
+import type { PresenceStore } from './store';
+import type { PresenceUpdate } from './types';
+import { type Interest, isSlow, newWatcher, type Pending, type Watcher } from './watcher';
 import type { Frames } from './wire/frames';
 
-/** Users in one snapshot frame. */
-const SNAPSHOT_USERS = 500;
-/** A socket with more than this many bytes unsent is slow: its updates collapse to the latest one a user. */
-const SLOW_BYTES = 16_384;
 /** So many updates wait for a slow socket, or behind a snapshot; past them it goes on from where it is, later. */
 const MAX_PENDING = 256;
 /** How often a slow socket is looked at again. */
@@ -22,9 +17,6 @@ const STUCK_MS = 30_000;
 const CLOSE_MS = 5_000;
 /** The code of that: one for applications. RFC 6455, section 7.4.2. */
 const TOO_SLOW = 4008;
-/** How long a cursor of another router, which this one has not caught up with, is waited for. */
-const CATCH_UP_MS = 2_000;
-const CONNECTING = 0;
 const OPEN = 1;
 
 /** @internal */
@@ -37,55 +29,8 @@ export interface WatchersOptions {
   report(stage: string, error: unknown, userId?: string): void;
 }
 
-/** What a socket wants to hear of. @internal */
-export type Interest = 'all' | Set<string>;
-
-interface Pending {
-  readonly update: PresenceUpdate;
-  readonly lastSeen: number;
-  readonly cursor: string | undefined;
-}
-
-/** A snapshot that is owed. Whoever changes what is watched makes a new one, and the old one ends where it is. */
-interface Snapshot {
-  /** Of these users, of those who have changed since a cursor, or of everybody. */
-  readonly wanted: { readonly ids: Set<string> } | { readonly since: string | undefined };
-  /** A cursor that is ahead of this router is not waited for any longer. */
-  readonly until: number;
-  /** Those not shown yet; for all users, the walk through who is online. Not known before it has begun. */
-  ids: Set<string> | IterableIterator<string> | undefined;
-  /** Of which everything is in it. */
-  cursor: string | undefined;
-  isResumed: boolean;
-  isReading: boolean;
-  /** Frames of it that were sent. */
-  part: number;
-  /** More has changed meanwhile than is kept: all since its cursor is owed after it. */
-  isOverrun: boolean;
-}
-
-/** What one socket hears. */
-interface Watcher {
-  readonly connection: Connection;
-  /** Takes presence in place of frames. */
-  readonly sink: Sink | undefined;
-  /** All users, or these. */
-  interest: Interest;
-  /** It has asked with a frame: it is told cursors. */
-  isAsking: boolean;
-  snapshot: Snapshot | undefined;
-  /** The latest update a user that could not be sent yet: the snapshot is not out, or the socket is slow. */
-  readonly pending: Map<string, Pending>;
-  /** Up to where it has been told. */
-  cursor: string | undefined;
-  slowSince: number | undefined;
-  isToldStale: boolean;
-}
-
 /**
- * Sends watching sockets what they asked for: a snapshot, then every later change once. The snapshot shows the view of the
- * feed, from which the changes come too, so the two cannot contradict each other; the store only adds when each user was
- * last seen.
+ * Sends watching sockets what they asked for: a snapshot, then every later change once.
  * @internal
  */
 export class Watchers {
@@ -97,8 +42,16 @@ export class Watchers {
   private unlisten: (() => void) | undefined;
   /** Until when everything was heard, while it is not. */
   private staleSince: number | undefined;
+  private readonly snapshots: Snapshots;
 
-  constructor(private readonly options: WatchersOptions) {}
+  constructor(private readonly options: WatchersOptions) {
+    this.snapshots = new Snapshots({
+      ...options,
+      send: (watcher, frame) => this.send(watcher, frame),
+      lookLater: (watcher) => this.checkLater(watcher),
+      onShown: (watcher) => this.proceed(watcher),
+    });
+  }
 
   /**
    * Replaces what a socket hears; `undefined` for nothing. It is shown whom it has not been shown before, or, with a
@@ -124,9 +77,9 @@ export class Watchers {
     watcher.interest = interest;
     if (request !== undefined) {
       watcher.isAsking = true;
-      watcher.snapshot = this.owed({ since: request.cursor });
-    } else if (ids === undefined) watcher.snapshot = this.owed({ since: undefined });
-    else watcher.snapshot = ids.size === 0 ? undefined : this.owed({ ids });
+      watcher.snapshot = this.snapshots.owed({ since: request.cursor });
+    } else if (ids === undefined) watcher.snapshot = this.snapshots.owed({ since: undefined });
+    else watcher.snapshot = ids.size === 0 ? undefined : this.snapshots.owed({ ids });
     for (const id of watcher.pending.keys()) if (interest !== 'all' && !interest.has(id)) watcher.pending.delete(id);
     this.watchers.set(connection, watcher);
     this.index(watcher);
@@ -158,7 +111,7 @@ export class Watchers {
    */
   sendOwed(again = false): void {
     for (const watcher of this.watchers.values()) {
-      if (again && watcher.isAsking) watcher.snapshot = this.owed({ since: undefined });
+      if (again && watcher.isAsking) watcher.snapshot = this.snapshots.owed({ since: undefined });
       if (watcher.snapshot !== undefined) this.proceed(watcher);
     }
   }
@@ -173,19 +126,6 @@ export class Watchers {
   close(): void {
     this.options.clock.clearTimeout(this.slowTimer);
     for (const connection of this.watchers.keys()) this.remove(connection);
-  }
-
-  private owed(wanted: Snapshot['wanted']): Snapshot {
-    return {
-      wanted,
-      until: this.options.clock.now() + CATCH_UP_MS,
-      ids: 'ids' in wanted ? wanted.ids : undefined,
-      cursor: undefined,
-      isResumed: false,
-      isReading: false,
-      part: 0,
-      isOverrun: false,
-    };
   }
 
   private index(watcher: Watcher): void {
@@ -247,7 +187,7 @@ export class Watchers {
     if (watcher.pending.size <= MAX_PENDING || since === undefined) return;
     watcher.pending.clear();
     if (snapshot !== undefined) snapshot.isOverrun = true;
-    else watcher.snapshot = this.owed({ since });
+    else watcher.snapshot = this.snapshots.owed({ since });
   }
 
   private send({ connection }: Watcher, frame: Uint8Array): void {
@@ -314,12 +254,7 @@ export class Watchers {
   private proceed(watcher: Watcher): void {
     const { snapshot, pending } = watcher;
     if (snapshot !== undefined) {
-      if (snapshot.isReading || !this.begin(watcher, snapshot)) return;
-      snapshot.isReading = true;
-      this.sendSnapshot(watcher, snapshot).catch((error: unknown) => {
-        this.options.report('snapshot', error, watcher.connection.userId);
-        snapshot.isReading = false;
-      });
+      this.snapshots.proceed(watcher, snapshot);
       return;
     }
     this.tellStale(watcher);
@@ -335,167 +270,4 @@ export class Watchers {
       else this.send(watcher, this.options.frames.update(update, lastSeen, watcher.isAsking ? cursor : undefined));
     }
   }
-
-  /** Finds out who is in a snapshot, once that can be known. */
-  private begin(watcher: Watcher, snapshot: Snapshot): boolean {
-    const { feed, clock } = this.options;
-    const { wanted } = snapshot;
-    if (!feed.isKnown) return false;
-    if (snapshot.ids !== undefined || 'ids' in wanted) return true;
-    // Until it can be sent, not even that there is something to send need be kept.
-    if (isSlow(watcher)) {
-      this.checkLater(watcher);
-      return false;
-    }
-    const ids = watcher.interest === 'all' ? undefined : watcher.interest;
-    const { since } = wanted;
-    if (since !== undefined) {
-      if (!feed.isSettled) return false;
-      const changed = feed.changedSince(since, ids);
-      if (changed === 'later' && clock.now() < snapshot.until) {
-        this.checkLater(watcher);
-        return false;
-      }
-      if (changed !== undefined && changed !== 'later') snapshot.ids = changed;
-      // Who does not know that a snapshot begins anew must be told who is offline, too.
-      else if (!watcher.isAsking && ids === undefined) snapshot.ids = feed.knownIds();
-    }
-    snapshot.isResumed = snapshot.ids !== undefined;
-    snapshot.ids = snapshot.ids ?? (ids === undefined ? feed.onlineIds() : new Set(ids));
-    snapshot.cursor = feed.cursor();
-    if (watcher.isAsking || since !== undefined) watcher.pending.clear();
-    return true;
-  }
-
-  private async sendSnapshot(watcher: Watcher, snapshot: Snapshot): Promise<void> {
-    const { store, clock, commandTimeoutMs } = this.options;
-    const { ids: rest } = snapshot as { ids: NonNullable<Snapshot['ids']> };
-    for (let more = true; more && watcher.snapshot === snapshot; ) {
-      if (isSlow(watcher)) {
-        snapshot.isReading = false;
-        this.checkLater(watcher);
-        return;
-      }
-      const ids = next(rest, SNAPSHOT_USERS);
-      const lastSeen = new Map<string, StoredStatus>();
-      try {
-        const { users } = await withDeadline(clock, commandTimeoutMs, () => store.read(ids));
-        for (const user of users) lastSeen.set(user.userId, user);
-      } catch (error) {
-        // A walk that has passed some by begins anew.
-        if (!(rest instanceof Set)) {
-          snapshot.ids = undefined;
-          if (watcher.isAsking) snapshot.part = 0;
-        }
-        throw error;
-      }
-      if (watcher.snapshot !== snapshot) return;
-      if (rest instanceof Set) for (const id of ids) rest.delete(id);
-      more = rest instanceof Set ? rest.size > 0 : ids.length === SNAPSHOT_USERS;
-      this.show(watcher, snapshot, ids, lastSeen, more);
-      snapshot.part += 1;
-    }
-    if (watcher.snapshot !== snapshot) return;
-    watcher.cursor = snapshot.cursor ?? watcher.cursor;
-    watcher.snapshot = snapshot.isOverrun ? this.owed({ since: watcher.cursor }) : undefined;
-    this.proceed(watcher);
-  }
-
-  private show(
-    watcher: Watcher,
-    snapshot: Snapshot,
-    ids: string[],
-    stored: Map<string, StoredStatus>,
-    more: boolean,
-  ): void {
-    const { feed, frames, clock } = this.options;
-    const { isResumed, part } = snapshot;
-    const now = clock.now();
-    const users: PresenceStatus[] = [];
-    for (const userId of ids) {
-      const online = feed.isOnline(userId);
-      // Went offline since it was taken from those online: the update that waits says so.
-      if (watcher.interest === 'all' && !isResumed && !online) continue;
-      // What waits of the others is in the view that is shown.
-      watcher.pending.delete(userId);
-      // Online and without a trace: the store has forgotten, and is being told anew.
-      const lastSeen = stored.get(userId)?.lastSeen ?? (online ? now : null);
-      users.push(toStatus({ userId, online, lastSeen, version: 0 }));
-    }
-    // The walk had ended just where a frame does; who has asked waits to be told so.
-    if (ids.length === 0 && part > 0 && !watcher.isAsking) return;
-    if (watcher.sink !== undefined) watcher.sink.snapshot(users);
-    else {
-      const asked = watcher.isAsking
-        ? { part, more, isResumed, cursor: more ? undefined : snapshot.cursor }
-        : undefined;
-      this.send(watcher, frames.snapshot({ users, totalOnline: feed.onlineCount, now, asked }));
-    }
-  }
-}
-
-/**
- * Whether a snapshot, once it begins, shows whatever happens before. One of those online does not: whoever was shown that
- * a user is online, and does not know that a snapshot begins anew, must be told when that one has gone.
- */
-function willShowAll({ isAsking }: Watcher, { ids, wanted }: Snapshot): boolean {
-  return ids === undefined && (isAsking || ('since' in wanted && wanted.since !== undefined));
-}
-
-function newWatcher(connection: Connection, interest: Interest): Watcher {
-  return {
-    connection,
-    sink: (connection.socket as WithSink)[SINK],
-    interest,
-    isAsking: false,
-    snapshot: undefined,
-    pending: new Map(),
-    cursor: undefined,
-    slowSince: undefined,
-    isToldStale: false,
-  };
-}
-
-/** @internal */
-export function toStatus({ userId, online, lastSeen }: StoredStatus): PresenceStatus {
-  return {
-    userId,
-    status: online ? 'online' : 'offline',
-    lastSeen: lastSeen === null ? null : isoTime(lastSeen),
-  };
-}
-
-function isSlow({ connection: { socket } }: Watcher): boolean {
-  return socket.bufferedAmount > SLOW_BYTES || socket.readyState === CONNECTING;
-}
-
-/** Those of `interest` that the socket has not been shown. */
-function notShown(before: Watcher | undefined, interest: Set<string>): Set<string> {
-  // Among all users those who are offline were not shown.
-  if (before === undefined || before.interest === 'all') return new Set(interest);
-  const { snapshot } = before;
-  // What a snapshot that has not begun will show is not known.
-  if (snapshot !== undefined && 'since' in snapshot.wanted) return new Set(interest);
-  const owed = snapshot !== undefined && 'ids' in snapshot.wanted ? snapshot.wanted.ids : undefined;
-  const ids = new Set<string>();
-  for (const id of interest) if (!before.interest.has(id) || owed?.has(id)) ids.add(id);
-  return ids;
-}
-
-/** The next ids. Named ones stay owed until they are shown. */
-function next(ids: Set<string> | IterableIterator<string>, count: number): string[] {
-  const some: string[] = [];
-  if (ids instanceof Set) {
-    for (const id of ids) {
-      if (some.length === count) break;
-      some.push(id);
-    }
-    return some;
-  }
-  while (some.length < count) {
-    const { done, value } = ids.next();
-    if (done) break;
-    some.push(value);
-  }
-  return some;
 }

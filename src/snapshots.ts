@@ -1,0 +1,199 @@
+import type { Clock } from './clock';
+import { withDeadline } from './deadline';
+import type { Feed } from './feed';
+import { toStatus } from './status';
+import type { PresenceStore, StoredStatus } from './store';
+import type { PresenceStatus } from './types';
+import { isSlow, type Snapshot, type Watcher } from './watcher';
+import type { Frames } from './wire/frames';
+
+/** Users in one snapshot frame. */
+const SNAPSHOT_USERS = 500;
+/** How long a cursor of another router, which this one has not caught up with, is waited for. */
+const CATCH_UP_MS = 2_000;
+
+/** @internal */
+export interface SnapshotsOptions {
+  readonly clock: Clock;
+  readonly store: PresenceStore;
+  readonly feed: Feed;
+  readonly frames: Frames;
+  readonly commandTimeoutMs: number;
+  send(watcher: Watcher, frame: Uint8Array): void;
+  /** Calls again after a while: the socket is slow, or this router behind. */
+  lookLater(watcher: Watcher): void;
+  /** A snapshot is out, and what has waited for that may follow. */
+  onShown(watcher: Watcher): void;
+  report(stage: string, error: unknown, userId?: string): void;
+}
+
+/**
+ * Shows watching sockets what is true: everything they watch, or what has changed since a cursor. It is the view of the
+ * feed, from which the changes come too, so the two cannot contradict each other; the store only adds when each user was
+ * last seen.
+ * @internal
+ */
+export class Snapshots {
+  constructor(private readonly options: SnapshotsOptions) {}
+
+  /** One that is owed from now on. */
+  owed(wanted: Snapshot['wanted']): Snapshot {
+    return {
+      wanted,
+      until: this.options.clock.now() + CATCH_UP_MS,
+      ids: 'ids' in wanted ? wanted.ids : undefined,
+      cursor: undefined,
+      isResumed: false,
+      isReading: false,
+      part: 0,
+      isOverrun: false,
+    };
+  }
+
+  /** Shows it, as far as the socket and the store allow. */
+  proceed(watcher: Watcher, snapshot: Snapshot): void {
+    if (snapshot.isReading || !this.begin(watcher, snapshot)) return;
+    snapshot.isReading = true;
+    this.sendPages(watcher, snapshot).catch((error: unknown) => {
+      this.options.report('snapshot', error, watcher.connection.userId);
+      snapshot.isReading = false;
+    });
+  }
+
+  /** Finds out who is in a snapshot, once that can be known. */
+  private begin(watcher: Watcher, snapshot: Snapshot): boolean {
+    const { feed, clock, lookLater } = this.options;
+    const { wanted } = snapshot;
+    if (!feed.isKnown) return false;
+    if (snapshot.ids !== undefined || 'ids' in wanted) return true;
+    // Until it can be sent, not even that there is something to send need be kept.
+    if (isSlow(watcher)) {
+      lookLater(watcher);
+      return false;
+    }
+    const ids = watcher.interest === 'all' ? undefined : watcher.interest;
+    const { since } = wanted;
+    if (since !== undefined) {
+      if (!feed.isSettled) return false;
+      const changed = feed.changedSince(since, ids);
+      if (changed === 'later' && clock.now() < snapshot.until) {
+        lookLater(watcher);
+        return false;
+      }
+      if (changed !== undefined && changed !== 'later') snapshot.ids = changed;
+      // Who does not know that a snapshot begins anew must be told who is offline, too.
+      else if (!watcher.isAsking && ids === undefined) snapshot.ids = feed.knownIds();
+    }
+    snapshot.isResumed = snapshot.ids !== undefined;
+    snapshot.ids = snapshot.ids ?? (ids === undefined ? feed.onlineIds() : new Set(ids));
+    snapshot.cursor = feed.cursor();
+    if (watcher.isAsking || since !== undefined) watcher.pending.clear();
+    return true;
+  }
+
+  private async sendPages(watcher: Watcher, snapshot: Snapshot): Promise<void> {
+    const { store, clock, commandTimeoutMs, lookLater, onShown } = this.options;
+    const { ids: rest } = snapshot as { ids: NonNullable<Snapshot['ids']> };
+    for (let more = true; more && watcher.snapshot === snapshot; ) {
+      if (isSlow(watcher)) {
+        snapshot.isReading = false;
+        lookLater(watcher);
+        return;
+      }
+      const ids = next(rest, SNAPSHOT_USERS);
+      const lastSeen = new Map<string, StoredStatus>();
+      try {
+        const { users } = await withDeadline(clock, commandTimeoutMs, () => store.read(ids));
+        for (const user of users) lastSeen.set(user.userId, user);
+      } catch (error) {
+        // A walk that has passed some by begins anew.
+        if (!(rest instanceof Set)) {
+          snapshot.ids = undefined;
+          if (watcher.isAsking) snapshot.part = 0;
+        }
+        throw error;
+      }
+      if (watcher.snapshot !== snapshot) return;
+      if (rest instanceof Set) for (const id of ids) rest.delete(id);
+      more = rest instanceof Set ? rest.size > 0 : ids.length === SNAPSHOT_USERS;
+      this.show(watcher, snapshot, ids, lastSeen, more);
+      snapshot.part += 1;
+    }
+    if (watcher.snapshot !== snapshot) return;
+    watcher.cursor = snapshot.cursor ?? watcher.cursor;
+    watcher.snapshot = snapshot.isOverrun ? this.owed({ since: watcher.cursor }) : undefined;
+    onShown(watcher);
+  }
+
+  private show(
+    watcher: Watcher,
+    snapshot: Snapshot,
+    ids: string[],
+    stored: Map<string, StoredStatus>,
+    more: boolean,
+  ): void {
+    const { feed, frames, clock } = this.options;
+    const { isResumed, part } = snapshot;
+    const now = clock.now();
+    const users: PresenceStatus[] = [];
+    for (const userId of ids) {
+      const online = feed.isOnline(userId);
+      // Went offline since it was taken from those online: the update that waits says so.
+      if (watcher.interest === 'all' && !isResumed && !online) continue;
+      // What waits of the others is in the view that is shown.
+      watcher.pending.delete(userId);
+      // Online and without a trace: the store has forgotten, and is being told anew.
+      const lastSeen = stored.get(userId)?.lastSeen ?? (online ? now : null);
+      users.push(toStatus({ userId, online, lastSeen, version: 0 }));
+    }
+    // The walk had ended just where a frame does; who has asked waits to be told so.
+    if (ids.length === 0 && part > 0 && !watcher.isAsking) return;
+    if (watcher.sink !== undefined) watcher.sink.snapshot(users);
+    else {
+      const asked = watcher.isAsking
+        ? { part, more, isResumed, cursor: more ? undefined : snapshot.cursor }
+        : undefined;
+      this.options.send(watcher, frames.snapshot({ users, totalOnline: feed.onlineCount, now, asked }));
+    }
+  }
+}
+
+/**
+ * Whether a snapshot, once it begins, shows whatever happens before. One of those online does not: whoever was shown that
+ * a user is online, and does not know that a snapshot begins anew, must be told when that one has gone.
+ * @internal
+ */
+export function willShowAll({ isAsking }: Watcher, { ids, wanted }: Snapshot): boolean {
+  return ids === undefined && (isAsking || ('since' in wanted && wanted.since !== undefined));
+}
+
+/** Those of `interest` that the socket has not been shown. @internal */
+export function notShown(before: Watcher | undefined, interest: Set<string>): Set<string> {
+  // Among all users those who are offline were not shown.
+  if (before === undefined || before.interest === 'all') return new Set(interest);
+  const { snapshot } = before;
+  // What a snapshot that has not begun will show is not known.
+  if (snapshot !== undefined && 'since' in snapshot.wanted) return new Set(interest);
+  const owed = snapshot !== undefined && 'ids' in snapshot.wanted ? snapshot.wanted.ids : undefined;
+  const ids = new Set<string>();
+  for (const id of interest) if (!before.interest.has(id) || owed?.has(id)) ids.add(id);
+  return ids;
+}
+
+/** The next ids. Named ones stay owed until they are shown. */
+function next(ids: Set<string> | IterableIterator<string>, count: number): string[] {
+  const some: string[] = [];
+  if (ids instanceof Set) {
+    for (const id of ids) {
+      if (some.length === count) break;
+      some.push(id);
+    }
+    return some;
+  }
+  while (some.length < count) {
+    const { done, value } = ids.next();
+    if (done) break;
+    some.push(value);
+  }
+  return some;
+}

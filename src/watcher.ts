@@ -1,0 +1,73 @@
+import type { Connection } from './connections';
+import { SINK, type Sink, type WithSink } from './sink';
+import type { PresenceUpdate } from './types';
+
+/** A socket with more than this many bytes unsent is slow: its updates collapse to the latest one a user. */
+const SLOW_BYTES = 16_384;
+const CONNECTING = 0;
+
+/** What a socket wants to hear of. @internal */
+export type Interest = 'all' | Set<string>;
+
+/** An update that could not be sent yet. @internal */
+export interface Pending {
+  readonly update: PresenceUpdate;
+  readonly lastSeen: number;
+  readonly cursor: string | undefined;
+}
+
+/** A snapshot that is owed. Whoever changes what is watched makes a new one, and the old one ends where it is. @internal */
+export interface Snapshot {
+  /** Of these users, of those who have changed since a cursor, or of everybody. */
+  readonly wanted: { readonly ids: Set<string> } | { readonly since: string | undefined };
+  /** A cursor that is ahead of this router is not waited for any longer. */
+  readonly until: number;
+  /** Those not shown yet; for all users, the walk through who is online. Not known before it has begun. */
+  ids: Set<string> | IterableIterator<string> | undefined;
+  /** Of which everything is in it. */
+  cursor: string | undefined;
+  isResumed: boolean;
+  isReading: boolean;
+  /** Frames of it that were sent. */
+  part: number;
+  /** More has changed meanwhile than is kept: all since its cursor is owed after it. */
+  isOverrun: boolean;
+}
+
+/** What one socket hears. @internal */
+export interface Watcher {
+  readonly connection: Connection;
+  /** Takes presence in place of frames. */
+  readonly sink: Sink | undefined;
+  /** All users, or these. */
+  interest: Interest;
+  /** It has asked with a frame: it is told cursors. */
+  isAsking: boolean;
+  snapshot: Snapshot | undefined;
+  /** The latest update a user that could not be sent yet: the snapshot is not out, or the socket is slow. */
+  readonly pending: Map<string, Pending>;
+  /** Up to where it has been told. */
+  cursor: string | undefined;
+  slowSince: number | undefined;
+  isToldStale: boolean;
+}
+
+/** @internal */
+export function newWatcher(connection: Connection, interest: Interest): Watcher {
+  return {
+    connection,
+    sink: (connection.socket as WithSink)[SINK],
+    interest,
+    isAsking: false,
+    snapshot: undefined,
+    pending: new Map(),
+    cursor: undefined,
+    slowSince: undefined,
+    isToldStale: false,
+  };
+}
+
+/** @internal */
+export function isSlow({ connection: { socket } }: Watcher): boolean {
+  return socket.bufferedAmount > SLOW_BYTES || socket.readyState === CONNECTING;
+}
