@@ -282,6 +282,8 @@ describe('Redis hangs', () => {
     const [a, b] = [await rig.router(), await rig.router()];
     await a.attach('u');
     await b.attach('v');
+    // What a server has not sent yet when it is killed nobody hears.
+    for (const userId of ['u', 'v']) await rig.observer.saw(userId, 'online connect');
     await rig.server.stop('SIGKILL');
     await sleep(LEASE_MS * 2);
     await rig.server.start();
