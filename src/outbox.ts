@@ -131,6 +131,9 @@ export class Outbox {
   async finish(ms: number): Promise<boolean> {
     const { clock, users } = this.options;
     clock.clearTimeout(this.gatherTimer);
+    // What waits may be a beat and no change; and nothing waits any more for longer than there is time.
+    clock.clearTimeout(this.retryTimer);
+    this.retryTimer = undefined;
     if (this.leased) {
       await new Promise<void>((over) => {
         this.closing = { until: clock.now() + ms, over };

@@ -447,4 +447,31 @@ describe('close', () => {
     await presence.close();
     await held.ready;
   });
+
+  // What was waited for was a lease, which had come by another beat meanwhile, and nothing was tried again but that.
+  it('gives up also where it was refused, holds a lease again, and the store goes away', async () => {
+    const { clock, store, link } = heldStore();
+    const refusing: PresenceStore = {
+      ...store,
+      apply: async (node, ops) => {
+        await store.apply(node, ops);
+        return { known: false };
+      },
+    };
+    // Wherever it is between two tries just then.
+    for (let ms = 0; ms < 1_000; ms += 100) {
+      const { presence, connect } = await router({ store: refusing, leaseMs: 1_500 }, clock);
+      await connect('u');
+      await clock.advance(3_000 + ms);
+      link.state = 'down';
+      let closed = false;
+      presence.close().then(() => {
+        closed = true;
+      });
+      await clock.advance(5_000);
+      expect(closed).toBe(true);
+      link.state = 'up';
+    }
+    expect(clock.timers).toBe(0);
+  });
 });
