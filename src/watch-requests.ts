@@ -20,8 +20,8 @@ export interface WatchRequestsOptions {
 export class WatchRequests {
   /** Kept only where `authorizeWatch` may ask for them. */
   private readonly identities = new WeakMap<Connection, Identity>();
-  /** The last request of each connection: a newer one makes an older one moot. */
-  private readonly requests = new WeakMap<Connection, object>();
+  /** How often each connection has asked: a newer request makes an older one moot. */
+  private readonly requests = new WeakMap<Connection, number>();
 
   constructor(private readonly options: WatchRequestsOptions) {}
 
@@ -42,8 +42,8 @@ export class WatchRequests {
   private async grant(connection: Connection, frame: Uint8Array): Promise<void> {
     const { authorizeWatch, maxWatchIds, watchers } = this.options;
     const request = toWatchRequest(frame, maxWatchIds);
-    const serial = {};
-    this.requests.set(connection, serial);
+    const number = (this.requests.get(connection) ?? 0) + 1;
+    this.requests.set(connection, number);
     const refuse = (details: string): void => watchers.refuse(connection, details);
     if (authorizeWatch === undefined) return refuse('this router takes no PRESENCE_WATCH');
     if (request === undefined || (request.ids !== true && request.ids !== false && request.ids.length > maxWatchIds)) {
@@ -59,8 +59,8 @@ export class WatchRequests {
     const asked = interest === 'all' ? true : interest && Array.from(interest);
     const identity = this.identities.get(connection) as Identity;
     const isAllowed = asked === undefined || (await authorizeWatch(identity, asked)) === true;
-    if (connection.state === 'gone' || this.requests.get(connection) !== serial) return;
-    if (isAllowed) watchers.watch(connection, interest, { cursor });
+    if (connection.state === 'gone' || this.requests.get(connection) !== number) return;
+    if (isAllowed) watchers.watch(connection, interest, { number, cursor });
     else refuse('these users may not be watched');
   }
 }

@@ -41,8 +41,8 @@ export interface Watcher {
   readonly sink: Sink | undefined;
   /** All users, or these. */
   interest: Interest;
-  /** It has asked with a frame: it is told cursors. */
-  isAsking: boolean;
+  /** The number of the frame with which it has asked, from 1: it is told cursors. 0: it has not. */
+  request: number;
   snapshot: Snapshot | undefined;
   /** The latest update a user that could not be sent yet: the snapshot is not out, or the socket is slow. */
   readonly pending: Map<string, Pending>;
@@ -58,7 +58,7 @@ export function newWatcher(connection: Connection, interest: Interest): Watcher 
     connection,
     sink: (connection.socket as WithSink)[SINK],
     interest,
-    isAsking: false,
+    request: 0,
     snapshot: undefined,
     pending: new Map(),
     cursor: undefined,

@@ -16,7 +16,8 @@ export type Said =
   | {
       readonly kind: typeof SNAPSHOT;
       readonly users: PresenceStatus[];
-      /** Of a router that was asked. */
+      /** Of a router that was asked: which of the frames that asked on this connection it answers, from 1. */
+      readonly request?: number;
       readonly part?: number;
       readonly more?: boolean;
       readonly resumed?: boolean;
@@ -42,8 +43,7 @@ function toSaid(frame: unknown): Said | undefined {
   const type: unknown = isArray ? frame[1] : fields['messageType'];
   const { userId = fields['fromId'], status, lastSeen = fields['timestamp'] } = fields;
   if (type === UPDATE) {
-    const user = userOf({ userId, status, lastSeen });
-    return { ...fields, kind: UPDATE, user, version: Number(fields['version']) };
+    return { ...(fields as { version: number }), kind: UPDATE, user: userOf({ userId, status, lastSeen }) };
   }
   if (type === SNAPSHOT) return { ...fields, kind: SNAPSHOT, users: (fields['users'] as Fields[]).map(userOf) };
   if (type === WATCH) return { kind: WATCH, details: String(fields['error']) };

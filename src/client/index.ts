@@ -152,7 +152,9 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
 
   /** Goes on where it was; from the start, if that is nowhere. */
   function ask(): void {
-    if (socket?.readyState === OPEN) socket.send(watchFrame(view.ids, view.cursor));
+    if (socket?.readyState !== OPEN) return;
+    view.asked += 1;
+    socket.send(watchFrame(view.ids, view.cursor));
   }
 
   function hear(data: unknown): void {
@@ -164,7 +166,7 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
       tell(view.update(said));
     } else if (said.kind === SNAPSHOT) {
       tell(view.show(said));
-      if (said.more === true) return;
+      if (said.more) return;
       attempts = 0;
       if (connection.state === 'connecting') become('live');
     } else if (said.kind === WATCH) become(connection.state, said.details);

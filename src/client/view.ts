@@ -5,6 +5,8 @@ import type { Said, SNAPSHOT, UPDATE } from './frames';
 export interface View {
   ids: readonly string[] | true;
   readonly users: Map<string, PresenceStatus>;
+  /** How often it has asked on this connection. */
+  asked: number;
   /** Where it can go on after a loss; `undefined`: nowhere. */
   cursor: string | undefined;
   /** Whether it has been shown everything once. */
@@ -35,6 +37,7 @@ export function createView(ids: readonly string[] | true): View {
   const view: View = {
     ids,
     users,
+    asked: 0,
     cursor: undefined,
     isWhole: false,
     watch(others) {
@@ -42,30 +45,31 @@ export function createView(ids: readonly string[] | true): View {
       view.cursor = undefined;
     },
     lose() {
+      view.asked = 0;
       next = undefined;
     },
     update({ user, version, cursor }) {
       if (version <= (versions.get(user.userId) ?? 0)) return [];
       versions.set(user.userId, version);
-      view.cursor = cursor ?? view.cursor;
+      // Of those who were watched before, perhaps: it is where these can go on once a snapshot has shown them.
+      if (view.cursor) view.cursor = cursor ?? view.cursor;
       return put(user);
     },
-    show({ users: shown, part, more, resumed, cursor }) {
+    show({ users: shown, request, part, more, resumed, cursor }) {
       let changed: PresenceStatus[] = [];
-      if (part === undefined || resumed === true) {
+      if (part === undefined || resumed) {
         // Of a router that was not asked, or that says what has changed: the rest stays as it is.
         changed = shown.flatMap(put);
       } else {
-        if (part === 0 || next === undefined) next = new Map();
-        for (const user of shown) next.set(user.userId, user);
+        if (part === 0) next = new Map();
+        for (const user of shown) next?.set(user.userId, user);
         view.cursor = undefined;
       }
-      if (more === true) return changed;
+      if (more) return changed;
       if (next !== undefined) {
-        const whole = next;
-        changed = Array.from(whole.values()).flatMap(put);
-        for (const user of Array.from(users.values())) {
-          if (whole.has(user.userId)) continue;
+        changed = [...next.values()].flatMap(put);
+        for (const user of users.values()) {
+          if (next.has(user.userId)) continue;
           // Not online any more, or not watched any more.
           if (view.ids === true) changed.push(...put({ ...user, status: 'offline' }));
           else users.delete(user.userId);
@@ -73,7 +77,7 @@ export function createView(ids: readonly string[] | true): View {
         versions.clear();
         next = undefined;
       }
-      view.cursor = cursor ?? view.cursor;
+      if (request === view.asked) view.cursor = cursor ?? view.cursor;
       view.isWhole = true;
       return changed;
     },

@@ -11,6 +11,8 @@ export interface SnapshotFrame {
   /** For a client that has asked with a frame. */
   readonly asked:
     | {
+        /** Which frame of the client it answers, from 1: whoever asks for others must tell old answers from new ones. */
+        readonly request: number;
         /** The number of the frame, from 0. */
         readonly part: number;
         /** More frames follow. */
@@ -52,8 +54,8 @@ function withCursor(cursor: string | undefined): { cursor?: string } {
 
 function answerOf(asked: SnapshotFrame['asked']): object {
   if (asked === undefined) return {};
-  const { part, more, isResumed, cursor } = asked;
-  return { part, more, resumed: isResumed, ...withCursor(cursor) };
+  const { request, part, more, isResumed, cursor } = asked;
+  return { request, part, more, resumed: isResumed, ...withCursor(cursor) };
 }
 
 /** MessagePack maps, as in the guide, "WebSocket Events Reference". Times are ISO 8601. */

@@ -116,6 +116,46 @@ describe('createPresenceClient', () => {
     expect(statusesOf(client)).toEqual(['x offline', 'y online']);
   });
 
+  // What was under way for those watched before carried a cursor that says nothing of the others.
+  it.each(['a change', 'a snapshot'] as const)(
+    'asks for everything after a loss where only %s of those it watched before has come',
+    async (what) => {
+      const store = memoryStore();
+      const read = store.read.bind(store);
+      let answer: (() => void) | undefined;
+      const answered = new Promise<void>((resolve) => {
+        answer = resolve;
+      });
+      store.read = async (ids) => {
+        if (what === 'a snapshot') await answered;
+        return read(ids);
+      };
+      let asked = 0;
+      const { presence, url, cut } = await router({
+        store,
+        // The second request has no answer before the loss.
+        authorizeWatch: () => {
+          asked += 1;
+          return asked === 2 ? new Promise<boolean>(() => undefined) : true;
+        },
+      });
+      const a = await connect(presence, 'a');
+      await connect(presence, 'b');
+      const { client, states } = dashboard({ url, ids: ['a'] });
+      if (what === 'a snapshot') await until(() => expect(asked).toBe(1));
+      else await until(() => expect(statusesOf(client)).toEqual(['a online']));
+      client.watch(['a', 'b']);
+      await until(() => expect(asked).toBe(2));
+      if (what === 'a snapshot') answer?.();
+      else a.close();
+      await until(() => expect(statusesOf(client)).toEqual([what === 'a snapshot' ? 'a online' : 'a offline']));
+      cut();
+      await until(() => expect(asked).toBe(3));
+      await until(() => expect(states.at(-1)).toBe('live'));
+      expect(client.getStatus('b')?.status).toBe('online');
+    },
+  );
+
   it('goes on where it was after a loss, on another router too, for a fraction of the bytes', async () => {
     const store = memoryStore();
     const east = await router({ store });

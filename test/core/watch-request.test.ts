@@ -173,7 +173,7 @@ describe('who comes back with a cursor', () => {
       // And nothing, where nothing has changed.
       const third = await ask(east, ids, answer?.cursor);
       expect(framesOf(third)).toEqual([
-        { messageType: 32, users: [], part: 0, more: false, resumed: true, cursor: answer?.cursor },
+        { messageType: 32, users: [], request: 1, part: 0, more: false, resumed: true, cursor: answer?.cursor },
       ]);
     },
   );

@@ -36,6 +36,7 @@ class Dashboard {
     this.socket = fakeSocket();
     this.read = 0;
     presence.attachToSocket(this.socket, { userId: 'dashboard', track: false });
+    this.view.asked += 1;
     this.socket.receive(watchFrame(this.view.ids, this.view.cursor));
   }
 

@@ -86,8 +86,8 @@ class Asking {
     this.view.lose();
   }
 
+  /** What has been sent and not looked at yet arrives after it. */
   turn(ids: true | string[]): void {
-    this.look();
     this.view.watch(ids);
     this.ask();
   }
@@ -114,7 +114,9 @@ class Asking {
   }
 
   private ask(): void {
-    this.socket?.receive(watchFrame(this.view.ids, this.view.cursor));
+    if (this.socket === undefined) return;
+    this.view.asked += 1;
+    this.socket.receive(watchFrame(this.view.ids, this.view.cursor));
   }
 }
 

@@ -66,8 +66,8 @@ describe('frames', () => {
   });
 
   it('say where to go on, to those who have asked', () => {
-    const asked = { part: 2, more: false, isResumed: true, cursor: 'e.7' };
-    const said = { part: 2, more: false, resumed: true, cursor: 'e.7' };
+    const asked = { request: 3, part: 2, more: false, isResumed: true, cursor: 'e.7' };
+    const said = { request: 3, part: 2, more: false, resumed: true, cursor: 'e.7' };
     const [guide, router] = [framesOf('guide'), framesOf('router')];
     expect(decode(guide.snapshot({ ...SNAPSHOT, asked }))).toEqual({ messageType: 32, users: USERS, ...said });
     expect(decode(router.snapshot({ ...SNAPSHOT, asked }))).toMatchObject([0, 32, 0, '', said]);
