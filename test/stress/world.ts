@@ -213,14 +213,28 @@ export class StressWorld {
 
   private stall(router: Router): void {
     const ms = this.dice.below(LEASE_MS * 2);
-    router.process.stalledUntil = this.clock.now() + ms;
+    router.process.stalledUntil = Math.max(router.process.stalledUntil, this.clock.now() + ms);
     for (const { userId } of router.sockets) this.linger(userId, ms + LEASE_MS * 2 + GRACE_MS + SLACK_MS);
+    this.pardon();
   }
 
   private kill(router: Router): void {
     router.process.killed = true;
     this.routers.delete(router);
     for (const { userId } of router.sockets) this.linger(userId, LEASE_MS * 2 + GRACE_MS + SLACK_MS);
+    this.pardon();
+  }
+
+  /**
+   * Where no router is awake nobody asks the store, which cannot know then who of them is dead: each has a whole lease once
+   * one asks again, a beat after it has woken, and is found out a beat after that.
+   */
+  private pardon(): void {
+    const now = this.clock.now();
+    const wokenAt = Math.min(...Array.from(this.routers, ({ process }) => process.stalledUntil));
+    if (this.routers.size === 0 || wokenAt <= now) return;
+    const until = wokenAt + (LEASE_MS * 5) / 3 + SLACK_MS;
+    for (const [userId, lingers] of this.lingersUntil) if (lingers > now) this.linger(userId, until - now);
   }
 
   private async shutDown(router: Router): Promise<void> {
