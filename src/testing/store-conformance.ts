@@ -484,6 +484,26 @@ const CASES: ReadonlyArray<{ name: string; check(world: World): Promise<void> }>
     },
   },
   {
+    name: 'signs of life that come together have each their own age',
+    async check(world) {
+      const a = await world.router();
+      const ages = [0, 0, 30_000, 30_000, 10_000, 0, 20_000];
+      const ids = ages.map((_, index) => `u${index}`);
+      await a.apply(...ids.map((id) => join(id, 60_000)));
+      const { missing } = await a.store.refresh(
+        a.node,
+        ages.map((ageMs, index) => ({ userId: `u${index}`, ageMs })),
+      );
+      assert.deepEqual(missing, []);
+      const { now, users } = await a.store.read(ids);
+      for (const [index, { lastSeen }] of users.entries()) {
+        const age = now - (lastSeen ?? 0);
+        const given = ages[index] as number;
+        assert.ok(age >= given && age < given + 5_000, `of u${index} the age is ${age}, and was ${given}`);
+      }
+    },
+  },
+  {
     name: 'last seen is now less the age, survives offline, and does not go back',
     async check(world) {
       const a = await world.router();

@@ -27,6 +27,7 @@ export interface RedisStoreOptions extends RedisConnectionOptions {
  * Presence kept in Redis 5 or later: exact for any number of routers. A client may be handed in, or the store connects by
  * itself, and then ends its connections when the presence is closed.
  *
+ * When a user who is online was last seen is kept by hundredths of a second, and when one who left was, by milliseconds.
  * Needs neither CONFIG nor keyspace events. Survives flushes, restarts, failovers and evictions: routers assert anew who
  * is connected.
  *

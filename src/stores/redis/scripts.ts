@@ -641,9 +641,12 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local deadline = call('ZSCORE', KEYS[1], ARGV[1])
 if not deadline or tonumber(deadline) <= now then return '?' end
 local missing, ttl = {}, ARGV[2]
-for i = 2, #KEYS do
-  if not call('SET', KEYS[i], format('%d', now - ARGV[i + 1]), 'PX', ttl, 'XX') then
-    missing[#missing + 1] = i - 2
+local i = 2
+for a = 3, #ARGV, 2 do
+  local seen = format('%d', now - ARGV[a])
+  for _ = 1, ARGV[a + 1] do
+    if not call('SET', KEYS[i], seen, 'PX', ttl, 'XX') then missing[#missing + 1] = i - 2 end
+    i = i + 1
   end
 end
 return table.concat(missing, ',')

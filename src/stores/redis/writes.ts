@@ -7,6 +7,8 @@ import * as scripts from './scripts';
 
 /** Operations that are applied at once: some milliseconds, so that others are served in between. */
 const APPLY_OPS = 500;
+/** Signs of life are told apart no finer: less than any network adds to them. */
+const SIGN_GRID_MS = 10;
 
 /** What is said of a user, and where that user is kept. */
 interface Placed<T> {
@@ -116,11 +118,8 @@ export class Writes {
         return await mirrors.move(seen, node.ttlMs);
       }
       const keys = [lease];
-      const args = [incarnation.tag, String(Math.ceil(node.ttlMs))];
-      for (const { userId, ageMs } of group) {
-        keys.push(this.layout.userKey(userId));
-        args.push(String(Math.round(ageMs)));
-      }
+      for (const { userId } of group) keys.push(this.layout.userKey(userId));
+      const args = [incarnation.tag, String(Math.ceil(node.ttlMs)), ...agesOf(group)];
       const answer = await ask(partition, scripts.refresh, keys, args);
       if (answer === '?') return undefined;
       if (answer === '') return [];
@@ -137,6 +136,24 @@ export class Writes {
     for (const sign of signs) gather(groups, this.layout.place(sign.userId).partition, sign);
     return groups;
   }
+}
+
+/** Each age, and how many in a row have it. Rounded up: nobody was seen later than they were. */
+function agesOf(signs: readonly SignOfLife[]): string[] {
+  const args: string[] = [];
+  let age = -1;
+  let count = 0;
+  for (const { ageMs } of signs) {
+    const rounded = Math.ceil(ageMs / SIGN_GRID_MS) * SIGN_GRID_MS;
+    if (rounded !== age && count > 0) {
+      args.push(String(age), String(count));
+      count = 0;
+    }
+    age = rounded;
+    count += 1;
+  }
+  args.push(String(age), String(count));
+  return args;
 }
 
 function kindOf(op: PresenceOp): string {

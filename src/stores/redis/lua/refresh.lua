@@ -5,7 +5,8 @@
   KEYS[2..]  the contract's key of each user
   ARGV[1]    the incarnation
   ARGV[2]    how long a key lives, in milliseconds
-  ARGV[3..]  the age of each sign, in milliseconds
+  ARGV[3..]  in the order of the users, an age of signs in milliseconds and how many in a row have it: what time that was is
+             written once for all of them, which is a fifth of what a sign costs
 
   Result: the places, from 0, of those who have no key, joined by commas; "?" where the incarnation has no lease.
 ]]
@@ -15,9 +16,12 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local deadline = call('ZSCORE', KEYS[1], ARGV[1])
 if not deadline or tonumber(deadline) <= now then return '?' end
 local missing, ttl = {}, ARGV[2]
-for i = 2, #KEYS do
-  if not call('SET', KEYS[i], format('%d', now - ARGV[i + 1]), 'PX', ttl, 'XX') then
-    missing[#missing + 1] = i - 2
+local i = 2
+for a = 3, #ARGV, 2 do
+  local seen = format('%d', now - ARGV[a])
+  for _ = 1, ARGV[a + 1] do
+    if not call('SET', KEYS[i], seen, 'PX', ttl, 'XX') then missing[#missing + 1] = i - 2 end
+    i = i + 1
   end
 end
 return table.concat(missing, ',')
