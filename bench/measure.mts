@@ -55,6 +55,8 @@ export interface Done {
   readonly reads: number;
   /** Over the network, both ways. */
   readonly bytes: number;
+  /** Those that scripts call, too. */
+  readonly commands: number;
 }
 
 export async function doneBy(redis: Redis): Promise<Done> {
@@ -64,6 +66,7 @@ export async function doneBy(redis: Redis): Promise<Done> {
     cpu: (figure('used_cpu_user') + figure('used_cpu_sys')) * 1e6,
     reads: figure('total_reads_processed'),
     bytes: figure('total_net_input_bytes') + figure('total_net_output_bytes'),
+    commands: figure('total_commands_processed'),
   };
 }
 
@@ -74,7 +77,8 @@ export async function doneDuring(redis: Redis, run: () => Promise<unknown>): Pro
   await run();
   const third = await doneBy(redis);
   const between = (name: keyof Done) => third[name] - second[name] - (second[name] - first[name]);
-  return { cpu: Math.max(0, between('cpu')), reads: between('reads'), bytes: between('bytes') };
+  const cpu = Math.max(0, between('cpu'));
+  return { cpu, reads: between('reads'), bytes: between('bytes'), commands: between('commands') };
 }
 
 /** Bytes that a redis-server holds, without what it remembers of slow commands. */

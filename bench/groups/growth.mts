@@ -3,88 +3,118 @@ import { Entrant } from '../peers/lineup.mjs';
 import type { Section } from '../report.mjs';
 
 const JOBS = ['join', 'sign', 'statuses', 'leave'] as const;
+type Job = (typeof JOBS)[number];
+
+/** What a user costs, by job. */
+interface Costs {
+  /** CPU in microseconds. */
+  readonly redis: number;
+  readonly node: number;
+  readonly floor: number;
+  /** Redis CPU beside that of the floor, by rounds. */
+  readonly beside: number;
+  /** What Redis is made to do, and over the network, which no cache and no other process changes. */
+  readonly commands: number;
+  readonly bytes: number;
+}
+type Growing = { readonly [job in Job]: Costs };
 
 /** Whether a user costs more where there are more users. */
 export async function run(quick: boolean): Promise<Section[]> {
   const sizes = quick ? [500, 2_000] : [1_000, 10_000, 100_000, 1_000_000];
-  const ours: Array<{ [what: string]: number }> = [];
-  const floor: Array<{ [what: string]: number }> = [];
-  for (const size of sizes) {
-    ours.push(await at('ours', size));
-    floor.push(await at('floor', size));
-  }
-  const redis = JOBS.map((job) => `${job}, Redis`);
-  const node = JOBS.map((job) => `${job}, Node`);
-  const grows = (costs: typeof ours, what: string): number =>
-    exponent(sizes.map((size, index) => [size, costs[index]?.[what] as number]));
-  const table = (costs: typeof ours, whats: string[]) =>
+  const all: Growing[] = [];
+  for (const size of sizes) all.push(await at(size));
+  const grows = (job: Job, what: keyof Costs): number =>
+    exponent(sizes.map((size, index) => [size, (all[index] as Growing)[job][what]]));
+  const largest = (...whats: ReadonlyArray<keyof Costs>): number =>
+    Math.max(...whats.flatMap((what) => JOBS.map((job) => grows(job, what))));
+  const named = (what: string) => JOBS.map((job) => `${job}${what}`);
+  const table = (...whats: ReadonlyArray<keyof Costs>) =>
     sizes.map((size, index): [string, ...number[]] => [
       size.toLocaleString('en'),
-      ...whats.map((what) => costs[index]?.[what] as number),
+      ...whats.flatMap((what) => JOBS.map((job) => (all[index] as Growing)[job][what])),
     ]);
   return [
     {
       id: 'growth',
       title: 'What a user costs where there are more users',
-      text: 'CPU in microseconds a user, of Redis and of the router, with so many users on one router: all join, all give a sign of life, the statuses of all are asked a thousand at a time, all leave.',
-      columns: ['users', ...redis, ...node],
-      rows: table(ours, redis.concat(node)),
+      text: 'Redis CPU a user beside that of the plainest command with as many users: a pipelined SET for each who joins or gives a sign of life, one MGET for a thousand statuses, a DEL for each who leaves; in turn, medians. So many users on one router: all join, all give a sign of life, statuses are asked a thousand at a time, all leave.',
+      columns: ['users', ...named(', ×')],
+      rows: table('beside'),
       chart: { curves: true },
       figures: {
-        exponentRedis: Math.max(...redis.map((what) => grows(ours, what))),
-        // A server that holds more finds less of it in the caches of its processor, whatever it is asked.
-        beyondFloor: Math.max(...redis.map((what) => grows(ours, what) - grows(floor, what))),
-        exponentNode: Math.max(...node.map((what) => grows(ours, what))),
+        exponentBeside: largest('beside'),
+        exponentRedis: largest('redis'),
+        exponentNode: largest('node'),
+        exponentWork: largest('commands', 'bytes'),
       },
     },
     {
-      id: 'floors',
-      title: 'The same of the floor',
-      text: 'A pipelined SET for each who joins or gives a sign of life, one MGET for a thousand statuses, a DEL for each who leaves: what Redis itself costs more where it holds more. CPU of Redis in microseconds a user.',
-      columns: ['users', ...redis],
-      rows: table(floor, redis),
+      id: 'work',
+      title: 'What a user makes Redis do where there are more users',
+      text: 'Commands that Redis runs, those within scripts too, and bytes over the network, both ways; upkeep, such as beats and the sweep, is in it.',
+      columns: ['users', ...named(', commands'), ...named(', bytes')],
+      rows: table('commands', 'bytes'),
+      figures: {},
+    },
+    {
+      id: 'micros',
+      title: 'The same in microseconds',
+      text: 'CPU a user of Redis, of Redis for the plain command, and of the router. Where there are more users less of them is in the caches of the processor, whatever is asked.',
+      columns: ['users', ...named(', Redis'), ...named(', plain'), ...named(', Node')],
+      rows: table('redis', 'floor', 'node'),
       figures: {},
     },
     {
       id: 'exponents',
       title: 'The exponents of these curves',
       text: 'By which the cost of a user grows with the number of users: 0 is not at all, 1 is twice as much for twice as many. Below zero it is less, for batches fill.',
-      columns: ['', 'exponent', 'of the floor'],
-      rows: redis
-        .concat(node)
-        .map((what) => [what, grows(ours, what), redis.includes(what) ? grows(floor, what) : undefined]),
+      columns: ['', 'beside the plain command', 'commands', 'bytes', 'Redis', 'plain', 'Node'],
+      rows: JOBS.map((job): [string, ...number[]] => [
+        job,
+        ...(['beside', 'commands', 'bytes', 'redis', 'floor', 'node'] as const).map((what) => grows(job, what)),
+      ]),
       figures: {},
     },
   ];
 }
 
-async function at(name: 'ours' | 'floor', size: number): Promise<{ [what: string]: number }> {
-  const entrant = await Entrant.start(name);
+async function at(size: number): Promise<Growing> {
+  const [ours, floor] = [await Entrant.start('ours'), await Entrant.start('floor')];
   // As many users in all at each size, but for the largest.
-  const rounds = Math.max(2, Math.min(15, 100_000 / size));
-  const users = { from: 0, count: size };
-  for (const does of ['join', 'sign', 'leave'] as const) await entrant.node.ask(does, { from: 0, count: 1_000 });
-  const all = new Map<string, number[]>();
-  const note = (what: string, value: number) => all.set(what, [...(all.get(what) ?? []), value]);
+  const rounds = Math.max(3, Math.min(15, 100_000 / size));
+  for (const does of ['join', 'sign', 'leave'] as const) {
+    for (const entrant of [ours, floor]) await entrant.node.ask(does, { from: 0, count: 1_000 });
+  }
+  const all: { [job in Job]: Costs[] } = { join: [], sign: [], statuses: [], leave: [] };
   for (let round = 0; round < rounds; round += 1) {
-    for (const does of ['join', 'sign', 'statuses', 'leave'] as const) {
-      if (does === 'statuses') {
-        let [redis, node, asked] = [0, 0, 0];
-        for (; asked < Math.min(size, 20_000); asked += 1_000) {
-          const from = (asked * 37) % size;
-          const cost = await entrant.cost(does, { from, count: 1_000 });
-          redis += cost.redis.cpu;
-          node += cost.cpu;
-        }
-        note('statuses, Redis', redis / asked);
-        note('statuses, Node', node / asked);
-        continue;
-      }
-      const cost = await entrant.cost(does, users);
-      note(`${does}, Redis`, cost.redis.cpu / size);
-      note(`${does}, Node`, cost.cpu / size);
+    for (const job of JOBS) {
+      const own = await costOf(ours, job, size);
+      const plain = await costOf(floor, job, size);
+      all[job].push({ ...own, floor: plain.redis, beside: own.redis / plain.redis });
     }
   }
-  await entrant.end();
-  return Object.fromEntries(Array.from(all, ([what, values]) => [what, median(values)]));
+  for (const entrant of [ours, floor]) await entrant.end();
+  const middle = (costs: readonly Costs[]): Costs => {
+    const of = (what: keyof Costs): number => median(costs.map((cost) => cost[what]));
+    const [redis, node, plain] = [of('redis'), of('node'), of('floor')];
+    return { redis, node, floor: plain, beside: of('beside'), commands: of('commands'), bytes: of('bytes') };
+  };
+  return { join: middle(all.join), sign: middle(all.sign), statuses: middle(all.statuses), leave: middle(all.leave) };
+}
+
+async function costOf(entrant: Entrant, job: Job, size: number): Promise<Omit<Costs, 'floor' | 'beside'>> {
+  const asked = job === 'statuses' ? Math.min(size, 20_000) : size;
+  const step = job === 'statuses' ? 1_000 : size;
+  let [redis, node, commands, bytes] = [0, 0, 0, 0];
+  for (let done = 0; done < asked; done += step) {
+    const from = job === 'statuses' ? (done * 37) % size : 0;
+    const cost = await entrant.cost(job, { from, count: Math.min(step, size) });
+    redis += cost.redis.cpu;
+    node += cost.cpu;
+    commands += cost.redis.commands;
+    bytes += cost.redis.bytes;
+  }
+  const of = (sum: number): number => sum / asked;
+  return { redis: of(redis), node: of(node), commands: of(commands), bytes: of(bytes) };
 }
