@@ -69,7 +69,10 @@ export interface StoredStatuses {
 export interface StoredPage extends StoredStatuses {
   /** For the next page. */
   readonly cursor: string | null;
-  /** How far versions were; a store that counts them in several places has none to give. */
+  /**
+   * How far versions were when it was read, or less: every change up to there MUST have been told to the feeds of this
+   * store object by then. A store that counts them in several places has none to give.
+   */
   readonly sequence?: Sequence;
 }
 

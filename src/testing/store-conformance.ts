@@ -571,6 +571,21 @@ const CASES: ReadonlyArray<{ name: string; check(world: World): Promise<void> }>
     },
   },
   {
+    name: 'what a page says of how far versions were has been told by then',
+    async check(world) {
+      const [a, b] = [await world.router(), await world.router()];
+      await world.arrive();
+      for (let round = 0; round < 20; round += 1) {
+        const joins = Array.from({ length: 100 }, (_, index) => join(`u${round}-${index}`));
+        const applied = a.apply(...joins);
+        const { sequence } = await b.store.list({ cursor: null, limit: 1 });
+        const told = Math.max(0, ...b.told.map(({ version }) => version));
+        assert.ok(sequence === undefined || sequence.version <= told, `${sequence?.version} of ${told} that were told`);
+        await applied;
+      }
+    },
+  },
+  {
     name: 'a cursor that no page gave is refused',
     async check(world) {
       const a = await world.router();

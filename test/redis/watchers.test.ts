@@ -56,8 +56,8 @@ class Dashboard {
       if (said?.kind !== UPDATE) continue;
       const { userId } = said.user;
       // On one connection and over all of them: nobody is ever told an older state after a newer one.
-      if (said.version <= (this.versions.get(userId) ?? 0))
-        this.problems.push(`${userId} went back to ${said.version}`);
+      const told = this.versions.get(userId) ?? 0;
+      if (said.version <= told) this.problems.push(`${userId} went back from ${told} to ${said.version}`);
       this.versions.set(userId, said.version);
       view.update(said);
     }

@@ -46,17 +46,18 @@ export class Hearing {
     return this.highest;
   }
 
-  /** An answer of a script says how far the versions have come. */
-  learn(epoch: string, version: number): void {
+  /** An answer of a script says how far the versions have come. Returns how far of that they were heard. */
+  learn(epoch: string, version: number): number {
     this.see(version);
     if (this.heard === undefined || this.epoch !== epoch) {
       if (this.heard !== undefined) this.options.onGap();
       this.start(epoch, version);
-      return;
+      return version;
     }
     this.expected = Math.max(this.expected, version);
-    if (this.heard >= version || this.overdue !== undefined) return;
-    this.awaitVersion();
+    if (this.heard >= version) return version;
+    if (this.overdue === undefined) this.awaitVersion();
+    return this.heard;
   }
 
   /** What is expected now must be heard in time; what is said meanwhile has a time of its own. */

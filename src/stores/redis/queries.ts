@@ -1,5 +1,6 @@
 import { optionError, shown } from '../../errors';
 import type { Sequence, StoredPage, StoredStatus, StoredStatuses } from '../../store';
+import type { Hearing } from './hearing';
 import { gather, type Layout, type Partition, WALK_BUCKETS, WALK_USERS } from './layout';
 import type { Losses } from './losses';
 import type { Mirrors } from './mirrors';
@@ -27,6 +28,8 @@ export interface QueriesOptions {
   /** By partition. */
   readonly losses: readonly Losses[];
   readonly ask: Ask;
+  /** What was heard of a partition. */
+  hearingOf(partition: Partition): Hearing;
   /** The values of keys, on a single server. */
   valuesOf(keys: readonly string[]): Promise<Array<string | null>>;
   /** On a Cluster. */
@@ -75,6 +78,7 @@ export class Queries {
         continue;
       }
       if (users.length === limit) return page(`${index}.${bucket}.${after}`);
+      const hearing = this.options.hearingOf(partition);
       const answer = await this.options.ask(
         partition,
         scripts.list,
@@ -83,8 +87,12 @@ export class Queries {
       );
       const part: ListedPart = JSON.parse(answer);
       now = part.now;
-      // Of the beginning: what changes while the page is read is told, too. Partitions of a Cluster count each for itself.
-      if (!layout.isCluster) sequence = sequence ?? { epoch: part.e.replace('.', '-'), version: part.seq };
+      // Of the beginning: what changes while the page is read is told, too, as is what was not heard yet when it was read.
+      // Partitions of a Cluster count each for itself.
+      if (!layout.isCluster) {
+        const version = hearing.learn(part.e, part.seq);
+        sequence = sequence ?? { epoch: part.e.replace('.', '-'), version };
+      }
       bucket += part.done;
       after = part.after;
       for (const [userId, version, lastSeen] of part.users) users.push({ userId, online: true, lastSeen, version });

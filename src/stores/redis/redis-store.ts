@@ -58,6 +58,7 @@ export class RedisStore implements PresenceStore {
       layout,
       losses: this.news.losses,
       ask: runner.ask,
+      hearingOf: (partition) => this.news.hearingOf(partition),
       valuesOf: (keys) => runner.send('', (client) => client.mget(...keys)),
       mirrors: () => runner.mirrors,
       settle: async (partition, keys, args) => {
