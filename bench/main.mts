@@ -11,7 +11,8 @@ const HELP = `npm run bench -- [options]
 
   --only costs,storm   these groups only
   --quick              small numbers: whether it runs, not what it costs
-  --check              exit code 1 where a figure that was measured is out of its budget
+  --check              exit code 1 where a figure that was measured is out of its budget; where that is known to be
+                       missed, out of what it is held to
   --write              writes RESULTS.md, its charts, and what README quotes; groups that did not run keep what they had
   --soak 30            minutes of churn, as a group of its own; without it there is no soak`;
 
@@ -68,8 +69,8 @@ const sections = Array.from(measured.values()).flat();
 const checked = check(bounds, sections);
 printChecked(checked.filter((bound) => bound.measured !== undefined));
 if (values.write) write();
-const missed = checked.filter((bound) => bound.measured !== undefined && !bound.isMet);
-if (values.check && missed.length > 0) process.exitCode = 1;
+const broken = checked.filter(({ measured, isHeld }) => measured !== undefined && !isHeld);
+if (values.check && broken.length > 0) process.exitCode = 1;
 
 async function runGroup(name: string): Promise<Section[]> {
   const child: ChildProcess = fork(file('group.mts'), [name, values.quick ? 'quick' : 'whole'], {

@@ -22,6 +22,8 @@ export interface Bound {
   readonly atMost?: number;
   readonly atLeast?: number;
   readonly unit: string;
+  /** What it is held to where it is known to miss its bound, so that it gets no worse; and why it misses it. */
+  readonly known?: { readonly heldTo: number; readonly why: string };
   /** Whether README quotes it. */
   readonly quoted?: boolean;
 }
@@ -30,15 +32,35 @@ export interface Checked extends Bound {
   /** Undefined where it was not measured. */
   readonly measured: number | undefined;
   readonly isMet: boolean;
+  /** Whether it is no worse than it may be: as it is bounded, or where that is known to be missed, as it is held to. */
+  readonly isHeld: boolean;
 }
 
 export function check(bounds: readonly Bound[], sections: readonly Section[]): Checked[] {
   return bounds.map((bound) => {
     const [id, name] = bound.figure.split('.') as [string, string];
     const measured = sections.find((section) => section.id === id)?.figures[name];
-    const { atMost = Number.POSITIVE_INFINITY, atLeast = Number.NEGATIVE_INFINITY } = bound;
-    return { ...bound, measured, isMet: measured !== undefined && measured <= atMost && measured >= atLeast };
+    const isWithin = ({ atMost = Number.POSITIVE_INFINITY, atLeast = Number.NEGATIVE_INFINITY }: Limits): boolean =>
+      measured !== undefined && measured <= atMost && measured >= atLeast;
+    const { heldTo } = bound.known ?? {};
+    const isMet = isWithin(bound);
+    const isHeld =
+      isMet ||
+      (heldTo !== undefined && isWithin(bound.atMost === undefined ? { atLeast: heldTo } : { atMost: heldTo }));
+    return { ...bound, measured, isMet, isHeld };
   });
+}
+
+type Limits = Pick<Bound, 'atMost' | 'atLeast'>;
+
+/** Each bound that is missed, and why as far as that is known. */
+export function missedIn(checked: readonly Checked[]): string[] {
+  return checked
+    .filter(({ measured, isMet }) => measured !== undefined && !isMet)
+    .map(({ what, known, isHeld }) => {
+      if (known === undefined) return `${what}: no reason is known`;
+      return `${what}: ${known.why}${isHeld ? '' : `; and worse than the ${shown(known.heldTo)} that it is held to`}`;
+    });
 }
 
 /** Less than so much is noise. */
@@ -94,6 +116,7 @@ export function printChecked(checked: readonly Checked[]): void {
       met: bound.isMet ? 'yes' : bound.measured === undefined ? 'not measured' : 'NO',
     })),
   );
+  for (const line of missedIn(checked)) console.log(`Missed: ${line}`);
 }
 
 const table = (columns: readonly string[], rows: ReadonlyArray<readonly string[]>): string =>
@@ -123,7 +146,11 @@ export function markdownOf(
     `${shown(bound.measured)} ${bound.measured === undefined ? '' : bound.unit}`,
     bound.isMet ? 'yes' : bound.measured === undefined ? 'not measured' : '**no**',
   ]);
-  return `${head}\n\n${table(['what', 'limit', 'measured', 'met'], budget)}\n\n${parts.join('\n\n')}\n`;
+  const missed = missedIn(checked).map((line) => `- ${line}`);
+  return [head, table(['what', 'limit', 'measured', 'met'], budget)]
+    .concat(missed.length === 0 ? [] : [`Missed:\n\n${missed.join('\n')}`], parts)
+    .join('\n\n')
+    .concat('\n');
 }
 
 /** What README quotes, in place of what it quoted before. */

@@ -33,8 +33,18 @@ export async function run(quick: boolean): Promise<Section[]> {
   const row = (what: string, { seconds, cpu }: { seconds: number; cpu: number }, note: string) =>
     rows.push([what, seconds, (100 * cpu) / 1e6 / seconds, note]);
 
+  const startedAt = performance.now();
   const joined = await during(() => Promise.all(nodes.map((node, index) => node.ask('join', idsOf(index)))));
-  row(`${users.toLocaleString('en')} join at once`, joined, `${joined.changes.length.toLocaleString('en')} told`);
+  // Two cores cannot tell as fast as twenty routers join: what is behind is read from the store, and told after.
+  await until(() => observer.changes.length >= users, 300_000);
+  const toldAll = (performance.now() - startedAt) / 1_000;
+  const observed = observer.changes.length;
+  const isTold = new Set(observer.changes.map(([userId]) => userId));
+  row(
+    `${users.toLocaleString('en')} join at once`,
+    joined,
+    `${joined.changes.length.toLocaleString('en')} told by then, all after ${toldAll.toFixed(1)} s`,
+  );
 
   // Two whole turns: in the first one not everybody is due.
   await sleep(pingMs);
@@ -56,6 +66,7 @@ export async function run(quick: boolean): Promise<Section[]> {
   // The least that Redis could do for them, with the same users, the same pauses and the same machine.
   const both = await during(() => setPlainly(redis, routers, each, pingMs));
   const plain = { seconds: both.seconds, cpu: both.cpu - (steady.cpu * both.seconds) / steady.seconds };
+  const plainShare = (100 * plain.cpu) / 1e6 / plain.seconds;
   row('a plain SET besides, for each sign of life', plain, 'what these alone take');
 
   const victim = nodes[0] as PeerNode;
@@ -105,7 +116,10 @@ export async function run(quick: boolean): Promise<Section[]> {
       columns: ['', 'takes, s', 'Redis CPU, %', 'what was told'],
       rows,
       figures: {
+        joinUntold: users - isTold.size,
+        joinTwice: observed - isTold.size,
         signs: share('refresh'),
+        signsBesidePlain: share('refresh') / plainShare,
         steady: (100 * steady.cpu) / 1e6 / steady.seconds,
         crashSeconds: crash.seconds,
         crashTwice: twice + Math.abs(new Set(crash.changes.map(([userId]) => userId)).size - each),

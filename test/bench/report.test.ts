@@ -1,7 +1,17 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { exponent, median } from '../../bench/measure.mjs';
-import { aheadIn, type Bound, check, markdownOf, quotedIn, type Section, shown, svgOf } from '../../bench/report.mjs';
+import {
+  aheadIn,
+  type Bound,
+  check,
+  markdownOf,
+  missedIn,
+  quotedIn,
+  type Section,
+  shown,
+  svgOf,
+} from '../../bench/report.mjs';
 
 const section: Section = {
   id: 'sign',
@@ -31,6 +41,30 @@ describe('the report of the bench', () => {
       ['too little', 10.2, false],
       ['not measured', undefined, false],
     ]);
+  });
+
+  it('names what is missed, and why; what is known to be missed is held to what it may be at worst', () => {
+    const known = { heldTo: 2.5, why: 'the machine' };
+    const missed: Bound[] = [
+      { figure: 'sign.redis', what: 'held', atMost: 2, unit: 'µs', known },
+      { figure: 'sign.redis', what: 'worse', atMost: 1, unit: 'µs', known: { ...known, heldTo: 2 } },
+      { figure: 'sign.vsGuide', what: 'less', atLeast: 12, unit: '×', known: { ...known, heldTo: 11 } },
+      { figure: 'sign.vsGuide', what: 'enough', atLeast: 12, unit: '×', known: { ...known, heldTo: 10 } },
+      { figure: 'sign.redis', what: 'unknown', atMost: 2, unit: 'µs' },
+    ];
+    const met: Bound = { figure: 'sign.redis', what: 'met', atMost: 3, unit: 'µs', known };
+    const absent: Bound = { figure: 'join.redis', what: 'not measured', atMost: 3, unit: 'µs', known };
+    const checked = check([...missed, met, absent], [section]);
+    expect(checked.map(({ isMet }) => isMet)).toEqual([false, false, false, false, false, true, false]);
+    expect(checked.map(({ isHeld }) => isHeld)).toEqual([true, false, false, true, false, true, false]);
+    expect(missedIn(checked)).toEqual([
+      'held: the machine',
+      'worse: the machine; and worse than the 2 that it is held to',
+      'less: the machine; and worse than the 11 that it is held to',
+      'enough: the machine',
+      'unknown: no reason is known',
+    ]);
+    expect(markdownOf([], checked, '#', () => undefined)).toContain('Missed:\n\n- held: the machine\n');
   });
 
   it('a figure that is no number meets no bound', () => {
@@ -104,6 +138,10 @@ describe('the report of the bench', () => {
     for (const bound of budget)
       expect([bound.atMost, bound.atLeast].filter(Number.isFinite), bound.figure).toHaveLength(1);
     expect(new Set(budget.map(({ figure }) => figure)).size).toBe(budget.length);
+    for (const { atMost, atLeast, known } of budget) {
+      if (known !== undefined)
+        expect(known.heldTo).toSatisfy((it: number) => (atMost ? it > atMost : it < (atLeast ?? 0)));
+    }
   });
 });
 
