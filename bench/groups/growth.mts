@@ -1,4 +1,4 @@
-import { exponent, median } from '../measure.mjs';
+import { exponent, median, memoryOf } from '../measure.mjs';
 import { Entrant } from '../peers/lineup.mjs';
 import type { Section } from '../report.mjs';
 
@@ -17,7 +17,11 @@ interface Costs {
   readonly commands: number;
   readonly bytes: number;
 }
-type Growing = { readonly [job in Job]: Costs };
+interface Growing {
+  readonly costs: { readonly [job in Job]: Costs };
+  /** Bytes a user online: Redis' used_memory, and the heap of the router. */
+  readonly held: { readonly redis: number; readonly node: number };
+}
 
 /** Whether a user costs more where there are more users. */
 export async function run(quick: boolean): Promise<Section[]> {
@@ -25,14 +29,16 @@ export async function run(quick: boolean): Promise<Section[]> {
   const all: Growing[] = [];
   for (const size of sizes) all.push(await at(size));
   const grows = (job: Job, what: keyof Costs): number =>
-    exponent(sizes.map((size, index) => [size, (all[index] as Growing)[job][what]]));
+    exponent(sizes.map((size, index) => [size, (all[index] as Growing).costs[job][what]]));
+  const holds = (what: keyof Growing['held']): number =>
+    exponent(sizes.map((size, index) => [size, (all[index] as Growing).held[what]]));
   const largest = (...whats: ReadonlyArray<keyof Costs>): number =>
     Math.max(...whats.flatMap((what) => JOBS.map((job) => grows(job, what))));
   const named = (what: string) => JOBS.map((job) => `${job}${what}`);
   const table = (...whats: ReadonlyArray<keyof Costs>) =>
     sizes.map((size, index): [string, ...number[]] => [
       size.toLocaleString('en'),
-      ...whats.flatMap((what) => JOBS.map((job) => (all[index] as Growing)[job][what])),
+      ...whats.flatMap((what) => JOBS.map((job) => (all[index] as Growing).costs[job][what])),
     ]);
   return [
     {
@@ -56,6 +62,17 @@ export async function run(quick: boolean): Promise<Section[]> {
       columns: ['users', ...named(', commands'), ...named(', bytes')],
       rows: table('commands', 'bytes'),
       figures: {},
+    },
+    {
+      id: 'held',
+      title: 'What a user holds where there are more users',
+      text: "Bytes a user online: Redis' used_memory, and the heap of the router, the least that a socket can be included.",
+      columns: ['users', 'Redis, bytes', 'heap of the router, bytes'],
+      rows: sizes.map((size, index): [string, number, number] => {
+        const { redis, node } = (all[index] as Growing).held;
+        return [size.toLocaleString('en'), redis, node];
+      }),
+      figures: { exponent: Math.max(holds('redis'), holds('node')) },
     },
     {
       id: 'micros',
@@ -86,6 +103,13 @@ async function at(size: number): Promise<Growing> {
   for (const does of ['join', 'sign', 'leave'] as const) {
     for (const entrant of [ours, floor]) await entrant.node.ask(does, { from: 0, count: 1_000 });
   }
+  const heldBy = async () => [await memoryOf(ours.redis), (await ours.node.ask('heap')).value] as const;
+  const before = await heldBy();
+  // None of those whom the store remembers already.
+  await ours.node.ask('join', { from: 1_000, count: size });
+  const after = await heldBy();
+  await ours.node.ask('leave', { from: 1_000, count: size });
+  const held = { redis: (after[0] - before[0]) / size, node: (after[1] - before[1]) / size };
   const all: { [job in Job]: Costs[] } = { join: [], sign: [], statuses: [], leave: [] };
   for (let round = 0; round < rounds; round += 1) {
     for (const job of JOBS) {
@@ -100,7 +124,8 @@ async function at(size: number): Promise<Growing> {
     const [redis, node, plain] = [of('redis'), of('node'), of('floor')];
     return { redis, node, floor: plain, beside: of('beside'), commands: of('commands'), bytes: of('bytes') };
   };
-  return { join: middle(all.join), sign: middle(all.sign), statuses: middle(all.statuses), leave: middle(all.leave) };
+  const { join, sign, statuses, leave } = all;
+  return { held, costs: { join: middle(join), sign: middle(sign), statuses: middle(statuses), leave: middle(leave) } };
 }
 
 async function costOf(entrant: Entrant, job: Job, size: number): Promise<Omit<Costs, 'floor' | 'beside'>> {
