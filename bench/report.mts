@@ -7,8 +7,11 @@ export interface Section {
   /** Names of the figures, with their units; the first is who did it, or at what size. */
   readonly columns: readonly [string, ...string[]];
   readonly rows: ReadonlyArray<readonly [string, ...Array<number | string | undefined>]>;
-  /** Which column is drawn, as bars; or, where the first column is a size, all as curves. */
-  readonly chart?: { readonly column: string } | { readonly curves: true };
+  /**
+   * Which column is drawn, as bars, which are called as the first column says, and if need be what another one begins with;
+   * or, where the first column is a size, all as curves.
+   */
+  readonly chart?: { readonly column: string; readonly besides?: string } | { readonly curves: true };
   /** Of which columns the first row should have the least, and why another one may have less. */
   readonly compared?: { readonly columns: readonly string[]; readonly why?: { readonly [who: string]: string } };
   /** What the budget may bound, by name. */
@@ -172,7 +175,7 @@ const text = (x: number, y: number, words: string, more = ''): string =>
 /** The chart of a section as SVG, legible on light and on dark. */
 export function svgOf(section: Section): string | undefined {
   if (section.chart === undefined) return undefined;
-  return 'column' in section.chart ? barsOf(section, section.chart.column) : curvesOf(section);
+  return 'column' in section.chart ? barsOf(section, section.chart) : curvesOf(section);
 }
 
 function svg(title: string, height: number, parts: readonly string[]): string {
@@ -182,10 +185,14 @@ function svg(title: string, height: number, parts: readonly string[]): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" role="img"><title>${escaped(title)}</title><style>${style}</style>${parts.join('')}</svg>\n`;
 }
 
-function barsOf({ title, columns, rows }: Section, column: string): string {
+function barsOf({ title, columns, rows }: Section, { column, besides }: { column: string; besides?: string }): string {
   const at = columns.indexOf(column);
+  const nameOf = (row: Section['rows'][number]): string => {
+    const more = besides === undefined ? undefined : row[columns.indexOf(besides)];
+    return more === undefined ? row[0] : `${row[0]}, ${String(more).split(/[,;]/)[0]}`;
+  };
   const bars = rows
-    .map((row) => [row[0], row[at]] as const)
+    .map((row) => [nameOf(row), row[at]] as const)
     .filter((bar): bar is readonly [string, number] => typeof bar[1] === 'number');
   const most = Math.max(...bars.map(([, value]) => value));
   const parts = [text(0, 18, `${title}: ${column}`, 'class="t"')];

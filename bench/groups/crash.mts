@@ -37,6 +37,7 @@ export async function run(quick: boolean): Promise<Section[]> {
       title: 'A router is killed',
       text: `A router with ${users.toLocaleString('en')} users gets SIGKILL. After how long another router answers of ${SAMPLE} of them that they are offline, and after how long it has been told so of all; how many events those were, of ${users.toLocaleString('en')}. Waited for: ${capMs / 1_000} s.`,
       columns: ['', 'settings', 'answers offline, s', 'told of all, s', 'events'],
+      chart: { column: 'told of all, s', besides: 'settings' },
       compared: {
         columns: ['answers offline, s', 'told of all, s'],
         why: {

@@ -113,6 +113,19 @@ describe('the report of the bench', () => {
     );
   });
 
+  it('draws bars of numbers, and says of two of the same name what tells them apart', () => {
+    const rows: Section['rows'] = [
+      ['ours', 'lease 1 s, the least', 5],
+      ['ours', 'lease 2 s; the default', 7],
+      ['theirs', 'its defaults', 'never'],
+    ];
+    const columns: Section['columns'] = ['', 'settings', 'told, s'];
+    const svg = String(svgOf({ ...section, rows, columns, chart: { column: 'told, s', besides: 'settings' } }));
+    expect(svg).toContain('>ours, lease 1 s<');
+    expect(svg).toContain('>ours, lease 2 s<');
+    expect(svg).not.toContain('theirs');
+  });
+
   it('draws curves only of numbers, on two axes that grow tenfold a step', () => {
     const rows: Section['rows'] = [
       ['1,000', 5, 50],
