@@ -138,11 +138,11 @@ export class Feed implements StoreFeed {
     this.reading?.overtaken.add(userId);
     this.doubtful.delete(userId);
     // A router that asserts its users anew changes nothing for those who never heard that they had gone.
-    // Whom no reading has found nobody was told to be online.
-    const isAbsent = before === undefined && this.hasBaseline && !this.wasMissed(version);
+    // Whom no reading has found nobody was told to be online, here: whoever comes from another router may have been.
+    const isAbsent = !wasTold && !this.view.has(userId) && this.hasBaseline && !this.wasMissed(version);
     const isKnown = wasTold || reason === 'resync' || isAbsent;
     if (isKnown && this.view.has(userId) === online) {
-      if (before !== undefined) this.know(userId, online, { stored: version, told: before.told });
+      this.know(userId, online, { stored: version, told: before?.told ?? 0 });
       return;
     }
     const told = Math.max(version, (before?.told ?? 0) + 1);
@@ -341,8 +341,9 @@ export class Feed implements StoreFeed {
     }
     this.hasBaseline = true;
     // Whoever has seen that somebody is online of whom that is doubtful could not be told otherwise elsewhere.
-    this.since = this.doubtful.size > 0 ? undefined : reading.from;
-    this.highest = Math.max(this.highest, reading.from?.version ?? 0);
+    // So could nobody what was missed again meanwhile.
+    this.since = this.doubtful.size > 0 || this.wanted !== undefined ? undefined : reading.from;
+    this.highest = Math.max(this.highest, reading.from?.told ?? reading.from?.version ?? 0);
     // A gap since the reading began: from now on there is something to differ from.
     if (this.wanted === 'baseline') this.wanted = 'resync';
     this.options.onKnown(reading.kind === 'resync');

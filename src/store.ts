@@ -69,10 +69,7 @@ export interface StoredStatuses {
 export interface StoredPage extends StoredStatuses {
   /** For the next page. */
   readonly cursor: string | null;
-  /**
-   * How far versions were when it was read, or less: every change up to there MUST have been told to the feeds of this
-   * store object by then. A store that counts them in several places has none to give.
-   */
+  /** How far versions were when it was read. A store that counts them in several places has none to give. */
   readonly sequence?: Sequence;
 }
 
@@ -80,8 +77,13 @@ export interface StoredPage extends StoredStatuses {
 export interface Sequence {
   /** Of the counter: another one after the store has lost what it held. Without a dot. */
   readonly epoch: string;
-  /** The last version that was given; 0 for none. */
+  /** The last version that was given; 0 for none. What is read MUST NOT be older. */
   readonly version: number;
+  /**
+   * Up to where changes had been told to the feeds of this store object when it was read: what is read may say more than
+   * what has come. Whoever was told so far goes on from there, so this MUST NOT be more. @default version
+   */
+  readonly told?: number;
 }
 
 /** What a store tells a router. Its functions never throw. */

@@ -90,8 +90,8 @@ export class Queries {
       // Of the beginning: what changes while the page is read is told, too, as is what was not heard yet when it was read.
       // Partitions of a Cluster count each for itself.
       if (!layout.isCluster) {
-        const version = hearing.learn(part.e, part.seq);
-        sequence = sequence ?? { epoch: part.e.replace('.', '-'), version };
+        const told = hearing.learn(part.e, part.seq);
+        sequence = sequence ?? { epoch: part.e.replace('.', '-'), version: part.seq, told };
       }
       bucket += part.done;
       after = part.after;
