@@ -82,12 +82,12 @@ export class Snapshots {
       }
       if (changed !== undefined && changed !== 'later') snapshot.ids = changed;
       // Who does not know that a snapshot begins anew must be told who is offline, too.
-      else if (watcher.request === 0 && ids === undefined) snapshot.ids = feed.knownIds();
+      else if (watcher.request === undefined && ids === undefined) snapshot.ids = feed.knownIds();
     }
     snapshot.isResumed = snapshot.ids !== undefined;
     snapshot.ids = snapshot.ids ?? (ids === undefined ? feed.onlineIds() : new Set(ids));
     snapshot.cursor = feed.cursor();
-    if (watcher.request > 0 || since !== undefined) watcher.pending.clear();
+    if (watcher.request !== undefined || since !== undefined) watcher.pending.clear();
     return true;
   }
 
@@ -109,7 +109,7 @@ export class Snapshots {
         // A walk that has passed some by begins anew.
         if (!(rest instanceof Set)) {
           snapshot.ids = undefined;
-          if (watcher.request > 0) snapshot.part = 0;
+          if (watcher.request !== undefined) snapshot.part = 0;
         }
         throw error;
       }
@@ -148,11 +148,11 @@ export class Snapshots {
       users.push(toStatus({ userId, online, lastSeen, version: 0 }));
     }
     // The walk had ended just where a frame does; who has asked waits to be told so.
-    if (ids.length === 0 && part > 0 && request === 0) return;
+    if (ids.length === 0 && part > 0 && request === undefined) return;
     if (watcher.sink !== undefined) watcher.sink.snapshot(users);
     else {
       const cursor = more ? undefined : snapshot.cursor;
-      const asked = request > 0 ? { request, part, more, isResumed, cursor } : undefined;
+      const asked = request && { request: request.name, part, more, isResumed, cursor };
       this.options.send(watcher, frames.snapshot({ users, totalOnline: feed.onlineCount, now, asked }));
     }
   }
@@ -164,7 +164,7 @@ export class Snapshots {
  * @internal
  */
 export function willShowAll({ request }: Watcher, { ids, wanted }: Snapshot): boolean {
-  return ids === undefined && (request > 0 || ('since' in wanted && wanted.since !== undefined));
+  return ids === undefined && (request !== undefined || ('since' in wanted && wanted.since !== undefined));
 }
 
 /** Those of `interest` that the socket has not been shown. @internal */

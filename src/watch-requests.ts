@@ -55,12 +55,12 @@ export class WatchRequests {
     } catch (error) {
       return refuse((error as Error).message);
     }
-    const { cursor } = request;
+    const { cursor, request: name } = request;
     const asked = interest === 'all' ? true : interest && Array.from(interest);
     const identity = this.identities.get(connection) as Identity;
     const isAllowed = asked === undefined || (await authorizeWatch(identity, asked)) === true;
     if (connection.state === 'gone' || this.requests.get(connection) !== number) return;
-    if (isAllowed) watchers.watch(connection, interest, { number, cursor });
+    if (isAllowed) watchers.watch(connection, interest, { name, cursor });
     else refuse('these users may not be watched');
   }
 }

@@ -41,8 +41,8 @@ export interface Watcher {
   readonly sink: Sink | undefined;
   /** All users, or these. */
   interest: Interest;
-  /** The number of the frame with which it has asked, from 1: it is told cursors. 0: it has not. */
-  request: number;
+  /** It has asked with a frame: it is told cursors, and how it called that request, if it did. */
+  request: { readonly name: number | undefined } | undefined;
   snapshot: Snapshot | undefined;
   /** The latest update a user that could not be sent yet: the snapshot is not out, or the socket is slow. */
   readonly pending: Map<string, Pending>;
@@ -58,7 +58,7 @@ export function newWatcher(connection: Connection, interest: Interest): Watcher 
     connection,
     sink: (connection.socket as WithSink)[SINK],
     interest,
-    request: 0,
+    request: undefined,
     snapshot: undefined,
     pending: new Map(),
     cursor: undefined,

@@ -60,7 +60,7 @@ export class Watchers {
   watch(
     connection: Connection,
     interest: Interest | undefined,
-    request?: { readonly number: number; readonly cursor: string | undefined },
+    request?: { readonly name: number | undefined; readonly cursor: string | undefined },
   ): void {
     const { feed } = this.options;
     const before = this.watchers.get(connection);
@@ -76,9 +76,11 @@ export class Watchers {
     const watcher = before ?? newWatcher(connection, interest);
     watcher.interest = interest;
     if (request !== undefined) {
-      watcher.request = request.number;
+      watcher.request = { name: request.name };
       watcher.snapshot = this.snapshots.owed({ since: request.cursor });
-    } else if (ids === undefined) watcher.snapshot = this.snapshots.owed({ since: undefined });
+      // Who has asked takes what begins a snapshot for all of it.
+    } else if (ids === undefined || watcher.request !== undefined)
+      watcher.snapshot = this.snapshots.owed({ since: undefined });
     else watcher.snapshot = ids.size === 0 ? undefined : this.snapshots.owed({ ids });
     for (const id of watcher.pending.keys()) if (interest !== 'all' && !interest.has(id)) watcher.pending.delete(id);
     this.watchers.set(connection, watcher);
@@ -111,7 +113,7 @@ export class Watchers {
    */
   sendOwed(again = false): void {
     for (const watcher of this.watchers.values()) {
-      if (again && watcher.request > 0) watcher.snapshot = this.snapshots.owed({ since: undefined });
+      if (again && watcher.request !== undefined) watcher.snapshot = this.snapshots.owed({ since: undefined });
       if (watcher.snapshot !== undefined) this.proceed(watcher);
     }
   }
@@ -165,8 +167,9 @@ export class Watchers {
         watcher.sink.update(update);
         return;
       }
-      const kind = watcher.request > 0 ? 1 : 0;
-      const frame = encoded[kind] ?? frames.update(update, lastSeen, watcher.request > 0 ? cursor : undefined);
+      const kind = watcher.request !== undefined ? 1 : 0;
+      const frame =
+        encoded[kind] ?? frames.update(update, lastSeen, watcher.request !== undefined ? cursor : undefined);
       encoded[kind] = frame;
       this.send(watcher, frame);
     };
@@ -267,7 +270,11 @@ export class Watchers {
       pending.delete(userId);
       watcher.cursor = cursor;
       if (watcher.sink !== undefined) watcher.sink.update(update);
-      else this.send(watcher, this.options.frames.update(update, lastSeen, watcher.request > 0 ? cursor : undefined));
+      else
+        this.send(
+          watcher,
+          this.options.frames.update(update, lastSeen, watcher.request !== undefined ? cursor : undefined),
+        );
     }
   }
 }

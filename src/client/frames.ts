@@ -16,7 +16,7 @@ export type Said =
   | {
       readonly kind: typeof SNAPSHOT;
       readonly users: PresenceStatus[];
-      /** Of a router that was asked: which of the frames that asked on this connection it answers, from 1. */
+      /** How the request was called that it answers. */
       readonly request?: number;
       readonly part?: number;
       readonly more?: boolean;
@@ -62,10 +62,10 @@ export function readFrame(data: unknown): Said | undefined {
 
 /**
  * PRESENCE_WATCH, as MessagePack: there is nothing in it but strings and a list, so no encoder is needed. A list of more
- * than 65,535 ids has no place in it.
+ * than 65,535 ids has no place in it, nor has a request of more than 127.
  * @internal
  */
-export function watchFrame(ids: readonly string[] | true, cursor: string | undefined): Uint8Array {
+export function watchFrame(ids: readonly string[] | true, cursor: string | undefined, request: number): Uint8Array {
   const bytes: number[] = [];
   const put = (...values: ReadonlyArray<string | number>): void => {
     for (const value of values) {
@@ -79,7 +79,7 @@ export function watchFrame(ids: readonly string[] | true, cursor: string | undef
       else bytes.push(0xda, utf8.length >> 8, utf8.length & 0xff, ...utf8);
     }
   };
-  put(cursor === undefined ? 0x82 : 0x83, 'messageType', WATCH, 'ids');
+  put(cursor === undefined ? 0x83 : 0x84, 'messageType', WATCH, 'request', request, 'ids');
   if (ids === true) put(0xc3);
   else put(0xdc, ids.length >> 8, ids.length & 0xff, ...ids);
   if (cursor !== undefined) put('cursor', cursor);

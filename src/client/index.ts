@@ -153,8 +153,8 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
   /** Goes on where it was; from the start, if that is nowhere. */
   function ask(): void {
     if (socket?.readyState !== OPEN) return;
-    view.asked += 1;
-    socket.send(watchFrame(view.ids, view.cursor));
+    view.asked = (view.asked + 1) % 128;
+    socket.send(watchFrame(view.ids, view.cursor, view.asked));
   }
 
   function hear(data: unknown): void {
@@ -176,7 +176,6 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
 
   function lose(asOf?: string): void {
     socket = undefined;
-    view.lose();
     become('offline', undefined, connection.state === 'live' ? asOf : undefined);
     later(connect, Math.random() * Math.min(maxBackoffMs, minBackoffMs * 2 ** attempts));
     attempts += 1;

@@ -5,15 +5,13 @@ import type { Said, SNAPSHOT, UPDATE } from './frames';
 export interface View {
   ids: readonly string[] | true;
   readonly users: Map<string, PresenceStatus>;
-  /** How often it has asked on this connection. */
+  /** How it has called its last request. */
   asked: number;
   /** Where it can go on after a loss; `undefined`: nowhere. */
   cursor: string | undefined;
   /** Whether it has been shown everything once. */
   isWhole: boolean;
   watch(ids: readonly string[] | true): void;
-  /** The connection is lost: what was half said is not finished. */
-  lose(): void;
   /** Gives whoever has changed. */
   update(said: Extract<Said, { kind: typeof UPDATE }>): PresenceStatus[];
   /** Gives whoever has changed. */
@@ -44,10 +42,6 @@ export function createView(ids: readonly string[] | true): View {
       view.ids = others;
       view.cursor = undefined;
     },
-    lose() {
-      view.asked = 0;
-      next = undefined;
-    },
     update({ user, version, cursor }) {
       if (version <= (versions.get(user.userId) ?? 0)) return [];
       versions.set(user.userId, version);
@@ -55,14 +49,16 @@ export function createView(ids: readonly string[] | true): View {
       if (view.cursor) view.cursor = cursor ?? view.cursor;
       return put(user);
     },
-    show({ users: shown, request, part, more, resumed, cursor }) {
+    // A router that does not say which request it answers answers the last.
+    show({ users: shown, request = view.asked, part, more, resumed, cursor }) {
       let changed: PresenceStatus[] = [];
-      if (part === undefined || resumed) {
-        // Of a router that was not asked, or that says what has changed: the rest stays as it is.
+      // It begins, in place of the rest of another. Of a router that was not asked, or that says what has changed, the rest of
+      // the users stays as it is.
+      if (!part) next = part === 0 && !resumed ? new Map() : undefined;
+      if (next === undefined) {
         changed = shown.flatMap(put);
       } else {
-        if (part === 0) next = new Map();
-        for (const user of shown) next?.set(user.userId, user);
+        for (const user of shown) next.set(user.userId, user);
         view.cursor = undefined;
       }
       if (more) return changed;

@@ -11,8 +11,8 @@ export interface SnapshotFrame {
   /** For a client that has asked with a frame. */
   readonly asked:
     | {
-        /** Which frame of the client it answers, from 1: whoever asks for others must tell old answers from new ones. */
-        readonly request: number;
+        /** How the client called what it answers: whoever asks for others must tell old answers from new ones. */
+        readonly request: number | undefined;
         /** The number of the frame, from 0. */
         readonly part: number;
         /** More frames follow. */
@@ -55,7 +55,7 @@ function withCursor(cursor: string | undefined): { cursor?: string } {
 function answerOf(asked: SnapshotFrame['asked']): object {
   if (asked === undefined) return {};
   const { request, part, more, isResumed, cursor } = asked;
-  return { request, part, more, resumed: isResumed, ...withCursor(cursor) };
+  return { ...(request !== undefined && { request }), part, more, resumed: isResumed, ...withCursor(cursor) };
 }
 
 /** MessagePack maps, as in the guide, "WebSocket Events Reference". Times are ISO 8601. */

@@ -10,10 +10,13 @@ export interface WatchRequest {
   readonly ids: boolean | UserId[];
   /** Where it was, when it comes back. */
   readonly cursor: string | undefined;
+  /** How it calls this request, if it does: answers say so. */
+  readonly request: number | undefined;
 }
 
 /**
- * PRESENCE_WATCH in either dialect: `{ messageType: 33, ids, cursor }`, or `[channelType, 33, fromId, toId, { ids, cursor }]`.
+ * PRESENCE_WATCH in either dialect: `{ messageType: 33, ids, cursor, request }`, or `[channelType, 33, fromId, toId, {
+ * ids, cursor, request }]`.
  * `undefined` for whatever is not one, or none that is well made. Never throws.
  * @internal
  */
@@ -25,9 +28,19 @@ export function toWatchRequest(data: Uint8Array, maxIds: number): WatchRequest |
   } catch {
     return undefined;
   }
-  const body = (Array.isArray(frame) ? frame[4] : frame) as { ids?: unknown; cursor?: unknown } | null | undefined;
+  const body = (Array.isArray(frame) ? frame[4] : frame) as Body | null | undefined;
   if (typeof body !== 'object' || body === null) return undefined;
-  const { ids, cursor } = body;
+  const { ids, cursor, request } = body;
   if (typeof ids !== 'boolean' && !Array.isArray(ids)) return undefined;
-  return { ids, cursor: typeof cursor === 'string' ? cursor : undefined };
+  return {
+    ids,
+    cursor: typeof cursor === 'string' ? cursor : undefined,
+    request: Number.isSafeInteger(request) ? (request as number) : undefined,
+  };
+}
+
+interface Body {
+  readonly ids?: unknown;
+  readonly cursor?: unknown;
+  readonly request?: unknown;
 }

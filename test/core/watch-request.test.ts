@@ -1,7 +1,7 @@
 import { decode, encode } from '@msgpack/msgpack';
 import { describe, expect, it } from 'vitest';
 import { memoryStore, type PresenceStatus } from 'voiceping-presence';
-import { type FakeSocket, fakeClock } from 'voiceping-presence/testing';
+import { type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { watchFrame } from '../../src/client/frames';
 import { faultyStore } from './faulty-store';
 import { router } from './world';
@@ -11,6 +11,7 @@ interface Frame {
   fromId?: string;
   status?: string;
   users?: PresenceStatus[];
+  request?: number;
   part?: number;
   more?: boolean;
   resumed?: boolean;
@@ -28,7 +29,7 @@ describe('PRESENCE_WATCH', () => {
   it('is refused where nobody says who may', async () => {
     const { connect, clock } = await router();
     const socket = await connect('d', dashboard);
-    socket.receive(watchFrame(true, undefined));
+    socket.receive(watchFrame(true, undefined, 1));
     await clock.settle();
     expect(framesOf(socket)).toEqual([{ messageType: 33, error: 'this router takes no PRESENCE_WATCH' }]);
   });
@@ -44,7 +45,7 @@ describe('PRESENCE_WATCH', () => {
     });
     const socket = await connect('d', dashboard);
     for (const ids of [['a', 'b'], ['b'], true] as const) {
-      socket.receive(watchFrame(ids === true ? true : [...ids], undefined));
+      socket.receive(watchFrame(ids === true ? true : [...ids], undefined, 1));
       await clock.settle();
     }
     expect(asked).toEqual([
@@ -62,7 +63,7 @@ describe('PRESENCE_WATCH', () => {
     const { connect, clock } = await router({ authorizeWatch: () => true, maxWatchIds: 3 });
     const socket = await connect('d', dashboard);
     for (const frame of [
-      watchFrame(['1', '2', '3', '4'], undefined),
+      watchFrame(['1', '2', '3', '4'], undefined, 1),
       encode({ messageType: 33, ids: 'abc' }),
       encode({ messageType: 33 }),
       encode({ messageType: 33, ids: [''] }),
@@ -76,7 +77,7 @@ describe('PRESENCE_WATCH', () => {
       expect(socket.sent.length).toBe(before + 1);
       expect(last(socket)).toMatchObject({ messageType: 33, error: expect.stringMatching(/ids|an id is/) });
     }
-    socket.receive(watchFrame(['1', '2', '3'], undefined));
+    socket.receive(watchFrame(['1', '2', '3'], undefined, 1));
     await clock.settle();
     expect(last(socket)).toMatchObject({ messageType: 32 });
   });
@@ -101,14 +102,44 @@ describe('PRESENCE_WATCH', () => {
     expect(socket.sent.length).toBe(before);
   });
 
+  // Both sides counted, each for itself. A first frame that came before anybody listened made them differ, and the client
+  // took every answer for an old one: it never had a cursor, and never noticed that its link was dead.
+  it('is answered by the name that the client gave it, whatever came before', async () => {
+    const { connect, clock } = await router({ authorizeWatch: () => true });
+    const socket = await connect('d', dashboard);
+    socket.receive(watchFrame(['a'], undefined, 7));
+    socket.receive(encode({ messageType: 33, ids: ['b'], request: 'x' }));
+    await clock.settle();
+    socket.receive(watchFrame(['c'], undefined, 9));
+    await clock.settle();
+    expect(framesOf(socket).map((frame) => [shown(frame), frame.request])).toEqual([
+      [['b offline'], undefined],
+      [['c offline'], 9],
+    ]);
+    expect(framesOf(socket)[0]).not.toHaveProperty('request');
+  });
+
+  // It was sent the new ones alone, as the beginning of a snapshot, and forgot all others.
+  it('is not undone where the router changes what such a client watches: all of it is shown', async () => {
+    const { presence, clock } = await router({ authorizeWatch: () => true });
+    const socket = fakeSocket();
+    const attachment = presence.attachToSocket(socket, { userId: 'd', track: false });
+    socket.receive(watchFrame(['a', 'b'], undefined, 1));
+    await clock.settle();
+    attachment.watch(['b', 'c']);
+    await clock.settle();
+    expect(shown(last(socket))).toEqual(['b offline', 'c offline']);
+    expect(last(socket)).toMatchObject({ part: 0, more: false, resumed: false, cursor: expect.any(String) });
+  });
+
   it('a newer one makes one that is still being decided moot', async () => {
     const decisions: Array<(allowed: boolean) => void> = [];
     const { connect, clock } = await router({
       authorizeWatch: () => new Promise((resolve) => decisions.push(resolve)),
     });
     const socket = await connect('d', dashboard);
-    socket.receive(watchFrame(['old'], undefined));
-    socket.receive(watchFrame(['new'], undefined));
+    socket.receive(watchFrame(['old'], undefined, 1));
+    socket.receive(watchFrame(['new'], undefined, 1));
     decisions[1]?.(true);
     await clock.settle();
     decisions[0]?.(true);
@@ -121,7 +152,7 @@ describe('PRESENCE_WATCH', () => {
     for (let user = 0; user < 1_001; user += 1) void connect(`u${user}`);
     await clock.settle();
     const socket = await connect('d', dashboard);
-    socket.receive(watchFrame(true, undefined));
+    socket.receive(watchFrame(true, undefined, 1));
     await clock.settle();
     expect(framesOf(socket).map(({ users, part, more, cursor }) => [users?.length, part, more, typeof cursor])).toEqual(
       [
@@ -141,7 +172,7 @@ describe('who comes back with a cursor', () => {
     const [east, west] = [await router(options, clock), await router(options, clock)];
     const ask = async (at: typeof east, ids: true | string[], cursor?: string) => {
       const socket = await at.connect('d', dashboard);
-      socket.receive(watchFrame(ids, cursor));
+      socket.receive(watchFrame(ids, cursor, 1));
       await clock.settle();
       return socket;
     };
@@ -225,13 +256,13 @@ describe('who comes back with a cursor', () => {
     const a = await east.connect('a');
     await clock.advance(1_000);
     const first = await east.connect('d', dashboard);
-    first.receive(watchFrame(true, undefined));
+    first.receive(watchFrame(true, undefined, 1));
     await clock.settle();
     a.close();
     await clock.settle();
     const { cursor = '' } = last(first) ?? {};
     const again = await west.connect('d', dashboard);
-    again.receive(watchFrame(true, cursor));
+    again.receive(watchFrame(true, cursor, 1));
     await clock.settle();
     expect(again.sent).toEqual([]);
     await clock.advance(1_000);
@@ -326,8 +357,13 @@ describe('while the store cannot be heard', () => {
 });
 
 it('frames that ask are those that MessagePack has', () => {
-  expect(decode(watchFrame(['a', 'ü€😀'], 'e.1'))).toEqual({ messageType: 33, ids: ['a', 'ü€😀'], cursor: 'e.1' });
+  expect(decode(watchFrame(['a', 'ü€😀'], 'e.1', 1))).toEqual({
+    messageType: 33,
+    request: 1,
+    ids: ['a', 'ü€😀'],
+    cursor: 'e.1',
+  });
   const many = Array.from({ length: 60_000 }, (_, index) => `user ${index}`);
-  expect(decode(watchFrame(many, undefined))).toEqual({ messageType: 33, ids: many });
-  expect(decode(watchFrame(true, undefined))).toEqual({ messageType: 33, ids: true });
+  expect(decode(watchFrame(many, undefined, 1))).toEqual({ messageType: 33, request: 1, ids: many });
+  expect(decode(watchFrame(true, undefined, 1))).toEqual({ messageType: 33, request: 1, ids: true });
 });

@@ -83,7 +83,6 @@ class Asking {
     this.look();
     this.socket?.close();
     this.socket = undefined;
-    this.view.lose();
   }
 
   /** What has been sent and not looked at yet arrives after it. */
@@ -115,8 +114,8 @@ class Asking {
 
   private ask(): void {
     if (this.socket === undefined) return;
-    this.view.asked += 1;
-    this.socket.receive(watchFrame(this.view.ids, this.view.cursor));
+    this.view.asked = (this.view.asked + 1) % 128;
+    this.socket.receive(watchFrame(this.view.ids, this.view.cursor, this.view.asked));
   }
 }
 
