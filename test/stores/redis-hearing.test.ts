@@ -105,6 +105,19 @@ describe('Hearing', () => {
     expect(told).toEqual([1, 6]);
   });
 
+  // A router that had stood still for seconds asked before it listened, and passed by what lay there unread.
+  it('needs no log for what comes while it is read', async () => {
+    const { ear, told, heard, log } = hearing();
+    ear.learn('e', 1);
+    ear.learn('e', 9);
+    log.push(text(8), text(9));
+    vi.advanceTimersByTime(300);
+    for (const first of [2, 5, 8]) ear.hear(batch(first, first === 8 ? 2 : 3));
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(told).toEqual([2, 3, 4, 5, 6, 7, 8, 9]);
+    expect(heard).toEqual({ gaps: 0, deaf: 1, reads: [2] });
+  });
+
   it('says so too where the log cannot be read', async () => {
     const { ear, told, heard } = hearing();
     const failing = new Hearing({

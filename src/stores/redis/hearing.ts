@@ -143,7 +143,7 @@ export class Hearing {
       .catch(() => false)
       .then((isWhole) => {
         if (this.closed) return;
-        if (!isWhole) this.leap();
+        if (!isWhole && !this.waitsForNext()) this.leap();
         this.goOn();
       });
   }
@@ -161,6 +161,12 @@ export class Hearing {
       }
       if (texts.length < LOG_BATCHES) return (this.heard as number) >= this.expected;
     }
+  }
+
+  /** Nothing was missed: a router that stood still hears what it was sent meanwhile, while it looks for it in the log. */
+  private waitsForNext(): boolean {
+    const [next] = this.held ?? [];
+    return next !== undefined && next.epoch === this.epoch && next.first <= (this.heard as number) + 1;
   }
 
   /** What was missed cannot be told one by one. */
