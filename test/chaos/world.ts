@@ -630,7 +630,10 @@ export class ChaosWorld {
       const statuses = await life.process.ask<'statuses'>({ kind: 'statuses', userIds: ids }).answer;
       for (const [user, { status, lastSeen }] of statuses.entries()) {
         const wrong = status === 'offline' ? this.wrongLastSeen(user, lastSeen) : undefined;
-        if (wrong !== undefined) this.fail(`${life.name} says ${userIdOf(user)} was last seen ${lastSeen}: ${wrong}`);
+        if (wrong === undefined) continue;
+        const told = this.channels.history.filter(({ userId }) => userId === userIdOf(user)).slice(-6);
+        const how = JSON.stringify(told.map(({ timestamp, status, reason }) => [timestamp, status, reason]));
+        this.fail(`${life.name} says ${userIdOf(user)} was last seen ${lastSeen}: ${wrong}; told was ${how}`);
       }
     }
   }
@@ -662,8 +665,14 @@ export class ChaosWorld {
     if (readyAt === 0) return;
     const { deafSpans } = this.channels;
     const from = readyAt + SLACK_MS;
-    // The last that it told may not have come here any more.
-    const to = process.endedAt - SLACK_MS;
+    // The last that it told may not have come here any more; and of one that stood still, or was out of reach, until just
+    // before, nothing that happened since.
+    const { endedAt } = process;
+    const lastWell = this.troubles
+      .filter((trouble) => trouble.holding === holding && trouble.effect === 'impaired' && trouble.from < endedAt)
+      .filter((trouble) => trouble.to - RECOVERY_MS > endedAt - SLACK_MS)
+      .reduce((least, trouble) => Math.min(least, trouble.from), endedAt);
+    const to = lastWell - SLACK_MS;
     const deaf = this.deafSpansOf(holding);
     const { missing, invented, compared } = compareHistories(this.channels.history, observer.history, {
       tell: (at, userId) =>
