@@ -46,23 +46,21 @@ export function createView(ids: readonly string[] | true): View {
       if (version <= (versions.get(user.userId) ?? 0)) return [];
       versions.set(user.userId, version);
       // Of those who were watched before, perhaps: it is where these can go on once a snapshot has shown them.
-      if (view.cursor) view.cursor = cursor ?? view.cursor;
+      view.cursor &&= cursor ?? view.cursor;
       return put(user);
     },
     // A router that does not say which request it answers answers the last.
     show({ users: shown, request = view.asked, part, more, resumed, cursor }) {
-      let changed: PresenceStatus[] = [];
       // It begins, in place of the rest of another. Of a router that was not asked, or that says what has changed, the rest of
       // the users stays as it is.
       if (!part) next = part === 0 && !resumed ? new Map() : undefined;
-      if (next === undefined) {
-        changed = shown.flatMap(put);
-      } else {
+      let changed = next ? [] : shown.flatMap(put);
+      if (next) {
         for (const user of shown) next.set(user.userId, user);
         view.cursor = undefined;
       }
       if (more) return changed;
-      if (next !== undefined) {
+      if (next) {
         changed = [...next.values()].flatMap(put);
         for (const user of users.values()) {
           if (next.has(user.userId)) continue;
