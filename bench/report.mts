@@ -192,16 +192,21 @@ function barsOf({ title, columns, rows }: Section, { column, besides }: { column
     return more === undefined ? row[0] : `${row[0]}, ${String(more).split(/[,;]/)[0]}`;
   };
   const bars = rows
-    .map((row) => [nameOf(row), row[at]] as const)
-    .filter((bar): bar is readonly [string, number] => typeof bar[1] === 'number');
-  const most = Math.max(...bars.map(([, value]) => value));
+    .map((row) => [nameOf(row), row[at], row[0] === rows[0]?.[0]] as const)
+    .filter((bar): bar is readonly [string, number | string, boolean] => bar[1] !== undefined && bar[1] !== null);
+  const most = Math.max(...bars.map(([, value]) => (typeof value === 'number' ? value : 0)));
   const parts = [text(0, 18, `${title}: ${column}`, 'class="t"')];
-  for (const [index, [name, value]] of bars.entries()) {
+  for (const [index, [name, value, isOurs]] of bars.entries()) {
     const y = 34 + index * 30;
-    const width = Math.max(2, (value / most) * (WIDTH - 320));
     parts.push(text(0, y + 15, name));
+    // In words, where there is nothing to measure: "never".
+    if (typeof value === 'string') {
+      parts.push(text(230, y + 15, value));
+      continue;
+    }
+    const width = Math.max(2, (value / most) * (WIDTH - 320));
     parts.push(
-      `<rect x="230" y="${y}" width="${width.toFixed(1)}" height="20" rx="3" fill="${index === 0 ? '#1a7f37' : '#8b949e'}"/>`,
+      `<rect x="230" y="${y}" width="${width.toFixed(1)}" height="20" rx="3" fill="${isOurs ? '#1a7f37' : '#8b949e'}"/>`,
     );
     parts.push(text(238 + width, y + 15, shown(value)));
   }

@@ -113,17 +113,22 @@ describe('the report of the bench', () => {
     );
   });
 
-  it('draws bars of numbers, and says of two of the same name what tells them apart', () => {
+  it('draws bars of numbers, says what is none, and tells two of the same name apart', () => {
     const rows: Section['rows'] = [
       ['ours', 'lease 1 s, the least', 5],
       ['ours', 'lease 2 s; the default', 7],
       ['theirs', 'its defaults', 'never'],
+      ['nobody', 'none', undefined],
     ];
     const columns: Section['columns'] = ['', 'settings', 'told, s'];
     const svg = String(svgOf({ ...section, rows, columns, chart: { column: 'told, s', besides: 'settings' } }));
     expect(svg).toContain('>ours, lease 1 s<');
     expect(svg).toContain('>ours, lease 2 s<');
-    expect(svg).not.toContain('theirs');
+    expect(svg).toContain('>theirs, its defaults<');
+    expect(svg).toContain('>never<');
+    expect(svg).not.toContain('nobody');
+    // Both of the first name are ours.
+    expect(svg.match(/<rect [^>]*#1a7f37/g)).toHaveLength(2);
   });
 
   it('draws curves only of numbers, on two axes that grow tenfold a step', () => {
