@@ -18,7 +18,9 @@ export default defineConfig({
     globalSetup: ['test/programs.ts'],
     // Leases and graces of these tests are short: beside another file, a loaded machine would let them lapse.
     maxWorkers: 1,
-    testTimeout: 20_000,
+    maxConcurrency: 12,
+    // Real servers, processes and browsers: a test that hangs ends, and one on a busy machine does not.
+    testTimeout: 60_000,
     hookTimeout: 60_000,
     coverage: {
       provider: 'v8',

@@ -34,6 +34,8 @@ async function startOne(): Promise<void> {
       stopPhones();
       await router.close();
       console.log('  Closed.');
+      // A phone that is frozen would hold on until its time-out.
+      process.exit(0);
     });
   }
 }

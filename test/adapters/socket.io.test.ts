@@ -65,7 +65,7 @@ describe.each([{ transports: ['websocket'] }, { transports: ['polling'] }])(
   'attachPresence on socket.io by %o',
   (how) => {
     it('a client comes, drops, comes back within the grace, and disconnects', async () => {
-      const { told, url, presence } = await server({ graceMs: 2_000 });
+      const { told, url, presence } = await server({ graceMs: 60_000 });
       const phone = await client(url, { id: 'u' }, how);
       await until(async () => expect(await isOnline(presence, 'u')).toBe(true));
       cut(phone);

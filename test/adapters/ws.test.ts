@@ -75,7 +75,7 @@ describe.each(VERSIONS)('attachPresence on ws $version', ({ Server }) => {
     serverOf(Server, options, identifier);
 
   it('a real phone comes, drops, comes back within the grace, and closes', async () => {
-    const { presence, told, port } = await server({ graceMs: 1_000 });
+    const { presence, told, port } = await server({ graceMs: 60_000 });
     const phone = await client(port, 'u');
     await until(async () => expect(await isOnline(presence, 'u')).toBe(true));
     phone.terminate();

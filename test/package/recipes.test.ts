@@ -276,7 +276,11 @@ it('Docker compose with Redis: its services, started as it says, without the con
     const { socket } = await connected(`ws://127.0.0.1:${port}`, { headers: { token: 'acme_u1' } });
     await until('the phone is online', async () => (await ask(port, ['acme_u1']))['acme_u1']?.status === 'online');
     const { PRESENCE_TTL } = services.router.environment;
-    const ttl = await client.pttl('presence:user:acme_u1');
+    let ttl = -2;
+    await until('the store knows', async () => {
+      ttl = await client.pttl('presence:user:acme_u1');
+      return ttl > 0;
+    });
     expect(ttl).toBeGreaterThan((PRESENCE_TTL - 10) * 1_000);
     expect(ttl).toBeLessThanOrEqual(PRESENCE_TTL * 1_000);
     expect(await client.config('GET', 'maxmemory-policy')).toEqual(['maxmemory-policy', 'noeviction']);

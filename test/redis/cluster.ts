@@ -11,12 +11,14 @@ export class RedisCluster {
     readonly masters: number,
   ) {}
 
-  static async start(masters = 3, replicas = 0): Promise<RedisCluster> {
+  /** `nodeTimeoutMs`: after so long without a word a node is taken for dead. */
+  static async start(masters = 3, replicas = 0, nodeTimeoutMs = 15_000): Promise<RedisCluster> {
     const servers: RedisServer[] = [];
     for (let index = 0; index < masters + replicas; index += 1) {
       // A port of its own for the bus: the default one, 10,000 above, may not exist.
-      const options = ['--cluster-enabled', 'yes', '--cluster-node-timeout', '1000', '--repl-diskless-sync-delay', '0'];
-      servers.push(await RedisServer.start(...options, '--cluster-port', String(await freePort())));
+      const options = ['--cluster-enabled', 'yes', '--cluster-port', String(await freePort())];
+      options.push('--cluster-node-timeout', String(nodeTimeoutMs), '--repl-diskless-sync-delay', '0');
+      servers.push(await RedisServer.start(...options));
     }
     const cluster = new RedisCluster(servers, masters);
     await cluster.form();

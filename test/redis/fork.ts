@@ -1,5 +1,7 @@
 import { Redis } from 'ioredis';
 
+const TTL_S = 60;
+
 /** What a router of the existing presence fork does on Redis, by its keys, channels and messages; nothing more. */
 export class ForkRouter {
   /** What it sends its dashboards. */
@@ -8,17 +10,14 @@ export class ForkRouter {
   private readonly ear: Redis;
   private readonly expiries: Redis;
 
-  private constructor(
-    port: number,
-    private readonly ttlS: number,
-  ) {
+  private constructor(port: number) {
     this.client = new Redis({ port });
     this.ear = new Redis({ port });
     this.expiries = new Redis({ port });
   }
 
-  static async start(port: number, ttlS = 60): Promise<ForkRouter> {
-    const router = new ForkRouter(port, ttlS);
+  static async start(port: number): Promise<ForkRouter> {
+    const router = new ForkRouter(port);
     await router.ear.subscribe('presence:online', 'presence:offline', 'presence:updates');
     router.ear.on('message', (_, text) => router.sent.push(JSON.parse(text)));
     await router.client.config('SET', 'notify-keyspace-events', 'Ex');
@@ -34,7 +33,7 @@ export class ForkRouter {
     const now = Date.now();
     await this.client
       .multi()
-      .set(`presence:user:${userId}`, '1', 'EX', this.ttlS)
+      .set(`presence:user:${userId}`, '1', 'EX', TTL_S)
       .hset(`presence:meta:${userId}`, 'status', 'online', 'lastSeen', String(now), 'role', 'mobile')
       .exec();
     await this.publish(userId, 'online', { timestamp: now, deviceId: 'phone', role: 'mobile' });
@@ -43,7 +42,7 @@ export class ForkRouter {
   async pong(userId: string): Promise<void> {
     await this.client
       .multi()
-      .expire(`presence:user:${userId}`, this.ttlS)
+      .expire(`presence:user:${userId}`, TTL_S)
       .hset(`presence:meta:${userId}`, 'lastSeen', String(Date.now()))
       .exec();
   }

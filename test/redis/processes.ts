@@ -12,32 +12,31 @@ const FILE = fileURLToPath(new URL('router-process.ts', import.meta.url));
 export class RouterProcess {
   readonly heard: PresenceUpdate[] = [];
   readonly failures: string[] = [];
-  private readonly waiting = new Map<number, (value: unknown) => void>();
+  private readonly waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
+  /** Resolves once it holds its lease. */
+  readonly ready: Promise<unknown>;
   private serial = 0;
   private readonly child: ChildProcess;
 
-  private constructor(settings: Settings) {
+  constructor(settings: Settings) {
+    this.ready = this.answerTo(0);
     this.child = fork(FILE, [JSON.stringify(settings)], { execArgv: ['--import', 'tsx'] });
     this.child.on('message', (message: Message) => {
       if ('update' in message) this.heard.push(message.update);
-      else if ('failed' in message) this.failures.push(message.failed);
-      else this.waiting.get(message.answers)?.(message.value);
+      else if ('answers' in message) this.waiting.get(message.answers)?.resolve(message.value);
+      else {
+        this.failures.push(message.failed);
+        this.waiting.get(message.number ?? -1)?.reject(new Error(message.failed));
+      }
     });
-  }
-
-  static async start(settings: Settings): Promise<RouterProcess> {
-    const router = new RouterProcess(settings);
-    await new Promise((resolve) => router.waiting.set(0, resolve));
-    return router;
   }
 
   ask(command: Command): Promise<unknown> {
     this.serial += 1;
     const id = this.serial;
-    return new Promise((resolve) => {
-      this.waiting.set(id, resolve);
-      this.child.send({ id, command });
-    });
+    const answer = this.answerTo(id);
+    this.child.send({ id, command });
+    return answer;
   }
 
   attach(...userIds: string[]): Promise<unknown> {
@@ -63,6 +62,10 @@ export class RouterProcess {
   async exited(): Promise<number | null> {
     if (this.child.exitCode === null) await once(this.child, 'exit');
     return this.child.exitCode;
+  }
+
+  private answerTo(id: number): Promise<unknown> {
+    return new Promise((resolve, reject) => this.waiting.set(id, { resolve, reject }));
   }
 }
 

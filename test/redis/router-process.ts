@@ -4,7 +4,7 @@ import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
 
 // One router, as a process of its own: does what it is told over IPC. See processes.ts for the other end.
 
-export interface Settings extends Pick<PresenceOptions, 'leaseMs' | 'ttlMs' | 'graceMs' | 'pingIntervalMs'> {
+export interface Settings extends Pick<PresenceOptions, 'leaseMs' | 'ttlMs' | 'graceMs' | 'commandTimeoutMs'> {
   readonly port: number;
 }
 
@@ -22,7 +22,8 @@ export type Command =
 export type Message =
   | { readonly answers: number; readonly value: unknown }
   | { readonly update: PresenceUpdate }
-  | { readonly failed: string };
+  /** Without a number it is the answer to nothing. */
+  | { readonly failed: string; readonly number?: number };
 
 const { port, ...options }: Settings = JSON.parse(process.argv[2] ?? '{}');
 const say = (message: Message): void => void process.send?.(message);
@@ -75,7 +76,7 @@ process.on('message', ({ id, command }: { id: number; command: Command }) => {
       say({ answers: id, value });
       if ('shutDown' in command) process.disconnect();
     },
-    (error: unknown) => say({ failed: String(error) }),
+    (error: unknown) => say({ failed: String(error), number: id }),
   );
 });
 void presence.ready().then(() => say({ answers: 0, value: undefined }));

@@ -11,6 +11,8 @@ import { sleep, until } from './wait';
 // A failover, a master that dies, a slot that moves: on real Sentinels and Clusters.
 
 const LEASE_MS = 1_500;
+/** Of routers that have to do with all partitions at once, on a machine as busy as it may be. */
+const patient: PresenceOptions = { leaseMs: 15_000, commandTimeoutMs: 10_000 };
 const endings: Array<() => unknown> = [];
 afterEach(async () => {
   for (const end of endings.splice(0).reverse()) await end();
@@ -87,7 +89,10 @@ describe('Cluster', () => {
   it('users, changes and contract keys of all masters; messages are sharded', async () => {
     const cluster = await RedisCluster.start();
     endings.push(() => cluster.remove());
-    const [a, b] = [await router({ client: connect(cluster) }), await router({ client: connect(cluster) })];
+    const [a, b] = [
+      await router({ client: connect(cluster) }, patient),
+      await router({ client: connect(cluster) }, patient),
+    ];
     const users = usersOf(1_000);
     await a.attach(...users);
     await until('b heard all', () => b.heard.length === 1_000);
@@ -135,7 +140,7 @@ describe('Cluster', () => {
   }, 60_000);
 
   it('a master dies, its replica takes over: nobody goes offline', async () => {
-    const cluster = await RedisCluster.start(3, 3);
+    const cluster = await RedisCluster.start(3, 3, 2_000);
     endings.push(() => cluster.remove());
     const [a, b] = [await router({ client: connect(cluster) }), await router({ client: connect(cluster) })];
     const users = usersOf(300);
@@ -157,7 +162,10 @@ describe('Cluster', () => {
   it('a slot moves to another master while users come and go', async () => {
     const cluster = await RedisCluster.start();
     endings.push(() => cluster.remove());
-    const [a, b] = [await router({ client: connect(cluster) }), await router({ client: connect(cluster) })];
+    const [a, b] = [
+      await router({ client: connect(cluster) }, patient),
+      await router({ client: connect(cluster) }, patient),
+    ];
     const users = usersOf(600);
     await a.attach(...users.slice(0, 300));
     let isOver = false;

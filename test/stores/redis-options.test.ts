@@ -146,9 +146,8 @@ describe('connections', () => {
   it('with a wrong password: ready() waits, and what is wrong is reported', async () => {
     const failures: string[] = [];
     const store = redisStore({ host: '127.0.0.1', port: server.port, password: 'wrong' });
-    const presence = createPresence({ store, leaseMs: 1_500, onError: (error) => failures.push(String(error.cause)) });
-    await until('it is reported', () => failures.length > 0);
-    expect(failures[0]).toMatch(/not connected to Redis: .*WRONGPASS/);
+    const presence = createPresence({ store, onError: (error) => failures.push(String(error.cause)) });
+    await until('it is reported', () => failures.some((why) => /not connected to Redis: .*WRONGPASS/.test(why)));
     await presence.close();
   });
 
