@@ -1,13 +1,17 @@
 import { optionError, shown } from './errors';
+import { MAX_MS } from './options';
 import type { PresenceOptions } from './types';
 
-/** Unset and empty are the same: `.env` files hold `NAME=` for "not given". */
-function setting(env: { [name: string]: string | undefined }, name: string): string | undefined {
-  const value = env[name]?.trim();
-  return value === '' ? undefined : value;
+/** Unset and empty are the same: `.env` files hold `NAME=` for "not given". @internal */
+export function setting(env: { [name: string]: string | undefined }, name: string): string | undefined {
+  const value: unknown = env[name];
+  if (value === undefined) return undefined;
+  if (typeof value !== 'string') throw optionError(`${name} is ${shown(value)}; it is a string`);
+  return value.trim() || undefined;
 }
 
-function flag(name: string, value: string | undefined): boolean | undefined {
+/** @internal */
+export function flag(name: string, value: string | undefined): boolean | undefined {
   if (value === undefined) return undefined;
   if (/^(true|1|yes|on)$/i.test(value)) return true;
   if (/^(false|0|no|off)$/i.test(value)) return false;
@@ -18,8 +22,9 @@ function duration(name: string, value: string | undefined, unit: string, min: nu
   if (value === undefined) return undefined;
   const number = /^\d+(\.\d+)?$/.test(value) ? Number(value) : Number.NaN;
   const ms = number * msPerUnit;
-  if (!(ms >= min && ms <= 2_147_483_647)) {
-    throw optionError(`${name} is ${shown(value)}; it is a number of ${unit}, at least ${min / msPerUnit}`);
+  if (!(ms >= min && ms <= MAX_MS)) {
+    const most = Math.floor(MAX_MS / msPerUnit);
+    throw optionError(`${name} is ${shown(value)}; it is a number of ${unit} from ${min / msPerUnit} to ${most}`);
   }
   return ms;
 }

@@ -93,7 +93,7 @@ export function optionError(message: string): PresenceTypeError {
 
 /** A misspelt option would otherwise be one that was never given. @internal */
 export function checkNames(options: unknown, names: readonly string[]): void {
-  if (typeof options !== 'object' || options === null) {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
     throw optionError(`the options are ${shown(options)}; an object is wanted`);
   }
   const unknown = Object.keys(options).find((name) => !names.includes(name));

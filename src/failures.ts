@@ -11,22 +11,38 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/**
+ * Calls what a caller has handed in. What it throws, or rejects with, goes to `failed` and nowhere else.
+ * @internal
+ */
+export function callGuarded(run: () => unknown, failed: (error: unknown) => void): void {
+  try {
+    const result = run() as PromiseLike<unknown> | undefined;
+    if (typeof result?.then === 'function') result.then(undefined, failed);
+  } catch (error) {
+    failed(error);
+  }
+}
+
+function toPresenceError(stage: string, error: unknown): PresenceError {
+  if (!isPresenceError(error)) return new PresenceError(codeOf(stage), `${stage} failed: ${messageOf(error)}`, error);
+  // What a callback gave was misuse, which is a TypeError where the caller is there to catch it.
+  return error instanceof TypeError ? new PresenceError(error.code, error.message, error) : error;
+}
+
 /** The one way by which background failures reach the caller; without `onError` they are logged. @internal */
 export function toReport(
   onError: PresenceOptions['onError'],
 ): (stage: string, error: unknown, userId?: string) => void {
   return (stage, error, userId) => {
-    const reported = isPresenceError(error)
-      ? error
-      : new PresenceError(codeOf(stage), `${stage} failed: ${messageOf(error)}`, error);
+    const reported = toPresenceError(stage, error);
     if (onError === undefined) {
       log.failure(stage, reported.message);
       return;
     }
-    try {
-      onError(reported, userId === undefined ? { stage } : { stage, userId });
-    } catch (thrown) {
-      log.failure('onError', messageOf(thrown));
-    }
+    callGuarded(
+      () => onError(reported, userId === undefined ? { stage } : { stage, userId }),
+      (thrown) => log.failure('onError', messageOf(thrown)),
+    );
   };
 }

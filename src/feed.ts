@@ -1,6 +1,7 @@
 import { EventEmitter } from 'eventemitter3';
 import type { Clock } from './clock';
 import { withDeadline } from './deadline';
+import { callGuarded } from './failures';
 import { log } from './log';
 import type { PresenceStore, Sequence, StoredPage, StoredStatus, StoreFeed } from './store';
 import type { PresenceUpdate } from './types';
@@ -98,13 +99,10 @@ export class Feed implements StoreFeed {
     let ended = false;
     const guarded = (update: PresenceUpdate, lastSeen: number, stored: number): void => {
       if (ended) return;
-      const report = (error: unknown) => this.options.report('listener', error, update.userId);
-      try {
-        const result = listener(update, lastSeen, stored) as PromiseLike<unknown> | undefined;
-        if (typeof result?.then === 'function') result.then(undefined, report);
-      } catch (error) {
-        report(error);
-      }
+      callGuarded(
+        () => listener(update, lastSeen, stored),
+        (error) => this.options.report('listener', error, update.userId),
+      );
     };
     if (ids === undefined) this.everyone.on('update', guarded);
     else for (const id of ids) this.byUser.on(id, guarded);

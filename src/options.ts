@@ -4,8 +4,8 @@ import type { PresenceStore } from './store';
 import { memoryStore } from './stores/memory';
 import type { PresenceOptions } from './types';
 
-/** The longest delay that a timer of Node takes. */
-const MAX_MS = 2_147_483_647;
+/** The longest delay that a timer of Node takes. @internal */
+export const MAX_MS = 2_147_483_647;
 
 const PING_MS = 120_000;
 const TTL_RULE = 'should be at least 2x the';

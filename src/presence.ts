@@ -15,7 +15,7 @@ import { Outbox } from './outbox';
 import { REPORT, type Reporting } from './report';
 import { Staleness } from './staleness';
 import { toStatus } from './status';
-import type { StoredStatus, StoreNode } from './store';
+import type { PresenceStore, StoredStatus, StoreNode } from './store';
 import type {
   Attachment,
   Health,
@@ -167,30 +167,22 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
 
   getStatuses(ids: Iterable<UserId>): Promise<{ [userId: string]: PresenceStatus }> {
     const userIds = Array.from(toUserIds(ids, 'ids'));
-    return this.query(async () => {
-      this.outbox.flush();
-      const stored = await this.ask(() => this.settings.store.read(userIds));
+    return this.query((store) => store.read(userIds)).then(({ users, now }) => {
       const statuses: { [userId: string]: PresenceStatus } = Object.create(null);
-      for (const entry of stored.users) statuses[entry.userId] = toStatus(this.corrected(entry, stored.now));
+      for (const user of users) statuses[user.userId] = toStatus(this.corrected(user, now));
       return statuses;
     });
   }
 
   listOnline(page: { cursor?: string; limit?: number } = {}): Promise<OnlinePage> {
-    const { cursor, limit } = checkPage(page);
-    return this.query(async () => {
-      this.outbox.flush();
-      const { store } = this.settings;
-      const listed = await this.ask(() => store.list({ cursor, limit }));
-      return { users: listed.users.map((user) => toStatus(this.corrected(user, listed.now))), cursor: listed.cursor };
+    const wanted = checkPage(page);
+    return this.query((store) => store.list(wanted)).then(({ users, now, cursor }) => {
+      return { users: users.map((user) => toStatus(this.corrected(user, now))), cursor };
     });
   }
 
   countOnline(): Promise<number> {
-    return this.query(() => {
-      this.outbox.flush();
-      return this.ask(() => this.settings.store.count());
-    });
+    return this.query((store) => store.count());
   }
 
   health(): Health {
@@ -256,10 +248,9 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
     this.release(connection, 'disconnect');
     const { user } = connection;
     if (user === undefined || user.alive > 0) return;
-    const { clock, commandTimeoutMs } = this.settings;
     this.outbox.flush();
     // The leave stays queued where the store is away; the caller does not wait for that.
-    await withDeadline(clock, commandTimeoutMs, () => this.outbox.settled(user)).catch(() => undefined);
+    await this.ask(() => this.outbox.settled(user)).catch(() => undefined);
   }
 
   // Inside.
@@ -341,9 +332,11 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
     return { ...stored, online: true, lastSeen: Math.max(stored.lastSeen ?? 0, heard) };
   }
 
-  private query<T>(run: () => Promise<T>): Promise<T> {
+  /** Sees what has changed here, too. */
+  private query<T>(run: (store: PresenceStore) => Promise<T>): Promise<T> {
     if (this.closing !== undefined) return Promise.reject(closedError());
-    return run();
+    this.outbox.flush();
+    return this.ask(() => run(this.settings.store));
   }
 
   private ask<T>(run: () => Promise<T>): Promise<T> {
@@ -351,17 +344,19 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
   }
 
   private async shutDown(handoverMs: number): Promise<void> {
+    const { clock, commandTimeoutMs, store } = this.settings;
+    const until = clock.now() + commandTimeoutMs;
     this.settleReady?.reject(closedError());
+    this.watchers.close();
     for (const connection of Array.from(this.connections.values())) {
       this.release(connection, handoverMs > 0 ? 'drop' : 'disconnect', handoverMs);
     }
-    this.watchers.close();
     this.liveness.stop();
-    const told = await this.outbox.finish(this.settings.commandTimeoutMs);
+    const told = await this.outbox.finish(commandTimeoutMs);
     this.lease.stop();
     // Released with users who could not be handed over, it would take them offline at once. Its lease lapses by itself.
     if (told || handoverMs === 0) {
-      await this.ask(() => this.settings.store.release(this.node)).catch((error: unknown) =>
+      await withDeadline(clock, until - clock.now(), () => store.release(this.node)).catch((error: unknown) =>
         this[REPORT]('release', error),
       );
     }

@@ -152,7 +152,7 @@ export interface PresenceOptions {
    * @default none: whoever asks is refused
    */
   authorizeWatch?: (identity: Identity, ids: string[] | true) => boolean | Promise<boolean>;
-  /** A PRESENCE_WATCH frame with more ids is refused. @default 1_000 */
+  /** A PRESENCE_WATCH frame with more ids is refused, as is one of more than 256 KiB. @default 1_000 */
   maxWatchIds?: number;
   /** Where background failures go; they never throw into the router. @default they are logged under `vp:presence` */
   onError?: (error: PresenceError, context: ErrorContext) => void;
@@ -216,12 +216,13 @@ export interface Presence {
   health(): Health;
   /**
    * Calls `listener` for every change, in order; with `ids` only for theirs.
-   * What it throws goes to `onError`. Returns the function that ends it.
+   * What it throws, or rejects with, goes to `onError`. Returns the function that ends it.
    */
   onUpdate(listener: (update: PresenceUpdate) => void, options?: { ids?: Iterable<UserId> }): () => void;
   /**
    * Lets go of all sockets, which stay open; its users leave as by a clean close, or stay online for `handoverMs`
-   * to reappear on another router. Idempotent; never hangs for a store that is down.
+   * to reappear on another router. Those that watch are told PRESENCE_STALE, for nothing more is told them. Idempotent;
+   * takes no longer than `commandTimeoutMs`, whatever the store does.
    */
   close(options?: { handoverMs?: number }): Promise<void>;
 }

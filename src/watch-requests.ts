@@ -47,7 +47,7 @@ export class WatchRequests {
     const refuse = (details: string): void => watchers.refuse(connection, details);
     if (authorizeWatch === undefined) return refuse('this router takes no PRESENCE_WATCH');
     if (request === undefined || (request.ids !== true && request.ids !== false && request.ids.length > maxWatchIds)) {
-      return refuse(`ids is true, false, or a list of at most ${maxWatchIds} ids`);
+      return refuse(`ids is true, false, or a list of at most ${maxWatchIds} ids in 256 KiB`);
     }
     let interest: Interest | undefined;
     try {

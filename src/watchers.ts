@@ -19,6 +19,9 @@ const CLOSE_MS = 5_000;
 const TOO_SLOW = 4008;
 const OPEN = 1;
 
+/** An update for those who know no cursors, and for those who do. */
+type Encoded = [Uint8Array?, Uint8Array?];
+
 /** @internal */
 export interface WatchersOptions {
   readonly clock: Clock;
@@ -38,6 +41,8 @@ export class Watchers {
   private readonly everyone = new Set<Watcher>();
   private readonly byUser = new Map<string, Set<Watcher>>();
   private readonly slow = new Set<Watcher>();
+  /** What ends sockets that are being closed, by the timers that will. */
+  private readonly ending = new Map<unknown, () => void>();
   private slowTimer: unknown;
   private unlisten: (() => void) | undefined;
   /** Until when everything was heard, while it is not. */
@@ -125,9 +130,16 @@ export class Watchers {
     for (const watcher of this.watchers.values()) this.tellStale(watcher);
   }
 
+  /** What was shown is true until now: nothing more is told. */
   close(): void {
-    this.options.clock.clearTimeout(this.slowTimer);
+    const { clock } = this.options;
+    this.setStale(clock.now());
+    clock.clearTimeout(this.slowTimer);
     for (const connection of this.watchers.keys()) this.remove(connection);
+    for (const [timer, end] of this.ending) {
+      clock.clearTimeout(timer);
+      end();
+    }
   }
 
   private index(watcher: Watcher): void {
@@ -153,29 +165,27 @@ export class Watchers {
 
   /** Encoded once, at the first socket that takes it, however many there are; once more for those who know cursors. */
   private spread(update: PresenceUpdate, lastSeen: number, version: number): void {
-    const { frames, feed } = this.options;
-    const cursor = feed.cursor(version);
-    const encoded: [Uint8Array?, Uint8Array?] = [];
+    const pending: Pending = { update, lastSeen, cursor: this.options.feed.cursor(version) };
+    const encoded: Encoded = [];
     const offer = (watcher: Watcher): void => {
-      if (watcher.snapshot !== undefined || watcher.pending.size > 0 || isSlow(watcher)) {
-        this.hold(watcher, { update, lastSeen, cursor });
-        return;
-      }
-      if (watcher.connection.socket.readyState !== OPEN) return;
-      watcher.cursor = cursor;
-      if (watcher.sink !== undefined) {
-        watcher.sink.update(update);
-        return;
-      }
-      const kind = watcher.request !== undefined ? 1 : 0;
-      const frame =
-        encoded[kind] ?? frames.update(update, lastSeen, watcher.request !== undefined ? cursor : undefined);
-      encoded[kind] = frame;
-      this.send(watcher, frame);
+      if (watcher.snapshot !== undefined || watcher.pending.size > 0 || isSlow(watcher)) this.hold(watcher, pending);
+      else if (watcher.connection.socket.readyState === OPEN) this.tell(watcher, pending, encoded);
     };
     for (const watcher of this.everyone) offer(watcher);
     const set = this.byUser.get(update.userId);
     if (set !== undefined) for (const watcher of set) offer(watcher);
+  }
+
+  private tell(watcher: Watcher, { update, lastSeen, cursor }: Pending, encoded: Encoded = []): void {
+    watcher.cursor = cursor;
+    if (watcher.sink !== undefined) {
+      watcher.sink.update(update);
+      return;
+    }
+    const kind = watcher.request !== undefined ? 1 : 0;
+    const frame = encoded[kind] ?? this.options.frames.update(update, lastSeen, kind === 1 ? cursor : undefined);
+    encoded[kind] = frame;
+    this.send(watcher, frame);
   }
 
   /** Keeps an update for later: one a user, in the order of the latest, and not more than some. */
@@ -250,7 +260,12 @@ export class Watchers {
       }
     };
     end(() => socket.close?.(TOO_SLOW, 'presence: too slow'));
-    clock.setTimeout(() => end(() => socket.terminate()), CLOSE_MS);
+    const terminate = () => end(() => socket.terminate());
+    const timer = clock.setTimeout(() => {
+      this.ending.delete(timer);
+      terminate();
+    }, CLOSE_MS);
+    this.ending.set(timer, terminate);
   }
 
   /** Sends what is owed, as far as the socket and the store allow. */
@@ -262,19 +277,13 @@ export class Watchers {
     }
     this.tellStale(watcher);
     if (!isSlow(watcher)) watcher.slowSince = undefined;
-    for (const [userId, { update, lastSeen, cursor }] of pending) {
+    for (const [userId, held] of pending) {
       if (isSlow(watcher)) {
         this.checkLater(watcher);
         return;
       }
       pending.delete(userId);
-      watcher.cursor = cursor;
-      if (watcher.sink !== undefined) watcher.sink.update(update);
-      else
-        this.send(
-          watcher,
-          this.options.frames.update(update, lastSeen, watcher.request !== undefined ? cursor : undefined),
-        );
+      this.tell(watcher, held);
     }
   }
 }

@@ -1,4 +1,4 @@
-import { optionError, shown } from '../errors';
+import { checkNames, optionError, shown } from '../errors';
 import { reportTo } from '../report';
 import type { Identity, Presence, SocketLike } from '../types';
 
@@ -31,6 +31,7 @@ export function attachEach<Request, Socket>(
 ): (socket: Socket, request: Request) => void {
   const identify = options?.identify;
   if (typeof identify !== 'function') throw optionError(`identify is ${shown(identify)}; it is a function`);
+  checkNames(options, ['identify']);
   if (typeof presence?.attachToSocket !== 'function') {
     throw optionError(`presence is ${shown(presence)}; it is what createPresence() gave`);
   }

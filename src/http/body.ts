@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { MAX_BODY_BYTES, MAX_DISCARDED_BYTES, type StatusRequest } from './status';
+import { MAX_BODY_BYTES, MAX_DISCARDED_BYTES, type StatusBody, type StatusRequest } from './status';
 
 /**
  * A request of node:http as the neutral core takes it. Where something before us has read the body, what it made of it
@@ -46,9 +46,9 @@ export function joinedVary(present: number | string | readonly string[] | undefi
   return names.concat(added).join(', ');
 }
 
-function readBytes(incoming: IncomingMessage): Promise<{ bytes: Uint8Array } | 'tooLarge'> {
-  return new Promise((resolve, reject) => {
-    const broken = () => reject(new Error('the request ended before its body'));
+function readBytes(incoming: IncomingMessage): Promise<StatusBody> {
+  return new Promise((resolve) => {
+    const broken = () => resolve('ended');
     // Gone before we came: no event will ever say so.
     if ((incoming as { aborted?: boolean }).aborted || incoming.destroyed) {
       broken();

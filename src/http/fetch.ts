@@ -1,5 +1,11 @@
 import type { Presence } from '../types';
-import { createStatusCore, MAX_BODY_BYTES, MAX_DISCARDED_BYTES, type StatusHandlerOptions } from './status';
+import {
+  createStatusCore,
+  MAX_BODY_BYTES,
+  MAX_DISCARDED_BYTES,
+  type StatusBody,
+  type StatusHandlerOptions,
+} from './status';
 
 export type { StatusHandlerOptions } from './status';
 
@@ -23,14 +29,19 @@ export function createStatusHandler(
     const { status, headers, body } = await handle({
       method: request.method,
       header: (name) => request.headers.get(name) ?? undefined,
-      body: () => readBytes(request),
+      body: () =>
+        readBytes(request).catch((error: unknown): StatusBody => {
+          // The client is gone, which is nobody's failure.
+          if (request.signal.aborted) return 'ended';
+          throw error;
+        }),
       original: request,
     });
     return new Response(status === 204 ? null : body, { status, headers });
   };
 }
 
-async function readBytes(request: Request): Promise<{ bytes: Uint8Array } | 'tooLarge'> {
+async function readBytes(request: Request): Promise<StatusBody> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   const reader = request.body?.getReader();

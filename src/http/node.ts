@@ -6,6 +6,7 @@ import { createStatusCore, type StatusHandlerOptions } from './status';
 export {
   createStatusCore,
   MAX_BODY_BYTES,
+  type StatusBody,
   type StatusHandlerOptions,
   type StatusRequest,
   type StatusResponse,

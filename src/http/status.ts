@@ -25,14 +25,17 @@ export interface StatusHandlerOptions<Request> {
   format?: 'guide' | 'router';
 }
 
+/** What may come of reading the body of a request. */
+export type StatusBody = { readonly parsed: unknown } | { readonly bytes: Uint8Array | string } | 'tooLarge' | 'ended';
+
 /** A request as the neutral core sees it. Frameworks translate theirs into it. */
 export interface StatusRequest<Request> {
   /** In upper case. */
   readonly method: string;
   /** By its lower-case name. */
   header(name: string): string | undefined;
-  /** The body: parsed already, or its bytes. `tooLarge` where there are more than `MAX_BODY_BYTES`. */
-  body(): Promise<{ readonly parsed: unknown } | { readonly bytes: Uint8Array | string } | 'tooLarge'>;
+  /** The body: parsed already, or its bytes. `tooLarge` where there are more than `MAX_BODY_BYTES`; `ended` where it broke off. */
+  body(): Promise<StatusBody>;
   /** The request of the framework. */
   readonly original: Request;
 }
@@ -48,6 +51,8 @@ export interface StatusResponse {
 }
 
 const UNAVAILABLE: readonly string[] = ['ERR_PRESENCE_DISABLED', 'ERR_PRESENCE_CLOSED'];
+
+const FATAL = { fatal: true };
 
 const OPTIONS = ['authorize', 'maxIds', 'cors', 'format'];
 
@@ -151,26 +156,27 @@ function checkOptions<Request>(presence: Presence, options: StatusHandlerOptions
   if (!Array.isArray(cors)) throw optionError(`cors is ${shown(cors)}; it is a list of origins, or true for any`);
   for (const origin of cors as readonly unknown[]) {
     // What a browser sends is scheme, host and port, and no path: with a slash at the end it would never match.
-    if (typeof origin !== 'string' || !/^[a-z][a-z0-9+.-]*:\/\/[^/]+$/.test(origin)) {
+    if (typeof origin !== 'string' || !/^[a-z][a-z0-9+.-]*:\/\/[^/?#\s]+$/.test(origin)) {
       throw optionError(`cors has ${shown(origin)}; an origin is like https://example.com, without a path`);
     }
   }
 }
 
-function readIds(
-  body: { readonly parsed: unknown } | { readonly bytes: Uint8Array | string } | 'tooLarge',
-  maxIds: number,
-): string[] {
+function readIds(body: StatusBody, maxIds: number): string[] {
   if (body === 'tooLarge') {
     throw new Refusal(413, 'Request too large', `the body is larger than ${MAX_BODY_BYTES} bytes`);
   }
   const invalid = (details: string) => new Refusal(400, 'Invalid request', details);
+  if (body === 'ended') throw invalid('the request ended before its body');
   let value: unknown;
   if ('parsed' in body) {
     value = body.parsed;
   } else {
     try {
-      value = JSON.parse(typeof body.bytes === 'string' ? body.bytes : Buffer.from(body.bytes).toString());
+      // Two ids that are not UTF-8 must not become one. A byte order mark is passed over: RFC 8259, section 8.1.
+      value = JSON.parse(
+        typeof body.bytes === 'string' ? body.bytes : new TextDecoder('utf-8', FATAL).decode(body.bytes),
+      );
     } catch {
       throw invalid('the body is not valid JSON');
     }
@@ -180,7 +186,17 @@ function readIds(
   if (!Array.isArray(userIds)) throw invalid(`userIds is ${shown(userIds)}; it is an array of ids`);
   if (userIds.length > maxIds) throw invalid(`userIds has ${userIds.length} ids; at most ${maxIds} are allowed`);
   try {
-    return Array.from(new Set(userIds.map((id: UserId, index) => toUserId(id, 'userIds', index))));
+    return Array.from(
+      new Set(
+        userIds.map((id: UserId, index) => {
+          // It was another number in the text.
+          if (typeof id === 'number' && Math.abs(id) > Number.MAX_SAFE_INTEGER) {
+            throw invalid(`userIds[${index}] is a number beyond ${Number.MAX_SAFE_INTEGER}; give it as a string`);
+          }
+          return toUserId(id, 'userIds', index);
+        }),
+      ),
+    );
   } catch (error) {
     throw invalid((error as Error).message);
   }

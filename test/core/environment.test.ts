@@ -52,12 +52,14 @@ describe('optionsFromEnv', () => {
 
   it.each([
     [{ PRESENCE_ENABLED: 'maybe' }, 'PRESENCE_ENABLED is "maybe"; it is true or false'],
-    [{ PRESENCE_TTL: '6 minutes' }, 'PRESENCE_TTL is "6 minutes"; it is a number of seconds, at least 1'],
+    [{ PRESENCE_TTL: '6 minutes' }, 'PRESENCE_TTL is "6 minutes"; it is a number of seconds from 1 to 2147483'],
+    [{ PRESENCE_TTL: '9999999' }, 'PRESENCE_TTL is "9999999"; it is a number of seconds from 1 to 2147483'],
+    [{ PRESENCE_TTL: 360 as never }, 'PRESENCE_TTL is 360; it is a string'],
     [{ PRESENCE_TTL: '-360' }, 'PRESENCE_TTL is "-360"'],
     [{ PRESENCE_TTL: '0' }, 'PRESENCE_TTL is "0"'],
     [{ PRESENCE_TTL: '9999999999' }, 'PRESENCE_TTL is "9999999999"'],
     [{ PRESENCE_TTL: 'Infinity' }, 'PRESENCE_TTL is "Infinity"'],
-    [{ PING_INTERVAL: '50' }, 'PING_INTERVAL is "50"; it is a number of milliseconds, at least 100'],
+    [{ PING_INTERVAL: '50' }, 'PING_INTERVAL is "50"; it is a number of milliseconds from 100 to 2147483647'],
     [{ PING_INTERVAL: '0x80' }, 'PING_INTERVAL is "0x80"'],
     [{ PRESENCE_TTL: '120', PING_INTERVAL: '120000' }, 'PRESENCE_TTL is 120 seconds and PING_INTERVAL 120000'],
     [{ PING_INTERVAL: '360000' }, 'PRESENCE_TTL is 360 seconds and PING_INTERVAL 360000 milliseconds'],

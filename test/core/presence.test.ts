@@ -1,7 +1,9 @@
+import { EventEmitter } from 'node:events';
 import { describe, expect, it, vi } from 'vitest';
 import * as entry from 'voiceping-presence';
 import { createPresence, isPresenceError, MessageType, PresenceError, type PresenceOptions } from 'voiceping-presence';
 import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
+import { attachPresence } from 'voiceping-presence/ws';
 import { faultyStore } from './faulty-store';
 import { router } from './world';
 
@@ -226,11 +228,15 @@ describe('onUpdate', () => {
 });
 
 describe('onError', () => {
-  it('that throws itself harms nothing, nor does its absence', async () => {
+  it('that throws or rejects itself harms nothing, nor does its absence', async () => {
+    const unhandled: unknown[] = [];
+    const onUnhandled = (reason: unknown) => unhandled.push(reason);
+    process.on('unhandledRejection', onUnhandled);
     for (const onError of [
       () => {
         throw new Error('in onError');
       },
+      () => Promise.reject(new Error('in onError')),
       undefined,
     ]) {
       const clock = fakeClock();
@@ -244,6 +250,22 @@ describe('onError', () => {
       await clock.settle();
       expect(heard).toEqual(['u']);
     }
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off('unhandledRejection', onUnhandled);
+    expect(unhandled).toEqual([]);
+  });
+
+  it('gets a PresenceError, also for what a callback got wrong', async () => {
+    const reported: unknown[] = [];
+    const { presence } = await router({ onError: (error) => reported.push(error) });
+    const server = new EventEmitter();
+    attachPresence(presence, server as never, { identify: () => ({ userId: '' }) });
+    server.emit('connection', fakeSocket(), {});
+    expect(reported).toEqual([expect.any(entry.PresenceError)]);
+    expect(reported[0]).toMatchObject({
+      code: 'ERR_PRESENCE_INVALID_ID',
+      message: expect.stringContaining('userId is ""'),
+    });
   });
 });
 
@@ -260,6 +282,22 @@ describe('close', () => {
     expect(lines()).toEqual(['u online connect', 'u offline disconnect']);
     expect(phone.eventNames()).toEqual([]);
     expect(phone.readyState).toBe(1);
+    expect(clock.timers).toBe(0);
+  });
+
+  // Each of two calls had all of the time.
+  it('takes no longer than commandTimeoutMs, whatever the store does', async () => {
+    const clock = fakeClock();
+    const { store, link } = faultyStore(clock.now);
+    const { presence, connect } = await router({ store, commandTimeoutMs: 1_000 }, clock);
+    await connect('u');
+    link.state = 'hangs';
+    let isClosed = false;
+    void presence.close().then(() => {
+      isClosed = true;
+    });
+    await clock.advance(1_000);
+    expect(isClosed).toBe(true);
     expect(clock.timers).toBe(0);
   });
 
@@ -351,7 +389,7 @@ describe('a router that dies', () => {
 });
 
 describe('options that are none', () => {
-  it.each([null, 'x', 5])('%o in place of options throws with a code', async (options) => {
+  it.each([null, 'x', 5, [[]]])('%o in place of options throws with a code', async (options) => {
     const { presence } = await router();
     const refused = misuse('ERR_PRESENCE_OPTIONS', 'the options are');
     expect(() => presence.listOnline(options as never)).toThrow(refused);

@@ -1,5 +1,5 @@
 import { decode } from '@msgpack/msgpack';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { memoryStore, type PresenceStatus } from 'voiceping-presence';
 import { type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { faultyStore } from './faulty-store';
@@ -358,6 +358,31 @@ describe('watching', () => {
     await connect('u');
     await presence.close();
     expect(clock.timers).toBe(0);
+  });
+
+  it('a dashboard that is being cut leaves no timer behind, and nothing is done to its socket after the close', async () => {
+    const { presence, connect, clock } = await router();
+    const stuck = await connect('dash', dashboard(true));
+    stuck.bufferedAmount = 100_000;
+    stuck.close = () => undefined;
+    const terminate = vi.spyOn(stuck, 'terminate');
+    await connect('u');
+    await clock.advance(31_000);
+    expect(terminate).toHaveBeenCalledTimes(0);
+    await presence.close();
+    expect(clock.timers).toBe(0);
+    expect(terminate).toHaveBeenCalledTimes(1);
+  });
+
+  // It went on showing everybody online of whom it was told nothing any more.
+  it('a dashboard on a router that closes is told that what it shows is from then', async () => {
+    const { presence, connect, clock } = await router();
+    const watcher = await connect('dash', dashboard(true));
+    await connect('u');
+    await presence.close();
+    expect(watcher.frames.at(-1)).toMatchObject({ messageType: 34, stale: true });
+    expect(watcher.readyState).toBe(1);
+    await clock.settle();
   });
 
   it('encodes an update once, whatever the number of watchers', async () => {

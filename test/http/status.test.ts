@@ -84,6 +84,8 @@ describe.each(
     ['an id that is too long', { userIds: ['x'.repeat(257)] }, 'an id is 1 to 256 bytes of UTF-8'],
     ['an id that is null', { userIds: [null] }, 'userIds[0] is null; an id is a string or a finite integer'],
     ['an id that is a fraction', { userIds: [1.5] }, 'userIds[0] is 1.5'],
+    // It is 9007199254740993 in the text, and was answered with the status of another user.
+    ['a number that is not exact', '{"userIds": [9007199254740993]}', 'beyond 9007199254740991; give it as a string'],
     ['too many ids', { userIds: Array(1_001).fill('u') }, 'userIds has 1001 ids; at most 1000 are allowed'],
   ])('refuses %s with 400 and says why', async (_name, body, details) => {
     const response = await ask(await endpoint(), body);
@@ -262,6 +264,17 @@ describe.each(FRAMEWORKS)('the body of a request on $name', ({ listener }) => {
     }
   });
 
+  it('takes UTF-8 and nothing else: two ids that are none must not become one', async () => {
+    const url = await endpointOf({ listener, parsed: false });
+    const quoted = (...bytes: number[]) =>
+      Buffer.from([...Buffer.from('{"userIds":["'), ...bytes, ...Buffer.from('"]}')]);
+    const answerTo = (body: Buffer) => ask(url, '', { body });
+    expect((await answerTo(quoted(0xff))).status).toBe(400);
+    expect(await (await answerTo(quoted(0xc3, 0xa9))).json()).toHaveProperty('é');
+    const marked = Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), quoted(0x75)]);
+    expect((await answerTo(marked)).status).toBe(200);
+  });
+
   it('refuses a body over 1 MB with 413, however it is sent', async () => {
     const url = await endpointOf({ listener, parsed: false });
     const large = JSON.stringify({ userIds: ['x'.repeat(1_100_000)] });
@@ -311,6 +324,27 @@ describe('createStatusHandler', () => {
       });
     });
     await handled;
+  });
+
+  // Anybody could make it look as if the store were failing.
+  it('reports no client that goes away in the middle of its body', async () => {
+    const reported: string[] = [];
+    const presence = await presenceWith({ onError: (error) => reported.push(error.message) });
+    const handle = createStatusHandler(presence);
+    const handled = new Promise<void>((resolve, reject) => {
+      void serve((request, response) => {
+        handle(request, response).then(resolve, reject);
+        request.once('data', () => request.destroy());
+      }).then(({ port, stop }) => {
+        cleanups.push(stop);
+        const socket = connect(port, '127.0.0.1', () => {
+          socket.write('POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"userIds"');
+        });
+        socket.on('error', () => undefined);
+      });
+    });
+    await handled;
+    expect(reported).toEqual([]);
   });
 
   it('leaves an answer alone that somebody else has given meanwhile', async () => {
@@ -387,6 +421,7 @@ describe('createStatusHandler', () => {
     [undefined, { cors: 'https://dash.example' }, 'cors is "https://dash.example"'],
     [undefined, { cors: ['https://dash.example/'] }, 'cors has "https://dash.example/"; an origin is like'],
     [undefined, { cors: ['*'] }, 'cors has "*"'],
+    [undefined, { cors: ['https://dash.example?x'] }, 'cors has "https://dash.example?x"'],
     [undefined, { format: 'xml' }, 'format is "xml"'],
     [undefined, { maxids: 5 }, '"maxids" is no option'],
     [undefined, null, 'the options are null'],

@@ -76,6 +76,7 @@ describe('the environment', () => {
     [{ REDIS_PORT: '0' }, /REDIS_PORT is "0"/],
     [{ REDIS_DB: '1.5' }, /REDIS_DB is "1.5"/],
     [{ REDIS_TLS: 'maybe' }, /REDIS_TLS is "maybe"; it is true or false/],
+    [{ REDIS_PORT: 6379 }, /REDIS_PORT is 6379; it is a string/],
   ])('%o is refused', (env, words) => {
     expect(() => redisStoreFromEnv(env as never)).toThrow(misuse(words));
   });
@@ -130,6 +131,21 @@ describe('connections', () => {
     admin.disconnect();
   });
 
+  // It connected as soon as it was made, and nothing ever ended that.
+  it('are not made for a presence that is disabled', async () => {
+    const admin = new Redis({ port: server.port, password: 'secret' });
+    const store = redisStore({ host: '127.0.0.1', port: server.port, password: 'secret' });
+    const disabled = createPresence({ enabled: false, store });
+    // A store made after it has connected, and answered.
+    const used = redisStore({ host: '127.0.0.1', port: server.port, password: 'secret' });
+    expect((await used.read(['u'])).users).toHaveLength(1);
+    expect(await clients(admin)).toBe(2);
+    await disabled.close();
+    used.subscribe({ onTransition() {}, onGap() {}, onDue() {}, onLost() {}, onError() {} })();
+    await until('the other is ended', async () => (await clients(admin)) === 1);
+    admin.disconnect();
+  });
+
   it('of the caller stay open, also one that was made with lazyConnect, and two presences may share a store', async () => {
     const client = new Redis({ port: server.port, password: 'secret', lazyConnect: true });
     const store = redisStore({ client, prefix: 'shared:' });
@@ -141,6 +157,10 @@ describe('connections', () => {
     await other.close();
     expect(await client.ping()).toBe('PONG');
     client.disconnect();
+  });
+
+  it('with a port that is none: the rule that it breaks is named', () => {
+    expect(() => redisStore({ port: 70_000 })).toThrow(misuse(/port is 70000; it is an integer from 1 to 65535/));
   });
 
   it('with a wrong password: ready() waits, and what is wrong is reported', async () => {

@@ -43,6 +43,8 @@ export const CONNECTION_NAMES: ReadonlyArray<keyof RedisConnectionOptions> = [
 /** A link that is dead without a word is given up after this long without an answer. */
 const SILENCE_MS = 10_000;
 const RECONNECT_MS = 1_000;
+/** @internal */
+export const MAX_DB = 1_000_000;
 
 /** @throws TypeError `ERR_PRESENCE_OPTIONS` @internal */
 export function checkConnection(options: RedisConnectionOptions): void {
@@ -61,7 +63,7 @@ export function checkConnection(options: RedisConnectionOptions): void {
     if (other !== undefined) throw optionError(`url and ${other} are both given; they say the same: give one`);
   }
   checkInteger('port', port, 1, 65_535);
-  checkInteger('db', db, 0, Number.MAX_SAFE_INTEGER);
+  checkInteger('db', db, 0, MAX_DB);
   if (tls !== undefined && typeof tls !== 'boolean' && (typeof tls !== 'object' || tls === null)) {
     throw optionError(`tls is ${shown(tls)}; it is true, false, or the options of tls.connect`);
   }
@@ -74,13 +76,15 @@ export function checkConnection(options: RedisConnectionOptions): void {
 
 function checkInteger(name: string, value: unknown, min: number, max: number): void {
   if (value === undefined || (Number.isInteger(value) && (value as number) >= min && (value as number) <= max)) return;
-  throw optionError(`${name} is ${shown(value)}; it is an integer of at least ${min}`);
+  throw optionError(`${name} is ${shown(value)}; it is an integer from ${min} to ${max}`);
 }
 
-/** A client for a store that connects by itself. @throws Error where ioredis is not installed @internal */
+/** A client for a store that connects by itself. @throws TypeError where ioredis is not installed @internal */
 export function connect({ url, tls, ...rest }: RedisConnectionOptions): RedisLike {
   const options = {
     ...rest,
+    // One that nobody uses, of a presence that is disabled, connects to nothing.
+    lazyConnect: true,
     ...(tls === undefined || tls === false ? {} : { tls: tls === true ? {} : tls }),
     socketTimeout: SILENCE_MS,
     keepAlive: SILENCE_MS,
@@ -127,7 +131,9 @@ function loadIoredis(): RedisConstructor {
   try {
     loaded = load('ioredis');
   } catch (error) {
-    throw new Error(`a store that connects by itself needs ioredis: npm install ioredis (${(error as Error).message})`);
+    throw optionError(
+      `a store that connects by itself needs ioredis: npm install ioredis (${(error as Error).message})`,
+    );
   }
   return loaded.default ?? loaded;
 }

@@ -1,6 +1,7 @@
+import { flag, setting as settingOf } from '../../environment';
 import { optionError, shown } from '../../errors';
 import type { PresenceStore } from '../../store';
-import type { RedisConnectionOptions } from './connection';
+import { MAX_DB, type RedisConnectionOptions } from './connection';
 import { redisStore } from './redis';
 
 /**
@@ -18,7 +19,7 @@ import { redisStore } from './redis';
  *
  * @param env - `process.env` by default
  * @throws TypeError `ERR_PRESENCE_OPTIONS` that names the variable and the rule, and its value unless that may be a secret
- * @throws Error where ioredis is not installed
+ * @throws TypeError `ERR_PRESENCE_OPTIONS` where ioredis is not installed
  *
  * @example
  * const presence = createPresence({ ...optionsFromEnv(), store: redisStoreFromEnv() });
@@ -29,10 +30,7 @@ export function redisStoreFromEnv(env: { [name: string]: string | undefined } = 
 
 /** @internal */
 export function connectionFromEnv(env: { [name: string]: string | undefined }): RedisConnectionOptions {
-  const setting = (name: string): string | undefined => {
-    const value = env[name]?.trim();
-    return value === '' ? undefined : value;
-  };
+  const setting = (name: string): string | undefined => settingOf(env, name);
   const url = setting('REDIS_URL');
   if (url !== undefined) {
     if (setting('REDIS_HOST') !== undefined) {
@@ -45,19 +43,15 @@ export function connectionFromEnv(env: { [name: string]: string | undefined }): 
   }
   const options: RedisConnectionOptions = { host: setting('REDIS_HOST') ?? 'localhost' };
   const port = integer('REDIS_PORT', setting('REDIS_PORT'), 1, 65_535);
-  const db = integer('REDIS_DB', setting('REDIS_DB'), 0, 1_000_000);
+  const db = integer('REDIS_DB', setting('REDIS_DB'), 0, MAX_DB);
   const username = setting('REDIS_USERNAME');
   const password = setting('REDIS_PASSWORD');
-  const tls = setting('REDIS_TLS');
+  const tls = flag('REDIS_TLS', setting('REDIS_TLS'));
   if (port !== undefined) options.port = port;
   if (db !== undefined) options.db = db;
   if (username !== undefined) options.username = username;
   if (password !== undefined) options.password = password;
-  if (tls !== undefined) {
-    if (!/^(true|1|yes|on|false|0|no|off)$/i.test(tls))
-      throw optionError(`REDIS_TLS is ${shown(tls)}; it is true or false`);
-    options.tls = /^(true|1|yes|on)$/i.test(tls);
-  }
+  if (tls !== undefined) options.tls = tls;
   return options;
 }
 

@@ -32,7 +32,7 @@ export interface RedisStoreOptions extends RedisConnectionOptions {
  * is connected.
  *
  * @throws TypeError `ERR_PRESENCE_OPTIONS` that names the option and the rule
- * @throws Error where it is to connect by itself, and ioredis is not installed
+ * @throws TypeError `ERR_PRESENCE_OPTIONS` where it is to connect by itself, and ioredis is not installed
  *
  * @example
  * const presence = createPresence({ store: redisStore({ client: new Redis('redis://localhost:6379') }) });
