@@ -1,4 +1,4 @@
-import { decode } from '@msgpack/msgpack';
+import { Decoder } from '@msgpack/msgpack';
 import type { PresenceStatus } from '../types';
 
 /** The kinds of frames, by their message types. @internal */
@@ -23,8 +23,11 @@ export type Said =
       readonly resumed?: boolean;
       readonly cursor?: string;
     }
-  | { readonly kind: typeof WATCH; readonly details: string }
+  | { readonly kind: typeof WATCH; readonly error: string }
   | { readonly kind: typeof STALE; readonly stale: boolean; readonly asOf: string };
+
+/** Remembers the names of fields from frame to frame. */
+const decoder = new Decoder();
 
 type Fields = { readonly [name: string]: unknown };
 
@@ -41,20 +44,21 @@ function toSaid(frame: unknown): Said | undefined {
   const isArray = Array.isArray(frame);
   const fields = (isArray ? frame[4] : frame) as Fields;
   const type: unknown = isArray ? frame[1] : fields['messageType'];
-  const { userId = fields['fromId'], status, lastSeen = fields['timestamp'] } = fields;
-  if (type === UPDATE) {
-    return { ...(fields as { version: number }), kind: UPDATE, user: userOf({ userId, status, lastSeen }) };
-  }
-  if (type === SNAPSHOT) return { ...fields, kind: SNAPSHOT, users: (fields['users'] as Fields[]).map(userOf) };
-  if (type === WATCH) return { kind: WATCH, details: String(fields['error']) };
-  if (type === STALE) return { kind: STALE, stale: fields['stale'] === true, asOf: time(fields['asOf']) as string };
-  return undefined;
+  const { userId = fields['fromId'], status, lastSeen = fields['timestamp'], asOf, users } = fields;
+  if (!((type as number) >= UPDATE && (type as number) <= STALE)) return undefined;
+  return {
+    ...fields,
+    kind: type,
+    user: userOf({ userId, status, lastSeen }),
+    users: type === SNAPSHOT && (users as Fields[]).map(userOf),
+    asOf: time(asOf),
+  } as Said;
 }
 
 /** Reads a frame; `undefined` for one that is not of presence, or broken. Never throws. @internal */
 export function readFrame(data: unknown): Said | undefined {
   try {
-    return toSaid(decode(new Uint8Array(data as ArrayBuffer)));
+    return toSaid(decoder.decode(new Uint8Array(data as ArrayBuffer)));
   } catch {
     return undefined;
   }

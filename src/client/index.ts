@@ -62,7 +62,7 @@ export interface Connection {
   /** ISO 8601: what is shown was true then; `null` where nothing is. While `live`, that is when it became so. */
   readonly asOf: string | null;
   /** Why the router refuses to let these users be watched. */
-  readonly refused?: string;
+  readonly refused?: string | undefined;
 }
 
 /** A live view of who is online. Made by `createPresenceClient`. */
@@ -73,9 +73,12 @@ export interface PresenceClient {
   getStatus(id: UserId): PresenceStatus | undefined;
   /** Everybody who is known, in no order. */
   getAll(): PresenceStatus[];
-  /** Replaces whom it watches. */
+  /** Replaces whom it watches. @throws TypeError for a lone string, which would be a list of letters */
   watch(ids: true | Iterable<UserId>): void;
-  /** Calls `listener` with whoever has changed, once a frame. Returns the function that ends it. */
+  /**
+   * Calls `listener` with whoever has changed, once a frame. What it throws is an uncaught error, and no other listener
+   * misses anything. Returns the function that ends it.
+   */
   onChange(listener: (changed: readonly PresenceStatus[]) => void): () => void;
   /** Calls `listener` whenever `connection` changes. Returns the function that ends it. */
   onConnectionChange(listener: (connection: Connection) => void): () => void;
@@ -93,7 +96,7 @@ const OPEN = 1;
  * Between attempts it waits a random time up to a bound that doubles, so that a thousand dashboards do not come back in
  * the same second ("full jitter", M. Brooker, Exponential Backoff And Jitter).
  *
- * @throws TypeError where there is no WebSocket, or the url is none
+ * @throws TypeError where there is no WebSocket, and for a url or a list of ids that is none
  *
  * @example
  * const client = createPresenceClient({ url: 'wss://router.example', token, ids: ['acme_u1', 'acme_u2'] });
@@ -101,12 +104,11 @@ const OPEN = 1;
  * client.onConnectionChange(({ state, asOf }) => (bar.textContent = state === 'live' ? '' : `showing state of ${asOf}`));
  */
 export function createPresenceClient(options: PresenceClientOptions): PresenceClient {
-  const { url, statusUrl, token, deviceId = 'web', minBackoffMs = 1_000, maxBackoffMs = 30_000 } = options;
-  const { probeMs = 30_000 } = options;
   const global = globalThis as Globals;
-  if (!/^wss?:\/\//.test(url)) throw new TypeError(`url is ${url}; it is ws:// or wss://`);
-  const WebSocket = (options.WebSocket ?? global.WebSocket) as NonNullable<PresenceClientOptions['WebSocket']>;
-  if (typeof WebSocket !== 'function') throw new TypeError('WebSocket is missing; give that of ws');
+  const { url, statusUrl, token, deviceId = 'web', WebSocket = global.WebSocket as never } = options;
+  const { minBackoffMs = 1_000, maxBackoffMs = 30_000, probeMs = 30_000 } = options;
+  check(/^wss?:\/\//.test(url), 'url', url, 'ws:// or wss://');
+  check(typeof WebSocket === 'function', 'WebSocket', WebSocket, 'that of ws');
 
   const view = createView(toIds(options.ids ?? true));
   const changeListeners = new Set<(changed: readonly PresenceStatus[]) => void>();
@@ -120,40 +122,40 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
   function become(state: Connection['state'], refused?: string, asOf?: string): void {
     if (connection.state === state && connection.refused === refused && asOf === undefined) return;
     const isKnown = state === 'live' || connection.state === 'live';
-    connection = { state, asOf: asOf ?? (isKnown ? now() : connection.asOf), ...(refused && { refused }) };
-    for (const listener of connectionListeners) listener(connection);
+    connection = { state, asOf: asOf ?? (isKnown ? now() : connection.asOf), refused };
+    call(connectionListeners, connection);
   }
 
   function tell(changed: readonly PresenceStatus[]): void {
-    if (changed.length > 0) for (const listener of changeListeners) listener(changed);
+    if (changed.length > 0) call(changeListeners, changed);
   }
 
   function later(run: () => void, ms: number): void {
     clearTimeout(timer);
-    timer = setTimeout(run, ms);
+    // What is no number would be no wait at all.
+    timer = setTimeout(run, ms || 1_000);
   }
 
   function connect(): void {
     become('connecting');
     try {
-      const opening = new WebSocket(url, token === undefined ? [] : [token, deviceId]);
-      socket = opening;
-      opening.binaryType = 'arraybuffer';
-      opening.onopen = ask;
-      opening.onmessage = ({ data }: { data: unknown }) => hear(data);
-      opening.onerror = () => undefined;
-      opening.onclose = () => lose();
+      socket = new WebSocket(url, token === undefined ? [] : [token, deviceId]);
+      socket.binaryType = 'arraybuffer';
+      socket.onopen = ask;
+      socket.onmessage = ({ data }: { data: unknown }) => hear(data);
+      socket.onerror = () => undefined;
+      socket.onclose = () => lose();
       probeLater();
     } catch (error) {
       // A token that cannot be a subprotocol never becomes one.
-      become('closed', `${error}`);
+      become('closed', String(error));
     }
   }
 
   /** Goes on where it was; from the start, if that is nowhere. */
   function ask(): void {
     if (socket?.readyState !== OPEN) return;
-    view.asked = (view.asked + 1) % 128;
+    view.asked = (view.asked + 1) & 127;
     socket.send(watchFrame(view.ids, view.cursor, view.asked));
   }
 
@@ -169,7 +171,7 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
       if (said.more) return;
       attempts = 0;
       if (connection.state === 'connecting') become('live');
-    } else if (said.kind === WATCH) become(connection.state, said.details);
+    } else if (said.kind === WATCH) become(connection.state, said.error);
     else if (said.stale) become('stale', undefined, said.asOf);
     else if (view.isWhole) become('live');
   }
@@ -262,8 +264,28 @@ function subscribe<Listener>(listeners: Set<Listener>, listener: Listener): () =
   return () => listeners.delete(listener);
 }
 
+/** What a listener throws is thrown where no other listener, nor the connection, is in its way. */
+function call<Told>(listeners: ReadonlySet<(told: Told) => void>, told: Told): void {
+  for (const listener of listeners) {
+    try {
+      listener(told);
+    } catch (error) {
+      setTimeout(() => {
+        throw error;
+      });
+    }
+  }
+}
+
 const now = (): string => new Date().toISOString();
 
+function check(holds: boolean, name: string, value: unknown, rule: string): void {
+  if (!holds) throw new TypeError(`${name} is ${value}; it is ${rule}`);
+}
+
 function toIds(ids: true | Iterable<UserId>): string[] | true {
-  return ids === true || [...new Set(Array.from(ids, String))];
+  if (ids === true) return ids;
+  // A lone string would be a list of letters.
+  check(typeof ids === 'object', 'ids', ids, 'a list');
+  return [...new Set(Array.from(ids, String))];
 }

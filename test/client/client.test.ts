@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { encode } from '@msgpack/msgpack';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createPresence, memoryStore, type Presence, type PresenceOptions } from 'voiceping-presence';
 import {
@@ -292,6 +293,62 @@ describe('createPresenceClient', () => {
     }
   });
 
+  it('a listener that throws is in nobody’s way', () => {
+    vi.useFakeTimers();
+    try {
+      let socket: Silent | undefined;
+      class Silent {
+        onmessage: ((event: { data: Uint8Array }) => void) | undefined;
+        constructor() {
+          socket = this;
+        }
+        close(): void {}
+      }
+      const client = createPresenceClient({ url: 'ws://x', WebSocket: Silent as never });
+      const heard: string[] = [];
+      client.onChange(() => {
+        throw new Error('mine');
+      });
+      client.onChange((changed) => heard.push(...changed.map(({ userId }) => userId)));
+      const frame = {
+        messageType: 31,
+        fromId: 'a',
+        status: 'online',
+        timestamp: '2025-12-12T10:30:45.123Z',
+        version: 1,
+      };
+      socket?.onmessage?.({ data: encode(frame) });
+      expect(heard).toEqual(['a']);
+      // It is not lost either: whoever looks after uncaught errors sees it.
+      expect(() => vi.advanceTimersByTime(0)).toThrow('mine');
+      client.close();
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  // Each attempt followed the one before at once.
+  it('does not storm a router for a wait that is no number', async () => {
+    vi.useFakeTimers();
+    try {
+      let attempts = 0;
+      class Failing {
+        onclose: (() => void) | undefined;
+        constructor() {
+          attempts += 1;
+          setTimeout(() => this.onclose?.(), 0);
+        }
+        close(): void {}
+      }
+      const client = createPresenceClient({ url: 'ws://x', WebSocket: Failing as never, minBackoffMs: Number.NaN });
+      await vi.advanceTimersByTimeAsync(10_000);
+      client.close();
+      expect(attempts).toBeLessThan(12);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   it('ends for good, and throws at once for what cannot work', async () => {
     const { presence, url, sockets } = await router();
     const { client, changes, states } = dashboard({ url });
@@ -304,5 +361,8 @@ describe('createPresenceClient', () => {
     expect(states).toEqual(['live', 'closed']);
     expect(() => createPresenceClient({ url: 'http://x' })).toThrow('ws://');
     expect(() => createPresenceClient({ url: 'ws://x', WebSocket: {} as never })).toThrow('WebSocket');
+    // They were lists of letters.
+    expect(() => createPresenceClient({ url, WebSocket: WebSocket as never, ids: 'abc' })).toThrow('ids is abc');
+    expect(() => client.watch('abc')).toThrow('ids is abc');
   });
 });
