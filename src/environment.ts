@@ -6,7 +6,8 @@ import type { PresenceOptions } from './types';
 export function setting(env: { [name: string]: string | undefined }, name: string): string | undefined {
   const value: unknown = env[name];
   if (value === undefined) return undefined;
-  if (typeof value !== 'string') throw optionError(`${name} is ${shown(value)}; it is a string`);
+  // Never the value: it may be a secret.
+  if (typeof value !== 'string') throw optionError(`${name} is a ${typeof value}; it is a string`);
   return value.trim() || undefined;
 }
 

@@ -151,8 +151,9 @@ export class Outbox {
     const { clock, timeoutMs, store, node } = this.options;
     this.applying = true;
     const startedAt = clock.now();
+    const ms = this.closing === undefined ? timeoutMs : Math.min(timeoutMs, this.closing.until - startedAt);
     try {
-      const { known } = await withDeadline(clock, timeoutMs, () => store.apply(node, ops));
+      const { known } = await withDeadline(clock, ms, () => store.apply(node, ops));
       this.applying = false;
       for (const user of users) this.acknowledge(user, known);
       this.batch = Math.min(BATCH, this.batch + (this.batch >> 2) + 1);

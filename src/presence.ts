@@ -198,7 +198,14 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
 
   close(options: { handoverMs?: number } = {}): Promise<void> {
     const handoverMs = checkClose(options);
-    this.closing = this.closing ?? this.shutDown(handoverMs);
+    if (this.closing === undefined) {
+      // Known before anything is told: who hears of it may close once more.
+      let follow: ((closed: Promise<void>) => void) | undefined;
+      this.closing = new Promise((resolve) => {
+        follow = resolve;
+      });
+      follow?.(this.shutDown(handoverMs));
+    }
     return this.closing;
   }
 
@@ -354,9 +361,10 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
     this.liveness.stop();
     const told = await this.outbox.finish(commandTimeoutMs);
     this.lease.stop();
+    const leftMs = Math.min(commandTimeoutMs, until - clock.now());
     // Released with users who could not be handed over, it would take them offline at once. Its lease lapses by itself.
-    if (told || handoverMs === 0) {
-      await withDeadline(clock, until - clock.now(), () => store.release(this.node)).catch((error: unknown) =>
+    if (leftMs > 0 && (told || handoverMs === 0)) {
+      await withDeadline(clock, leftMs, () => store.release(this.node)).catch((error: unknown) =>
         this[REPORT]('release', error),
       );
     }

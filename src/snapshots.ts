@@ -152,7 +152,7 @@ export class Snapshots {
     if (watcher.sink !== undefined) watcher.sink.snapshot(users);
     else {
       const cursor = more ? undefined : snapshot.cursor;
-      const asked = request && { request: request.name, part, more, isResumed, cursor };
+      const asked = request && { request: request.name, part, more, resumed: isResumed, cursor };
       this.options.send(watcher, frames.snapshot({ users, totalOnline: feed.onlineCount, now, asked }));
     }
   }

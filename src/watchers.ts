@@ -41,8 +41,8 @@ export class Watchers {
   private readonly everyone = new Set<Watcher>();
   private readonly byUser = new Map<string, Set<Watcher>>();
   private readonly slow = new Set<Watcher>();
-  /** What ends sockets that are being closed, by the timers that will. */
-  private readonly ending = new Map<unknown, () => void>();
+  /** Of the sockets that are being cut. */
+  private readonly cutTimers = new Set<unknown>();
   private slowTimer: unknown;
   private unlisten: (() => void) | undefined;
   /** Until when everything was heard, while it is not. */
@@ -133,13 +133,12 @@ export class Watchers {
   /** What was shown is true until now: nothing more is told. */
   close(): void {
     const { clock } = this.options;
-    this.setStale(clock.now());
-    clock.clearTimeout(this.slowTimer);
-    for (const connection of this.watchers.keys()) this.remove(connection);
-    for (const [timer, end] of this.ending) {
-      clock.clearTimeout(timer);
-      end();
+    this.staleSince = this.staleSince ?? clock.now();
+    for (const [connection, watcher] of this.watchers) {
+      this.tellStale(watcher, true);
+      this.remove(connection);
     }
+    for (const timer of this.cutTimers.add(this.slowTimer)) clock.clearTimeout(timer);
   }
 
   private index(watcher: Watcher): void {
@@ -212,10 +211,11 @@ export class Watchers {
     }
   }
 
-  private tellStale(watcher: Watcher): void {
+  /** A slow socket is told once it takes something again; or now, for the `last` time. */
+  private tellStale(watcher: Watcher, last = false): void {
     const { staleSince } = this;
     const isStale = staleSince !== undefined;
-    if (watcher.isToldStale === isStale || isSlow(watcher)) return;
+    if (watcher.isToldStale === isStale || (isSlow(watcher) && !last)) return;
     watcher.isToldStale = isStale;
     const asOf = staleSince ?? this.options.clock.now();
     if (watcher.sink !== undefined) watcher.sink.stale?.(isStale, new Date(asOf).toISOString());
@@ -260,12 +260,11 @@ export class Watchers {
       }
     };
     end(() => socket.close?.(TOO_SLOW, 'presence: too slow'));
-    const terminate = () => end(() => socket.terminate());
     const timer = clock.setTimeout(() => {
-      this.ending.delete(timer);
-      terminate();
+      this.cutTimers.delete(timer);
+      end(() => socket.terminate());
     }, CLOSE_MS);
-    this.ending.set(timer, terminate);
+    this.cutTimers.add(timer);
   }
 
   /** Sends what is owed, as far as the socket and the store allow. */

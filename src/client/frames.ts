@@ -43,13 +43,14 @@ function toSaid(frame: unknown): Said | undefined {
   // Maps, or arrays whose fifth element is one.
   const isArray = Array.isArray(frame);
   const fields = (isArray ? frame[4] : frame) as Fields;
-  const type: unknown = isArray ? frame[1] : fields['messageType'];
+  // An integer, whatever it is.
+  const type = ((isArray ? frame[1] : fields['messageType']) as number) | 0;
   const { userId = fields['fromId'], status, lastSeen = fields['timestamp'], asOf, users } = fields;
-  if (!((type as number) >= UPDATE && (type as number) <= STALE)) return undefined;
+  if (type < UPDATE || type > STALE) return undefined;
   return {
     ...fields,
     kind: type,
-    user: userOf({ userId, status, lastSeen }),
+    user: type === UPDATE && userOf({ userId, status, lastSeen }),
     users: type === SNAPSHOT && (users as Fields[]).map(userOf),
     asOf: time(asOf),
   } as Said;
@@ -83,9 +84,9 @@ export function watchFrame(ids: readonly string[] | true, cursor: string | undef
       else bytes.push(0xda, utf8.length >> 8, utf8.length & 0xff, ...utf8);
     }
   };
-  put(cursor === undefined ? 0x83 : 0x84, 'messageType', WATCH, 'request', request, 'ids');
+  put(cursor ? 0x84 : 0x83, 'messageType', WATCH, 'request', request, 'ids');
   if (ids === true) put(0xc3);
   else put(0xdc, ids.length >> 8, ids.length & 0xff, ...ids);
-  if (cursor !== undefined) put('cursor', cursor);
+  if (cursor) put('cursor', cursor);
   return new Uint8Array(bytes);
 }

@@ -107,8 +107,8 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
   const global = globalThis as Globals;
   const { url, statusUrl, token, deviceId = 'web', WebSocket = global.WebSocket as never } = options;
   const { minBackoffMs = 1_000, maxBackoffMs = 30_000, probeMs = 30_000 } = options;
-  check(/^wss?:\/\//.test(url), 'url', url, 'ws:// or wss://');
-  check(typeof WebSocket === 'function', 'WebSocket', WebSocket, 'that of ws');
+  if (!/^wss?:\/\//.test(url)) throw new TypeError(`url is ${url}; it is ws:// or wss://`);
+  if (typeof WebSocket !== 'function') throw new TypeError(`WebSocket is ${WebSocket}; it is that of ws`);
 
   const view = createView(toIds(options.ids ?? true));
   const changeListeners = new Set<(changed: readonly PresenceStatus[]) => void>();
@@ -120,26 +120,26 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
   let heardAt: string | undefined;
 
   function become(state: Connection['state'], refused?: string, asOf?: string): void {
-    if (connection.state === state && connection.refused === refused && asOf === undefined) return;
+    if (connection.state === state && connection.refused === refused && !asOf) return;
     const isKnown = state === 'live' || connection.state === 'live';
     connection = { state, asOf: asOf ?? (isKnown ? now() : connection.asOf), refused };
-    call(connectionListeners, connection);
+    for (const listener of connectionListeners) call(() => listener(connection));
   }
 
   function tell(changed: readonly PresenceStatus[]): void {
-    if (changed.length > 0) call(changeListeners, changed);
+    if (changed.length > 0) for (const listener of changeListeners) call(() => listener(changed));
   }
 
   function later(run: () => void, ms: number): void {
     clearTimeout(timer);
     // What is no number would be no wait at all.
-    timer = setTimeout(run, ms || 1_000);
+    timer = setTimeout(run, ms >= 0 ? ms : 1_000);
   }
 
   function connect(): void {
     become('connecting');
     try {
-      socket = new WebSocket(url, token === undefined ? [] : [token, deviceId]);
+      socket = new WebSocket(url, token ? [token, deviceId] : []);
       socket.binaryType = 'arraybuffer';
       socket.onopen = ask;
       socket.onmessage = ({ data }: { data: unknown }) => hear(data);
@@ -161,7 +161,7 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
 
   function hear(data: unknown): void {
     const said = readFrame(data);
-    if (said === undefined) return;
+    if (!said) return;
     heardAt = now();
     probeLater();
     if (said.kind === UPDATE) {
@@ -171,21 +171,22 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
       if (said.more) return;
       attempts = 0;
       if (connection.state === 'connecting') become('live');
-    } else if (said.kind === WATCH) become(connection.state, said.error);
+    } else if (said.kind === WATCH) become(connection.state, String(said.error));
     else if (said.stale) become('stale', undefined, said.asOf);
     else if (view.isWhole) become('live');
   }
 
   function lose(asOf?: string): void {
     socket = undefined;
-    become('offline', undefined, connection.state === 'live' ? asOf : undefined);
     later(connect, Math.random() * Math.min(maxBackoffMs, minBackoffMs * 2 ** attempts));
     attempts += 1;
+    // Last, for whoever hears it may end it for good.
+    become('offline', undefined, connection.state === 'live' ? asOf : undefined);
   }
 
   /** Lets go of a socket that may be dead: its end may come much later, and is of no interest then. */
   function drop(): void {
-    if (socket === undefined) return;
+    if (!socket) return;
     socket.onopen = socket.onmessage = socket.onclose = null;
     socket.close();
     socket = undefined;
@@ -200,9 +201,8 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
         return;
       }
       // Without a cursor the answer would be everything.
-      const canAsk = view.cursor !== undefined;
-      if (canAsk) ask();
-      probeLater(canAsk);
+      if (view.cursor) ask();
+      probeLater(!!view.cursor);
     };
     later(probe, isAsked ? probeMs / 3 : probeMs);
   }
@@ -210,7 +210,7 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
   /** Shows named ids at once, where the router can be asked over HTTP, until the socket shows what is true. */
   async function load(): Promise<void> {
     const { ids: userIds } = view;
-    if (statusUrl === undefined || userIds === true) return;
+    if (!statusUrl || userIds === true) return;
     const response = await fetch(statusUrl, {
       method: 'POST',
       headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) },
@@ -265,27 +265,21 @@ function subscribe<Listener>(listeners: Set<Listener>, listener: Listener): () =
 }
 
 /** What a listener throws is thrown where no other listener, nor the connection, is in its way. */
-function call<Told>(listeners: ReadonlySet<(told: Told) => void>, told: Told): void {
-  for (const listener of listeners) {
-    try {
-      listener(told);
-    } catch (error) {
-      setTimeout(() => {
-        throw error;
-      });
-    }
+function call(listener: () => void): void {
+  try {
+    listener();
+  } catch (error) {
+    setTimeout(() => {
+      throw error;
+    });
   }
 }
 
 const now = (): string => new Date().toISOString();
 
-function check(holds: boolean, name: string, value: unknown, rule: string): void {
-  if (!holds) throw new TypeError(`${name} is ${value}; it is ${rule}`);
-}
-
 function toIds(ids: true | Iterable<UserId>): string[] | true {
   if (ids === true) return ids;
   // A lone string would be a list of letters.
-  check(typeof ids === 'object', 'ids', ids, 'a list');
+  if (typeof ids !== 'object') throw new TypeError(`ids is ${ids}; it is a list`);
   return [...new Set(Array.from(ids, String))];
 }

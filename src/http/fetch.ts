@@ -32,7 +32,7 @@ export function createStatusHandler(
       body: () =>
         readBytes(request).catch((error: unknown): StatusBody => {
           // The client is gone, which is nobody's failure.
-          if (request.signal.aborted) return 'ended';
+          if (request.signal?.aborted) return 'ended';
           throw error;
         }),
       original: request,

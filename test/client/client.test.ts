@@ -327,6 +327,23 @@ describe('createPresenceClient', () => {
     }
   });
 
+  it('may be closed by whoever hears that it is offline: everybody hears that last, and nothing connects again', async () => {
+    const first = await router();
+    const { client, states } = dashboard({ url: first.url, minBackoffMs: 1 });
+    client.onConnectionChange(({ state }) => {
+      if (state === 'offline') client.close();
+    });
+    const last: string[] = [];
+    client.onConnectionChange(({ state }) => last.push(state));
+    await until(() => expect(states.at(-1)).toBe('live'));
+    first.cut();
+    await until(() => expect(client.connection.state).toBe('closed'));
+    expect(last.at(-1)).toBe('closed');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(client.connection.state).toBe('closed');
+    expect(first.sockets().size).toBe(0);
+  });
+
   // Each attempt followed the one before at once.
   it('does not storm a router for a wait that is no number', async () => {
     vi.useFakeTimers();

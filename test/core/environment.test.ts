@@ -54,7 +54,7 @@ describe('optionsFromEnv', () => {
     [{ PRESENCE_ENABLED: 'maybe' }, 'PRESENCE_ENABLED is "maybe"; it is true or false'],
     [{ PRESENCE_TTL: '6 minutes' }, 'PRESENCE_TTL is "6 minutes"; it is a number of seconds from 1 to 2147483'],
     [{ PRESENCE_TTL: '9999999' }, 'PRESENCE_TTL is "9999999"; it is a number of seconds from 1 to 2147483'],
-    [{ PRESENCE_TTL: 360 as never }, 'PRESENCE_TTL is 360; it is a string'],
+    [{ PRESENCE_TTL: 360 as never }, 'PRESENCE_TTL is a number; it is a string'],
     [{ PRESENCE_TTL: '-360' }, 'PRESENCE_TTL is "-360"'],
     [{ PRESENCE_TTL: '0' }, 'PRESENCE_TTL is "0"'],
     [{ PRESENCE_TTL: '9999999999' }, 'PRESENCE_TTL is "9999999999"'],

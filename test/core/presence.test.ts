@@ -301,6 +301,46 @@ describe('close', () => {
     expect(clock.timers).toBe(0);
   });
 
+  it('takes no longer where every call of several takes most of it, and reports nothing that was not tried', async () => {
+    const clock = fakeClock();
+    const { store } = faultyStore(clock.now);
+    const { presence, errors } = await router({ store, commandTimeoutMs: 1_000 }, clock);
+    for (let id = 0; id < 1_500; id += 1) presence.attachToSocket(fakeSocket(), { userId: id });
+    await clock.settle();
+    const apply = store.apply.bind(store);
+    store.apply = async (node, ops) => {
+      await new Promise<void>((resolve) => clock.setTimeout(resolve, 700));
+      return apply(node, ops);
+    };
+    let isClosed = false;
+    void presence.close().then(() => {
+      isClosed = true;
+    });
+    await clock.advance(700);
+    expect(isClosed).toBe(false);
+    await clock.advance(300);
+    expect(isClosed).toBe(true);
+    // The second one did not end in time; that of the store itself is still under way.
+    expect(errors.map(({ stage }) => stage)).toEqual(['apply']);
+    expect(clock.timers).toBe(1);
+  });
+
+  it('may be called again by whoever hears of it', async () => {
+    let again: Promise<void> | undefined;
+    const { presence, connect } = await router({
+      onError: () => {
+        again = presence.close();
+      },
+    });
+    const broken = await connect('dash', { track: false, watch: true });
+    broken.send = () => {
+      throw new Error('EPIPE');
+    };
+    const closing = presence.close();
+    await Promise.all([closing, again]);
+    expect(again).toBe(closing);
+  });
+
   it('makes queries reject, attachments inert and listeners silent', async () => {
     const { presence, clock } = await router();
     await presence.close();

@@ -1,5 +1,5 @@
 import { decode } from '@msgpack/msgpack';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { memoryStore, type PresenceStatus } from 'voiceping-presence';
 import { type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { faultyStore } from './faulty-store';
@@ -360,29 +360,39 @@ describe('watching', () => {
     expect(clock.timers).toBe(0);
   });
 
-  it('a dashboard that is being cut leaves no timer behind, and nothing is done to its socket after the close', async () => {
-    const { presence, connect, clock } = await router();
-    const stuck = await connect('dash', dashboard(true));
+  it('one that is being cut leaves no timer behind, and its user as by a clean close', async () => {
+    const { presence, connect, clock, lines } = await router();
+    const stuck = await connect('dash', { watch: true });
     stuck.bufferedAmount = 100_000;
-    stuck.close = () => undefined;
-    const terminate = vi.spyOn(stuck, 'terminate');
+    const close = stuck.close.bind(stuck);
+    // Its close frame does not get through.
+    let isCut = false;
+    stuck.close = (code) => {
+      if (code === 4008) isCut = true;
+      else close(code);
+    };
     await connect('u');
     await clock.advance(31_000);
-    expect(terminate).toHaveBeenCalledTimes(0);
+    expect(isCut).toBe(true);
     await presence.close();
+    await clock.settle();
     expect(clock.timers).toBe(0);
-    expect(terminate).toHaveBeenCalledTimes(1);
+    expect(lines().slice(-2).sort()).toEqual(['dash offline disconnect', 'u offline disconnect']);
+    expect(stuck.readyState).toBe(1);
   });
 
   // It went on showing everybody online of whom it was told nothing any more.
   it('a dashboard on a router that closes is told that what it shows is from then', async () => {
     const { presence, connect, clock } = await router();
-    const watcher = await connect('dash', dashboard(true));
+    const watchers = [await connect('dash', dashboard(true)), await connect('slow', dashboard(true))];
     await connect('u');
+    (watchers[1] as FakeSocket).bufferedAmount = 100_000;
     await presence.close();
-    expect(watcher.frames.at(-1)).toMatchObject({ messageType: 34, stale: true });
-    expect(watcher.readyState).toBe(1);
     await clock.settle();
+    for (const { frames, readyState } of watchers) {
+      expect(frames.at(-1)).toMatchObject({ messageType: 34, stale: true });
+      expect(readyState).toBe(1);
+    }
   });
 
   it('encodes an update once, whatever the number of watchers', async () => {

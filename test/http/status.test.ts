@@ -3,6 +3,7 @@ import http from 'node:http';
 import { connect } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createPresence, type Presence, type PresenceOptions } from 'voiceping-presence';
+import { createStatusHandler as createFetchHandler } from 'voiceping-presence/fetch';
 import { createStatusCore, createStatusHandler } from 'voiceping-presence/http';
 import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { faultyStore } from '../core/faulty-store';
@@ -345,6 +346,25 @@ describe('createStatusHandler', () => {
     });
     await handled;
     expect(reported).toEqual([]);
+  });
+
+  it('reports no client of the Fetch standard that goes away, and a body that was read before', async () => {
+    const reported: string[] = [];
+    const presence = await presenceWith({ onError: (error) => reported.push(error.message) });
+    const handle = createFetchHandler(presence);
+    const controller = new AbortController();
+    const body = new ReadableStream({
+      start: (stream) => controller.signal.addEventListener('abort', () => stream.error()),
+    });
+    const init = { method: 'POST', body, duplex: 'half', signal: controller.signal } as RequestInit;
+    const answer = handle(new Request('http://router/', init));
+    controller.abort();
+    expect((await answer).status).toBe(400);
+    expect(reported).toEqual([]);
+    const read = new Request('http://router/', { method: 'POST', body: '{"userIds":[]}' });
+    await read.text();
+    expect((await handle(read)).status).toBe(500);
+    expect(reported).toHaveLength(1);
   });
 
   it('leaves an answer alone that somebody else has given meanwhile', async () => {

@@ -255,13 +255,13 @@ it('a grace ended, and what would have ended it was lost: who begins to listen t
     const dashboard = fakeSocket();
     late.presence.attachToSocket(dashboard, { userId: 'd', track: false, watch: [userId] });
     await until('it is shown', () => dashboard.frames.length > 0);
-    return (dashboard.frames[0] as { users: Array<{ status: string }> }).users[0]?.status;
+    return (dashboard.frames[0] as { users?: Array<{ status: string }> }).users?.[0]?.status;
   };
   await shown();
   // It reads once more when it has begun to hear.
   await sleep(300);
   await a.attach(userId);
-  await until('the user is shown to be online', async () => (await shown()) === 'online');
+  await until('the user is shown to be online', async () => (await shown()) === 'online', 2_000);
 });
 
 describe('Redis hangs', () => {

@@ -191,7 +191,8 @@ describe('a router that', () => {
     a.signal('SIGSTOP');
     await sleep(leaseMs / 2);
     a.signal('SIGCONT');
-    await sleep(leaseMs / 2);
+    // Longer than what was left of its lease, and until somebody would have found that.
+    await sleep(leaseMs);
     expect(await b.statuses('u')).toBe('online');
     expect(observer.changes('u')).toEqual(['online connect']);
   });

@@ -162,9 +162,10 @@ describe('Cluster', () => {
   it('a slot moves to another master while users come and go', async () => {
     const cluster = await RedisCluster.start();
     endings.push(() => cluster.remove());
+    const brisk = { leaseMs: 5_000 };
     const [a, b] = [
-      await router({ client: connect(cluster) }, patient),
-      await router({ client: connect(cluster) }, patient),
+      await router({ client: connect(cluster) }, brisk),
+      await router({ client: connect(cluster) }, brisk),
     ];
     const users = usersOf(600);
     await a.attach(...users.slice(0, 300));

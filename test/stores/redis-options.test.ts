@@ -76,7 +76,7 @@ describe('the environment', () => {
     [{ REDIS_PORT: '0' }, /REDIS_PORT is "0"/],
     [{ REDIS_DB: '1.5' }, /REDIS_DB is "1.5"/],
     [{ REDIS_TLS: 'maybe' }, /REDIS_TLS is "maybe"; it is true or false/],
-    [{ REDIS_PORT: 6379 }, /REDIS_PORT is 6379; it is a string/],
+    [{ REDIS_PASSWORD: 123456 }, /^REDIS_PASSWORD is a number; it is a string$/],
   ])('%o is refused', (env, words) => {
     expect(() => redisStoreFromEnv(env as never)).toThrow(misuse(words));
   });

@@ -66,11 +66,10 @@ describe('frames', () => {
   });
 
   it('say where to go on, to those who have asked', () => {
-    const asked = { request: 3, part: 2, more: false, isResumed: true, cursor: 'e.7' };
-    const said = { request: 3, part: 2, more: false, resumed: true, cursor: 'e.7' };
+    const asked = { request: 3, part: 2, more: false, resumed: true, cursor: 'e.7' };
     const [guide, router] = [framesOf('guide'), framesOf('router')];
-    expect(decode(guide.snapshot({ ...SNAPSHOT, asked }))).toEqual({ messageType: 32, users: USERS, ...said });
-    expect(decode(router.snapshot({ ...SNAPSHOT, asked }))).toMatchObject([0, 32, 0, '', said]);
+    expect(decode(guide.snapshot({ ...SNAPSHOT, asked }))).toEqual({ messageType: 32, users: USERS, ...asked });
+    expect(decode(router.snapshot({ ...SNAPSHOT, asked }))).toMatchObject([0, 32, 0, '', asked]);
     expect(decode(guide.update(UPDATE, AT, 'e.7'))).toMatchObject({ messageType: 31, cursor: 'e.7' });
     expect(decode(router.update(UPDATE, AT, 'e.7'))).toMatchObject([0, 31, 0, 'broadcast', { cursor: 'e.7' }]);
   });
