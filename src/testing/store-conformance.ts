@@ -29,8 +29,8 @@ export interface ConformanceCase {
 }
 
 /** The lease of the nodes of the suite: short, so that a suite on a real server is quick. */
-const LEASE_MS = 2_000;
-const GRACE_MS = 1_200;
+const LEASE_MS = 1_500;
+const GRACE_MS = 900;
 /** How often a busy machine is given another moment: nobody beats meanwhile, so that no beat brings what should have come by itself. */
 const MORE_ARRIVALS = 8;
 

@@ -19,7 +19,7 @@ const CLIENTS: Array<[name: string, connect: () => RedisLike]> = [
   ['ioredis 6', () => new Redis6({ port: server.port })],
 ];
 
-describe.each(CLIENTS)('redisStore over %s conforms', (_name, connect) => {
+describe.concurrent.each(CLIENTS)('redisStore over %s conforms', (_name, connect) => {
   const cases = storeConformance(() => openOn(connect));
   it('to a suite that is not empty', () => expect(cases.length).toBeGreaterThan(20));
   for (const { name, run } of cases) it.concurrent(name, run);
