@@ -14,7 +14,7 @@ export interface StoreBackend {
   pass(ms: number, everyMs: number, whileAlive: () => Promise<void>): Promise<void>;
   /** Lets time pass in which the backend is asked nothing: the store was away, or all routers stood still. */
   standStill(ms: number): Promise<void>;
-  /** Lets what was told arrive; called again, a few times, where some of it has not. */
+  /** Lets what was told arrive; called again, at most three times, where some of it has not. */
   arrive(): Promise<void>;
   /** Called when the case is over. */
   close?(): Promise<void>;
@@ -32,7 +32,7 @@ export interface ConformanceCase {
 const LEASE_MS = 1_500;
 const GRACE_MS = 900;
 /** How often a busy machine is given another moment: nobody beats meanwhile, so that no beat brings what should have come by itself. */
-const MORE_ARRIVALS = 8;
+const MORE_ARRIVALS = 3;
 
 interface Router {
   readonly node: StoreNode;
