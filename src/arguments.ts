@@ -17,6 +17,24 @@ export interface CheckedIdentity {
   userId: string;
   track: boolean;
   interest: 'all' | Set<string> | undefined;
+  /** Milliseconds since the epoch. */
+  expiresAt: number | undefined;
+}
+
+/** Before it, in milliseconds, there was no WebSocket; in seconds it is far. */
+const LEAST_MS = 1e11;
+
+/** When credentials end, in milliseconds since the epoch. @throws TypeError `ERR_PRESENCE_OPTIONS` @internal */
+export function toExpiry(at: Date | number, name: string): number {
+  // Whatever realm a Date comes from.
+  const ms: unknown = Object.prototype.toString.call(at) === '[object Date]' ? Number(at) : at;
+  if (typeof ms !== 'number' || Number.isNaN(ms)) {
+    throw optionError(`${name} is ${shown(at)}; it is a Date, or milliseconds since the epoch`);
+  }
+  if (ms < LEAST_MS) {
+    throw optionError(`${name} is ${ms}; it is in milliseconds since the epoch: did you mean ${ms * 1000}?`);
+  }
+  return ms;
 }
 
 /** @internal */
@@ -29,7 +47,8 @@ export function checkIdentity(identity: Identity): CheckedIdentity {
   if (deviceId !== undefined && typeof deviceId !== 'string') {
     throw optionError(`deviceId is ${shown(deviceId)}; it is a string`);
   }
-  return { userId: toUserId(identity.userId, 'userId'), track, interest: toInterest(watch) };
+  const expiresAt = identity.expiresAt === undefined ? undefined : toExpiry(identity.expiresAt, 'expiresAt');
+  return { userId: toUserId(identity.userId, 'userId'), track, interest: toInterest(watch), expiresAt };
 }
 
 /** What a socket wants to hear. @internal */

@@ -24,6 +24,7 @@ export type {
   Identity,
   OnlinePage,
   Presence,
+  PresenceLimits,
   PresenceOptions,
   PresenceStatus,
   PresenceUpdate,

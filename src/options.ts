@@ -2,13 +2,16 @@ import { type Clock, systemClock } from './clock';
 import { checkNames, optionError, shown } from './errors';
 import type { PresenceStore } from './store';
 import { memoryStore } from './stores/memory';
-import type { PresenceOptions } from './types';
+import type { PresenceLimits, PresenceOptions } from './types';
 
 /** The longest delay that a timer of Node takes. @internal */
 export const MAX_MS = 2_147_483_647;
 
 const PING_MS = 120_000;
 const TTL_RULE = 'should be at least 2x the';
+
+/** @internal */
+export type Limits = { readonly [name in keyof PresenceLimits]-?: number };
 
 /** @internal Every option, checked and with its default. */
 export interface Settings {
@@ -23,6 +26,7 @@ export interface Settings {
   readonly terminateDeadSockets: boolean;
   readonly authorizeWatch: PresenceOptions['authorizeWatch'];
   readonly maxWatchIds: number;
+  readonly limits: Limits;
   readonly onError: PresenceOptions['onError'];
   readonly clock: Clock;
 }
@@ -64,6 +68,7 @@ const NAMES: ReadonlyArray<keyof Settings> = [
   'terminateDeadSockets',
   'authorizeWatch',
   'maxWatchIds',
+  'limits',
   'onError',
   'clock',
 ];
@@ -109,6 +114,7 @@ export function toSettings(options: PresenceOptions): Settings {
   }
 
   const clock = options.clock ?? systemClock;
+  const commandTimeoutMs = checkedMs('commandTimeoutMs', options.commandTimeoutMs, 1, 2_000);
   return {
     store: options.store ?? memoryStore({ now: () => clock.now() }),
     enabled: checkedFlag('enabled', options.enabled, true),
@@ -117,13 +123,34 @@ export function toSettings(options: PresenceOptions): Settings {
     graceMs: checkedMs('graceMs', options.graceMs, 0, 8_000),
     leaseMs: checkedMs('leaseMs', options.leaseMs, 1_000, 15_000),
     wire: options.wire ?? 'guide',
-    commandTimeoutMs: checkedMs('commandTimeoutMs', options.commandTimeoutMs, 1, 2_000),
+    commandTimeoutMs,
     terminateDeadSockets: checkedFlag('terminateDeadSockets', options.terminateDeadSockets, true),
     authorizeWatch: options.authorizeWatch,
     maxWatchIds,
+    limits: toLimits(options.limits, commandTimeoutMs),
     onError: options.onError,
     clock,
   };
+}
+
+function toLimits(given: PresenceLimits = {}, commandTimeoutMs: number): Limits {
+  const names = [
+    'watchRequestsPerSecond',
+    'watchRequestBurst',
+    'callbackTimeoutMs',
+    'updatesPerUserPerSecond',
+  ] as const;
+  checkNames(given, names);
+  for (const name of names) {
+    const value = given[name];
+    if (value === undefined || name === 'callbackTimeoutMs') continue;
+    if (typeof value !== 'number' || !(value >= 1)) {
+      throw optionError(`limits.${name} is ${shown(value)}; it is a number of at least 1`);
+    }
+  }
+  const { watchRequestsPerSecond = 5, watchRequestBurst = 10, updatesPerUserPerSecond = 4 } = given;
+  const callbackTimeoutMs = checkedMs('limits.callbackTimeoutMs', given.callbackTimeoutMs, 1, commandTimeoutMs);
+  return { watchRequestsPerSecond, watchRequestBurst, callbackTimeoutMs, updatesPerUserPerSecond };
 }
 
 const SEE = 'see its interface';

@@ -1,5 +1,5 @@
 import type { Clock } from './clock';
-import { graceLeft, type LocalUser } from './connections';
+import { graceLeft, type LocalUser } from './connections/connection';
 import { withDeadline } from './deadline';
 import type { PresenceOp, PresenceStore, SignOfLife, StoreNode } from './store';
 

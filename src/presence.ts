@@ -1,18 +1,20 @@
 import { randomBytes } from 'node:crypto';
 import { checkClose, checkIdentity, checkListener, checkPage, checkSocket } from './arguments';
-import { Connection, type ConnectionOwner, type Departure, LocalUser } from './connections';
+import { Connection, type ConnectionOwner, type Departure, LocalUser } from './connections/connection';
+import { disabledPresence } from './connections/disabled-presence';
+import { Expiry } from './connections/expiry';
+import { inertAttachment } from './connections/inert-attachment';
+import { Liveness } from './connections/ping-wheel';
+import { CloseCode, SocketCloser } from './connections/socket-closer';
 import { withDeadline } from './deadline';
-import { disabledPresence } from './disabled';
+import { INTERNALS, type Internals, type WithInternals } from './diagnostics/internals';
 import { PresenceError } from './errors';
 import { toReport } from './failures';
 import { Feed } from './feed';
 import { toUserIds } from './ids';
-import { inertAttachment } from './inert';
 import { Lease } from './lease';
-import { Liveness } from './liveness';
 import { type Settings, toSettings } from './options';
 import { Outbox } from './outbox';
-import { REPORT, type Reporting } from './report';
 import { Staleness } from './staleness';
 import { toStatus } from './status';
 import type { PresenceStore, StoredStatus, StoreNode } from './store';
@@ -53,17 +55,20 @@ export function createPresence(options: PresenceOptions = {}): Presence {
   return settings.enabled ? new LocalPresence(nodeId, settings) : disabledPresence(nodeId);
 }
 
-class LocalPresence implements Presence, Reporting, ConnectionOwner {
+class LocalPresence implements Presence, WithInternals, ConnectionOwner {
   private readonly users = new Map<string, LocalUser>();
   private readonly connections = new Map<SocketLike, Connection>();
   private readonly liveness: Liveness;
+  private readonly expiry: Expiry;
+  private readonly closer: SocketCloser;
   private readonly outbox: Outbox;
   private readonly lease: Lease;
   private readonly feed: Feed;
   private readonly watchers: Watchers;
   private readonly requests: WatchRequests;
   private readonly staleness: Staleness;
-  readonly [REPORT]: Reporting[typeof REPORT];
+  readonly [INTERNALS]: Internals;
+  private readonly report: Internals['report'];
   private readonly node: StoreNode;
   private readonly refreshAfterMs: number;
   private readonly becameReady: Promise<void>;
@@ -77,7 +82,15 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
   ) {
     const { clock, store, ttlMs, pingIntervalMs, commandTimeoutMs } = settings;
     const report = toReport(settings.onError);
-    this[REPORT] = report;
+    this.report = report;
+    this.closer = new SocketCloser({ clock, report });
+    this.expiry = new Expiry(clock, (connection) => this.end(connection, CloseCode.EXPIRED, 'credentials have ended'));
+    this[INTERNALS] = {
+      clock,
+      callbackTimeoutMs: settings.limits.callbackTimeoutMs,
+      report,
+      closeSocket: (socket, code, reason) => this.closer.close(socket, code, reason),
+    };
     this.node = { nodeId, leaseMs: settings.leaseMs, ttlMs };
     // The store hears of a user at most twice a ping interval, however much the phone talks.
     this.refreshAfterMs = (pingIntervalMs === false ? ttlMs / 3 : pingIntervalMs) / 2;
@@ -118,7 +131,13 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
         for (const userId of this.users.keys()) if (isLost(userId)) this.outbox.reassert(userId);
       },
     });
-    this.watchers = new Watchers({ ...shared, commandTimeoutMs, feed: this.feed, frames: framesOf(settings.wire) });
+    this.watchers = new Watchers({
+      ...shared,
+      commandTimeoutMs,
+      feed: this.feed,
+      frames: framesOf(settings.wire),
+      close: (connection, code, reason) => this.end(connection, code, reason),
+    });
     const { watchers } = this;
     this.requests = new WatchRequests({ ...settings, watchers, report });
     this.staleness = new Staleness({
@@ -146,7 +165,7 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
 
   attachToSocket(socket: SocketLike, identity: Identity): Attachment {
     checkSocket(socket);
-    const { userId, track, interest } = checkIdentity(identity);
+    const { userId, track, interest, expiresAt } = checkIdentity(identity);
     this.serial += 1;
     if (this.closing !== undefined || !isOpening(socket)) {
       return inertAttachment(userId, `${this.nodeId}:${this.serial}`);
@@ -162,6 +181,7 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
     if (user !== undefined) this.arrive(user);
     if (before !== undefined) this.release(before, 'disconnect');
     if (interest !== undefined) this.watchers.watch(connection, interest);
+    if (expiresAt !== undefined) this.expiry.set(connection, expiresAt);
     return connection;
   }
 
@@ -243,6 +263,10 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
 
   // What attachments ask. @internal
 
+  expireAt(connection: Connection, at: number): void {
+    if (connection.state !== 'gone') this.expiry.set(connection, at);
+  }
+
   setWatch(connection: Connection, interest: 'all' | Set<string> | undefined): void {
     if (connection.state !== 'gone') this.watchers.watch(connection, interest);
   }
@@ -286,8 +310,15 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
     connection.unlisten();
     if (this.connections.get(socket) === connection) this.connections.delete(socket);
     this.liveness.remove(connection);
+    this.expiry.remove(connection);
     this.watchers.remove(connection);
     if (state === 'alive' && user !== undefined) this.depart(user, ending, graceMs);
+  }
+
+  /** Closes a socket: a drop with grace, for its client may come back. */
+  private end(connection: Connection, code: number, reason: string): void {
+    this.release(connection, 'drop');
+    this.closer.close(connection.socket, code, reason, connection.userId);
   }
 
   /** Tells the store of a sign of life that came too soon after the one before to be told at once. */
@@ -307,7 +338,7 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
     try {
       connection.socket.terminate();
     } catch (error) {
-      this[REPORT]('terminate', error, connection.userId);
+      this.report('terminate', error, connection.userId);
     }
   }
 
@@ -316,7 +347,7 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
     try {
       connection.socket.ping();
     } catch (error) {
-      this[REPORT]('ping', error, connection.userId);
+      this.report('ping', error, connection.userId);
     }
   }
 
@@ -359,13 +390,14 @@ class LocalPresence implements Presence, Reporting, ConnectionOwner {
       this.release(connection, handoverMs > 0 ? 'drop' : 'disconnect', handoverMs);
     }
     this.liveness.stop();
+    this.closer.stop();
     const told = await this.outbox.finish(commandTimeoutMs);
     this.lease.stop();
     const leftMs = Math.min(commandTimeoutMs, until - clock.now());
     // Released with users who could not be handed over, it would take them offline at once. Its lease lapses by itself.
     if (leftMs > 0 && (told || handoverMs === 0)) {
       await withDeadline(clock, leftMs, () => store.release(this.node)).catch((error: unknown) =>
-        this[REPORT]('release', error),
+        this.report('release', error),
       );
     }
     this.feed.close();

@@ -62,6 +62,12 @@ export interface Identity {
    * @default false
    */
   watch?: boolean | Iterable<UserId>;
+  /**
+   * When its credentials end, as a `Date` or in milliseconds since the epoch: the socket is closed then with 4001, which
+   * is a drop with grace. A number below 1e11 is taken for seconds, and throws.
+   * @default never
+   */
+  expiresAt?: Date | number;
 }
 
 /** One socket under the eye of a presence. */
@@ -84,6 +90,11 @@ export interface Attachment {
    * Resolves once the store knows, at the latest after `commandTimeoutMs`. Idempotent, never rejects.
    */
   detach(): Promise<void>;
+  /**
+   * New credentials, which end later, or sooner: replaces `expiresAt` of the identity.
+   * @throws TypeError `ERR_PRESENCE_OPTIONS` for a time that is none, or is in seconds
+   */
+  expireAt(at: Date | number): void;
 }
 
 /**
@@ -122,6 +133,18 @@ export interface ErrorContext {
   userId?: string;
 }
 
+/** What a stranger may cost. */
+export interface PresenceLimits {
+  /** PRESENCE_WATCH frames that one connection may send a second, on average; each one above is refused. @default 5 */
+  watchRequestsPerSecond?: number;
+  /** So many at once, where it has sent none for a while. Who sends as many again that are refused is closed with 4029. @default 10 */
+  watchRequestBurst?: number;
+  /** How long `authorizeWatch`, and `authorize` of a status handler, may take: then the request is refused. @default commandTimeoutMs */
+  callbackTimeoutMs?: number;
+  /** So many changes of one user a dashboard is told a second; of more it is told the latest. `onUpdate` hears all. @default 4 */
+  updatesPerUserPerSecond?: number;
+}
+
 /** Durations are milliseconds. Every value that breaks a rule throws `ERR_PRESENCE_OPTIONS` at once. */
 export interface PresenceOptions {
   /** Where presence is kept. @default memoryStore() */
@@ -154,6 +177,8 @@ export interface PresenceOptions {
   authorizeWatch?: (identity: Identity, ids: string[] | true) => boolean | Promise<boolean>;
   /** A PRESENCE_WATCH frame with more ids is refused, as is one of more than 256 KiB. @default 1_000 */
   maxWatchIds?: number;
+  /** What a stranger may cost. */
+  limits?: PresenceLimits;
   /** Where background failures go; they never throw into the router. @default they are logged under `vp:presence` */
   onError?: (error: PresenceError, context: ErrorContext) => void;
   /** The source of time; tests hand in a fake one. @default the system's */

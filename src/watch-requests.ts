@@ -1,5 +1,5 @@
 import { toInterest } from './arguments';
-import type { Connection } from './connections';
+import type { Connection } from './connections/connection';
 import type { Identity, PresenceOptions } from './types';
 import type { Interest } from './watcher';
 import type { Watchers } from './watchers';

@@ -1,4 +1,4 @@
-import type { Connection } from './connections';
+import type { Connection } from './connections/connection';
 import { SINK, type Sink, type WithSink } from './sink';
 import type { PresenceUpdate } from './types';
 

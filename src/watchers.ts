@@ -1,5 +1,6 @@
 import type { Clock } from './clock';
-import type { Connection } from './connections';
+import type { Connection } from './connections/connection';
+import { CloseCode } from './connections/socket-closer';
 import type { Feed } from './feed';
 import { notShown, Snapshots, willShowAll } from './snapshots';
 import type { PresenceStore } from './store';
@@ -13,10 +14,6 @@ const MAX_PENDING = 256;
 const SLOW_CHECK_MS = 50;
 /** A socket that is slow for so long is closed. */
 const STUCK_MS = 30_000;
-/** Time for the close frame to get through. */
-const CLOSE_MS = 5_000;
-/** The code of that: one for applications. RFC 6455, section 7.4.2. */
-const TOO_SLOW = 4008;
 const OPEN = 1;
 
 /** An update for those who know no cursors, and for those who do. */
@@ -30,6 +27,7 @@ export interface WatchersOptions {
   readonly frames: Frames;
   readonly commandTimeoutMs: number;
   report(stage: string, error: unknown, userId?: string): void;
+  close(connection: Connection, code: number, reason: string): void;
 }
 
 /**
@@ -41,8 +39,6 @@ export class Watchers {
   private readonly everyone = new Set<Watcher>();
   private readonly byUser = new Map<string, Set<Watcher>>();
   private readonly slow = new Set<Watcher>();
-  /** Of the sockets that are being cut. */
-  private readonly cutTimers = new Set<unknown>();
   private slowTimer: unknown;
   private unlisten: (() => void) | undefined;
   /** Until when everything was heard, while it is not. */
@@ -138,7 +134,7 @@ export class Watchers {
       this.tellStale(watcher, true);
       this.remove(connection);
     }
-    for (const timer of this.cutTimers.add(this.slowTimer)) clock.clearTimeout(timer);
+    clock.clearTimeout(this.slowTimer);
   }
 
   private index(watcher: Watcher): void {
@@ -248,23 +244,9 @@ export class Watchers {
 
   /** It takes nothing any more. It may come back, and is then told what it missed. */
   private cut({ connection }: Watcher): void {
-    const { report, clock } = this.options;
-    const { socket, userId } = connection;
-    this.remove(connection);
-    report('send', new Error('a watching socket has taken nothing for too long, and is closed'), userId);
-    const end = (how: () => unknown): void => {
-      try {
-        how();
-      } catch (error) {
-        report('terminate', error, userId);
-      }
-    };
-    end(() => socket.close?.(TOO_SLOW, 'presence: too slow'));
-    const timer = clock.setTimeout(() => {
-      this.cutTimers.delete(timer);
-      end(() => socket.terminate());
-    }, CLOSE_MS);
-    this.cutTimers.add(timer);
+    const error = new Error('a socket has taken nothing for too long, and is closed');
+    this.options.report('send', error, connection.userId);
+    this.options.close(connection, CloseCode.TOO_SLOW, 'presence: too slow');
   }
 
   /** Sends what is owed, as far as the socket and the store allow. */

@@ -1,5 +1,5 @@
+import { reportTo } from '../diagnostics/internals';
 import { checkNames, optionError, shown } from '../errors';
-import { reportTo } from '../report';
 import type { Identity, Presence, SocketLike } from '../types';
 
 /** What a handshake request has, in every version of Node. */

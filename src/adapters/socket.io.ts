@@ -1,5 +1,5 @@
+import { reportTo } from '../diagnostics/internals';
 import { optionError, shown } from '../errors';
-import { reportTo } from '../report';
 import { SINK, type Sink } from '../sink';
 import type { Presence, SocketLike } from '../types';
 import { attachEach, type Identify } from './attach-each';

@@ -1,6 +1,6 @@
+import { reportTo } from '../diagnostics/internals';
 import { checkNames, isPresenceError, optionError, shown } from '../errors';
 import { toUserId } from '../ids';
-import { reportTo } from '../report';
 import type { Presence, PresenceStatus, UserId } from '../types';
 
 /** A body of more bytes is answered 413. */

@@ -1,4 +1,5 @@
 import { checkNames, optionError, shown } from '../errors';
+import { type HeapItem, MinHeap } from '../min-heap';
 import type {
   PresenceOp,
   PresenceStore,
@@ -10,7 +11,6 @@ import type {
   StoreNode,
 } from '../store';
 import type { PresenceUpdate, UpdateReason } from '../types';
-import { DueQueue } from './due-queue';
 
 /** What `memoryStore` takes. */
 export interface MemoryStoreOptions {
@@ -18,6 +18,8 @@ export interface MemoryStoreOptions {
   now?: () => number;
   /** How long "last seen" of a user who is offline is remembered. @default 2_592_000_000 // 30 days */
   retentionMs?: number;
+  /** Of so many users who are offline "last seen" is remembered; those who left first are forgotten first. @default 100_000 */
+  maxRemembered?: number;
 }
 
 interface Lease {
@@ -37,8 +39,8 @@ interface User {
   lastSeen: number | null;
   /** Nodes that hold the user; one, but for users with devices on several routers. */
   owners: string[];
-  /** When a running grace ends; 0 when none runs. */
-  graceUntil: number;
+  /** The grace that runs. */
+  grace: HeapItem<User> | undefined;
   /** When a user who is offline is forgotten. */
   forgetAt: number;
 }
@@ -55,13 +57,16 @@ interface User {
  * const west = createPresence({ store });
  */
 export function memoryStore(options: MemoryStoreOptions = {}): PresenceStore {
-  checkNames(options, ['now', 'retentionMs']);
-  const { now = Date.now, retentionMs = 2_592_000_000 } = options;
+  checkNames(options, ['now', 'retentionMs', 'maxRemembered']);
+  const { now = Date.now, retentionMs = 2_592_000_000, maxRemembered = 100_000 } = options;
   if (typeof now !== 'function') throw optionError(`now is ${shown(now)}; it is a function that gives milliseconds`);
   if (typeof retentionMs !== 'number' || !(retentionMs >= 0)) {
     throw optionError(`retentionMs is ${shown(retentionMs)}; it is in milliseconds and at least 0`);
   }
-  return new MemoryStore(now, retentionMs);
+  if (!Number.isInteger(maxRemembered) || maxRemembered < 0) {
+    throw optionError(`maxRemembered is ${shown(maxRemembered)}; it is an integer of at least 0`);
+  }
+  return new MemoryStore(now, retentionMs, maxRemembered);
 }
 
 class MemoryStore implements PresenceStore {
@@ -71,7 +76,7 @@ class MemoryStore implements PresenceStore {
   /** In the order in which they went offline: the first is the next to be forgotten. */
   private readonly offline = new Map<string, User>();
   private readonly leases = new Map<string, Lease>();
-  private readonly graces = new DueQueue();
+  private readonly graces = new MinHeap<User>();
   private readonly feeds = new Map<StoreFeed, { since: number }>();
   private readonly untold: Told[] = [];
   private telling = false;
@@ -86,6 +91,7 @@ class MemoryStore implements PresenceStore {
   constructor(
     private readonly now: () => number,
     private readonly retentionMs: number,
+    private readonly maxRemembered: number,
   ) {
     this.wall = now();
   }
@@ -195,16 +201,13 @@ class MemoryStore implements PresenceStore {
       this.reap(nodeId);
     }
     for (;;) {
-      const userId = this.graces.take(this.elapsed);
-      if (userId === undefined) break;
-      const user = this.users.get(userId);
-      // Came back since, or has a longer grace by now, which stands further back in the queue.
-      if (user === undefined || user.graceUntil === 0 || user.graceUntil > this.elapsed) continue;
-      user.graceUntil = 0;
+      const user = this.graces.take(this.elapsed);
+      if (user === undefined) break;
+      user.grace = undefined;
       if (user.owners.length === 0) this.flip(user, false, 'timeout');
     }
     for (const user of this.offline.values()) {
-      if (user.forgetAt > this.elapsed) break;
+      if (user.forgetAt > this.elapsed && this.offline.size <= this.maxRemembered) break;
       this.offline.delete(user.userId);
       this.users.delete(user.userId);
     }
@@ -213,7 +216,7 @@ class MemoryStore implements PresenceStore {
   private reap(nodeId: string): void {
     for (const user of this.online.values()) {
       if (!disown(user, nodeId)) continue;
-      if (user.owners.length === 0 && user.graceUntil === 0) this.flip(user, false, 'node-down');
+      if (user.owners.length === 0 && user.grace === undefined) this.flip(user, false, 'node-down');
     }
   }
 
@@ -221,7 +224,7 @@ class MemoryStore implements PresenceStore {
     if (op.kind === 'join') {
       const user = this.userOf(op.userId);
       if (!user.owners.includes(nodeId)) user.owners.push(nodeId);
-      user.graceUntil = 0;
+      this.endGrace(user);
       this.see(user, op.ageMs);
       if (!user.online) this.flip(user, true, op.reassert ? 'resync' : 'connect');
       return;
@@ -231,21 +234,27 @@ class MemoryStore implements PresenceStore {
     this.see(user, op.ageMs);
     if (op.kind === 'drop') {
       const until = this.elapsed + op.graceMs;
-      if (op.graceMs > 0 && until > user.graceUntil) {
-        user.graceUntil = until;
-        this.graces.put(until, user.userId);
+      if (op.graceMs > 0 && until > (user.grace?.due ?? 0)) {
+        this.endGrace(user);
+        user.grace = this.graces.put(until, user);
         this.tell({ dueMs: op.graceMs });
       }
     }
-    if (user.owners.length === 0 && user.graceUntil === 0) {
+    if (user.owners.length === 0 && user.grace === undefined) {
       this.flip(user, false, op.kind === 'drop' ? 'timeout' : op.reason);
     }
+  }
+
+  private endGrace(user: User): void {
+    if (user.grace === undefined) return;
+    this.graces.remove(user.grace);
+    user.grace = undefined;
   }
 
   private userOf(userId: string): User {
     let user = this.users.get(userId);
     if (user === undefined) {
-      user = { userId, online: false, version: 0, lastSeen: null, owners: [], graceUntil: 0, forgetAt: 0 };
+      user = { userId, online: false, version: 0, lastSeen: null, owners: [], grace: undefined, forgetAt: 0 };
       this.users.set(userId, user);
     }
     return user;

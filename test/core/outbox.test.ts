@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createPresence, type PresenceOp, type PresenceStore, type SignOfLife } from 'voiceping-presence';
 import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
-import { LocalUser } from '../../src/connections';
+import { LocalUser } from '../../src/connections/connection';
 import { Outbox } from '../../src/outbox';
 import { faultyStore } from './faulty-store';
 import { router } from './world';

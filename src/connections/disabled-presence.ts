@@ -1,8 +1,8 @@
-import { checkClose, checkIdentity, checkListener, checkPage, checkSocket } from './arguments';
-import { PresenceError } from './errors';
-import { toUserIds } from './ids';
-import { inertAttachment } from './inert';
-import type { Presence } from './types';
+import { checkClose, checkIdentity, checkListener, checkPage, checkSocket } from '../arguments';
+import { PresenceError } from '../errors';
+import { toUserIds } from '../ids';
+import type { Presence } from '../types';
+import { inertAttachment } from './inert-attachment';
 
 /**
  * Presence with `enabled: false`: checks its arguments as ever, adds no listener, and answers no query, since

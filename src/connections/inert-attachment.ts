@@ -1,5 +1,5 @@
-import { toInterest } from './arguments';
-import type { Attachment } from './types';
+import { toExpiry, toInterest } from '../arguments';
+import type { Attachment } from '../types';
 
 /** For a socket that is closed already, or a presence that is closed or disabled: does nothing. @internal */
 export function inertAttachment(userId: string, connectionId: string): Attachment {
@@ -10,6 +10,9 @@ export function inertAttachment(userId: string, connectionId: string): Attachmen
     touch: () => undefined,
     watch: (ids) => {
       toInterest(ids);
+    },
+    expireAt: (at) => {
+      toExpiry(at, 'at');
     },
     detach: () => Promise.resolve(),
   };

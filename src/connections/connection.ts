@@ -1,8 +1,8 @@
-import { toInterest } from './arguments';
-import { log } from './log';
-import type { Attachment, SocketLike, UserId } from './types';
-import { MessageType } from './wire/message-type';
-import { peekMessageType } from './wire/peek';
+import { toExpiry, toInterest } from '../arguments';
+import { log } from '../log';
+import type { Attachment, SocketLike, UserId } from '../types';
+import { MessageType } from '../wire/message-type';
+import { peekMessageType } from '../wire/peek';
 
 /** ws and browsers say 1006 for a connection that ended without a close frame. RFC 6455, section 7.1.5. */
 const ABNORMAL_CLOSURE = 1006;
@@ -80,6 +80,7 @@ export interface ConnectionOwner {
   onRevival(connection: Connection): void;
   onClose(connection: Connection, clean: boolean): void;
   settled(user: LocalUser): Promise<void>;
+  expireAt(connection: Connection, at: number): void;
   setWatch(connection: Connection, interest: 'all' | Set<string> | undefined): void;
   letGo(connection: Connection): Promise<void>;
   /** The client wants to hear of others. */
@@ -108,8 +109,8 @@ export class Connection implements Attachment {
     private readonly serial: number,
   ) {
     this.lastLife = owner.now();
-    socket.on('message', this.onFrame);
-    socket.on('ping', this.onFrame);
+    socket.on('message', this.received);
+    socket.on('ping', this.onPing);
     socket.on('pong', this.onPong);
     socket.on('close', this.onClose);
   }
@@ -133,6 +134,10 @@ export class Connection implements Attachment {
     }
   }
 
+  expireAt(at: Date | number): void {
+    this.owner.expireAt(this, toExpiry(at, 'at'));
+  }
+
   watch(ids: boolean | Iterable<UserId>): void {
     this.owner.setWatch(this, toInterest(ids));
   }
@@ -143,19 +148,23 @@ export class Connection implements Attachment {
 
   /** Takes away exactly the listeners that were added. */
   unlisten(): void {
-    this.socket.removeListener('message', this.onFrame);
-    this.socket.removeListener('ping', this.onFrame);
+    this.socket.removeListener('message', this.received);
+    this.socket.removeListener('ping', this.onPing);
     this.socket.removeListener('pong', this.onPong);
     this.socket.removeListener('close', this.onClose);
   }
 
-  private readonly onFrame = (data: unknown): void => {
+  /** A frame that came in on the socket; also one that came before it was attached. */
+  readonly received = (data: unknown): void => {
     this.touch();
     // Any frame is a sign of life, a heartbeat no more than others: whose it is says the socket, not the id inside.
     const messageType = peekMessageType(data);
     if (messageType === MessageType.HEARTBEAT && this.user !== undefined) log.heartbeat(this.userId);
     else if (messageType === MessageType.PRESENCE_WATCH) this.owner.onWatchRequest(this, data as Uint8Array);
   };
+
+  /** What is in a ping is the client's, and no frame. RFC 6455, section 5.5.2. */
+  private readonly onPing = (): void => this.touch();
 
   private readonly onPong = (): void => {
     if (this.user !== undefined) log.pong(this.userId);

@@ -1,5 +1,5 @@
-import type { Clock } from './clock';
-import type { Connection } from './connections';
+import type { Clock } from '../clock';
+import type { Connection } from './connection';
 
 /** @internal */
 export interface LivenessOptions {

@@ -1,0 +1,57 @@
+import type { Clock } from '../clock';
+import type { SocketLike } from '../types';
+
+/** Close codes that this library sends; those above 4000 are for applications. RFC 6455, section 7.4.2. @internal */
+export const CloseCode = { NOT_ALLOWED: 1008, EXPIRED: 4001, TOO_SLOW: 4008, TOO_MANY_REQUESTS: 4029 } as const;
+
+/** Time for the close frame to get through. A phone that is closed and not terminated takes itself for connected. */
+const CLOSE_MS = 5_000;
+const CLOSED = 3;
+
+/** @internal */
+export interface SocketCloserOptions {
+  readonly clock: Clock;
+  report(stage: string, error: unknown, userId?: string): void;
+}
+
+/** Every close by this library: a close frame with a code, and `terminate()` after five seconds. @internal */
+export class SocketCloser {
+  /** What stands between each socket that was closed, and its end. */
+  private readonly pending = new Map<SocketLike, () => void>();
+
+  constructor(private readonly options: SocketCloserOptions) {}
+
+  close(socket: SocketLike, code: number, reason: string, userId?: string): void {
+    if (this.pending.has(socket) || socket.readyState === CLOSED) return;
+    const { clock } = this.options;
+    const forget = (): void => {
+      clock.clearTimeout(timer);
+      this.pending.delete(socket);
+      socket.removeListener('close', forget);
+    };
+    const timer = clock.setTimeout(() => this.terminate(socket, userId), CLOSE_MS);
+    this.pending.set(socket, forget);
+    socket.on('close', forget);
+    // Without a close frame there is nothing to wait for.
+    if (socket.close === undefined) this.terminate(socket, userId);
+    else this.guard(() => socket.close?.(code, reason), userId);
+  }
+
+  /** Waits for none of them any longer. */
+  stop(): void {
+    for (const socket of Array.from(this.pending.keys())) this.terminate(socket, undefined);
+  }
+
+  private terminate(socket: SocketLike, userId: string | undefined): void {
+    this.pending.get(socket)?.();
+    this.guard(() => socket.terminate(), userId);
+  }
+
+  private guard(end: () => unknown, userId: string | undefined): void {
+    try {
+      end();
+    } catch (error) {
+      this.options.report('terminate', error, userId);
+    }
+  }
+}

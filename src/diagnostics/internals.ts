@@ -1,0 +1,50 @@
+import { type Clock, systemClock } from '../clock';
+import type { Presence, SocketLike } from '../types';
+
+/**
+ * What a presence shares with its adapters. Registered, since each CommonJS entry bundles its own copy of this.
+ * @internal
+ */
+export const INTERNALS: unique symbol = Symbol.for('voiceping-presence.internals') as never;
+
+/** @internal */
+export interface Internals {
+  readonly clock: Clock;
+  /** How long a function of the caller's may take. */
+  readonly callbackTimeoutMs: number;
+  /** Hands a background failure to `onError`. */
+  report(stage: string, error: unknown, userId?: string): void;
+  /** Closes a socket that was not attached, and terminates it a little later. */
+  closeSocket(socket: SocketLike, code: number, reason: string): void;
+}
+
+/** @internal */
+export interface WithInternals {
+  readonly [INTERNALS]?: Internals;
+}
+
+/** Of a presence that is disabled, or of a caller's own object in its place. */
+const NONE: Internals = {
+  clock: systemClock,
+  callbackTimeoutMs: 2_000,
+  report: () => undefined,
+  closeSocket: () => undefined,
+};
+
+/** Whether a presence watches over sockets: one that is disabled does not. @internal */
+export function isActive(presence: Presence): boolean {
+  return (presence as Presence & WithInternals)[INTERNALS] !== undefined;
+}
+
+/** @internal */
+export function internalsOf(presence: Presence): Internals {
+  return (presence as Presence & WithInternals)[INTERNALS] ?? NONE;
+}
+
+/**
+ * Hands a failure in an adapter to the `onError` of its presence.
+ * @internal
+ */
+export function reportTo(presence: Presence, stage: string, error: unknown): void {
+  internalsOf(presence).report(stage, error);
+}

@@ -1,0 +1,81 @@
+/** An entry of a heap; it may be handed back to be taken out. @internal */
+export interface HeapItem<T> {
+  readonly due: number;
+  readonly value: T;
+  /** Its place; -1 once it is out. */
+  index: number;
+}
+
+/**
+ * Values by the time at which they fall due, soonest first: a binary heap from which any entry can be taken out, so that
+ * what is put off or moot does not stay in it until its time.
+ * @internal
+ */
+export class MinHeap<T> {
+  private readonly items: Array<HeapItem<T>> = [];
+
+  get size(): number {
+    return this.items.length;
+  }
+
+  /** When the soonest is due; undefined where there is none. */
+  get due(): number | undefined {
+    return this.items[0]?.due;
+  }
+
+  put(due: number, value: T): HeapItem<T> {
+    const item = { due, value, index: this.items.length };
+    this.rise(item);
+    return item;
+  }
+
+  /** The soonest value that is due at `now`, taken out; `undefined` when there is none. */
+  take(now: number): T | undefined {
+    const first = this.items[0];
+    if (first === undefined || first.due > now) return undefined;
+    this.remove(first);
+    return first.value;
+  }
+
+  /** Fine for one that is out already. */
+  remove(item: HeapItem<T>): void {
+    if (item.index < 0) return;
+    const last = this.items.pop() as HeapItem<T>;
+    if (last !== item) {
+      last.index = item.index;
+      this.sink(last);
+      this.rise(last);
+    }
+    item.index = -1;
+  }
+
+  private rise(item: HeapItem<T>): void {
+    let { index } = item;
+    while (index > 0) {
+      const parent = this.items[(index - 1) >> 1] as HeapItem<T>;
+      if (parent.due <= item.due) break;
+      this.set(index, parent);
+      index = (index - 1) >> 1;
+    }
+    this.set(index, item);
+  }
+
+  private sink(item: HeapItem<T>): void {
+    let { index } = item;
+    for (;;) {
+      let child = 2 * index + 1;
+      const right = this.items[child + 1];
+      if (right !== undefined && right.due < (this.items[child] as HeapItem<T>).due) child += 1;
+      const smaller = this.items[child];
+      if (smaller === undefined || smaller.due >= item.due) break;
+      this.set(index, smaller);
+      index = child;
+    }
+    this.set(index, item);
+  }
+
+  private set(index: number, item: HeapItem<T>): void {
+    this.items[index] = item;
+    item.index = index;
+  }
+}
