@@ -1,6 +1,6 @@
+import { checkedMs, checkFunctions } from './config/validation';
 import { checkNames, optionError, shown } from './errors';
 import { toUserId, toUserIds } from './ids';
-import { checkedMs, checkFunctions } from './options';
 import type { Identity, SocketLike, UserId } from './types';
 
 const MAX_PAGE = 1_000;

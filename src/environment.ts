@@ -1,5 +1,5 @@
+import { MAX_MS } from './config/validation';
 import { optionError, shown } from './errors';
-import { MAX_MS } from './options';
 import type { PresenceOptions } from './types';
 
 /** Unset and empty are the same: `.env` files hold `NAME=` for "not given". @internal */

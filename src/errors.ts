@@ -1,3 +1,5 @@
+import { printable } from './diagnostics/printable';
+
 /**
  * The codes that every error of this library carries, in `error.code`.
  *
@@ -9,7 +11,8 @@
  * | `ERR_PRESENCE_DISABLED` | the presence was made with `enabled: false` |
  * | `ERR_PRESENCE_STORE` | the store failed, or did not answer within `commandTimeoutMs` |
  * | `ERR_PRESENCE_SOCKET` | a socket threw while it was pinged, written to or terminated |
- * | `ERR_PRESENCE_CALLBACK` | a function handed in by the caller (a listener, `identify`, `authorize`) threw |
+ * | `ERR_PRESENCE_CALLBACK` | a function handed in by the caller (a listener, `identify`, `authorize`) threw, or did not answer in time |
+ * | `ERR_PRESENCE_LAYOUT` | the data in Redis are of another version of this library; nothing is written |
  */
 export type PresenceErrorCode =
   | 'ERR_PRESENCE_OPTIONS'
@@ -18,7 +21,8 @@ export type PresenceErrorCode =
   | 'ERR_PRESENCE_DISABLED'
   | 'ERR_PRESENCE_STORE'
   | 'ERR_PRESENCE_SOCKET'
-  | 'ERR_PRESENCE_CALLBACK';
+  | 'ERR_PRESENCE_CALLBACK'
+  | 'ERR_PRESENCE_LAYOUT';
 
 /**
  * Every CommonJS entry bundles a class of its own, so `instanceof` cannot tell across entries.
@@ -78,7 +82,7 @@ export function isPresenceError(
 /** @internal How a value is named in an error's message: quoted, escaped, and never long. */
 export function shown(value: unknown): string {
   if (typeof value === 'string') {
-    return JSON.stringify(value.length > 64 ? `${value.slice(0, 64)}…` : value);
+    return printable(JSON.stringify(value.length > 64 ? `${value.slice(0, 64)}…` : value));
   }
   if (typeof value === 'function') return 'a function';
   if (Array.isArray(value)) return `an array of ${value.length}`;

@@ -1,15 +1,7 @@
 import createDebug from 'debug';
+import { printable } from './diagnostics/printable';
 
 const write = createDebug('vp:presence');
-
-// Control characters, DEL, C1 and the two Unicode line ends: what could forge a line or steer a terminal.
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are the ones that must not get through
-const UNPRINTABLE = /[\u0000-\u001F\u007F-\u009F\u2028\u2029]/g;
-
-/** @internal An id as it may stand in a log line: `123` is `123`, a line break is `\u000a`. */
-export function printable(text: string): string {
-  return text.replace(UNPRINTABLE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
-}
 
 /**
  * Log lines under `vp:presence`, those of the guide word for word ("Testing", 1 and 5).

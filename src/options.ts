@@ -1,11 +1,9 @@
 import { type Clock, systemClock } from './clock';
+import { checkedFlag, checkedMs, checkFunctions } from './config/validation';
 import { checkNames, optionError, shown } from './errors';
 import type { PresenceStore } from './store';
 import { memoryStore } from './stores/memory';
 import type { PresenceLimits, PresenceOptions } from './types';
-
-/** The longest delay that a timer of Node takes. @internal */
-export const MAX_MS = 2_147_483_647;
 
 const PING_MS = 120_000;
 const TTL_RULE = 'should be at least 2x the';
@@ -29,31 +27,6 @@ export interface Settings {
   readonly limits: Limits;
   readonly onError: PresenceOptions['onError'];
   readonly clock: Clock;
-}
-
-/** @internal A duration, or the error that names the option, the value and the rule. */
-export function checkedMs(name: string, value: unknown, min: number, fallback: number): number {
-  if (value === undefined) return fallback;
-  const rule = `it is in milliseconds and at least ${min}`;
-  if (typeof value !== 'number' || Number.isNaN(value)) throw optionError(`${name} is ${shown(value)}; ${rule}`);
-  if (value < min) {
-    const meant = value > 0 && value * 1000 >= min ? `: did you mean ${value * 1000}?` : '';
-    throw optionError(`${name} is ${value}; ${rule}${meant}`);
-  }
-  if (value > MAX_MS) throw optionError(`${name} is ${value}; it is in milliseconds and at most ${MAX_MS}`);
-  return value;
-}
-
-function checkedFlag(name: string, value: unknown, fallback: boolean): boolean {
-  if (value === undefined) return fallback;
-  if (typeof value !== 'boolean') throw optionError(`${name} is ${shown(value)}; it is true or false`);
-  return value;
-}
-
-/** @internal A thing with functions, or the error that names the first one that it lacks. */
-export function checkFunctions(name: string, value: unknown, functions: readonly string[], rule: string): void {
-  const missing = functions.find((key) => typeof (value as Record<string, unknown> | null)?.[key] !== 'function');
-  if (missing !== undefined) throw optionError(`${name} is ${shown(value)} without ${missing}(); ${rule}`);
 }
 
 const NAMES: ReadonlyArray<keyof Settings> = [

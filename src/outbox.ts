@@ -263,6 +263,8 @@ export class Outbox {
 
   private settle(user: LocalUser): void {
     this.changed.delete(user);
+    // Whoever is not here any more gives no sign of life that would be of use, however long there is no lease.
+    if (user.alive === 0) this.touched.delete(user);
     // By the object, not by the id: a newer one of the same user may stand there by now.
     if (user.alive === 0 && this.options.users.get(user.userId) === user) this.options.users.delete(user.userId);
     wake(user);

@@ -18,6 +18,8 @@ import { Outbox } from './outbox';
 import { Staleness } from './staleness';
 import { toStatus } from './status';
 import type { PresenceStore, StoredStatus, StoreNode } from './store';
+import { isSlow } from './subscriptions/send-queue';
+import { SubscribeRequests } from './subscriptions/subscribe-requests';
 import type {
   Attachment,
   Health,
@@ -30,7 +32,6 @@ import type {
   SocketLike,
   UserId,
 } from './types';
-import { WatchRequests } from './watch-requests';
 import { Watchers } from './watchers';
 import { framesOf } from './wire/frames';
 
@@ -65,12 +66,13 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
   private readonly lease: Lease;
   private readonly feed: Feed;
   private readonly watchers: Watchers;
-  private readonly requests: WatchRequests;
+  private readonly requests: SubscribeRequests;
   private readonly staleness: Staleness;
   readonly [INTERNALS]: Internals;
   private readonly report: Internals['report'];
   private readonly node: StoreNode;
   private readonly refreshAfterMs: number;
+  private readonly pingAfterMs: number;
   private readonly becameReady: Promise<void>;
   private settleReady: { resolve(): void; reject(error: Error): void } | undefined;
   private serial = 0;
@@ -92,6 +94,7 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
       closeSocket: (socket, code, reason) => this.closer.close(socket, code, reason),
     };
     this.node = { nodeId, leaseMs: settings.leaseMs, ttlMs };
+    this.pingAfterMs = pingIntervalMs === false ? 0 : pingIntervalMs;
     // The store hears of a user at most twice a ping interval, however much the phone talks.
     this.refreshAfterMs = (pingIntervalMs === false ? ttlMs / 3 : pingIntervalMs) / 2;
 
@@ -131,15 +134,17 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
         for (const userId of this.users.keys()) if (isLost(userId)) this.outbox.reassert(userId);
       },
     });
+    const close = (connection: Connection, code: number, reason: string): void => this.end(connection, code, reason);
     this.watchers = new Watchers({
       ...shared,
       commandTimeoutMs,
       feed: this.feed,
       frames: framesOf(settings.wire),
-      close: (connection, code, reason) => this.end(connection, code, reason),
+      updatesPerUserPerSecond: settings.limits.updatesPerUserPerSecond,
+      close,
     });
     const { watchers } = this;
-    this.requests = new WatchRequests({ ...settings, watchers, report });
+    this.requests = new SubscribeRequests({ ...settings, watchers, report, close });
     this.staleness = new Staleness({
       clock,
       ask: () => this.ask(() => store.read([])),
@@ -344,6 +349,8 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
 
   private ping(connection: Connection): void {
     if (connection.socket.readyState !== OPEN) return;
+    // The ping before this one is still unsent, or unanswered: another one behind it would tell nothing.
+    if (isSlow(connection) && this.now() - connection.lastLife >= this.pingAfterMs) return;
     try {
       connection.socket.ping();
     } catch (error) {

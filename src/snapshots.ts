@@ -3,8 +3,9 @@ import { withDeadline } from './deadline';
 import type { Feed } from './feed';
 import { toStatus } from './status';
 import type { PresenceStore, StoredStatus } from './store';
+import { isSlow } from './subscriptions/send-queue';
 import type { PresenceStatus } from './types';
-import { isSlow, type Snapshot, type Watcher } from './watcher';
+import type { Snapshot, Watcher } from './watcher';
 import type { Frames } from './wire/frames';
 
 /** Users in one snapshot frame. */
@@ -67,7 +68,7 @@ export class Snapshots {
     if (!feed.isKnown) return false;
     if (snapshot.ids !== undefined || 'ids' in wanted) return true;
     // Until it can be sent, not even that there is something to send need be kept.
-    if (isSlow(watcher)) {
+    if (isSlow(watcher.connection)) {
       lookLater(watcher);
       return false;
     }
@@ -95,7 +96,7 @@ export class Snapshots {
     const { store, clock, commandTimeoutMs, lookLater, onShown } = this.options;
     const { ids: rest } = snapshot as { ids: NonNullable<Snapshot['ids']> };
     for (let more = true; more && watcher.snapshot === snapshot; ) {
-      if (isSlow(watcher)) {
+      if (isSlow(watcher.connection)) {
         snapshot.isReading = false;
         lookLater(watcher);
         return;

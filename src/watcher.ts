@@ -2,10 +2,6 @@ import type { Connection } from './connections/connection';
 import { SINK, type Sink, type WithSink } from './sink';
 import type { PresenceUpdate } from './types';
 
-/** A socket with more than this many bytes unsent is slow: its updates collapse to the latest one a user. */
-const SLOW_BYTES = 16_384;
-const CONNECTING = 0;
-
 /** What a socket wants to hear of. @internal */
 export type Interest = 'all' | Set<string>;
 
@@ -48,7 +44,6 @@ export interface Watcher {
   readonly pending: Map<string, Pending>;
   /** Up to where it has been told. */
   cursor: string | undefined;
-  slowSince: number | undefined;
   isToldStale: boolean;
 }
 
@@ -62,12 +57,6 @@ export function newWatcher(connection: Connection, interest: Interest): Watcher 
     snapshot: undefined,
     pending: new Map(),
     cursor: undefined,
-    slowSince: undefined,
     isToldStale: false,
   };
-}
-
-/** @internal */
-export function isSlow({ connection: { socket } }: Watcher): boolean {
-  return socket.bufferedAmount > SLOW_BYTES || socket.readyState === CONNECTING;
 }

@@ -1,19 +1,16 @@
 import type { Clock } from './clock';
 import type { Connection } from './connections/connection';
-import { CloseCode } from './connections/socket-closer';
 import type { Feed } from './feed';
 import { notShown, Snapshots, willShowAll } from './snapshots';
 import type { PresenceStore } from './store';
-import type { PresenceUpdate } from './types';
-import { type Interest, isSlow, newWatcher, type Pending, type Watcher } from './watcher';
+import { isSlow, SendQueue } from './subscriptions/send-queue';
+import { type Change, UpdateLimiter } from './subscriptions/update-limiter';
+import { type Interest, newWatcher, type Pending, type Watcher } from './watcher';
+import type { Refusal } from './wire/decode-watch';
 import type { Frames } from './wire/frames';
 
 /** So many updates wait for a slow socket, or behind a snapshot; past them it goes on from where it is, later. */
 const MAX_PENDING = 256;
-/** How often a slow socket is looked at again. */
-const SLOW_CHECK_MS = 50;
-/** A socket that is slow for so long is closed. */
-const STUCK_MS = 30_000;
 const OPEN = 1;
 
 /** An update for those who know no cursors, and for those who do. */
@@ -26,6 +23,7 @@ export interface WatchersOptions {
   readonly feed: Feed;
   readonly frames: Frames;
   readonly commandTimeoutMs: number;
+  readonly updatesPerUserPerSecond: number;
   report(stage: string, error: unknown, userId?: string): void;
   close(connection: Connection, code: number, reason: string): void;
 }
@@ -38,17 +36,19 @@ export class Watchers {
   private readonly watchers = new Map<Connection, Watcher>();
   private readonly everyone = new Set<Watcher>();
   private readonly byUser = new Map<string, Set<Watcher>>();
-  private readonly slow = new Set<Watcher>();
-  private slowTimer: unknown;
+  private readonly queue: SendQueue;
+  private readonly limiter: UpdateLimiter;
   private unlisten: (() => void) | undefined;
   /** Until when everything was heard, while it is not. */
   private staleSince: number | undefined;
   private readonly snapshots: Snapshots;
 
   constructor(private readonly options: WatchersOptions) {
+    this.queue = new SendQueue(options);
+    this.limiter = new UpdateLimiter(options.clock, options.updatesPerUserPerSecond, (change) => this.spread(change));
     this.snapshots = new Snapshots({
       ...options,
-      send: (watcher, frame) => this.send(watcher, frame),
+      send: ({ connection }, frame) => this.queue.send(connection, frame),
       lookLater: (watcher) => this.checkLater(watcher),
       onShown: (watcher) => this.proceed(watcher),
     });
@@ -71,7 +71,8 @@ export class Watchers {
     }
     if (before?.interest === 'all' && interest === 'all' && request === undefined) return;
     this.unlisten =
-      this.unlisten ?? feed.listen((update, lastSeen, version) => this.spread(update, lastSeen, version), undefined);
+      this.unlisten ??
+      feed.listen((update, lastSeen, version) => this.limiter.offer({ update, lastSeen, version }), undefined);
     const ids = interest === 'all' ? undefined : notShown(before, interest);
     if (before !== undefined) this.unindex(before);
     const watcher = before ?? newWatcher(connection, interest);
@@ -91,20 +92,21 @@ export class Watchers {
   }
 
   /** It may not watch what it asked for. */
-  refuse(connection: Connection, details: string): void {
-    this.send(this.watchers.get(connection) ?? newWatcher(connection, 'all'), this.options.frames.refusal(details));
+  refuse(connection: Connection, refusal: Refusal): void {
+    this.queue.refuse(connection, this.options.frames.refusal(refusal));
   }
 
   remove(connection: Connection): void {
+    this.queue.remove(connection);
     const watcher = this.watchers.get(connection);
     if (watcher === undefined) return;
     watcher.snapshot = undefined;
     this.watchers.delete(connection);
     this.unindex(watcher);
-    this.slow.delete(watcher);
     if (this.watchers.size > 0) return;
     this.unlisten?.();
     this.unlisten = undefined;
+    this.limiter.stop();
   }
 
   /**
@@ -134,7 +136,7 @@ export class Watchers {
       this.tellStale(watcher, true);
       this.remove(connection);
     }
-    clock.clearTimeout(this.slowTimer);
+    this.queue.stop();
   }
 
   private index(watcher: Watcher): void {
@@ -159,11 +161,12 @@ export class Watchers {
   }
 
   /** Encoded once, at the first socket that takes it, however many there are; once more for those who know cursors. */
-  private spread(update: PresenceUpdate, lastSeen: number, version: number): void {
-    const pending: Pending = { update, lastSeen, cursor: this.options.feed.cursor(version) };
+  private spread({ update, lastSeen }: Change): void {
+    const pending: Pending = { update, lastSeen, cursor: this.options.feed.cursor(this.limiter.settledVersion) };
     const encoded: Encoded = [];
     const offer = (watcher: Watcher): void => {
-      if (watcher.snapshot !== undefined || watcher.pending.size > 0 || isSlow(watcher)) this.hold(watcher, pending);
+      if (watcher.snapshot !== undefined || watcher.pending.size > 0 || isSlow(watcher.connection))
+        this.hold(watcher, pending);
       else if (watcher.connection.socket.readyState === OPEN) this.tell(watcher, pending, encoded);
     };
     for (const watcher of this.everyone) offer(watcher);
@@ -180,7 +183,7 @@ export class Watchers {
     const kind = watcher.request !== undefined ? 1 : 0;
     const frame = encoded[kind] ?? this.options.frames.update(update, lastSeen, kind === 1 ? cursor : undefined);
     encoded[kind] = frame;
-    this.send(watcher, frame);
+    this.queue.send(watcher.connection, frame);
   }
 
   /** Keeps an update for later: one a user, in the order of the latest, and not more than some. */
@@ -198,55 +201,19 @@ export class Watchers {
     else watcher.snapshot = this.snapshots.owed({ since });
   }
 
-  private send({ connection }: Watcher, frame: Uint8Array): void {
-    if (connection.socket.readyState !== OPEN) return;
-    try {
-      connection.socket.send(frame);
-    } catch (error) {
-      this.options.report('send', error, connection.userId);
-    }
-  }
-
   /** A slow socket is told once it takes something again; or now, for the `last` time. */
   private tellStale(watcher: Watcher, last = false): void {
     const { staleSince } = this;
     const isStale = staleSince !== undefined;
-    if (watcher.isToldStale === isStale || (isSlow(watcher) && !last)) return;
+    if (watcher.isToldStale === isStale || (isSlow(watcher.connection) && !last)) return;
     watcher.isToldStale = isStale;
     const asOf = staleSince ?? this.options.clock.now();
     if (watcher.sink !== undefined) watcher.sink.stale?.(isStale, new Date(asOf).toISOString());
-    else this.send(watcher, this.options.frames.stale(isStale, asOf));
+    else this.queue.send(watcher.connection, this.options.frames.stale(isStale, asOf));
   }
 
   private checkLater(watcher: Watcher): void {
-    this.slow.add(watcher);
-    if (this.slowTimer !== undefined) return;
-    this.slowTimer = this.options.clock.setTimeout(() => {
-      this.slowTimer = undefined;
-      const looked = Array.from(this.slow);
-      this.slow.clear();
-      for (const slow of looked) {
-        if (this.isStuck(slow)) this.cut(slow);
-        else this.proceed(slow);
-      }
-    }, SLOW_CHECK_MS);
-  }
-
-  private isStuck(watcher: Watcher): boolean {
-    if (!isSlow(watcher)) {
-      watcher.slowSince = undefined;
-      return false;
-    }
-    const now = this.options.clock.now();
-    watcher.slowSince = watcher.slowSince ?? now;
-    return now - watcher.slowSince >= STUCK_MS;
-  }
-
-  /** It takes nothing any more. It may come back, and is then told what it missed. */
-  private cut({ connection }: Watcher): void {
-    const error = new Error('a socket has taken nothing for too long, and is closed');
-    this.options.report('send', error, connection.userId);
-    this.options.close(connection, CloseCode.TOO_SLOW, 'presence: too slow');
+    this.queue.later(watcher.connection, () => this.proceed(watcher));
   }
 
   /** Sends what is owed, as far as the socket and the store allow. */
@@ -257,9 +224,8 @@ export class Watchers {
       return;
     }
     this.tellStale(watcher);
-    if (!isSlow(watcher)) watcher.slowSince = undefined;
     for (const [userId, held] of pending) {
-      if (isSlow(watcher)) {
+      if (isSlow(watcher.connection)) {
         this.checkLater(watcher);
         return;
       }

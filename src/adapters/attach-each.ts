@@ -1,6 +1,8 @@
-import { reportTo } from '../diagnostics/internals';
+import { checkedMs } from '../config/validation';
+import { internalsOf, isActive } from '../diagnostics/internals';
 import { checkNames, optionError, shown } from '../errors';
-import type { Identity, Presence, SocketLike } from '../types';
+import type { Attachment, Identity, Presence, SocketLike } from '../types';
+import { EarlyFrames } from './early-frames';
 
 /** What a handshake request has, in every version of Node. */
 export interface RequestLike {
@@ -16,9 +18,29 @@ export type Identify<Request = RequestLike, Socket = SocketLike> = (
   socket: Socket,
 ) => Identity | null | Promise<Identity | null>;
 
+/** What `attachPresence` takes, whatever the sockets. */
+export interface AttachOptions<Request = RequestLike, Socket = SocketLike> {
+  /**
+   * Says whose socket it is: an identity, or `null` to leave the socket alone, or a promise of either. It is called once a
+   * connection.
+   */
+  identify: Identify<Request, Socket>;
+  /** How long `identify` may take. At least 1. @default 10_000 // 10 seconds */
+  identifyTimeoutMs?: number;
+  /**
+   * Sockets of nobody that are closed (1008), instead of being left alone: those for which `identify` gave `null`, those
+   * for which it failed (`error`), and those for which it did not answer in time (`timeout`).
+   * @default ['timeout'] // so that an identity service that fails does not cut every phone
+   */
+  closeUnidentified?: ReadonlyArray<'null' | 'error' | 'timeout'>;
+}
+
+const KINDS: readonly unknown[] = ['null', 'error', 'timeout'];
+const NOT_ALLOWED = 1008;
+
 /**
  * What socket adapters have in common: each socket that comes is identified, now or later, and attached. A failure of
- * `identify` leaves the socket alone, and is reported.
+ * `identify` is reported.
  *
  * @param toSocketLike - how the core sees a socket
  * @throws TypeError `ERR_PRESENCE_OPTIONS`
@@ -26,31 +48,100 @@ export type Identify<Request = RequestLike, Socket = SocketLike> = (
  */
 export function attachEach<Request, Socket>(
   presence: Presence,
-  options: { identify: Identify<Request, Socket> },
+  options: AttachOptions<Request, Socket>,
   toSocketLike: (socket: Socket) => SocketLike,
 ): (socket: Socket, request: Request) => void {
-  const identify = options?.identify;
-  if (typeof identify !== 'function') throw optionError(`identify is ${shown(identify)}; it is a function`);
-  checkNames(options, ['identify']);
-  if (typeof presence?.attachToSocket !== 'function') {
-    throw optionError(`presence is ${shown(presence)}; it is what createPresence() gave`);
-  }
-  const report = (error: unknown) => reportTo(presence, 'identify', error);
-  const attach = (socket: Socket, identity: Identity | null): void => {
-    if (identity !== null) presence.attachToSocket(toSocketLike(socket), identity);
+  const { identify, identifyTimeoutMs, closeUnidentified } = checkOptions(presence, options);
+  const { clock, report, closeSocket } = internalsOf(presence);
+
+  const leave = (socket: SocketLike, kind: 'null' | 'error' | 'timeout'): void => {
+    if (closeUnidentified.includes(kind)) closeSocket(socket, NOT_ALLOWED, 'presence: not identified');
   };
-  return (socket, request) => {
+  const attach = (socket: SocketLike, identity: Identity | null): Attachment | undefined => {
     try {
-      const identity = identify(request, socket);
-      // At once where it can be, so that not even the first frame is missed.
-      if (isPromise(identity)) identity.then((resolved) => attach(socket, resolved)).catch(report);
-      else attach(socket, identity);
+      if (identity !== null) return presence.attachToSocket(socket, identity);
+      leave(socket, 'null');
     } catch (error) {
-      report(error);
+      report('identify', error);
+      leave(socket, 'error');
     }
+    return undefined;
+  };
+  const wait = (socket: SocketLike, promise: PromiseLike<Identity | null>): void => {
+    const early = new EarlyFrames(socket);
+    let isOver = false;
+    const timer = clock.setTimeout(() => {
+      report('identify', new Error(`identify did not answer within ${identifyTimeoutMs} ms`));
+      // It may still answer, where its socket is left alone.
+      isOver = closeUnidentified.includes('timeout');
+      if (isOver) early.stop();
+      leave(socket, 'timeout');
+    }, identifyTimeoutMs);
+    promise.then(
+      (identity) => {
+        clock.clearTimeout(timer);
+        const frames = early.stop();
+        if (isOver) return;
+        const attachment = attach(socket, identity);
+        if (attachment !== undefined) for (const frame of frames) receive(attachment, frame);
+      },
+      (error: unknown) => {
+        clock.clearTimeout(timer);
+        early.stop();
+        report('identify', error);
+        if (!isOver) leave(socket, 'error');
+      },
+    );
+  };
+
+  return (socket, request) => {
+    let identity: ReturnType<typeof identify>;
+    try {
+      identity = identify(request, socket);
+    } catch (error) {
+      report('identify', error);
+      leave(toSocketLike(socket), 'error');
+      return;
+    }
+    // At once where it can be, so that not even the first frame is missed.
+    if (!isPromise(identity)) attach(toSocketLike(socket), identity);
+    else if (isActive(presence)) wait(toSocketLike(socket), identity);
+    else identity.then(undefined, report.bind(undefined, 'identify'));
   };
 }
 
-function isPromise(value: Identity | null | Promise<Identity | null>): value is Promise<Identity | null> {
-  return typeof (value as Promise<Identity | null> | null)?.then === 'function';
+/** Hands over a frame that came too early; an attachment that does nothing takes none. */
+function receive(attachment: Attachment & { received?(frame: unknown): void }, frame: unknown): void {
+  attachment.received?.(frame);
+}
+
+function checkOptions<Request, Socket>(
+  presence: Presence,
+  options: AttachOptions<Request, Socket>,
+): Required<AttachOptions<Request, Socket>> {
+  const identify = options?.identify;
+  if (typeof identify !== 'function') throw optionError(`identify is ${shown(identify)}; it is a function`);
+  checkNames(options, ['identify', 'identifyTimeoutMs', 'closeUnidentified']);
+  if (typeof presence?.attachToSocket !== 'function') {
+    throw optionError(`presence is ${shown(presence)}; it is what createPresence() gave`);
+  }
+  const { identifyTimeoutMs, closeUnidentified = ['timeout'] } = options;
+  if (!Array.isArray(closeUnidentified)) {
+    throw optionError(
+      `closeUnidentified is ${shown(closeUnidentified)}; it is a list of 'null', 'error' and 'timeout'`,
+    );
+  }
+  const unknown: unknown = closeUnidentified.find((kind: unknown) => !KINDS.includes(kind));
+  if (unknown !== undefined) {
+    throw optionError(`closeUnidentified has ${shown(unknown)}; it is a list of 'null', 'error' and 'timeout'`);
+  }
+  return {
+    identify,
+    identifyTimeoutMs: checkedMs('identifyTimeoutMs', identifyTimeoutMs, 1, 10_000),
+    closeUnidentified,
+  };
+}
+
+function isPromise(value: unknown): value is PromiseLike<Identity | null> {
+  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function';
 }

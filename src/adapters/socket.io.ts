@@ -2,9 +2,9 @@ import { reportTo } from '../diagnostics/internals';
 import { optionError, shown } from '../errors';
 import { SINK, type Sink } from '../sink';
 import type { Presence, SocketLike } from '../types';
-import { attachEach, type Identify } from './attach-each';
+import { type AttachOptions, attachEach } from './attach-each';
 
-export type { Identify, RequestLike } from './attach-each';
+export type { AttachOptions, Identify, RequestLike } from './attach-each';
 
 /** What `attachPresence` needs of a socket.io 4 server, or of one of its namespaces. */
 export interface NamespaceLike {
@@ -32,6 +32,8 @@ export interface SocketIoSocketLike {
   removeListener(event: 'disconnect', listener: (reason: any) => void): unknown;
   /** Sends an event. */
   emit(event: string, payload: unknown): unknown;
+  /** Disconnects it from its namespace. */
+  disconnect(): unknown;
 }
 
 /** What is used of a connection of engine.io 6. */
@@ -48,11 +50,15 @@ export interface EngineConnectionLike {
 
 const OPEN = 1;
 const CLOSED = 3;
+/** About what a user takes in JSON, beside the id. */
+const USER_BYTES = 80;
 const NORMAL_CLOSURE = 1000;
 const ABNORMAL_CLOSURE = 1006;
 
-/** About the size of an update; engine.io tells how many packets wait, not how many bytes. */
+/** The least that a packet takes; engine.io tells how many packets wait, not how many bytes. */
 const PACKET_BYTES = 256;
+/** It reads nothing, so it would not read that it is closed, either. */
+const TOO_SLOW = 4008;
 
 /** Reasons of `disconnect` that somebody chose; all others are a connection that was lost. */
 const CHOSEN: readonly unknown[] = [
@@ -70,8 +76,9 @@ const CHOSEN: readonly unknown[] = [
  * A `disconnect()` on either side is a clean close; a connection that is lost, as by closing a browser tab, has
  * `graceMs` to come back.
  *
- * `identify` is called once a socket, with the handshake request and the socket; where it throws, rejects or gives an
- * identity that is none, the socket is left alone and `onError` hears of it (stage `identify`).
+ * `identify` is called once a socket, with the handshake request and the socket; where it throws, rejects, gives an
+ * identity that is none or does not answer in time, `onError` hears of it (stage `identify`), and the socket is left alone
+ * or disconnected, as `closeUnidentified` says.
  *
  * @returns the function that stops taking new sockets; those attached stay
  * @throws TypeError `ERR_PRESENCE_OPTIONS`
@@ -83,7 +90,7 @@ const CHOSEN: readonly unknown[] = [
 export function attachPresence<Request = any, Socket extends SocketIoSocketLike = any>(
   presence: Presence,
   io: NamespaceLike,
-  options: { identify: Identify<Request, Socket> },
+  options: AttachOptions<Request, Socket>,
 ): () => void {
   if (typeof io?.on !== 'function' || typeof io.removeListener !== 'function') {
     throw optionError(`io is ${shown(io)}; it is a server of socket.io, or a namespace`);
@@ -112,6 +119,9 @@ function wrapped(socket: SocketIoSocketLike, presence: Presence): SocketLike {
 class SocketIoSocket implements SocketLike {
   private readonly onClose = new Map<(code: number) => void, (reason: unknown) => void>();
 
+  /** About how many bytes were emitted since nothing was waiting. */
+  private emittedBytes = 0;
+
   constructor(
     private readonly socket: SocketIoSocketLike,
     private readonly presence: Presence,
@@ -122,12 +132,17 @@ class SocketIoSocket implements SocketLike {
   }
 
   get bufferedAmount(): number {
-    return this.socket.conn.writeBuffer.length * PACKET_BYTES;
+    const packets = this.socket.conn.writeBuffer.length;
+    if (packets === 0) this.emittedBytes = 0;
+    return Math.max(packets * PACKET_BYTES, this.emittedBytes);
   }
 
   readonly [SINK]: Sink = {
     update: (update) => this.emit('presence:update', update),
-    snapshot: (users) => this.emit('presence:snapshot', { users }),
+    snapshot: (users) => {
+      for (const { userId } of users) this.emittedBytes += USER_BYTES + userId.length;
+      this.emit('presence:snapshot', { users });
+    },
     stale: (stale, asOf) => this.emit('presence:stale', { stale, asOf }),
   };
 
@@ -159,6 +174,12 @@ class SocketIoSocket implements SocketLike {
 
   terminate(): void {
     this.socket.conn.close(true);
+  }
+
+  /** Leaves other namespaces of the connection alone. */
+  close(code?: number): void {
+    if (code === TOO_SLOW) this.terminate();
+    else this.socket.disconnect();
   }
 
   private emit(event: string, payload: unknown): void {

@@ -1,8 +1,8 @@
 import { optionError, shown } from '../errors';
 import type { Presence, SocketLike } from '../types';
-import { attachEach, type Identify, type RequestLike } from './attach-each';
+import { type AttachOptions, attachEach, type RequestLike } from './attach-each';
 
-export type { Identify, RequestLike } from './attach-each';
+export type { AttachOptions, Identify, RequestLike } from './attach-each';
 
 /** What `attachPresence` needs of a `ws` server, any version from 5 to 8. */
 export interface ServerLike {
@@ -17,8 +17,9 @@ export interface ServerLike {
 /**
  * Attaches every socket that connects to a `ws` server from now on.
  *
- * `identify` is called once a connection, with the handshake request and the socket; where it throws, rejects or gives
- * an identity that is none, the socket is left alone and `onError` hears of it (stage `identify`).
+ * `identify` is called once a connection, with the handshake request and the socket. Frames of presence that come while
+ * it decides are heard afterwards. Where it throws, rejects, gives an identity that is none or does not answer in time,
+ * `onError` hears of it (stage `identify`), and the socket is left alone or closed with 1008, as `closeUnidentified` says.
  *
  * @returns the function that stops taking new sockets; those attached stay
  * @throws TypeError `ERR_PRESENCE_OPTIONS`
@@ -31,7 +32,7 @@ export interface ServerLike {
 export function attachPresence<Request = RequestLike, Socket extends SocketLike = SocketLike>(
   presence: Presence,
   server: ServerLike,
-  options: { identify: Identify<Request, Socket> },
+  options: AttachOptions<Request, Socket>,
 ): () => void {
   if (typeof server?.on !== 'function' || typeof server.removeListener !== 'function') {
     throw optionError(`server is ${shown(server)}; it is a server of ws`);

@@ -1,5 +1,6 @@
 import { Encoder } from '@msgpack/msgpack';
 import type { PresenceStatus, PresenceUpdate } from '../types';
+import type { Refusal } from './decode-watch';
 import { MessageType } from './message-type';
 
 /** What a snapshot says beside its users. @internal */
@@ -32,7 +33,7 @@ export interface Frames {
   /** `asOf`: until when everything was heard, in milliseconds since the epoch. */
   stale(stale: boolean, asOf: number): Uint8Array;
   /** A client may not watch what it asked for. */
-  refusal(details: string): Uint8Array;
+  refusal(refusal: Refusal): Uint8Array;
 }
 
 /** The guide says GROUP is 1, the existing router 0: each dialect its own. */
@@ -65,7 +66,7 @@ const guide: Frames = {
   snapshot: ({ users, asked }) => encode({ messageType: MessageType.PRESENCE_SNAPSHOT, users, ...asked }),
   stale: (stale, asOf) =>
     encode({ messageType: MessageType.PRESENCE_STALE, stale, asOf: new Date(asOf).toISOString() }),
-  refusal: (error) => encode({ messageType: MessageType.PRESENCE_WATCH, error }),
+  refusal: ({ error, code, request }) => encode({ messageType: MessageType.PRESENCE_WATCH, error, code, request }),
 };
 
 /** The arrays that the existing router speaks. Times are milliseconds, 0 for never. */
@@ -105,7 +106,8 @@ const router: Frames = {
       },
     ]),
   stale: (stale, asOf) => encode([ROUTER_GROUP, MessageType.PRESENCE_STALE, 0, '', { stale, asOf }]),
-  refusal: (error) => encode([ROUTER_GROUP, MessageType.PRESENCE_WATCH, 0, '', { error }]),
+  refusal: ({ error, code, request }) =>
+    encode([ROUTER_GROUP, MessageType.PRESENCE_WATCH, 0, '', { error, code, request }]),
 };
 
 /** @internal */

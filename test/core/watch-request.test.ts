@@ -31,7 +31,9 @@ describe('PRESENCE_WATCH', () => {
     const socket = await connect('d', dashboard);
     socket.receive(watchFrame(true, undefined, 1));
     await clock.settle();
-    expect(framesOf(socket)).toEqual([{ messageType: 33, error: 'this router takes no PRESENCE_WATCH' }]);
+    expect(framesOf(socket)).toEqual([
+      { messageType: 33, error: 'this router takes no PRESENCE_WATCH', code: 'not-allowed' },
+    ]);
   });
 
   it('asks whether this identity may watch these users, and only true lets it', async () => {
@@ -138,13 +140,16 @@ describe('PRESENCE_WATCH', () => {
       authorizeWatch: () => new Promise((resolve) => decisions.push(resolve)),
     });
     const socket = await connect('d', dashboard);
-    socket.receive(watchFrame(['old'], undefined, 1));
-    socket.receive(watchFrame(['new'], undefined, 1));
-    decisions[1]?.(true);
+    for (const [index, id] of ['old', 'newer', 'new'].entries()) socket.receive(watchFrame([id], undefined, index));
     await clock.settle();
+    // One decision at a time, and of what waits the newest.
+    expect(decisions).toHaveLength(1);
     decisions[0]?.(true);
     await clock.settle();
-    expect(framesOf(socket).map(shown)).toEqual([['new offline']]);
+    expect(decisions).toHaveLength(2);
+    decisions[1]?.(true);
+    await clock.settle();
+    expect(framesOf(socket).map((frame) => [shown(frame), frame.request])).toEqual([[['new offline'], 2]]);
   });
 
   it('a large snapshot comes in numbered parts, and the last one says where to go on', async () => {

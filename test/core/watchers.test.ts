@@ -188,7 +188,7 @@ describe('watching', () => {
   });
 
   it('a slow socket holds one update a user, the latest, and gets it when it drains', async () => {
-    const { connect, clock } = await router();
+    const { connect, clock } = await router({ limits: { updatesPerUserPerSecond: 1_000 } });
     const slow = await connect('dash', dashboard(true));
     const fast = await connect('dash', dashboard(true));
     slow.bufferedAmount = 100_000;

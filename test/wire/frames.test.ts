@@ -78,8 +78,11 @@ describe('frames', () => {
     const [guide, router] = [framesOf('guide'), framesOf('router')];
     expect(decode(guide.stale(true, AT))).toEqual({ messageType: 34, stale: true, asOf: UPDATE.timestamp });
     expect(decode(router.stale(false, AT))).toEqual([0, 34, 0, '', { stale: false, asOf: AT }]);
-    expect(decode(guide.refusal('no'))).toEqual({ messageType: 33, error: 'no' });
-    expect(decode(router.refusal('no'))).toEqual([0, 33, 0, '', { error: 'no' }]);
+    const refusal = { error: 'no', code: 'not-allowed' as const, request: 7 };
+    expect(decode(guide.refusal(refusal))).toEqual({ messageType: 33, ...refusal });
+    expect(decode(router.refusal(refusal))).toEqual([0, 33, 0, '', refusal]);
+    const unnamed = { error: 'no', code: 'malformed' as const };
+    expect(decode(guide.refusal({ ...unnamed, request: undefined }))).toEqual({ messageType: 33, ...unnamed });
   });
 
   it('are Buffers of their own, so that every version of ws sends them as they are', () => {

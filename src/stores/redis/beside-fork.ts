@@ -1,5 +1,5 @@
+import { checkFunctions } from '../../config/validation';
 import { toUserId } from '../../ids';
-import { checkFunctions } from '../../options';
 import type { LeaveOp, PresenceOp, PresenceStore, StoreFeed, StoreNode } from '../../store';
 import type { RedisLike } from './client';
 import { quiet } from './connection';

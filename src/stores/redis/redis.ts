@@ -1,5 +1,5 @@
+import { checkedMs, checkFunctions } from '../../config/validation';
 import { checkNames, optionError, shown } from '../../errors';
-import { checkedMs, checkFunctions } from '../../options';
 import type { PresenceStore } from '../../store';
 import type { RedisLike } from './client';
 import { CONNECTION_NAMES, checkConnection, connect, type RedisConnectionOptions } from './connection';

@@ -1,0 +1,44 @@
+import type { SocketLike } from '../types';
+import { MessageType } from '../wire/message-type';
+import { peekMessageType } from '../wire/peek';
+
+const MAX_FRAMES = 16;
+const MAX_BYTES = 65_536;
+
+/**
+ * Keeps the frames of presence that a socket sends before it is known whose it is: a client asks once it is open, and would
+ * wait for ever for the answer to a question that nobody has heard. Of more than some nothing is kept.
+ * @internal
+ */
+export class EarlyFrames {
+  private frames: Uint8Array[] = [];
+  private bytes = 0;
+
+  constructor(private readonly socket: SocketLike) {
+    socket.on('message', this.onMessage);
+    socket.on('close', this.onClose);
+  }
+
+  /** Gives what was kept, and keeps nothing more. */
+  stop(): Uint8Array[] {
+    this.socket.removeListener('message', this.onMessage);
+    this.socket.removeListener('close', this.onClose);
+    const { frames } = this;
+    this.frames = [];
+    return frames;
+  }
+
+  private readonly onMessage = (data: unknown): void => {
+    const messageType = peekMessageType(data);
+    if (messageType !== MessageType.PRESENCE_WATCH && messageType !== MessageType.HEARTBEAT) return;
+    const { length } = data as Uint8Array;
+    if (this.frames.length === MAX_FRAMES || this.bytes + length > MAX_BYTES) return;
+    this.bytes += length;
+    // A copy: a small frame may be a part of all that was read from the network at once.
+    this.frames.push(Uint8Array.from(data as Uint8Array));
+  };
+
+  private readonly onClose = (): void => {
+    this.stop();
+  };
+}

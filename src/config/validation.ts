@@ -1,0 +1,30 @@
+import { optionError, shown } from '../errors';
+
+/** The longest delay that a timer of Node takes. @internal */
+export const MAX_MS = 2_147_483_647;
+
+/** @internal A duration, or the error that names the option, the value and the rule. */
+export function checkedMs(name: string, value: unknown, min: number, fallback: number): number {
+  if (value === undefined) return fallback;
+  const rule = `it is in milliseconds and at least ${min}`;
+  if (typeof value !== 'number' || Number.isNaN(value)) throw optionError(`${name} is ${shown(value)}; ${rule}`);
+  if (value < min) {
+    const meant = value > 0 && value * 1000 >= min ? `: did you mean ${value * 1000}?` : '';
+    throw optionError(`${name} is ${value}; ${rule}${meant}`);
+  }
+  if (value > MAX_MS) throw optionError(`${name} is ${value}; it is in milliseconds and at most ${MAX_MS}`);
+  return value;
+}
+
+/** @internal */
+export function checkedFlag(name: string, value: unknown, fallback: boolean): boolean {
+  if (value === undefined) return fallback;
+  if (typeof value !== 'boolean') throw optionError(`${name} is ${shown(value)}; it is true or false`);
+  return value;
+}
+
+/** @internal A thing with functions, or the error that names the first one that it lacks. */
+export function checkFunctions(name: string, value: unknown, functions: readonly string[], rule: string): void {
+  const missing = functions.find((key) => typeof (value as Record<string, unknown> | null)?.[key] !== 'function');
+  if (missing !== undefined) throw optionError(`${name} is ${shown(value)} without ${missing}(); ${rule}`);
+}

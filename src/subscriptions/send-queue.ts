@@ -1,0 +1,113 @@
+import type { Clock } from '../clock';
+import type { Connection } from '../connections/connection';
+import { CloseCode } from '../connections/socket-closer';
+
+/** A socket with more than this many bytes unsent is slow: what it is owed waits, and collapses. */
+const SLOW_BYTES = 16_384;
+/** How often a slow socket is looked at again. */
+const CHECK_MS = 50;
+/** A socket that is slow for so long is closed. */
+const STUCK_MS = 30_000;
+const CONNECTING = 0;
+const OPEN = 1;
+
+/** @internal */
+export function isSlow({ socket }: Connection): boolean {
+  return socket.bufferedAmount > SLOW_BYTES || socket.readyState === CONNECTING;
+}
+
+/** @internal */
+export interface SendQueueOptions {
+  readonly clock: Clock;
+  report(stage: string, error: unknown, userId?: string): void;
+  close(connection: Connection, code: number, reason: string): void;
+}
+
+/** What a socket is owed that could not be sent yet. */
+interface Owed {
+  /** The latest refusal; of older ones nobody needs to know. */
+  refusal: Uint8Array | undefined;
+  /** Goes on with whatever else it is owed. */
+  proceed: (() => void) | undefined;
+  slowSince: number | undefined;
+}
+
+/**
+ * The one way to a socket. A socket that is slow is sent nothing: one refusal waits for it, and whoever owes it more is
+ * called once it has taken what it was sent. One that takes nothing for half a minute is closed.
+ * @internal
+ */
+export class SendQueue {
+  private readonly owed = new Map<Connection, Owed>();
+  private timer: unknown;
+
+  constructor(private readonly options: SendQueueOptions) {}
+
+  /** Sends a frame to a socket that is not slow; whoever calls has looked. */
+  send({ socket, userId }: Connection, frame: Uint8Array): void {
+    if (socket.readyState !== OPEN) return;
+    try {
+      socket.send(frame);
+    } catch (error) {
+      this.options.report('send', error, userId);
+    }
+  }
+
+  /** Sends a frame that anybody can ask for, now or when the socket takes something again; only the latest waits. */
+  refuse(connection: Connection, frame: Uint8Array): void {
+    if (isSlow(connection)) this.owedTo(connection).refusal = frame;
+    else this.send(connection, frame);
+  }
+
+  /** Calls again after a while, once the socket is not slow. */
+  later(connection: Connection, proceed: () => void): void {
+    this.owedTo(connection).proceed = proceed;
+  }
+
+  /** It is owed nothing any more. */
+  remove(connection: Connection): void {
+    this.owed.delete(connection);
+  }
+
+  stop(): void {
+    this.options.clock.clearTimeout(this.timer);
+    this.timer = undefined;
+    this.owed.clear();
+  }
+
+  private owedTo(connection: Connection): Owed {
+    let owed = this.owed.get(connection);
+    if (owed === undefined) {
+      owed = { refusal: undefined, proceed: undefined, slowSince: undefined };
+      this.owed.set(connection, owed);
+    }
+    this.timer = this.timer ?? this.options.clock.setTimeout(() => this.check(), CHECK_MS);
+    return owed;
+  }
+
+  private check(): void {
+    this.timer = undefined;
+    const now = this.options.clock.now();
+    for (const [connection, owed] of Array.from(this.owed)) {
+      if (isSlow(connection)) {
+        owed.slowSince = owed.slowSince ?? now;
+        if (now - owed.slowSince >= STUCK_MS) this.disconnectSlow(connection);
+        continue;
+      }
+      this.owed.delete(connection);
+      if (owed.refusal !== undefined) this.send(connection, owed.refusal);
+      owed.proceed?.();
+    }
+    if (this.owed.size > 0 && this.timer === undefined) {
+      this.timer = this.options.clock.setTimeout(() => this.check(), CHECK_MS);
+    }
+  }
+
+  /** It may come back, and is then told what it missed. */
+  private disconnectSlow(connection: Connection): void {
+    this.owed.delete(connection);
+    const { report, close } = this.options;
+    report('send', new Error('a socket has taken nothing for too long, and is closed'), connection.userId);
+    close(connection, CloseCode.TOO_SLOW, 'presence: too slow');
+  }
+}
