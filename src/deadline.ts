@@ -1,5 +1,7 @@
 import type { Clock } from './clock';
-import { PresenceError } from './errors';
+import { isPresenceError, PresenceError } from './errors';
+
+const KNOWN: readonly string[] = ['ERR_PRESENCE_OPTIONS', 'ERR_PRESENCE_LAYOUT'];
 
 /**
  * What the store answers, or an `ERR_PRESENCE_STORE` once `ms` have passed or the store has failed. A store that
@@ -18,9 +20,9 @@ export function withDeadline<T>(clock: Clock, ms: number, ask: () => Promise<T>)
       },
       (error: unknown) => {
         clock.clearTimeout(timer);
-        // Misuse that only the store can see, such as a foreign cursor, stays what it is.
-        const misuse = error instanceof TypeError && 'code' in error && error.code === 'ERR_PRESENCE_OPTIONS';
-        reject(misuse ? error : new PresenceError('ERR_PRESENCE_STORE', 'the store failed', error));
+        // Misuse that only the store can see, such as a foreign cursor, stays what it is; as do data of another version.
+        const isKnown = isPresenceError(error) && KNOWN.includes(error.code);
+        reject(isKnown ? error : new PresenceError('ERR_PRESENCE_STORE', 'the store failed', error));
       },
     );
   });

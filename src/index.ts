@@ -15,12 +15,14 @@ export type {
   StoredStatuses,
   StoreFeed,
   StoreNode,
+  StoreProblem,
 } from './store';
 export { type MemoryStoreOptions, memoryStore } from './stores/memory';
 export type {
   Attachment,
   ErrorContext,
   Health,
+  HealthProblem,
   Identity,
   OnlinePage,
   Presence,

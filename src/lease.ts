@@ -1,7 +1,11 @@
 import type { Clock } from './clock';
 import { withDeadline } from './deadline';
+import { isPresenceError, type PresenceErrorCode } from './errors';
 import type { PresenceStore, StoreNode } from './store';
+import type { HealthProblem } from './types';
 
+/** Of more times at which something falls due the next beat takes care, whichever comes first. */
+const MAX_DUES = 4_096;
 /** What falls due is gathered up to this long, so that a storm of drops is not one of beats. */
 const DUE_GRID_MS = 50;
 /** A timer may come a little early against the clock of the store; what is not quite due would wait for the next beat. */
@@ -9,6 +13,12 @@ const DUE_MARGIN_MS = 5;
 /** After a beat that failed. A lost answer has cost two thirds of a lease by then, so a short lease allows less. */
 const RETRY_MS = 1_000;
 const RETRIES_A_LEASE = 12;
+
+const LAYOUT = 'ERR_PRESENCE_LAYOUT';
+
+function codeOf(error: unknown): PresenceErrorCode {
+  return isPresenceError(error) ? error.code : 'ERR_PRESENCE_STORE';
+}
 
 /** @internal */
 export interface LeaseOptions {
@@ -39,6 +49,8 @@ export class Lease {
   private beating = false;
   private again = false;
   private missed = false;
+  /** Why beats do not get through. */
+  private problem: { readonly error: unknown; readonly since: number } | undefined;
   private stopped = false;
 
   constructor(private readonly options: LeaseOptions) {
@@ -55,8 +67,17 @@ export class Lease {
   /** Something falls due in `inMs`. */
   due(inMs: number): void {
     const at = Math.ceil((this.options.clock.now() + inMs + DUE_MARGIN_MS) / DUE_GRID_MS) * DUE_GRID_MS;
-    this.dues.add(at);
+    if (this.dues.size < MAX_DUES) this.dues.add(at);
     if (at < this.timerAt && !this.beating) this.schedule(at);
+  }
+
+  /** Why this router is not known to be alive, where it is not. */
+  get problems(): HealthProblem[] {
+    if (this.problem === undefined) return [];
+    const { error, since } = this.problem;
+    const { message, cause } = error as { message: string; cause?: unknown };
+    const why = cause instanceof Error ? `: ${cause.message}` : '';
+    return [{ stage: 'beat', code: codeOf(error), message: message + why, since: new Date(since).toISOString() }];
   }
 
   stop(): void {
@@ -72,6 +93,7 @@ export class Lease {
     try {
       const { known } = await withDeadline(clock, timeoutMs, () => store.beat(node));
       this.beating = false;
+      this.problem = undefined;
       if (this.stopped) return;
       for (const due of this.dues) if (due <= startedAt) this.dues.delete(due);
       this.scheduleNext(this.again ? 0 : this.beatMs);
@@ -85,7 +107,10 @@ export class Lease {
       // Not sooner for what has fallen due meanwhile: it stays due until a beat gets through.
       this.schedule(clock.now() + Math.min(RETRY_MS, node.leaseMs / RETRIES_A_LEASE));
       this.options.onMiss();
-      report('beat', error);
+      const before = codeOf(this.problem?.error);
+      this.problem = { error, since: this.problem?.since ?? clock.now() };
+      // That does not go by itself, and is said once.
+      if (before !== LAYOUT || codeOf(error) !== LAYOUT) report('beat', error);
     }
   }
 

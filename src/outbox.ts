@@ -1,6 +1,7 @@
 import type { Clock } from './clock';
 import { graceLeft, type LocalUser } from './connections/connection';
 import { withDeadline } from './deadline';
+import { SetAside } from './replication/set-aside';
 import type { PresenceOp, PresenceStore, SignOfLife, StoreNode } from './store';
 
 /** Of signs of life, and at most of changes. */
@@ -21,8 +22,9 @@ export interface OutboxOptions {
   readonly gatherMs: number;
   /** Every user of this router; who has left and is settled with the store is taken out. */
   readonly users: Map<string, LocalUser>;
-  onLeaseLost(): void;
-  report(stage: string, error: unknown): void;
+  /** A beat is wanted: the lease is lost, or it is to be found out whether the store is there. */
+  beat(): void;
+  report(stage: string, error: unknown, userId?: string): void;
 }
 
 /**
@@ -42,12 +44,19 @@ export class Outbox {
   /**
    * How many changes travel together. Halved where the time ran out, and grown by and by where it did not: a batch that is
    * given up each time would never be acknowledged, however often the store has done it. What fails at once says nothing
-   * about the size: of a Cluster, one master may be away, and the users of the others go with the same batches.
+   * about the size, unless the store takes a beat right after it: then somebody in the batch is refused, and halving finds
+   * out who.
    */
   private batch = BATCH;
   /** Calls in a row that failed, or were refused for want of a lease. */
   private failures = 0;
+  /** Calls that the store has not answered, given up or not. */
+  private unanswered = 0;
+  /** Who was in a batch that failed at once, until a beat says whether the store is there. */
+  private failed: readonly LocalUser[] | undefined;
+  private readonly aside = new SetAside<LocalUser>();
   private retryTimer: unknown;
+  private asideTimer: unknown;
   private gatherTimer: unknown;
   /** While closing: until when, and whom to tell that it is over. */
   private closing: { readonly until: number; over(): void } | undefined;
@@ -94,7 +103,13 @@ export class Outbox {
   hold(anew: boolean): void {
     if (anew) for (const user of this.options.users.values()) this.doubt(user);
     this.leased = true;
+    this.judge();
     this.flush();
+  }
+
+  /** A beat did not get through: what failed did so for want of a store. */
+  miss(): void {
+    this.failed = undefined;
   }
 
   /** Sends what has changed at once, so that a query that follows sees it. */
@@ -108,9 +123,11 @@ export class Outbox {
     }
     const ops: PresenceOp[] = [];
     const users: LocalUser[] = [];
-    for (const user of this.changed) {
+    const alone = this.aside.isEmpty ? undefined : this.aside.due(now);
+    for (const user of alone !== undefined && this.changed.has(alone) ? [alone] : this.changed) {
+      if (user !== alone && this.aside.has(user)) continue;
       const own = opsOf(user, now);
-      if (ops.length + own.length > this.batch) break;
+      if (ops.length > 0 && ops.length + own.length > this.batch) break;
       this.changed.delete(user);
       if (own.length === 0) {
         this.settle(user);
@@ -142,6 +159,7 @@ export class Outbox {
     }
     this.stopped = true;
     clock.clearTimeout(this.retryTimer);
+    clock.clearTimeout(this.asideTimer);
     const told = this.changed.size === 0;
     for (const user of users.values()) wake(user);
     return told;
@@ -153,7 +171,15 @@ export class Outbox {
     const startedAt = clock.now();
     const ms = this.closing === undefined ? timeoutMs : Math.min(timeoutMs, this.closing.until - startedAt);
     try {
-      const { known } = await withDeadline(clock, ms, () => store.apply(node, ops));
+      const { known } = await withDeadline(clock, ms, () => {
+        const answer = store.apply(node, ops);
+        const answered = (): void => {
+          this.unanswered -= 1;
+        };
+        this.unanswered += 1;
+        answer.then(answered, answered);
+        return answer;
+      });
       this.applying = false;
       for (const user of users) this.acknowledge(user, known);
       this.batch = Math.min(BATCH, this.batch + (this.batch >> 2) + 1);
@@ -162,11 +188,34 @@ export class Outbox {
       this.flush();
     } catch (error) {
       this.applying = false;
-      if (clock.now() - startedAt >= timeoutMs) this.batch = Math.max(LEAST, this.batch >> 1);
       for (const user of users) this.doubt(user);
-      this.options.report('apply', error);
+      this.options.report('apply', error, users.length === 1 ? users[0]?.userId : undefined);
       this.retryLater(() => this.flush());
+      if (clock.now() - startedAt >= timeoutMs) this.batch = Math.max(LEAST, this.batch >> 1);
+      // Refused because the store is still at one that was given up: that says nothing of those in it.
+      else if (this.unanswered === 0 && !this.aside.isFull) {
+        this.failed = users;
+        this.options.beat();
+      }
     }
+  }
+
+  /** The store is there. A batch that it has refused all the same is taken apart, down to the one user whom it refuses. */
+  private judge(): void {
+    const { failed } = this;
+    if (failed === undefined || this.stopped) return;
+    const { clock } = this.options;
+    this.failed = undefined;
+    clock.clearTimeout(this.retryTimer);
+    this.retryTimer = undefined;
+    this.failures = 0;
+    const [only] = failed;
+    if (failed.length > 1 || only === undefined) {
+      this.batch = Math.max(1, failed.length >> 1);
+      return;
+    }
+    clock.clearTimeout(this.asideTimer);
+    this.asideTimer = clock.setTimeout(() => this.flush(), this.aside.put(only, clock.now()));
   }
 
   /** Tells the signs of life gathered so far. One call at a time: where the store hangs, signs gather, not calls. */
@@ -206,6 +255,7 @@ export class Outbox {
       this.doubt(user);
       return;
     }
+    this.aside.remove(user);
     user.stored = user.sent;
     user.sent = undefined;
     user.reassert = false;
@@ -242,8 +292,8 @@ export class Outbox {
       return;
     }
     this.failures += 1;
-    if (this.failures === 1) this.options.onLeaseLost();
-    else this.retryLater(() => this.options.onLeaseLost());
+    if (this.failures === 1) this.options.beat();
+    else this.retryLater(() => this.options.beat());
   }
 
   private retryLater(retry: () => void): void {
@@ -263,6 +313,7 @@ export class Outbox {
 
   private settle(user: LocalUser): void {
     this.changed.delete(user);
+    this.aside.remove(user);
     // Whoever is not here any more gives no sign of life that would be of use, however long there is no lease.
     if (user.alive === 0) this.touched.delete(user);
     // By the object, not by the id: a newer one of the same user may stand there by now.

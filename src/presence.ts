@@ -23,6 +23,7 @@ import { SubscribeRequests } from './subscriptions/subscribe-requests';
 import type {
   Attachment,
   Health,
+  HealthProblem,
   Identity,
   OnlinePage,
   Presence,
@@ -111,14 +112,17 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
       ...shared,
       timeoutMs,
       onBeat: (known) => this.onBeat(known),
-      onMiss: () => this.staleness.missed(),
+      onMiss: () => {
+        this.staleness.missed();
+        this.outbox.miss();
+      },
     });
     this.outbox = new Outbox({
       ...shared,
       timeoutMs,
       gatherMs: Math.min(1_000, ttlMs / 20),
       users: this.users,
-      onLeaseLost: () => this.lease.beat(),
+      beat: () => this.lease.beat(),
     });
     this.feed = new Feed({
       ...shared,
@@ -211,7 +215,11 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
   }
 
   health(): Health {
-    const { health } = this.staleness;
+    const { store } = this.settings;
+    const problems: HealthProblem[] = (store.problems?.() ?? []).map(({ stage, message, since }) => {
+      return { stage, code: 'ERR_PRESENCE_STORE', message, since: new Date(since).toISOString() };
+    });
+    const health = this.staleness.health(problems.concat(this.lease.problems));
     return this.closing === undefined ? health : { ...health, status: 'closed' };
   }
 

@@ -51,8 +51,9 @@ export class Staleness {
     );
   }
 
-  get health(): Health {
+  health(problems: Health['problems']): Health {
     const asOf = this.heardAt === undefined ? null : new Date(this.heardAt).toISOString();
-    return { status: this.isStale || asOf === null ? 'stale' : 'ok', asOf };
+    if (this.isStale || asOf === null) return { status: 'stale', asOf, problems };
+    return { status: problems.length > 0 ? 'degraded' : 'ok', asOf, problems };
   }
 }

@@ -86,6 +86,16 @@ export interface Sequence {
   readonly told?: number;
 }
 
+/** Something that is wrong for longer than one call. */
+export interface StoreProblem {
+  /** One word, as of `onError`. */
+  readonly stage: string;
+  /** What is wrong, and what follows. */
+  readonly message: string;
+  /** Since when, in milliseconds since the epoch by the clock of this machine. */
+  readonly since: number;
+}
+
 /** What a store tells a router. Its functions never throw. */
 export interface StoreFeed {
   /** A change of a user's status, of any router. `lastSeen` is that of the user, in milliseconds since the epoch. */
@@ -189,4 +199,7 @@ export interface PresenceStore {
    * @returns the function that ends it; idempotent, and nothing is told after it
    */
   subscribe(feed: StoreFeed): () => void;
+
+  /** What is wrong with it now, for `health()`. A store that has nothing to say MAY leave it out. */
+  problems?(): StoreProblem[];
 }

@@ -1,5 +1,5 @@
 import type { Clock } from './clock';
-import type { PresenceError } from './errors';
+import type { PresenceError, PresenceErrorCode } from './errors';
 import type { PresenceStore } from './store';
 
 /**
@@ -125,7 +125,7 @@ export interface SocketLike {
 /** Where a background failure arose; see `onError`. */
 export interface ErrorContext {
   /**
-   * `beat`, `apply`, `refresh`, `release`, `resync`, `snapshot` (talking to the store);
+   * `beat`, `apply`, `refresh`, `release`, `resync`, `snapshot`, and `subscribe`, `publish`, `reap`, `sweep`, `repair` (the store);
    * `ping`, `send`, `terminate` (a socket); `listener`, `identify`, `authorize` (the caller's functions); `query`.
    */
   stage: string;
@@ -189,11 +189,26 @@ export interface PresenceOptions {
 export interface Health {
   /**
    * `stale`: the store cannot be reached, so that changes may be missed; queries fail, and nobody goes offline for it.
+   * `degraded`: the store is reached, and something is wrong all the same: see `problems`.
    * `disabled`: by `enabled: false`.
    */
-  status: 'ok' | 'stale' | 'disabled' | 'closed';
+  status: 'ok' | 'degraded' | 'stale' | 'disabled' | 'closed';
   /** ISO 8601: when the store was heard last, at least every third of a lease. `null` where it never was. */
   asOf: string | null;
+  /** What is wrong now; empty where nothing is. */
+  problems: HealthProblem[];
+}
+
+/** Something that is wrong for longer than one call. */
+export interface HealthProblem {
+  /** Where, as of `onError`. */
+  stage: string;
+  /** As of the error that was reported. */
+  code: PresenceErrorCode;
+  /** What is wrong, and what follows. */
+  message: string;
+  /** ISO 8601, since when. */
+  since: string;
 }
 
 /** A page of users who are online; `cursor` is `null` on the last one. */

@@ -35,7 +35,7 @@ export function disabledPresence(nodeId: string): Presence {
       return refuse();
     },
     countOnline: refuse,
-    health: () => ({ status: closed ? 'closed' : 'disabled', asOf: null }),
+    health: () => ({ status: closed ? 'closed' : 'disabled', asOf: null, problems: [] }),
     onUpdate(listener, options = {}) {
       checkListener(listener, options);
       return () => undefined;

@@ -16,7 +16,7 @@ export type Fault =
 /** Keys of the store by their names; `user` and `bucket` are those of some users. */
 export type DeletedKey = (typeof DELETED_KEYS)[number];
 
-const DELETED_KEYS = ['user', 'bucket', 'lease', 'nodes', 'meta', 'limbo', 'count', 'log'] as const;
+const DELETED_KEYS = ['user', 'bucket', 'lease', 'nodes', 'meta', 'grace', 'count', 'log'] as const;
 
 export interface Planned {
   /** After the one before. */

@@ -5,6 +5,7 @@ import { Redis } from 'ioredis';
 import type { PresenceUpdate } from 'voiceping-presence';
 import { Layout } from '../../src/stores/redis/layout';
 import { random } from '../random';
+import { layoutOf } from '../redis/layout';
 import { RedisServer } from '../redis/server';
 import { sleep, until } from '../redis/wait';
 import { type DeletedKey, type Fault, faults } from './faults';
@@ -223,7 +224,7 @@ export class ChaosWorld {
     for (const [key, size] of [
       ['lease', await this.control.zcard('presence:lease:{0}')],
       ['nodes', await this.control.hlen('presence:nodes:{0}')],
-      ['limbo', await this.control.zcard('presence:limbo:{0}')],
+      ['grace', await this.control.zcard('presence:grace:{0}')],
     ] as const) {
       if (size > 0) this.fail(`${size} left in ${key}`);
     }
@@ -406,6 +407,7 @@ export class ChaosWorld {
 
   private async delete(what: DeletedKey, users: readonly number[]): Promise<void> {
     const ids = users.map(userIdOf);
+    await layoutOf(this.control, this.layout);
     const partition = this.layout.partitions[0] as Layout['partitions'][number];
     const keys: string[] = [];
     if (what === 'user') keys.push(...ids.map((id) => this.layout.userKey(id)));

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { createPresence, type PresenceOp, type PresenceStore, type SignOfLife } from 'voiceping-presence';
-import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
+import { createPresence, memoryStore, type PresenceOp, type PresenceStore, type SignOfLife } from 'voiceping-presence';
+import { type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { LocalUser } from '../../src/connections/connection';
 import { Outbox } from '../../src/outbox';
 import { faultyStore } from './faulty-store';
@@ -128,6 +128,136 @@ describe('the outbox', () => {
     expect(joined.has('u1')).toBe(false);
   });
 
+  // One record that was none made its whole batch fail for ever.
+  it.each([2, 51, 1_001])('one user of %d whom the store refuses holds up nobody else', async (count) => {
+    const clock = fakeClock();
+    const { store } = faultyStore(clock.now);
+    const reported: Array<string | undefined> = [];
+    let refused = 0;
+    const picky: PresenceStore = {
+      ...store,
+      async apply(node, ops) {
+        if (ops.some(({ userId }) => userId === 'refused' || userId === 'refused too')) {
+          refused += 1;
+          throw new Error('WRONGTYPE');
+        }
+        return store.apply(node, ops);
+      },
+    };
+    const presence = createPresence({ store: picky, clock, onError: (_, { userId }) => reported.push(userId) });
+    await clock.settle();
+    const users = Array.from({ length: count - 2 }, (_, user) => `u${user}`);
+    const sockets = new Map<string, FakeSocket>();
+    for (const userId of [...users.slice(0, 20), 'refused', ...users.slice(20), 'refused too']) {
+      sockets.set(userId, fakeSocket());
+      presence.attachToSocket(sockets.get(userId) as FakeSocket, { userId });
+    }
+    await clock.advance(1_000);
+    expect(await store.count()).toBe(count - 2);
+    // Those who come later wait for nobody.
+    presence.attachToSocket(fakeSocket(), { userId: 'later' });
+    await clock.advance(10);
+    expect(await store.count()).toBe(count - 1);
+    // Tried again, slowly, alone, and reported by name.
+    const before = refused;
+    await clock.advance(600_000);
+    expect(refused - before).toBeGreaterThan(10);
+    expect(refused - before).toBeLessThan(50);
+    expect(new Set(reported.slice(-10))).toEqual(new Set(['refused', 'refused too']));
+    for (const socket of sockets.values()) socket.close();
+    await clock.advance(100);
+    expect(await store.count()).toBe(1);
+    await presence.close();
+    expect(await store.count()).toBe(0);
+    expect(clock.timers).toBe(0);
+  });
+
+  it('nobody is set aside for a store that is away, and whoever was comes back when it takes them', async () => {
+    const clock = fakeClock();
+    const { store } = faultyStore(clock.now);
+    let isAway = false;
+    let isPicky = false;
+    const guard = (): void => {
+      if (isAway) throw new Error('ECONNREFUSED');
+    };
+    const shaky: PresenceStore = {
+      ...store,
+      async beat(node) {
+        guard();
+        return store.beat(node);
+      },
+      async apply(node, ops) {
+        guard();
+        if (isPicky && ops.some(({ userId }) => userId === 'u')) throw new Error('no');
+        return store.apply(node, ops);
+      },
+    };
+    const presence = createPresence({ store: shaky, clock, onError: () => undefined });
+    await clock.settle();
+    isAway = true;
+    presence.attachToSocket(fakeSocket(), { userId: 'u' });
+    await clock.advance(60_000);
+    isAway = false;
+    await clock.advance(1_300);
+    expect(await store.count()).toBe(1);
+    isPicky = true;
+    const phone = fakeSocket();
+    presence.attachToSocket(phone, { userId: 'v' });
+    await clock.advance(100);
+    expect(await store.count()).toBe(2);
+    isPicky = false;
+    await presence.close();
+  });
+
+  it('a store that refuses everybody is asked no faster for it', async () => {
+    const clock = fakeClock();
+    const { store } = faultyStore(clock.now);
+    let calls = 0;
+    const refusing: PresenceStore = {
+      ...store,
+      async apply() {
+        calls += 1;
+        throw new Error('NOPERM');
+      },
+    };
+    const presence = createPresence({ store: refusing, clock, onError: () => undefined });
+    await clock.settle();
+    for (let user = 0; user < 5_000; user += 1) presence.attachToSocket(fakeSocket(), { userId: user });
+    await clock.advance(60_000);
+    const before = calls;
+    await clock.advance(60_000);
+    expect(calls - before).toBeLessThan(300);
+    const closed = presence.close();
+    await clock.advance(2_000);
+    await closed;
+  });
+
+  it('without a lease, signs of life of those who have gone are not kept', async () => {
+    const clock = fakeClock();
+    const users = new Map<string, LocalUser>();
+    const outbox = new Outbox({
+      clock,
+      store: memoryStore({ now: clock.now }),
+      node: { nodeId: 'n', leaseMs: 15_000, ttlMs: 60_000 },
+      users,
+      timeoutMs: 2_000,
+      gatherMs: 1_000,
+      beat: () => undefined,
+      report: () => undefined,
+    });
+    for (let visit = 0; visit < 1_000; visit += 1) {
+      const user = new LocalUser(`u${visit}`, clock.now());
+      users.set(user.userId, user);
+      user.arrive(clock.now());
+      outbox.change(user);
+      outbox.touch(user);
+      user.depart('disconnect', clock.now(), 0);
+      outbox.change(user);
+    }
+    await clock.advance(10_000);
+    expect([users.size, (outbox as unknown as { touched: Set<unknown> }).touched.size]).toEqual([0, 0]);
+  });
+
   it('forgets who has left, and only them', async () => {
     const clock = fakeClock();
     const { store } = faultyStore(clock.now);
@@ -141,7 +271,7 @@ describe('the outbox', () => {
       timeoutMs: 1_000,
       gatherMs: 1_000,
       users,
-      onLeaseLost: () => undefined,
+      beat: () => undefined,
       report: (_stage, error) => expect.fail(String(error)),
     });
     outbox.hold(true);
@@ -227,7 +357,7 @@ describe('the outbox', () => {
       timeoutMs: 1_000,
       gatherMs: 1_000,
       users,
-      onLeaseLost: () => undefined,
+      beat: () => undefined,
       report: () => undefined,
     });
     for (let id = 0; id < 1_000; id += 1) {

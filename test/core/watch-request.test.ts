@@ -330,11 +330,14 @@ describe('while the store cannot be heard', () => {
     );
     await connect('a');
     const socket = await connect('d', { track: false, watch: true });
-    expect(presence.health()).toEqual({ status: 'ok', asOf: expect.any(String) });
+    expect(presence.health()).toEqual({ status: 'ok', asOf: expect.any(String), problems: [] });
     const { asOf } = presence.health();
     shared.link.state = 'down';
     await clock.advance(6_000);
-    expect(presence.health()).toMatchObject({ status: 'stale' });
+    expect(presence.health()).toMatchObject({
+      status: 'stale',
+      problems: [{ stage: 'beat', since: expect.any(String) }],
+    });
     const since = presence.health().asOf;
     expect(since !== null && asOf !== null && since >= asOf).toBe(true);
     expect(last(socket)).toEqual({ messageType: 34, stale: true, asOf: since });
@@ -342,7 +345,7 @@ describe('while the store cannot be heard', () => {
     expect(framesOf(late)[0]).toEqual({ messageType: 34, stale: true, asOf: since });
     shared.link.state = 'up';
     await clock.advance(6_000);
-    expect(presence.health()).toMatchObject({ status: 'ok' });
+    expect(presence.health()).toMatchObject({ status: 'ok', problems: [] });
     expect(last(socket)).toMatchObject({ messageType: 34, stale: false });
     expect(told.map(({ status }) => status)).toEqual(['online']);
     await presence.close();
@@ -355,7 +358,18 @@ describe('while the store cannot be heard', () => {
     shared.link.state = 'down';
     const { presence, connect } = await router({ store: shared.store }, clock);
     await clock.advance(3_000);
-    expect(presence.health()).toEqual({ status: 'stale', asOf: null });
+    expect(presence.health()).toEqual({
+      status: 'stale',
+      asOf: null,
+      problems: [
+        {
+          stage: 'beat',
+          code: 'ERR_PRESENCE_STORE',
+          message: 'the store failed: connect ECONNREFUSED',
+          since: expect.any(String),
+        },
+      ],
+    });
     const socket = await connect('d', { track: false, watch: true });
     expect(last(socket)).toMatchObject({ messageType: 34, stale: true });
   });

@@ -3,8 +3,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createPresence, type PresenceError, type PresenceUpdate } from 'voiceping-presence';
 import { besideFork, redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
-import { Layout } from '../../src/stores/redis/layout';
 import { ForkRouter } from './fork';
+import { layoutOf } from './layout';
 import { RedisServer } from './server';
 import { sleep, until } from './wait';
 
@@ -80,7 +80,7 @@ describe('users of the fork', () => {
     const a = await ours();
     await until('both are found', async () => (await a.presence.countOnline()) === 2);
     const later = await ours();
-    const layout = new Layout('presence:', false);
+    const layout = await layoutOf(a.client);
     const bucket = layout.partitions[0]?.bucketKey(layout.place('f1').bucket) as string;
     const holders = async () => (await a.client.hget(bucket, 'f1'))?.split('.fork,').length;
     await until('they are here too', async () => (await holders()) === 3);

@@ -12,8 +12,9 @@ import {
 } from 'voiceping-presence';
 import { redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
-import { Layout } from '../../src/stores/redis/layout';
+import type { Layout } from '../../src/stores/redis/layout';
 import * as scripts from '../../src/stores/redis/scripts';
+import { layoutOf } from './layout';
 import { Link } from './link';
 import { Observer } from './processes';
 import { RedisServer } from './server';
@@ -145,7 +146,7 @@ describe('a loss of what Redis held', () => {
   });
 
   // Each of these keys was deleted by hand once, or evicted. They wait for beats and sweeps most of the time.
-  it.concurrent.for(['lease', 'nodes', 'meta', 'limbo', 'count', 'log', 'b', 'user', '[bc]*'])(
+  it.concurrent.for(['lease', 'nodes', 'meta', 'grace', 'count', 'log', 'b', 'user', '[bc]*'])(
     'DEL of %s heals by itself',
     async (name, { expect, onTestFinished }) => {
       const rig = await Rig.startAlone();
@@ -155,7 +156,7 @@ describe('a loss of what Redis held', () => {
       await a.attach(...users);
       await b.attach('u0', 'elsewhere');
       const keys = await rig.admin.keys(name === 'user' ? 'presence:user:*' : `presence:${name}:{0}*`);
-      if (name !== 'limbo') expect(keys.length).toBeGreaterThan(0);
+      if (name !== 'grace') expect(keys.length).toBeGreaterThan(0);
       if (keys.length > 0) await rig.admin.del(...keys);
       await until(
         'keys, count, pages and queries are right again',
@@ -229,12 +230,14 @@ describe('a record is lost, and nobody is left who could assert it', () => {
 // Between the reading that found a key without a record and this step, everything was flushed: nobody is online any more.
 it('settles nobody whose key has gone meanwhile, and whoever has one once', async () => {
   const rig = await Rig.start();
-  const layout = new Layout('presence:', false);
+  await rig.router();
+  const layout = await layoutOf(rig.admin);
   const partition = layout.partitions[0] as Layout['partitions'][number];
   const settle = (userId: string) => {
     const keys = [...partition.keys, partition.bucketKey(layout.place(userId).bucket), layout.userKey(userId)];
     const common = [layout.userPrefix, 'presence:', partition.channel, '0', '5000', partition.bucketPrefix, '0'];
-    return rig.admin.eval(scripts.settle.text, keys.length, ...keys, ...common, '1', userId, String(Date.now()));
+    const data = [partition.seed, partition.knownEpoch, '4096', '1', userId, String(Date.now())];
+    return rig.admin.eval(scripts.settle.text, keys.length, ...keys, ...common, ...data);
   };
   await settle('flushed');
   await rig.admin.set('presence:user:lost', String(Date.now()));
@@ -250,12 +253,12 @@ it('a grace ended, and what would have ended it was lost: who begins to listen t
   const rig = await Rig.start();
   const a = await rig.router({ graceMs: 3_000, leaseMs: 15_000 });
   // One of the last buckets: the sweep, which would find it too, does not come there so soon.
-  const layout = new Layout('presence:', false);
+  const layout = await layoutOf(rig.admin);
   const userId = usersOf(1_000).find((id) => layout.place(id).bucket > 4_000) as string;
   await a.attach(userId);
   a.sockets.get(userId)?.drop();
-  await until('its grace is kept', async () => (await rig.admin.zcard('presence:limbo:{0}')) === 1);
-  await rig.admin.del('presence:limbo:{0}');
+  await until('its grace is kept', async () => (await rig.admin.zcard('presence:grace:{0}')) === 1);
+  await rig.admin.del('presence:grace:{0}');
   await sleep(3_200);
   const late = await rig.router();
   const shown = async (): Promise<string | undefined> => {
@@ -541,7 +544,8 @@ describe('what operators do to a server', () => {
 describe('a dashboard is slow', () => {
   it('it gets the latest of each user, and not what was in between', async () => {
     const rig = await Rig.start();
-    const [a, b] = [await rig.router(), await rig.router()];
+    const limits = { updatesPerUserPerSecond: 1_000 };
+    const [a, b] = [await rig.router(), await rig.router({ limits })];
     const slow = fakeSocket();
     b.presence.attachToSocket(slow, { userId: 'dashboard', track: false, watch: ['u', 'v'] });
     await until('it has its snapshot', () => slow.sent.length === 1);

@@ -1,5 +1,8 @@
+import { randomBytes } from 'node:crypto';
 import { optionError, shown } from '../../errors';
 
+/** The number of this layout, as in lua/meta.lua. @internal */
+export const LAYOUT = 1;
 /** On a Cluster users are spread over so many slots; elsewhere one is the unit of atomicity. */
 const CLUSTER_PARTITIONS = 64;
 /** Of all partitions together. With a million users a bucket still is a listpack, which is what makes a user cheap. */
@@ -21,6 +24,10 @@ export class Partition {
   readonly keys: string[];
   readonly channel: string;
   readonly bucketPrefix: string;
+  /** In which data the seed was found to be in use; empty: in none yet. */
+  private epoch = '';
+  private hexSeed = randomBytes(8).toString('hex');
+  private seeds: readonly [number, number];
   private readonly bucketKeys: string[] = [];
 
   constructor(
@@ -30,11 +37,43 @@ export class Partition {
     db: number,
   ) {
     const key = (name: string) => `${prefix}${name}:{${index}}`;
-    this.keys = ['lease', 'nodes', 'meta', 'limbo', 'count', 'log'].map(key);
+    this.keys = ['lease', 'nodes', 'meta', 'grace', 'count', 'log'].map(key);
+    this.seeds = halves(this.hexSeed);
     // Channels are shared by all databases of a server.
     this.channel = db === 0 ? key('sync') : `${key('sync')}:${db}`;
     this.bucketPrefix = `${key('b')}:`;
     for (let bucket = 0; bucket < buckets; bucket += 1) this.bucketKeys.push(this.bucketPrefix + bucket);
+  }
+
+  /** What scripts compare before they believe a bucket, and from which data the caller knows it. */
+  get seed(): string {
+    return this.hexSeed;
+  }
+
+  get knownEpoch(): string {
+    return this.epoch;
+  }
+
+  get meta(): string {
+    return this.keys[2] as string;
+  }
+
+  /** A script has worked with the seed, or has said which one is in use. */
+  learn(epoch: string, seed: string = this.hexSeed): void {
+    this.epoch = epoch;
+    if (seed === this.hexSeed) return;
+    this.hexSeed = seed;
+    this.seeds = halves(seed);
+  }
+
+  /** Which bucket a user is in: nobody can choose ids that meet without knowing the seed. */
+  bucketOf(userId: string): number {
+    const [start, end] = this.seeds;
+    let hash = fnv(userId, start) ^ end;
+    // All bits of it, and of the seed, count for each bit of what is left of it: the finalizer of MurmurHash3, A. Appleby.
+    hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+    hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+    return ((hash ^ (hash >>> 16)) >>> 0) % this.buckets;
   }
 
   bucketKey(bucket: number): string {
@@ -67,18 +106,30 @@ export class Layout {
   }
 
   place(userId: string): Place {
-    // FNV-1a over UTF-16 units; whatever it is, all routers must do the same.
-    let hash = 0x811c9dc5;
-    for (let at = 0; at < userId.length; at += 1) hash = Math.imul(hash ^ userId.charCodeAt(at), 0x01000193);
-    // Its low bits alone know little of the last characters, in which ids differ.
-    hash = (hash ^ (hash >>> 15)) >>> 0;
     const count = this.partitions.length;
-    return { partition: hash % count, bucket: Math.floor(hash / count) % (BUCKETS / count) };
+    let partition = 0;
+    if (count > 1) {
+      const hash = fnv(userId, 0x811c9dc5);
+      // Its low bits alone know little of the last characters, in which ids differ.
+      partition = ((hash ^ (hash >>> 15)) >>> 0) % count;
+    }
+    return { partition, bucket: (this.partitions[partition] as Partition).bucketOf(userId) };
   }
 
   userKey(userId: string): string {
     return this.userPrefix + userId;
   }
+}
+
+/** FNV-1a over UTF-16 units; whatever it is, all routers must do the same. */
+function fnv(text: string, start: number): number {
+  let hash = start;
+  for (let at = 0; at < text.length; at += 1) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
+  return hash;
+}
+
+function halves(seed: string): [number, number] {
+  return [Number.parseInt(seed.slice(0, 8), 16) | 0, Number.parseInt(seed.slice(8), 16) | 0];
 }
 
 /** Adds what belongs to one partition to what belongs there already. @internal */

@@ -4,8 +4,9 @@ import type { Layout } from './layout';
 import type { Link } from './link';
 
 /** Only an older sign of life is deleted: the user may be back meanwhile, through another router. Gives what it said. */
-const DELETE = `local seen = redis.call('GET', KEYS[1])
-if seen and tonumber(seen) <= tonumber(ARGV[1]) then redis.call('DEL', KEYS[1]) end
+const DELETE = `local seen = redis.pcall('GET', KEYS[1])
+if type(seen) == 'table' then seen = '' end
+if seen and (tonumber(seen) or 0) <= tonumber(ARGV[1]) then redis.call('DEL', KEYS[1]) end
 return seen`;
 
 type Slots = { readonly slots?: ReadonlyArray<readonly string[] | undefined> };
@@ -31,7 +32,7 @@ export class Mirrors {
   async delete(userIds: readonly string[], now: number): Promise<Array<number | undefined>> {
     const users = userIds.map((userId) => [userId] as const);
     const answers = await this.run(users, ([id]) => ['eval', DELETE, '1', this.layout.userKey(id), String(now)]);
-    return answers.map((answer) => (typeof answer === 'string' ? Number(answer) : undefined));
+    return answers.map(toTime);
   }
 
   /** Moves those that are there; gives those that are not. */
@@ -52,7 +53,7 @@ export class Mirrors {
   async get(userIds: readonly string[]): Promise<Array<number | undefined>> {
     const users = userIds.map((userId) => [userId] as const);
     const answers = await this.run(users, ([userId]) => ['get', this.layout.userKey(userId)]);
-    return answers.map((answer) => (typeof answer === 'string' ? Number(answer) : undefined));
+    return answers.map(toTime);
   }
 
   private async run<T extends readonly [userId: string, ...rest: unknown[]]>(
@@ -75,11 +76,17 @@ export class Mirrors {
         const results = (await this.link.send(master, () => this.client.pipeline(commands).exec())) ?? [];
         for (const [at, index] of group.entries()) {
           const [error, answer] = results[at] ?? [new Error('no answer'), null];
-          if (error !== null) throw error;
+          // Something else than ours stands there.
+          if (error !== null && !error.message.startsWith('WRONGTYPE')) throw error;
           answers[index] = answer;
         }
       }),
     );
     return answers;
   }
+}
+
+/** What a key of ours holds; undefined for anything else. */
+function toTime(answer: unknown): number | undefined {
+  return typeof answer === 'string' && /^\d{12,16}$/.test(answer) ? Number(answer) : undefined;
 }

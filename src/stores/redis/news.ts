@@ -4,6 +4,7 @@ import { Hearing } from './hearing';
 import type { Layout, Partition } from './layout';
 import { Losses } from './losses';
 import type { Runner } from './runner';
+import { lackingChannel, StandingProblems } from './standing-problems';
 import { Subscriber } from './subscriber';
 
 /**
@@ -14,6 +15,7 @@ import { Subscriber } from './subscriber';
 export class News {
   /** By partition. */
   readonly losses: readonly Losses[];
+  readonly problems: StandingProblems;
   private hearings: Hearing[];
   /** Each with the versions that had been seen when it subscribed. */
   private readonly feeds = new Map<StoreFeed, readonly number[]>();
@@ -25,6 +27,7 @@ export class News {
   ) {
     this.hearings = layout.partitions.map((partition) => this.newHearing(partition, 0));
     this.losses = layout.partitions.map(() => new Losses());
+    this.problems = new StandingProblems((stage, error) => this.report(stage, error));
   }
 
   add(feed: StoreFeed): void {
@@ -104,12 +107,24 @@ export class News {
       layout: this.layout,
       onMessage: (partition, text) => this.onMessage(partition, text),
       onListening: (isFirst) => {
+        this.problems.clear('subscribe');
         // What changed before the ear was open nobody told; what did while it was closed stands in the log.
         if (isFirst) this.tellGap();
         this.inBackground('subscribe', this.resume());
       },
-      onError: (error) => this.report('subscribe', error),
+      onError: (error) => this.reportDeafness(error),
     });
+  }
+
+  private reportDeafness(error: unknown): void {
+    const { message } = error as Error;
+    if (!/^NOPERM/.test(message)) {
+      this.report('subscribe', error);
+      return;
+    }
+    const { channel } = this.layout.partitions[0] as Partition;
+    const consequence = 'changes on other routers are learned from heartbeats only, up to a third of a lease late';
+    this.problems.set('subscribe', lackingChannel('subscribe to', channel, consequence));
   }
 
   private async resume(): Promise<void> {

@@ -1,10 +1,11 @@
 import { optionError, shown } from '../../errors';
+import { toUserId } from '../../ids';
 import type { Sequence, StoredPage, StoredStatus, StoredStatuses } from '../../store';
 import type { Hearing } from './hearing';
 import { gather, type Layout, type Partition, WALK_BUCKETS, WALK_USERS } from './layout';
 import type { Losses } from './losses';
 import type { Mirrors } from './mirrors';
-import type { Ask } from './script';
+import { type Ask, askPlaced } from './script';
 import * as scripts from './scripts';
 
 /** Ids that are read at once: some milliseconds, so that others are served in between. */
@@ -17,6 +18,8 @@ interface ListedPart {
   readonly done: number;
   readonly after: number;
   readonly users: Array<[userId: string, version: number, lastSeen: number]>;
+  /** Buckets in which something is that is not ours. */
+  readonly junk: number[];
 }
 
 /** Where a page begins. @internal */
@@ -35,7 +38,11 @@ export interface QueriesOptions {
   /** On a Cluster. */
   mirrors(): Mirrors | undefined;
   /** Decides on users who have no record. */
-  settle(partition: Partition, keys: readonly string[], args: readonly string[]): Promise<void>;
+  settle(partition: Partition, users: readonly StoredStatus[]): Promise<void>;
+  /** Something in a bucket is not ours. */
+  repair(partition: Partition, bucket: number): void;
+  /** How long a key of the contract lives without a sign of life, as far as that is known. */
+  ttlMs(): number;
 }
 
 /**
@@ -67,7 +74,7 @@ export class Queries {
     let now = 0;
     let sequence: Sequence | undefined;
     const page = async (next: string | null): Promise<StoredPage> => {
-      const whole = { now, users: await this.withMirrors(users), cursor: next };
+      const whole = { now, users: await this.withMirrors(users, now), cursor: next };
       return sequence === undefined ? whole : { ...whole, sequence };
     };
     while (index < layout.partitions.length) {
@@ -79,13 +86,19 @@ export class Queries {
       }
       if (users.length === limit) return page(`${index}.${bucket}.${after}`);
       const hearing = this.options.hearingOf(partition);
-      const answer = await this.options.ask(
-        partition,
-        scripts.list,
-        partition.keys.slice(2, 3).concat(partition.slice(bucket, WALK_BUCKETS)),
-        [layout.isCluster ? '' : layout.userPrefix, String(limit - users.length), String(after), String(WALK_USERS)],
-      );
+      const answer = await askPlaced(this.options.ask, partition, scripts.list, () => ({
+        keys: [partition.meta].concat(partition.slice(bucket, WALK_BUCKETS)),
+        args: [
+          layout.isCluster ? '' : layout.userPrefix,
+          String(limit - users.length),
+          String(after),
+          String(WALK_USERS),
+          partition.seed,
+          String(bucket),
+        ],
+      }));
       const part: ListedPart = JSON.parse(answer);
+      for (const junk of part.junk) this.options.repair(partition, junk);
       now = part.now;
       // Of the beginning: what changes while the page is read is told, too, as is what was not heard yet when it was read.
       // Partitions of a Cluster count each for itself.
@@ -95,7 +108,9 @@ export class Queries {
       }
       bucket += part.done;
       after = part.after;
-      for (const [userId, version, lastSeen] of part.users) users.push({ userId, online: true, lastSeen, version });
+      for (const [userId, version, lastSeen] of part.users) {
+        if (isUserId(userId)) users.push({ userId, online: true, lastSeen, version });
+      }
     }
     return page(null);
   }
@@ -103,7 +118,7 @@ export class Queries {
   async count(): Promise<number> {
     const counts = await Promise.all(
       this.layout.partitions.map((partition) =>
-        this.options.ask(partition, scripts.count, partition.keys.slice(4, 5), []),
+        this.options.ask(partition, scripts.count, partition.keys.slice(4, 5), [String(partition.buckets)]),
       ),
     );
     return counts.reduce((sum, count) => sum + Number(count), 0);
@@ -123,7 +138,7 @@ export class Queries {
     const groups = new Map<number, number[]>();
     for (const [index, userId] of userIds.entries()) {
       const lastSeen = keys[index];
-      if (lastSeen !== undefined && !(wereLost && this.isSettled(userId))) {
+      if (this.isOurs(lastSeen, now) && !(wereLost && this.isSettled(userId))) {
         users[index] = { userId, online: true, lastSeen, version: 0 };
       } else {
         gather(groups, this.layout.place(userId).partition, index);
@@ -136,22 +151,32 @@ export class Queries {
         const [time, ...records] = (await this.records(partition, ids)).split(',');
         now = Math.max(now, Number(time));
         for (const [place, index] of group.entries()) {
-          const user = toStored(ids[place] as string, records[place] as string);
+          const userId = ids[place] as string;
+          const record = records[place] as string;
+          if (record === '?') this.repair(userId);
+          const user = toStored(userId, record === '?' ? '' : record);
           const lastSeen = keys[index];
-          users[index] = lastSeen === undefined ? user : withKey(user, lastSeen);
+          users[index] = this.isOurs(lastSeen, now) ? withKey(user, lastSeen) : user;
         }
       }),
     );
-    const whole = await this.withMirrors(users);
+    const whole = await this.withMirrors(users, now);
     if (wereLost) await this.settle(whole, Array.from(groups.values()).flat());
     return { now, users: whole };
   }
 
   /** What time it is, and the records of users of one partition, joined by commas. */
-  private records(index: number, userIds: readonly string[]): Promise<string> {
+  private records(index: number, userIds: string[]): Promise<string> {
     const partition = this.layout.partitions[index] as Partition;
-    const keys = userIds.map((id) => partition.bucketKey(this.layout.place(id).bucket));
-    return this.options.ask(partition, scripts.read, keys, userIds);
+    return askPlaced(this.options.ask, partition, scripts.read, () => ({
+      keys: [partition.meta].concat(userIds.map((id) => partition.bucketKey(partition.bucketOf(id)))),
+      args: [partition.seed].concat(userIds),
+    }));
+  }
+
+  private repair(userId: string): void {
+    const { partition, bucket } = this.layout.place(userId);
+    this.options.repair(this.layout.partitions[partition] as Partition, bucket);
   }
 
   private isSettled(userId: string): boolean {
@@ -168,14 +193,19 @@ export class Queries {
   }
 
   /** On a Cluster the last sign of life stands elsewhere. */
-  private async withMirrors(users: StoredStatus[]): Promise<StoredStatus[]> {
+  private async withMirrors(users: StoredStatus[], now: number): Promise<StoredStatus[]> {
     const mirrors = this.options.mirrors();
     if (mirrors === undefined) return users;
     const seen = await mirrors.get(users.map(({ userId }) => userId));
     return users.map((user, index) => {
       const lastSeen = seen[index];
-      return lastSeen === undefined ? user : withKey(user, lastSeen);
+      return this.isOurs(lastSeen, now) ? withKey(user, lastSeen) : user;
     });
+  }
+
+  /** A key that nobody has moved for longer than it would live was written by somebody else. */
+  private isOurs(at: number | undefined, now: number): at is number {
+    return at !== undefined && at > now - this.options.ttlMs() - SLACK_MS && at <= now + SLACK_MS;
   }
 
   /** Decides on those who have no record, though nobody took it away who may, and a key that outlived it. */
@@ -190,13 +220,7 @@ export class Queries {
         const partition = this.layout.partitions[at] as Partition;
         const lost = group.map((index) => users[index] as StoredStatus);
         const ids = lost.map(({ userId }) => userId);
-        await this.options.settle(
-          partition,
-          ids
-            .map((id) => partition.bucketKey(this.layout.place(id).bucket))
-            .concat(this.layout.isCluster ? [] : ids.map((id) => this.layout.userKey(id))),
-          [String(ids.length), ...ids, ...lost.map(({ lastSeen }) => String(lastSeen))],
-        );
+        await this.options.settle(partition, lost);
         // They have a record now: the one just made, or that of a router that came first.
         const again = await this.readPiece(ids);
         for (const [place, index] of group.entries()) users[index] = again.users[place] as StoredStatus;
@@ -209,6 +233,18 @@ export class Queries {
 function withKey(user: StoredStatus, lastSeen: number): StoredStatus {
   if (user.lastSeen === null) return { ...user, online: true, lastSeen };
   return user.online && lastSeen > user.lastSeen ? { ...user, lastSeen } : user;
+}
+
+/** Clocks of one server do not jump; what is later is not ours. */
+const SLACK_MS = 60_000;
+
+/** What stands in a bucket anybody may have written, who may write there at all. */
+function isUserId(id: string): boolean {
+  try {
+    return toUserId(id, 'id') === id;
+  } catch {
+    return false;
+  }
 }
 
 /** Times of records begin with 2020, see lua/shared.lua. */

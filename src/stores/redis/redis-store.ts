@@ -6,6 +6,7 @@ import type {
   StoredStatuses,
   StoreFeed,
   StoreNode,
+  StoreProblem,
 } from '../../store';
 import type { RedisLike } from './client';
 import { Incarnations } from './incarnation';
@@ -14,6 +15,7 @@ import { News } from './news';
 import { cursorOf, Queries } from './queries';
 import { Runner } from './runner';
 import * as scripts from './scripts';
+import { lackingChannel } from './standing-problems';
 import { Upkeep } from './upkeep';
 import { Writes } from './writes';
 
@@ -32,6 +34,8 @@ export class RedisStore implements PresenceStore {
   private readonly writes: Writes;
   private readonly upkeep: Upkeep;
   private readonly queries: Queries;
+  /** The longest of the routers that beat through this store. */
+  private ttlMs = Number.POSITIVE_INFINITY;
 
   constructor(
     client: RedisLike,
@@ -47,6 +51,9 @@ export class RedisStore implements PresenceStore {
       reconnect,
       hearingOf: (partition) => this.news.hearingOf(partition),
       reason: () => this.news.reason,
+      onJunk: (keys) => this.news.problems.junk(keys),
+      onLacking: (channel) =>
+        this.news.problems.set('publish', lackingChannel('publish on', channel, 'whoever listens there hears nothing')),
     });
     const incarnations = new Incarnations(layout.partitions.length);
     this.layout = layout;
@@ -61,14 +68,23 @@ export class RedisStore implements PresenceStore {
       hearingOf: (partition) => this.news.hearingOf(partition),
       valuesOf: (keys) => runner.send('', (client) => client.mget(...keys)),
       mirrors: () => runner.mirrors,
-      settle: async (partition, keys, args) => {
-        await runner.change(scripts.settle, partition, keys, args);
+      settle: async (partition, users) => {
+        const ids = users.map(({ userId }) => userId);
+        const args = [String(ids.length), ...ids, ...users.map(({ lastSeen }) => String(lastSeen))];
+        const mirrors = layout.isCluster ? [] : ids.map((id) => layout.userKey(id));
+        await runner.change(scripts.settle, partition, () => ({
+          keys: ids.map((id) => partition.bucketKey(partition.bucketOf(id))).concat(mirrors),
+          args,
+        }));
       },
+      repair: (partition, bucket) => this.upkeep.repair(partition, bucket),
+      ttlMs: () => this.ttlMs,
     });
   }
 
   async beat(node: StoreNode): Promise<{ known: boolean }> {
     this.runner.open();
+    this.ttlMs = Number.isFinite(this.ttlMs) ? Math.max(this.ttlMs, node.ttlMs) : node.ttlMs;
     return this.upkeep.beat(node);
   }
 
@@ -110,5 +126,9 @@ export class RedisStore implements PresenceStore {
       this.runner.close();
       this.news.close();
     };
+  }
+
+  problems(): StoreProblem[] {
+    return this.news.problems.list;
   }
 }

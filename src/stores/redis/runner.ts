@@ -4,7 +4,7 @@ import type { Hearing } from './hearing';
 import type { Layout, Partition } from './layout';
 import { Link } from './link';
 import { Mirrors } from './mirrors';
-import type { Ask, Changed, Script } from './script';
+import { type Ask, askPlaced, type Changed, type Script } from './script';
 import * as scripts from './scripts';
 
 /** Changes that the log keeps, of all partitions together. */
@@ -21,6 +21,10 @@ export interface RunnerOptions {
   hearingOf(partition: Partition): Hearing;
   /** What is wrong with the connection, as far as another one knows. */
   reason(): string | undefined;
+  /** A script has deleted what was not ours. */
+  onJunk(keys: readonly string[]): void;
+  /** A script could not publish on this channel. */
+  onLacking(channel: string): void;
 }
 
 /** The client of a store, and the scripts that run through it. @internal */
@@ -46,21 +50,25 @@ export class Runner {
     return this.link.run(partition.channel, script, keys, args);
   };
 
-  /** Runs a script that may change somebody's status, and does on a Cluster what such a script cannot. */
+  /**
+   * Runs a script that may change somebody's status, and does on a Cluster what such a script cannot.
+   *
+   * @param build - the keys after those that all such scripts have, and the arguments likewise
+   */
   async change<T extends Changed & { known?: boolean }>(
     script: Script,
     partition: Partition,
-    keys: readonly string[],
-    args: readonly string[],
+    build: () => { readonly keys: readonly string[]; readonly args: readonly string[] },
     joined: ReadonlyArray<readonly [userId: string, ageMs: number]> = [],
     ttlMs = 0,
   ): Promise<T> {
     const { mirrors } = this;
-    const { layout, publish, hearingOf } = this.options;
+    const { layout, publish, hearingOf, onJunk, onLacking } = this.options;
     // An answer that comes after the store was closed is none of its next one.
     const hearing = hearingOf(partition);
-    const answer: T = JSON.parse(
-      await this.ask(partition, script, partition.keys.concat(keys), [
+    const text = await askPlaced(this.ask, partition, script, () => {
+      const { keys, args } = build();
+      const shared = [
         layout.isCluster ? '' : layout.userPrefix,
         publish ? layout.prefix : '',
         partition.channel,
@@ -68,9 +76,16 @@ export class Runner {
         String(Math.ceil(LOG_CHANGES / layout.partitions.length)),
         partition.bucketPrefix,
         String(hearing.highestVersion),
-        ...args,
-      ]),
-    );
+        partition.seed,
+        partition.knownEpoch,
+        String(partition.buckets),
+      ];
+      return { keys: partition.keys.concat(keys), args: shared.concat(args) };
+    });
+    const answer: T = JSON.parse(text);
+    partition.learn(answer.e);
+    if (answer.junk !== undefined) onJunk(answer.junk);
+    if (answer.lacks !== undefined) onLacking(answer.lacks);
     if (mirrors !== undefined) {
       const { now, off, known = true } = answer;
       if (known && joined.length > 0) {
@@ -122,14 +137,20 @@ export class Runner {
       off.map(([userId]) => userId),
       now,
     );
-    const keys: string[] = [];
-    const args: string[] = [];
+    const later: Array<readonly [userId: string, at: number]> = [];
     for (const [index, [userId, known]] of off.entries()) {
       const at = seen[index];
-      if (at === undefined || at <= known || at > now) continue;
-      keys.push(partition.bucketKey(this.options.layout.place(userId).bucket));
-      args.push(userId, String(at));
+      if (at !== undefined && at > known && at <= now) later.push([userId, at]);
     }
-    if (keys.length > 0) await this.ask(partition, scripts.seen, keys, args);
+    if (later.length === 0) return;
+    await askPlaced(this.ask, partition, scripts.seen, () => {
+      const keys = [partition.meta];
+      const args = [partition.seed];
+      for (const [userId, at] of later) {
+        keys.push(partition.bucketKey(partition.bucketOf(userId)));
+        args.push(userId, String(at));
+      }
+      return { keys, args };
+    });
   }
 }

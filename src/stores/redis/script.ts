@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { Partition } from './layout';
+import { PresenceError } from '../../errors';
+import { LAYOUT, type Partition } from './layout';
 
 /** A Lua script, which the server knows by the SHA-1 of its text. @internal */
 export interface Script {
@@ -28,4 +29,45 @@ export interface Changed {
   readonly seq: number;
   /** On a Cluster, who went offline and when they were last seen. */
   readonly off: Array<[userId: string, lastSeen: number]>;
+  /** Keys in which something was that is not ours, and was deleted. */
+  readonly junk?: string[];
+  /** A channel on which the user of Redis may not publish. */
+  readonly lacks?: string;
+}
+
+/** What scripts answer that have done nothing, see lua/meta.lua. */
+type Misplaced = { readonly layout: string } | { readonly seed: string; readonly e: string };
+
+/** How often a caller looks again for its buckets. */
+const MOST_LOOKS = 3;
+
+/**
+ * Runs a script that finds users by their buckets. Where the caller has used another seed than the data it learns that
+ * one, and runs the script once more with what `build` then gives.
+ *
+ * @throws PresenceError `ERR_PRESENCE_LAYOUT` for data of another layout
+ * @internal
+ */
+export async function askPlaced(
+  ask: Ask,
+  partition: Partition,
+  script: Script,
+  build: () => { readonly keys: readonly string[]; readonly args: readonly string[] },
+): Promise<string> {
+  for (let look = 1; ; look += 1) {
+    const { keys, args } = build();
+    const answer = await ask(partition, script, keys, args);
+    if (!answer.startsWith('!')) return answer;
+    const misplaced: Misplaced = JSON.parse(answer.slice(1));
+    if ('layout' in misplaced) {
+      const found = misplaced.layout === '' ? 'no number of a layout' : `layout ${misplaced.layout}`;
+      throw new PresenceError(
+        'ERR_PRESENCE_LAYOUT',
+        `the data under ${partition.meta} are of another version of voiceping-presence (${found}, where this one has ` +
+          `${LAYOUT}): nothing is written. Take another prefix, or delete them once no router of that version runs`,
+      );
+    }
+    if (look === MOST_LOOKS) throw new Error('the seed of the buckets changes faster than it can be learned');
+    partition.learn(misplaced.e, misplaced.seed);
+  }
 }

@@ -1,25 +1,88 @@
 // Made of lua/*.lua by lua/embed.mjs, which `npm run build` and `npm run embed` call. Edit those.
 import { script } from './script';
 
-export const apply = script('apply', String.raw`local call, pcall, floor, format = redis.call, redis.pcall, math.floor, string.format
+export const apply = script('apply', String.raw`local LAYOUT = '1'
+local MOST = 4503599627370496
+local EPOCH = 1577836800000
+local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
+local function number(text)
+  local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
+  return value and value <= MOST and value or nil
+end
+local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
 
-local meta = call('HMGET', KEYS[3], 'seq', 'epoch', 'at')
-local seq, epoch, at = tonumber(meta[1]) or 0, meta[2], tonumber(meta[3]) or 0
+local function checked(fields)
+  if isError(fields) then fields = {} end
+  local epoch, seed = fields[2] or nil, fields[5] or nil
+  return {
+    isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
+    seq = number(fields[1]) or 0,
+    epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
+    at = number(fields[3]) or 0,
+    layout = fields[4] or nil,
+    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+  }
+end
+local function misplaced(meta, seed)
+  if meta.isEmpty then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local MOST_FIELDS = 10000
+local MOST_NODES = 1024
+local buckets = tonumber(ARGV[10])
+local junk, lacks = {}, nil
+
+local function discard(key)
+  call('UNLINK', key)
+  junk[#junk + 1] = key
+end
+local function try(command, key, ...)
+  local answer = pcall(command, key, ...)
+  if not isError(answer) then return answer end
+  if find(answer.err, 'WRONGTYPE', 1, true) then discard(key) end
+  return call(command, key, ...)
+end
+
+local meta = checked(pcall('HMGET', KEYS[3], 'seq', 'epoch', 'at', 'layout', 'seed'))
+local isSame = meta.epoch ~= nil and meta.epoch == ARGV[9]
+local answer = not isSame and misplaced(meta, ARGV[8])
+if answer then return answer end
+
+local seq, epoch, at = meta.seq, meta.epoch, meta.at
 local stored = seq
-if seq < tonumber(ARGV[7]) then seq = tonumber(ARGV[7]) end
+local highest = number(ARGV[7]) or 0
+if seq < highest then seq = highest end
 if not epoch then epoch = time[1] .. '.' .. time[2] end
-call('HSET', KEYS[3], 'epoch', epoch)
+try('HSET', KEYS[3], 'epoch', epoch)
+if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
+  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', ARGV[8])
+  if ARGV[9] == '' then
+    local keys = { KEYS[4], KEYS[5] }
+    for bucket = 0, buckets - 1 do
+      keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
+      if #keys > 1000 or bucket == buckets - 1 then
+        call('UNLINK', unpack(keys))
+        keys = {}
+      end
+    end
+  end
+end
 
-local told, gone, counts, before = {}, {}, {}, seq
-
-local EPOCH = 1577836800000
-
+local told, gone, counts, before, messages = {}, {}, {}, seq, {}
 local function parse(record)
-  local minus, version, seen, grace, owners = string.match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not record or #record > 8192 then return nil end
+  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  if owners ~= '' and not match(owners, '^,.*[^,],$') then return nil end
   version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
   if minus ~= '' then version = -version end
+  if seen > now then seen = now end
   return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners == '' and ',' or owners
 end
 
@@ -27,10 +90,19 @@ local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
   if seen < EPOCH then seen = EPOCH end
   if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
-  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
+  try('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
+end
+local function drop(bucket, id)
+  call('HDEL', bucket, id)
+  if junk[#junk] ~= bucket then junk[#junk + 1] = bucket end
+end
+local function fieldsOf(bucket)
+  if try('HLEN', bucket) <= MOST_FIELDS then return call('HGETALL', bucket), false end
+  discard(bucket)
+  return {}, true
 end
 local function json(text)
-  if string.find(text, '[%c"\\]') then
+  if find(text, '[%c"\\]') then
     text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
   end
   return '"' .. text .. '"'
@@ -59,8 +131,8 @@ local function phrase(online, reason)
 end
 local updates = ARGV[2] .. 'updates'
 local function latest(id, seen)
-  local mirror = ARGV[1] ~= '' and call('GET', ARGV[1] .. id)
-  return mirror and math.max(seen, tonumber(mirror) or 0) or seen
+  local mirror = ARGV[1] ~= '' and number(pcall('GET', ARGV[1] .. id))
+  return mirror and mirror <= now and math.max(seen, mirror) or seen
 end
 local function flip(key, id, online, seen, reason)
   seq = seq + 1
@@ -71,22 +143,34 @@ local function flip(key, id, online, seen, reason)
     if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
   end
   if ARGV[2] ~= '' then
-    local message = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
-    call('PUBLISH', words[4], message)
-    call('PUBLISH', updates, message)
+    messages[#messages + 1] = words[4]
+    messages[#messages + 1] = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
   end
   return online and seq or -seq
 end
-local function publish(message)
-  if ARGV[4] == '1' then
-    local answer = pcall('SPUBLISH', ARGV[3], message)
-    if type(answer) ~= 'table' then return end
-  end
-  call('PUBLISH', ARGV[3], message)
+local function send(command, channel, message)
+  local answer = pcall(command, channel, message)
+  if not isError(answer) then return true end
+  if find(answer.err, 'NOPERM', 1, true) or find(answer.err, 'executing the script', 1, true) then lacks = channel end
+  return false
 end
-local function lose(buckets)
-  local times = call('HINCRBY', KEYS[3], 'lost', 1)
-  publish('{"l":[' .. table.concat(buckets, ',') .. '],"k":' .. times .. '}')
+local function publish(message)
+  if ARGV[4] == '1' and send('SPUBLISH', ARGV[3], message) then return end
+  send('PUBLISH', ARGV[3], message)
+end
+local function lose(names)
+  local times = format('%d', (number(call('HGET', KEYS[3], 'lost')) or 0) + 1)
+  call('HSET', KEYS[3], 'lost', times)
+  publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
+end
+local function log(id, oldest, batch)
+  for _ = 1, 2 do
+    local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
+    if isError(added) then added = pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+    if not isError(added) then return end
+    if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
+    discard(KEYS[6])
+  end
 end
 local function finish()
   if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
@@ -100,64 +184,77 @@ local function finish()
   end
   for from = 1, #fields, 1000 do
     local to = math.min(from + 999, #fields)
-    local values, pairs = call('HMGET', KEYS[5], unpack(fields, from, to)), {}
+    local values, pairs = try('HMGET', KEYS[5], unpack(fields, from, to)), {}
     for i = from, to do
       pairs[#pairs + 1] = fields[i]
-      pairs[#pairs + 1] = format('%d', (values[i - from + 1] or 0) + changes[i])
+      pairs[#pairs + 1] = format('%d', (tonumber(values[i - from + 1] or 0) or 0) + changes[i])
     end
     call('HSET', KEYS[5], unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  local id = format('%d-0', before + 1)
-  local oldest = format('%d', math.max(0, seq - ARGV[5]))
-  local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
-  if type(added) == 'table' then pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+  log(format('%d-0', before + 1), format('%d', math.max(0, seq - ARGV[5])), batch)
+  for i = 1, #messages, 2 do
+    send('PUBLISH', messages[i], messages[i + 1])
+    send('PUBLISH', updates, messages[i + 1])
+  end
   publish(batch)
 end
-local tag, ttl, size = ARGV[8], ARGV[10], tonumber(ARGV[11])
-local number, acknowledged = string.match(ARGV[9], '^(%d+)/(%d+)$')
-number, acknowledged = tonumber(number), tonumber(acknowledged)
-local node = call('HGET', KEYS[2], tag)
-local deadline = call('ZSCORE', KEYS[1], tag)
-local lease, pardoned, last, claimed = string.match(node or '', '^(%d+) (%d) (%d+) (%d+)$')
-if not last or not deadline or tonumber(deadline) <= now or tonumber(last) < acknowledged then
-  return format('{"known":false,"now":%d,"e":"%s","seq":%d,"off":[]}', now, epoch, stored)
+local function answered()
+  local extra = ''
+  if #junk > 0 then
+    local names = {}
+    for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
+    extra = ',"junk":[' .. table.concat(names, ',') .. ']'
+  end
+  if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
+  return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
 end
-local isRepeated = tonumber(last) >= number
+local tag, ttl, size = ARGV[11], ARGV[13], tonumber(ARGV[14])
+local sent, acknowledged = match(ARGV[12], '^(%d+)/(%d+)$')
+sent, acknowledged = tonumber(sent), tonumber(acknowledged)
+local node = try('HGET', KEYS[2], tag)
+local deadline = try('ZSCORE', KEYS[1], tag)
+local lease, pardoned, last, claimed = match(node or '', '^(%d+) (%d) (%d+) (%d+)$')
+if not last or not deadline or tonumber(deadline) <= now or tonumber(last) < acknowledged or tonumber(last) > sent then
+  seq = stored
+  return '{"known":false,' .. answered()
+end
+local isRepeated = tonumber(last) >= sent
 local needle = ',' .. tag .. ','
 
 local userPrefix, bucketAt, missing = ARGV[1], #ARGV[6] + 1, {}
 local userAt = #userPrefix + 1
 
 for i = 0, isRepeated and -1 or size - 1 do
-  local age, kind = ARGV[12 + i + i], ARGV[13 + i + i]
+  local age, kind = ARGV[15 + i + i], ARGV[16 + i + i]
   local key, mirror, id = KEYS[7 + i]
   if userAt > 1 then
     mirror = KEYS[7 + size + i]
     id = string.sub(mirror, userAt)
   else
-    id = ARGV[12 + size + size + i]
+    id = ARGV[15 + size + size + i]
   end
-  local record = call('HGET', key, id)
+  local record = try('HGET', key, id)
+  local version, seen, grace, owners = parse(record)
+  if record and not version then drop(key, id) end
   local heard = now - age
 
   if kind == 'j' or kind == 'r' then
-    local version, seen, grace, owners = 0, heard, 0, needle
-    if record then
-      version, seen, grace, owners = parse(record)
+    if version then
       if heard > seen then seen = heard end
-      if not string.find(owners, needle, 1, true) then owners = owners .. tag .. ',' end
+      if not find(owners, needle, 1, true) then owners = owners .. tag .. ',' end
       if grace > 0 then
         grace = 0
-        call('ZREM', KEYS[4], string.sub(key, bucketAt) .. ':' .. id)
+        try('ZREM', KEYS[4], string.sub(key, bucketAt) .. ':' .. id)
       end
+    else
+      version, seen, grace, owners = 0, heard, 0, needle
     end
     if version <= 0 then version = flip(key, id, true, seen, kind == 'r' and 'resync' or 'connect') end
     save(key, id, version, seen, grace, owners)
     if mirror then call('SET', mirror, format('%d', seen), 'PX', ttl) end
-  elseif record then
-    local version, seen, grace, owners = parse(record)
-    local from, to = string.find(owners, needle, 1, true)
+  elseif version then
+    local from, to = find(owners, needle, 1, true)
     if grace <= now then grace = 0 end
     if from then
       if heard > seen then seen = heard end
@@ -165,7 +262,7 @@ for i = 0, isRepeated and -1 or size - 1 do
       local ms = tonumber(kind)
       if ms and ms > 0 and now + ms > grace then
         grace = now + ms
-        call('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
+        try('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
       end
       if version > 0 and owners == ',' and grace == 0 then
         version = flip(key, id, false, seen, kind == 'l' and 'disconnect' or 'timeout')
@@ -178,37 +275,100 @@ for i = 0, isRepeated and -1 or size - 1 do
     missing[#missing + 1] = string.sub(key, bucketAt)
     local grace = now + math.max(1000, tonumber(kind) or 0)
     save(key, id, math.max(1, seq), heard, grace, ',')
-    call('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
+    try('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
   end
 end
 
 if not isRepeated then
-  call('HSET', KEYS[2], tag, lease .. ' ' .. pardoned .. ' ' .. number .. ' ' .. claimed)
+  call('HSET', KEYS[2], tag, lease .. ' ' .. pardoned .. ' ' .. sent .. ' ' .. claimed)
 end
 finish()
 if #missing > 0 then lose(missing) end
-return format('{"known":true,"now":%d,"e":"%s","seq":%d,"off":[%s]}', now, epoch, seq, table.concat(gone, ','))
+return '{"known":true,' .. answered()
 `);
 
-export const beat = script('beat', String.raw`local call, pcall, floor, format = redis.call, redis.pcall, math.floor, string.format
+export const beat = script('beat', String.raw`local LAYOUT = '1'
+local MOST = 4503599627370496
+local EPOCH = 1577836800000
+local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
+local function number(text)
+  local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
+  return value and value <= MOST and value or nil
+end
+local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
 
-local meta = call('HMGET', KEYS[3], 'seq', 'epoch', 'at')
-local seq, epoch, at = tonumber(meta[1]) or 0, meta[2], tonumber(meta[3]) or 0
+local function checked(fields)
+  if isError(fields) then fields = {} end
+  local epoch, seed = fields[2] or nil, fields[5] or nil
+  return {
+    isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
+    seq = number(fields[1]) or 0,
+    epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
+    at = number(fields[3]) or 0,
+    layout = fields[4] or nil,
+    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+  }
+end
+local function misplaced(meta, seed)
+  if meta.isEmpty then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local MOST_FIELDS = 10000
+local MOST_NODES = 1024
+local buckets = tonumber(ARGV[10])
+local junk, lacks = {}, nil
+
+local function discard(key)
+  call('UNLINK', key)
+  junk[#junk + 1] = key
+end
+local function try(command, key, ...)
+  local answer = pcall(command, key, ...)
+  if not isError(answer) then return answer end
+  if find(answer.err, 'WRONGTYPE', 1, true) then discard(key) end
+  return call(command, key, ...)
+end
+
+local meta = checked(pcall('HMGET', KEYS[3], 'seq', 'epoch', 'at', 'layout', 'seed'))
+local isSame = meta.epoch ~= nil and meta.epoch == ARGV[9]
+local answer = not isSame and misplaced(meta, ARGV[8])
+if answer then return answer end
+
+local seq, epoch, at = meta.seq, meta.epoch, meta.at
 local stored = seq
-if seq < tonumber(ARGV[7]) then seq = tonumber(ARGV[7]) end
+local highest = number(ARGV[7]) or 0
+if seq < highest then seq = highest end
 if not epoch then epoch = time[1] .. '.' .. time[2] end
-call('HSET', KEYS[3], 'epoch', epoch)
+try('HSET', KEYS[3], 'epoch', epoch)
+if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
+  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', ARGV[8])
+  if ARGV[9] == '' then
+    local keys = { KEYS[4], KEYS[5] }
+    for bucket = 0, buckets - 1 do
+      keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
+      if #keys > 1000 or bucket == buckets - 1 then
+        call('UNLINK', unpack(keys))
+        keys = {}
+      end
+    end
+  end
+end
 
-local told, gone, counts, before = {}, {}, {}, seq
-
-local EPOCH = 1577836800000
-
+local told, gone, counts, before, messages = {}, {}, {}, seq, {}
 local function parse(record)
-  local minus, version, seen, grace, owners = string.match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not record or #record > 8192 then return nil end
+  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  if owners ~= '' and not match(owners, '^,.*[^,],$') then return nil end
   version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
   if minus ~= '' then version = -version end
+  if seen > now then seen = now end
   return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners == '' and ',' or owners
 end
 
@@ -216,10 +376,19 @@ local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
   if seen < EPOCH then seen = EPOCH end
   if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
-  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
+  try('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
+end
+local function drop(bucket, id)
+  call('HDEL', bucket, id)
+  if junk[#junk] ~= bucket then junk[#junk + 1] = bucket end
+end
+local function fieldsOf(bucket)
+  if try('HLEN', bucket) <= MOST_FIELDS then return call('HGETALL', bucket), false end
+  discard(bucket)
+  return {}, true
 end
 local function json(text)
-  if string.find(text, '[%c"\\]') then
+  if find(text, '[%c"\\]') then
     text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
   end
   return '"' .. text .. '"'
@@ -248,8 +417,8 @@ local function phrase(online, reason)
 end
 local updates = ARGV[2] .. 'updates'
 local function latest(id, seen)
-  local mirror = ARGV[1] ~= '' and call('GET', ARGV[1] .. id)
-  return mirror and math.max(seen, tonumber(mirror) or 0) or seen
+  local mirror = ARGV[1] ~= '' and number(pcall('GET', ARGV[1] .. id))
+  return mirror and mirror <= now and math.max(seen, mirror) or seen
 end
 local function flip(key, id, online, seen, reason)
   seq = seq + 1
@@ -260,22 +429,34 @@ local function flip(key, id, online, seen, reason)
     if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
   end
   if ARGV[2] ~= '' then
-    local message = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
-    call('PUBLISH', words[4], message)
-    call('PUBLISH', updates, message)
+    messages[#messages + 1] = words[4]
+    messages[#messages + 1] = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
   end
   return online and seq or -seq
 end
-local function publish(message)
-  if ARGV[4] == '1' then
-    local answer = pcall('SPUBLISH', ARGV[3], message)
-    if type(answer) ~= 'table' then return end
-  end
-  call('PUBLISH', ARGV[3], message)
+local function send(command, channel, message)
+  local answer = pcall(command, channel, message)
+  if not isError(answer) then return true end
+  if find(answer.err, 'NOPERM', 1, true) or find(answer.err, 'executing the script', 1, true) then lacks = channel end
+  return false
 end
-local function lose(buckets)
-  local times = call('HINCRBY', KEYS[3], 'lost', 1)
-  publish('{"l":[' .. table.concat(buckets, ',') .. '],"k":' .. times .. '}')
+local function publish(message)
+  if ARGV[4] == '1' and send('SPUBLISH', ARGV[3], message) then return end
+  send('PUBLISH', ARGV[3], message)
+end
+local function lose(names)
+  local times = format('%d', (number(call('HGET', KEYS[3], 'lost')) or 0) + 1)
+  call('HSET', KEYS[3], 'lost', times)
+  publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
+end
+local function log(id, oldest, batch)
+  for _ = 1, 2 do
+    local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
+    if isError(added) then added = pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+    if not isError(added) then return end
+    if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
+    discard(KEYS[6])
+  end
 end
 local function finish()
   if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
@@ -289,28 +470,53 @@ local function finish()
   end
   for from = 1, #fields, 1000 do
     local to = math.min(from + 999, #fields)
-    local values, pairs = call('HMGET', KEYS[5], unpack(fields, from, to)), {}
+    local values, pairs = try('HMGET', KEYS[5], unpack(fields, from, to)), {}
     for i = from, to do
       pairs[#pairs + 1] = fields[i]
-      pairs[#pairs + 1] = format('%d', (values[i - from + 1] or 0) + changes[i])
+      pairs[#pairs + 1] = format('%d', (tonumber(values[i - from + 1] or 0) or 0) + changes[i])
     end
     call('HSET', KEYS[5], unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  local id = format('%d-0', before + 1)
-  local oldest = format('%d', math.max(0, seq - ARGV[5]))
-  local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
-  if type(added) == 'table' then pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+  log(format('%d-0', before + 1), format('%d', math.max(0, seq - ARGV[5])), batch)
+  for i = 1, #messages, 2 do
+    send('PUBLISH', messages[i], messages[i + 1])
+    send('PUBLISH', updates, messages[i + 1])
+  end
   publish(batch)
 end
-local tag, following, lease, acknowledged = ARGV[8], ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
-local buckets, most = tonumber(ARGV[12]), tonumber(ARGV[13])
+local function answered()
+  local extra = ''
+  if #junk > 0 then
+    local names = {}
+    for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
+    extra = ',"junk":[' .. table.concat(names, ',') .. ']'
+  end
+  if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
+  return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
+end
+local tag, following, lease, most = ARGV[11], ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[15])
+local acknowledged, sent = match(ARGV[14], '^(%d+)/(%d+)$')
+acknowledged, sent = tonumber(acknowledged), tonumber(sent)
 local gap = now - at
 local isBack = gap < -1000
+if try('ZCARD', KEYS[1]) > MOST_NODES or try('HLEN', KEYS[2]) > MOST_NODES then
+  discard(KEYS[1])
+  discard(KEYS[2])
+end
 
-local leases, order = {}, {}
+local function isName(name) return #name <= 256 and match(name, '^[%w_+/=.:~%%-]+$') ~= nil end
+
+local leases = {}
 local scored = call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
-for i = 1, #scored, 2 do leases[scored[i]] = tonumber(scored[i + 1]) end
+for i = 1, #scored, 2 do
+  if isName(scored[i]) then
+    leases[scored[i]] = tonumber(scored[i + 1]) or now
+  else
+    call('ZREM', KEYS[1], scored[i])
+    junk[#junk + 1] = KEYS[1]
+  end
+end
 
 local nodes = {}
 
@@ -325,10 +531,16 @@ end
 
 local fields = call('HGETALL', KEYS[2])
 for i = 1, #fields, 2 do
-  local name = fields[i]
-  local ms, pardoned, last, claimed = string.match(fields[i + 1], '^(%d+) (%d) (%d+) (%d+)$')
-  nodes[name] = { lease = tonumber(ms), pardoned = pardoned == '1', last = tonumber(last), claimed = tonumber(claimed) }
-  if not leases[name] then renew(name, nodes[name]) end
+  local name, node = fields[i], fields[i + 1]
+  local ms, pardoned, last, claimed
+  if #node <= 64 and isName(name) then ms, pardoned, last, claimed = match(node, '^(%d+) (%d) (%d+) (%d+)$') end
+  ms, last, claimed = number(ms), number(last), number(claimed)
+  if ms and last and claimed then
+    nodes[name] = { lease = ms, pardoned = pardoned == '1', last = last, claimed = claimed }
+    if not leases[name] then renew(name, nodes[name]) end
+  else
+    drop(KEYS[2], name)
+  end
 end
 local own = nodes[tag]
 
@@ -347,7 +559,7 @@ for name, deadline in pairs(leases) do
     write(name, node)
   end
 end
-local isKnown = own ~= nil and leases[tag] > now and own.last >= acknowledged
+local isKnown = own ~= nil and leases[tag] > now and own.last >= acknowledged and own.last <= sent
 if isKnown then
   own.pardoned = false
   own.lease = lease
@@ -355,8 +567,8 @@ if isKnown then
   renew(tag, own)
 else
   if leases[tag] and leases[tag] > now then renew(tag, nodes[tag]) end
-  local new = nodes[following] or { last = 0, claimed = 0 }
-  new.lease, new.pardoned = lease, false
+  local new = nodes[following] or { claimed = 0 }
+  new.lease, new.pardoned, new.last = lease, false, 0
   nodes[following] = new
   write(following, new)
   renew(following, new)
@@ -372,72 +584,137 @@ for name, deadline in pairs(leases) do
   end
 end
 
-local due = call('ZRANGEBYSCORE', KEYS[4], '-inf', isBack and '+inf' or now, 'LIMIT', 0, most)
+local due = try('ZRANGEBYSCORE', KEYS[4], '-inf', isBack and '+inf' or now, 'LIMIT', 0, most)
 for _, member in ipairs(due) do
   call('ZREM', KEYS[4], member)
-  local colon = string.find(member, ':', 1, true)
-  local bucket, id = string.sub(member, 1, colon - 1), string.sub(member, colon + 1)
-  local key = ARGV[6] .. bucket
-  local record = call('HGET', key, id)
-  if record then
+  local bucket, id = match(member, '^(%d+):(.+)$')
+  if not bucket or #bucket > 4 or tonumber(bucket) >= buckets then
+    junk[#junk + 1] = KEYS[4]
+  else
+    local key = ARGV[6] .. bucket
+    local record = try('HGET', key, id)
     local version, seen, grace, owners = parse(record)
-    if version > 0 and owners == ',' then version = flip(key, id, false, seen, 'timeout') end
-    save(key, id, version, seen, 0, owners)
+    if record and not version then drop(key, id) end
+    if version and grace > now and not isBack then
+      call('ZADD', KEYS[4], format('%d', grace), member)
+    elseif version then
+      if version > 0 and owners == ',' then version = flip(key, id, false, seen, 'timeout') end
+      save(key, id, version, seen, 0, owners)
+    end
   end
 end
 local place = call('HMGET', KEYS[3], 'sweep', 'swept')
-local first, swept = tonumber(place[1]) or 0, tonumber(place[2]) or 0
+local first, swept = number(place[1]) or 0, number(place[2]) or 0
 local elapsed = now - swept
 if swept == 0 or elapsed < 0 then elapsed = lease / 3 end
 local slice = math.min(buckets, 512, floor(buckets * elapsed / (4 * lease)))
+first = first % buckets
 if slice > 0 then
   call('HSET', KEYS[3], 'sweep', format('%d', (first + slice) % buckets), 'swept', format('%d', now))
 end
 
 call('HSET', KEYS[3], 'at', format('%d', now))
 finish()
-if call('HSETNX', KEYS[5], '', 0) == 1 and fields[1] then lose({}) end
-return format('{"known":%s,"now":%d,"e":"%s","seq":%d,"off":[%s],"more":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d}',
-  tostring(isKnown),
-  now, epoch, seq, table.concat(gone, ','), tostring(#due == most), table.concat(dead, ','), first, slice, call('HGET', KEYS[3], 'lost') or 0)
+if try('HSETNX', KEYS[5], '', 0) == 1 and fields[1] then lose({}) end
+return format('{"known":%s,"more":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d,', tostring(isKnown), tostring(#due == most),
+  table.concat(dead, ','), first, slice, number(call('HGET', KEYS[3], 'lost')) or 0) .. answered()
 `);
 
-export const count = script('count', String.raw`local sum = 0
-for _, value in ipairs(redis.call('HVALS', KEYS[1])) do sum = sum + value end
-return string.format('%d', math.max(0, sum))
+export const count = script('count', String.raw`local buckets, sum = tonumber(ARGV[1]), 0
+local function add(values)
+  for _, value in ipairs(values) do
+    local count = value and #value <= 16 and tonumber(value) or 0
+    if count > 0 and count <= 100000 then sum = sum + count end
+  end
+end
+local length = redis.pcall('HLEN', KEYS[1])
+if type(length) ~= 'table' and length <= buckets + 1 then
+  add(redis.call('HVALS', KEYS[1]))
+elseif type(length) ~= 'table' then
+  for from = 0, buckets - 1, 1000 do
+    local fields = {}
+    for bucket = from, math.min(from + 999, buckets - 1) do fields[#fields + 1] = string.format('%d', bucket) end
+    add(redis.call('HMGET', KEYS[1], unpack(fields)))
+  end
+end
+return string.format('%d', sum)
 `);
 
 export const leased = script('leased', String.raw`local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local deadline = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not deadline or tonumber(deadline) <= now then return '?' end
+local deadline = redis.pcall('ZSCORE', KEYS[1], ARGV[1])
+if type(deadline) ~= 'string' or tonumber(deadline) <= now then return '?' end
 return string.format('%d', now)
 `);
 
-export const list = script('list', String.raw`local call, format = redis.call, string.format
+export const list = script('list', String.raw`local LAYOUT = '1'
+local MOST = 4503599627370496
 local EPOCH = 1577836800000
+local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
 local time = call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local room, after, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local now = time[1] * 1000 + floor(time[2] / 1000)
+local function number(text)
+  local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
+  return value and value <= MOST and value or nil
+end
+local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
+
+local function checked(fields)
+  if isError(fields) then fields = {} end
+  local epoch, seed = fields[2] or nil, fields[5] or nil
+  return {
+    isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
+    seq = number(fields[1]) or 0,
+    epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
+    at = number(fields[3]) or 0,
+    layout = fields[4] or nil,
+    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+  }
+end
+local function misplaced(meta, seed)
+  if meta.isEmpty then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local MOST_FIELDS = 10000
+local room, after, most, first = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
+local meta = checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed'))
+local answer = misplaced(meta, ARGV[5])
+if answer then return answer end
 
 local function json(text)
-  if string.find(text, '[%c"\\]') then
+  if find(text, '[%c"\\]') then
     text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
   end
   return '"' .. text .. '"'
 end
 
+local junk = {}
+local function fieldsOf(bucket)
+  local length = pcall('HLEN', bucket)
+  if isError(length) or length > MOST_FIELDS then return nil end
+  return call('HGETALL', bucket)
+end
+
 local found, size, done, examined, isFull = {}, #KEYS - 1, 0, 0, false
 while done < size and examined < most and not isFull do
-  local fields = call('HGETALL', KEYS[2 + done])
-  local users = {}
+  local fields = fieldsOf(KEYS[2 + done])
+  local users, isWhole = {}, fields ~= nil
+  fields = fields or {}
   for i = 1, #fields, 2 do
-    local version, seen = string.match(fields[i + 1], '^(%x+) (%x+)')
-    version = tonumber(version or '0', 16)
-    if version > after then
-      users[#users + 1] = { id = fields[i], version = version, seen = tonumber(seen, 16) + EPOCH }
+    local id = fields[i]
+    local minus, version, seen = match(fields[i + 1], '^(-?)(%x+) (%x+)')
+    if version and #version <= 13 and #seen <= 11 and #id <= 256 then
+      version = minus == '' and tonumber(version, 16) or 0
+      if version > after then users[#users + 1] = { id = id, version = version, seen = tonumber(seen, 16) + EPOCH } end
+    else
+      isWhole = false
     end
   end
+  if not isWhole then junk[#junk + 1] = format('%d', first + done) end
   table.sort(users, function(a, b) return a.version < b.version end)
   for _, user in ipairs(users) do
     if #found == room then
@@ -458,45 +735,147 @@ if ARGV[1] ~= '' and #found > 0 then
   local mirrors = {}
   for i, user in ipairs(found) do mirrors[i] = ARGV[1] .. user.id end
   for i, mirror in ipairs(call('MGET', unpack(mirrors))) do
-    local seen = mirror and tonumber(mirror) or 0
-    if seen > found[i].seen then found[i].seen = seen end
+    local seen = number(mirror) or 0
+    if seen > found[i].seen and seen <= now then found[i].seen = seen end
   end
 end
 local users = {}
-for i, user in ipairs(found) do users[i] = format('[%s,%d,%d]', json(user.id), user.version, user.seen) end
-local meta = call('HMGET', KEYS[1], 'epoch', 'seq')
-return format('{"now":%d,"e":"%s","seq":%d,"done":%d,"after":%d,"users":[%s]}',
-  now, meta[1] or '', meta[2] or 0, done, after, table.concat(users, ','))
+for i, user in ipairs(found) do users[i] = format('[%s,%d,%d]', json(user.id), user.version, math.min(user.seen, now)) end
+return format('{"now":%d,"e":"%s","seq":%d,"done":%d,"after":%d,"users":[%s],"junk":[%s]}',
+  now, meta.epoch or '', meta.seq, done, after, table.concat(users, ','), table.concat(junk, ','))
 `);
 
-export const read = script('read', String.raw`local time = redis.call('TIME')
-local answer = { string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000)) }
-for i = 1, #ARGV do
-  local record = redis.call('HGET', KEYS[i], ARGV[i])
-  answer[i + 1] = record and string.match(record, '^-?%x+ %x+') or ''
-end
-return table.concat(answer, ',')
-`);
-
-export const reap = script('reap', String.raw`local call, pcall, floor, format = redis.call, redis.pcall, math.floor, string.format
+export const read = script('read', String.raw`local LAYOUT = '1'
+local MOST = 4503599627370496
+local EPOCH = 1577836800000
+local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
+local function number(text)
+  local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
+  return value and value <= MOST and value or nil
+end
+local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
 
-local meta = call('HMGET', KEYS[3], 'seq', 'epoch', 'at')
-local seq, epoch, at = tonumber(meta[1]) or 0, meta[2], tonumber(meta[3]) or 0
-local stored = seq
-if seq < tonumber(ARGV[7]) then seq = tonumber(ARGV[7]) end
-if not epoch then epoch = time[1] .. '.' .. time[2] end
-call('HSET', KEYS[3], 'epoch', epoch)
+local function checked(fields)
+  if isError(fields) then fields = {} end
+  local epoch, seed = fields[2] or nil, fields[5] or nil
+  return {
+    isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
+    seq = number(fields[1]) or 0,
+    epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
+    at = number(fields[3]) or 0,
+    layout = fields[4] or nil,
+    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+  }
+end
+local function misplaced(meta, seed)
+  if meta.isEmpty then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local answer = misplaced(checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed')), ARGV[1])
+if answer then return answer end
+local records = { format('%d', now) }
+for i = 2, #ARGV do
+  local record = pcall('HGET', KEYS[i], ARGV[i])
+  if isError(record) then
+    records[i] = '?'
+  elseif record then
+    local version, seen = match(record, '^(-?%x+) (%x+)')
+    records[i] = version and #version <= 14 and #seen <= 11 and version .. ' ' .. seen or '?'
+  else
+    records[i] = ''
+  end
+end
+return table.concat(records, ',')
+`);
 
-local told, gone, counts, before = {}, {}, {}, seq
-
+export const reap = script('reap', String.raw`local LAYOUT = '1'
+local MOST = 4503599627370496
 local EPOCH = 1577836800000
+local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
+local time = call('TIME')
+local now = time[1] * 1000 + floor(time[2] / 1000)
+local function number(text)
+  local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
+  return value and value <= MOST and value or nil
+end
+local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
 
+local function checked(fields)
+  if isError(fields) then fields = {} end
+  local epoch, seed = fields[2] or nil, fields[5] or nil
+  return {
+    isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
+    seq = number(fields[1]) or 0,
+    epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
+    at = number(fields[3]) or 0,
+    layout = fields[4] or nil,
+    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+  }
+end
+local function misplaced(meta, seed)
+  if meta.isEmpty then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local MOST_FIELDS = 10000
+local MOST_NODES = 1024
+local buckets = tonumber(ARGV[10])
+local junk, lacks = {}, nil
+
+local function discard(key)
+  call('UNLINK', key)
+  junk[#junk + 1] = key
+end
+local function try(command, key, ...)
+  local answer = pcall(command, key, ...)
+  if not isError(answer) then return answer end
+  if find(answer.err, 'WRONGTYPE', 1, true) then discard(key) end
+  return call(command, key, ...)
+end
+
+local meta = checked(pcall('HMGET', KEYS[3], 'seq', 'epoch', 'at', 'layout', 'seed'))
+local isSame = meta.epoch ~= nil and meta.epoch == ARGV[9]
+local answer = not isSame and misplaced(meta, ARGV[8])
+if answer then return answer end
+
+local seq, epoch, at = meta.seq, meta.epoch, meta.at
+local stored = seq
+local highest = number(ARGV[7]) or 0
+if seq < highest then seq = highest end
+if not epoch then epoch = time[1] .. '.' .. time[2] end
+try('HSET', KEYS[3], 'epoch', epoch)
+if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
+  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', ARGV[8])
+  if ARGV[9] == '' then
+    local keys = { KEYS[4], KEYS[5] }
+    for bucket = 0, buckets - 1 do
+      keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
+      if #keys > 1000 or bucket == buckets - 1 then
+        call('UNLINK', unpack(keys))
+        keys = {}
+      end
+    end
+  end
+end
+
+local told, gone, counts, before, messages = {}, {}, {}, seq, {}
 local function parse(record)
-  local minus, version, seen, grace, owners = string.match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not record or #record > 8192 then return nil end
+  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  if owners ~= '' and not match(owners, '^,.*[^,],$') then return nil end
   version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
   if minus ~= '' then version = -version end
+  if seen > now then seen = now end
   return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners == '' and ',' or owners
 end
 
@@ -504,10 +883,19 @@ local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
   if seen < EPOCH then seen = EPOCH end
   if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
-  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
+  try('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
+end
+local function drop(bucket, id)
+  call('HDEL', bucket, id)
+  if junk[#junk] ~= bucket then junk[#junk + 1] = bucket end
+end
+local function fieldsOf(bucket)
+  if try('HLEN', bucket) <= MOST_FIELDS then return call('HGETALL', bucket), false end
+  discard(bucket)
+  return {}, true
 end
 local function json(text)
-  if string.find(text, '[%c"\\]') then
+  if find(text, '[%c"\\]') then
     text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
   end
   return '"' .. text .. '"'
@@ -536,8 +924,8 @@ local function phrase(online, reason)
 end
 local updates = ARGV[2] .. 'updates'
 local function latest(id, seen)
-  local mirror = ARGV[1] ~= '' and call('GET', ARGV[1] .. id)
-  return mirror and math.max(seen, tonumber(mirror) or 0) or seen
+  local mirror = ARGV[1] ~= '' and number(pcall('GET', ARGV[1] .. id))
+  return mirror and mirror <= now and math.max(seen, mirror) or seen
 end
 local function flip(key, id, online, seen, reason)
   seq = seq + 1
@@ -548,22 +936,34 @@ local function flip(key, id, online, seen, reason)
     if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
   end
   if ARGV[2] ~= '' then
-    local message = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
-    call('PUBLISH', words[4], message)
-    call('PUBLISH', updates, message)
+    messages[#messages + 1] = words[4]
+    messages[#messages + 1] = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
   end
   return online and seq or -seq
 end
-local function publish(message)
-  if ARGV[4] == '1' then
-    local answer = pcall('SPUBLISH', ARGV[3], message)
-    if type(answer) ~= 'table' then return end
-  end
-  call('PUBLISH', ARGV[3], message)
+local function send(command, channel, message)
+  local answer = pcall(command, channel, message)
+  if not isError(answer) then return true end
+  if find(answer.err, 'NOPERM', 1, true) or find(answer.err, 'executing the script', 1, true) then lacks = channel end
+  return false
 end
-local function lose(buckets)
-  local times = call('HINCRBY', KEYS[3], 'lost', 1)
-  publish('{"l":[' .. table.concat(buckets, ',') .. '],"k":' .. times .. '}')
+local function publish(message)
+  if ARGV[4] == '1' and send('SPUBLISH', ARGV[3], message) then return end
+  send('PUBLISH', ARGV[3], message)
+end
+local function lose(names)
+  local times = format('%d', (number(call('HGET', KEYS[3], 'lost')) or 0) + 1)
+  call('HSET', KEYS[3], 'lost', times)
+  publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
+end
+local function log(id, oldest, batch)
+  for _ = 1, 2 do
+    local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
+    if isError(added) then added = pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+    if not isError(added) then return end
+    if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
+    discard(KEYS[6])
+  end
 end
 local function finish()
   if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
@@ -577,69 +977,109 @@ local function finish()
   end
   for from = 1, #fields, 1000 do
     local to = math.min(from + 999, #fields)
-    local values, pairs = call('HMGET', KEYS[5], unpack(fields, from, to)), {}
+    local values, pairs = try('HMGET', KEYS[5], unpack(fields, from, to)), {}
     for i = from, to do
       pairs[#pairs + 1] = fields[i]
-      pairs[#pairs + 1] = format('%d', (values[i - from + 1] or 0) + changes[i])
+      pairs[#pairs + 1] = format('%d', (tonumber(values[i - from + 1] or 0) or 0) + changes[i])
     end
     call('HSET', KEYS[5], unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  local id = format('%d-0', before + 1)
-  local oldest = format('%d', math.max(0, seq - ARGV[5]))
-  local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
-  if type(added) == 'table' then pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+  log(format('%d-0', before + 1), format('%d', math.max(0, seq - ARGV[5])), batch)
+  for i = 1, #messages, 2 do
+    send('PUBLISH', messages[i], messages[i + 1])
+    send('PUBLISH', updates, messages[i + 1])
+  end
   publish(batch)
 end
-local tag, first, most = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[11])
-local deadline = call('ZSCORE', KEYS[1], tag)
-if deadline and tonumber(deadline) > now then
-  return format('{"done":-1,"now":%d,"e":"%s","seq":%d,"off":[]}', now, epoch, stored)
+local function answered()
+  local extra = ''
+  if #junk > 0 then
+    local names = {}
+    for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
+    extra = ',"junk":[' .. table.concat(names, ',') .. ']'
+  end
+  if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
+  return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
 end
-local needle = ',' .. tag .. ','
-local size, done, examined = #KEYS - 6, 0, 0
+local first, most = tonumber(ARGV[11]), tonumber(ARGV[13])
+local dead, tags = {}, {}
+for i = 14, #ARGV do
+  local tag = ARGV[i]
+  local deadline = try('ZSCORE', KEYS[1], tag)
+  if not deadline or tonumber(deadline) <= now then
+    dead[tag] = true
+    tags[#tags + 1] = tag
+  end
+end
+if #tags == 0 then
+  seq = stored
+  return '{"done":-1,' .. answered()
+end
+local needle = #tags == 1 and ',' .. tags[1] .. ',' or nil
+local function isOwned(record)
+  if needle then return find(record, needle, 1, true) end
+  for owner in string.gmatch(record, ',([^,]+)') do
+    if dead[owner] then return true end
+  end
+  return false
+end
+local function bereft(owners)
+  local left = ','
+  for owner in string.gmatch(owners, '[^,]+') do
+    if not dead[owner] then left = left .. owner .. ',' end
+  end
+  return left
+end
+
+local size, done, examined, lost = #KEYS - 6, 0, 0, {}
 while done < size and examined < most do
   local key = KEYS[7 + done]
-  local bucket = format('%d', first + done)
-  local fields = call('HGETALL', key)
+  local fields, isFilled = fieldsOf(key)
+  if isFilled then lost[#lost + 1] = format('%d', first + done) end
   for i = 1, #fields, 2 do
-    local from, to = string.find(fields[i + 1], needle, 1, true)
-    if from then
+    if isOwned(fields[i + 1]) then
       local id = fields[i]
       local version, seen, grace, owners = parse(fields[i + 1])
-      from, to = string.find(owners, needle, 1, true)
-      owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
-      if owners == ',' then seen = latest(id, seen) end
-      if grace <= now then grace = 0 end
-      if version > 0 and owners == ',' and grace == 0 then
-        version = flip(key, id, false, seen, 'node-down')
-        examined = examined + 4
+      if version then
+        owners = bereft(owners)
+        if owners == ',' then seen = latest(id, seen) end
+        if grace <= now then grace = 0 end
+        if version > 0 and owners == ',' and grace == 0 then
+          version = flip(key, id, false, seen, 'node-down')
+          examined = examined + 4
+        end
+        save(key, id, version, seen, grace, owners)
+      else
+        drop(key, id)
       end
-      save(key, id, version, seen, grace, owners)
     end
   end
   examined = examined + 1 + #fields / 2
   done = done + 1
 end
 
-if done == size and ARGV[10] == '1' then
-  call('ZREM', KEYS[1], tag)
-  call('HDEL', KEYS[2], tag)
-else
-  local node = call('HGET', KEYS[2], tag)
-  if node then
-    call('HSET', KEYS[2], tag, (string.gsub(node, '%d+$', format('%d', now + 1000))))
+for _, tag in ipairs(tags) do
+  if done == size and ARGV[12] == '1' then
+    call('ZREM', KEYS[1], tag)
+    try('HDEL', KEYS[2], tag)
+  else
+    local node = try('HGET', KEYS[2], tag)
+    if node and #node <= 64 then
+      call('HSET', KEYS[2], tag, (string.gsub(node, '%d+$', format('%d', now + 1000))))
+    end
   end
 end
 finish()
-return format('{"done":%d,"now":%d,"e":"%s","seq":%d,"off":[%s]}', done, now, epoch, seq, table.concat(gone, ','))
+if #lost > 0 then lose(lost) end
+return format('{"done":%d,', done) .. answered()
 `);
 
 export const refresh = script('refresh', String.raw`local call, format = redis.call, string.format
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local deadline = call('ZSCORE', KEYS[1], ARGV[1])
-if not deadline or tonumber(deadline) <= now then return '?' end
+local deadline = redis.pcall('ZSCORE', KEYS[1], ARGV[1])
+if type(deadline) ~= 'string' or tonumber(deadline) <= now then return '?' end
 local missing, ttl = {}, ARGV[2]
 local i = 2
 for a = 3, #ARGV, 2 do
@@ -654,44 +1094,140 @@ return table.concat(missing, ',')
 
 export const release = script('release', String.raw`local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return '0' end
+if type(redis.pcall('ZSCORE', KEYS[1], ARGV[1])) ~= 'string' then return '0' end
 redis.call('ZADD', KEYS[1], string.format('%d', now), ARGV[1])
 return '1'
 `);
 
-export const seen = script('seen', String.raw`local EPOCH = 1577836800000
-for i = 1, #KEYS do
-  local id, seen = ARGV[i * 2 - 1], ARGV[i * 2] - EPOCH
-  local record = redis.call('HGET', KEYS[i], id)
-  if record then
-    local version, before, rest = string.match(record, '^(-?%x+) (%x+)(.*)$')
-    if seen > tonumber(before, 16) then
-      redis.call('HSET', KEYS[i], id, string.format('%s %x%s', version, seen, rest))
+export const seen = script('seen', String.raw`local LAYOUT = '1'
+local MOST = 4503599627370496
+local EPOCH = 1577836800000
+local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
+local time = call('TIME')
+local now = time[1] * 1000 + floor(time[2] / 1000)
+local function number(text)
+  local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
+  return value and value <= MOST and value or nil
+end
+local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
+
+local function checked(fields)
+  if isError(fields) then fields = {} end
+  local epoch, seed = fields[2] or nil, fields[5] or nil
+  return {
+    isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
+    seq = number(fields[1]) or 0,
+    epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
+    at = number(fields[3]) or 0,
+    layout = fields[4] or nil,
+    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+  }
+end
+local function misplaced(meta, seed)
+  if meta.isEmpty then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local answer = misplaced(checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed')), ARGV[1])
+if answer then return answer end
+for i = 2, #KEYS do
+  local id, seen = ARGV[i * 2 - 2], number(ARGV[i * 2 - 1])
+  local record = pcall('HGET', KEYS[i], id)
+  if record and not isError(record) and seen and seen <= now then
+    local version, before, rest = match(record, '^(-?%x+) (%x+)(.*)$')
+    if version and #before <= 11 and seen - EPOCH > tonumber(before, 16) then
+      call('HSET', KEYS[i], id, format('%s %x%s', version, seen - EPOCH, rest))
     end
   end
 end
 return '1'
 `);
 
-export const settle = script('settle', String.raw`local call, pcall, floor, format = redis.call, redis.pcall, math.floor, string.format
+export const settle = script('settle', String.raw`local LAYOUT = '1'
+local MOST = 4503599627370496
+local EPOCH = 1577836800000
+local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
+local function number(text)
+  local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
+  return value and value <= MOST and value or nil
+end
+local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
 
-local meta = call('HMGET', KEYS[3], 'seq', 'epoch', 'at')
-local seq, epoch, at = tonumber(meta[1]) or 0, meta[2], tonumber(meta[3]) or 0
+local function checked(fields)
+  if isError(fields) then fields = {} end
+  local epoch, seed = fields[2] or nil, fields[5] or nil
+  return {
+    isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
+    seq = number(fields[1]) or 0,
+    epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
+    at = number(fields[3]) or 0,
+    layout = fields[4] or nil,
+    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+  }
+end
+local function misplaced(meta, seed)
+  if meta.isEmpty then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local MOST_FIELDS = 10000
+local MOST_NODES = 1024
+local buckets = tonumber(ARGV[10])
+local junk, lacks = {}, nil
+
+local function discard(key)
+  call('UNLINK', key)
+  junk[#junk + 1] = key
+end
+local function try(command, key, ...)
+  local answer = pcall(command, key, ...)
+  if not isError(answer) then return answer end
+  if find(answer.err, 'WRONGTYPE', 1, true) then discard(key) end
+  return call(command, key, ...)
+end
+
+local meta = checked(pcall('HMGET', KEYS[3], 'seq', 'epoch', 'at', 'layout', 'seed'))
+local isSame = meta.epoch ~= nil and meta.epoch == ARGV[9]
+local answer = not isSame and misplaced(meta, ARGV[8])
+if answer then return answer end
+
+local seq, epoch, at = meta.seq, meta.epoch, meta.at
 local stored = seq
-if seq < tonumber(ARGV[7]) then seq = tonumber(ARGV[7]) end
+local highest = number(ARGV[7]) or 0
+if seq < highest then seq = highest end
 if not epoch then epoch = time[1] .. '.' .. time[2] end
-call('HSET', KEYS[3], 'epoch', epoch)
+try('HSET', KEYS[3], 'epoch', epoch)
+if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
+  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', ARGV[8])
+  if ARGV[9] == '' then
+    local keys = { KEYS[4], KEYS[5] }
+    for bucket = 0, buckets - 1 do
+      keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
+      if #keys > 1000 or bucket == buckets - 1 then
+        call('UNLINK', unpack(keys))
+        keys = {}
+      end
+    end
+  end
+end
 
-local told, gone, counts, before = {}, {}, {}, seq
-
-local EPOCH = 1577836800000
-
+local told, gone, counts, before, messages = {}, {}, {}, seq, {}
 local function parse(record)
-  local minus, version, seen, grace, owners = string.match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not record or #record > 8192 then return nil end
+  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  if owners ~= '' and not match(owners, '^,.*[^,],$') then return nil end
   version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
   if minus ~= '' then version = -version end
+  if seen > now then seen = now end
   return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners == '' and ',' or owners
 end
 
@@ -699,10 +1235,19 @@ local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
   if seen < EPOCH then seen = EPOCH end
   if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
-  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
+  try('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
+end
+local function drop(bucket, id)
+  call('HDEL', bucket, id)
+  if junk[#junk] ~= bucket then junk[#junk + 1] = bucket end
+end
+local function fieldsOf(bucket)
+  if try('HLEN', bucket) <= MOST_FIELDS then return call('HGETALL', bucket), false end
+  discard(bucket)
+  return {}, true
 end
 local function json(text)
-  if string.find(text, '[%c"\\]') then
+  if find(text, '[%c"\\]') then
     text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
   end
   return '"' .. text .. '"'
@@ -731,8 +1276,8 @@ local function phrase(online, reason)
 end
 local updates = ARGV[2] .. 'updates'
 local function latest(id, seen)
-  local mirror = ARGV[1] ~= '' and call('GET', ARGV[1] .. id)
-  return mirror and math.max(seen, tonumber(mirror) or 0) or seen
+  local mirror = ARGV[1] ~= '' and number(pcall('GET', ARGV[1] .. id))
+  return mirror and mirror <= now and math.max(seen, mirror) or seen
 end
 local function flip(key, id, online, seen, reason)
   seq = seq + 1
@@ -743,22 +1288,34 @@ local function flip(key, id, online, seen, reason)
     if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
   end
   if ARGV[2] ~= '' then
-    local message = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
-    call('PUBLISH', words[4], message)
-    call('PUBLISH', updates, message)
+    messages[#messages + 1] = words[4]
+    messages[#messages + 1] = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
   end
   return online and seq or -seq
 end
-local function publish(message)
-  if ARGV[4] == '1' then
-    local answer = pcall('SPUBLISH', ARGV[3], message)
-    if type(answer) ~= 'table' then return end
-  end
-  call('PUBLISH', ARGV[3], message)
+local function send(command, channel, message)
+  local answer = pcall(command, channel, message)
+  if not isError(answer) then return true end
+  if find(answer.err, 'NOPERM', 1, true) or find(answer.err, 'executing the script', 1, true) then lacks = channel end
+  return false
 end
-local function lose(buckets)
-  local times = call('HINCRBY', KEYS[3], 'lost', 1)
-  publish('{"l":[' .. table.concat(buckets, ',') .. '],"k":' .. times .. '}')
+local function publish(message)
+  if ARGV[4] == '1' and send('SPUBLISH', ARGV[3], message) then return end
+  send('PUBLISH', ARGV[3], message)
+end
+local function lose(names)
+  local times = format('%d', (number(call('HGET', KEYS[3], 'lost')) or 0) + 1)
+  call('HSET', KEYS[3], 'lost', times)
+  publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
+end
+local function log(id, oldest, batch)
+  for _ = 1, 2 do
+    local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
+    if isError(added) then added = pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+    if not isError(added) then return end
+    if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
+    discard(KEYS[6])
+  end
 end
 local function finish()
   if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
@@ -772,53 +1329,127 @@ local function finish()
   end
   for from = 1, #fields, 1000 do
     local to = math.min(from + 999, #fields)
-    local values, pairs = call('HMGET', KEYS[5], unpack(fields, from, to)), {}
+    local values, pairs = try('HMGET', KEYS[5], unpack(fields, from, to)), {}
     for i = from, to do
       pairs[#pairs + 1] = fields[i]
-      pairs[#pairs + 1] = format('%d', (values[i - from + 1] or 0) + changes[i])
+      pairs[#pairs + 1] = format('%d', (tonumber(values[i - from + 1] or 0) or 0) + changes[i])
     end
     call('HSET', KEYS[5], unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  local id = format('%d-0', before + 1)
-  local oldest = format('%d', math.max(0, seq - ARGV[5]))
-  local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
-  if type(added) == 'table' then pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+  log(format('%d-0', before + 1), format('%d', math.max(0, seq - ARGV[5])), batch)
+  for i = 1, #messages, 2 do
+    send('PUBLISH', messages[i], messages[i + 1])
+    send('PUBLISH', updates, messages[i + 1])
+  end
   publish(batch)
 end
-local size = tonumber(ARGV[8])
+local function answered()
+  local extra = ''
+  if #junk > 0 then
+    local names = {}
+    for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
+    extra = ',"junk":[' .. table.concat(names, ',') .. ']'
+  end
+  if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
+  return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
+end
+local size = tonumber(ARGV[11])
 for i = 1, size do
-  local key, id = KEYS[6 + i], ARGV[8 + i]
+  local key, id = KEYS[6 + i], ARGV[11 + i]
   local isKeyed = ARGV[1] == '' or call('EXISTS', KEYS[6 + size + i]) == 1
-  if isKeyed and call('HEXISTS', key, id) == 0 then
-    local seen = math.min(tonumber(ARGV[8 + size + i]), now)
+  if isKeyed and try('HEXISTS', key, id) == 0 then
+    local seen = math.min(number(ARGV[11 + size + i]) or now, now)
     save(key, id, flip(key, id, false, seen, 'timeout'), seen, 0, ',')
     counts[key] = counts[key] + 1
   end
 end
 finish()
-return format('{"now":%d,"e":"%s","seq":%d,"off":[%s]}', now, epoch, seq, table.concat(gone, ','))
+return '{' .. answered()
 `);
 
-export const sweep = script('sweep', String.raw`local call, pcall, floor, format = redis.call, redis.pcall, math.floor, string.format
+export const sweep = script('sweep', String.raw`local LAYOUT = '1'
+local MOST = 4503599627370496
+local EPOCH = 1577836800000
+local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
+local function number(text)
+  local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
+  return value and value <= MOST and value or nil
+end
+local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
 
-local meta = call('HMGET', KEYS[3], 'seq', 'epoch', 'at')
-local seq, epoch, at = tonumber(meta[1]) or 0, meta[2], tonumber(meta[3]) or 0
+local function checked(fields)
+  if isError(fields) then fields = {} end
+  local epoch, seed = fields[2] or nil, fields[5] or nil
+  return {
+    isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
+    seq = number(fields[1]) or 0,
+    epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
+    at = number(fields[3]) or 0,
+    layout = fields[4] or nil,
+    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+  }
+end
+local function misplaced(meta, seed)
+  if meta.isEmpty then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local MOST_FIELDS = 10000
+local MOST_NODES = 1024
+local buckets = tonumber(ARGV[10])
+local junk, lacks = {}, nil
+
+local function discard(key)
+  call('UNLINK', key)
+  junk[#junk + 1] = key
+end
+local function try(command, key, ...)
+  local answer = pcall(command, key, ...)
+  if not isError(answer) then return answer end
+  if find(answer.err, 'WRONGTYPE', 1, true) then discard(key) end
+  return call(command, key, ...)
+end
+
+local meta = checked(pcall('HMGET', KEYS[3], 'seq', 'epoch', 'at', 'layout', 'seed'))
+local isSame = meta.epoch ~= nil and meta.epoch == ARGV[9]
+local answer = not isSame and misplaced(meta, ARGV[8])
+if answer then return answer end
+
+local seq, epoch, at = meta.seq, meta.epoch, meta.at
 local stored = seq
-if seq < tonumber(ARGV[7]) then seq = tonumber(ARGV[7]) end
+local highest = number(ARGV[7]) or 0
+if seq < highest then seq = highest end
 if not epoch then epoch = time[1] .. '.' .. time[2] end
-call('HSET', KEYS[3], 'epoch', epoch)
+try('HSET', KEYS[3], 'epoch', epoch)
+if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
+  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', ARGV[8])
+  if ARGV[9] == '' then
+    local keys = { KEYS[4], KEYS[5] }
+    for bucket = 0, buckets - 1 do
+      keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
+      if #keys > 1000 or bucket == buckets - 1 then
+        call('UNLINK', unpack(keys))
+        keys = {}
+      end
+    end
+  end
+end
 
-local told, gone, counts, before = {}, {}, {}, seq
-
-local EPOCH = 1577836800000
-
+local told, gone, counts, before, messages = {}, {}, {}, seq, {}
 local function parse(record)
-  local minus, version, seen, grace, owners = string.match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not record or #record > 8192 then return nil end
+  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  if owners ~= '' and not match(owners, '^,.*[^,],$') then return nil end
   version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
   if minus ~= '' then version = -version end
+  if seen > now then seen = now end
   return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners == '' and ',' or owners
 end
 
@@ -826,10 +1457,19 @@ local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
   if seen < EPOCH then seen = EPOCH end
   if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
-  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
+  try('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
+end
+local function drop(bucket, id)
+  call('HDEL', bucket, id)
+  if junk[#junk] ~= bucket then junk[#junk + 1] = bucket end
+end
+local function fieldsOf(bucket)
+  if try('HLEN', bucket) <= MOST_FIELDS then return call('HGETALL', bucket), false end
+  discard(bucket)
+  return {}, true
 end
 local function json(text)
-  if string.find(text, '[%c"\\]') then
+  if find(text, '[%c"\\]') then
     text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
   end
   return '"' .. text .. '"'
@@ -858,8 +1498,8 @@ local function phrase(online, reason)
 end
 local updates = ARGV[2] .. 'updates'
 local function latest(id, seen)
-  local mirror = ARGV[1] ~= '' and call('GET', ARGV[1] .. id)
-  return mirror and math.max(seen, tonumber(mirror) or 0) or seen
+  local mirror = ARGV[1] ~= '' and number(pcall('GET', ARGV[1] .. id))
+  return mirror and mirror <= now and math.max(seen, mirror) or seen
 end
 local function flip(key, id, online, seen, reason)
   seq = seq + 1
@@ -870,22 +1510,34 @@ local function flip(key, id, online, seen, reason)
     if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
   end
   if ARGV[2] ~= '' then
-    local message = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
-    call('PUBLISH', words[4], message)
-    call('PUBLISH', updates, message)
+    messages[#messages + 1] = words[4]
+    messages[#messages + 1] = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
   end
   return online and seq or -seq
 end
-local function publish(message)
-  if ARGV[4] == '1' then
-    local answer = pcall('SPUBLISH', ARGV[3], message)
-    if type(answer) ~= 'table' then return end
-  end
-  call('PUBLISH', ARGV[3], message)
+local function send(command, channel, message)
+  local answer = pcall(command, channel, message)
+  if not isError(answer) then return true end
+  if find(answer.err, 'NOPERM', 1, true) or find(answer.err, 'executing the script', 1, true) then lacks = channel end
+  return false
 end
-local function lose(buckets)
-  local times = call('HINCRBY', KEYS[3], 'lost', 1)
-  publish('{"l":[' .. table.concat(buckets, ',') .. '],"k":' .. times .. '}')
+local function publish(message)
+  if ARGV[4] == '1' and send('SPUBLISH', ARGV[3], message) then return end
+  send('PUBLISH', ARGV[3], message)
+end
+local function lose(names)
+  local times = format('%d', (number(call('HGET', KEYS[3], 'lost')) or 0) + 1)
+  call('HSET', KEYS[3], 'lost', times)
+  publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
+end
+local function log(id, oldest, batch)
+  for _ = 1, 2 do
+    local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
+    if isError(added) then added = pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+    if not isError(added) then return end
+    if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
+    discard(KEYS[6])
+  end
 end
 local function finish()
   if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
@@ -899,27 +1551,46 @@ local function finish()
   end
   for from = 1, #fields, 1000 do
     local to = math.min(from + 999, #fields)
-    local values, pairs = call('HMGET', KEYS[5], unpack(fields, from, to)), {}
+    local values, pairs = try('HMGET', KEYS[5], unpack(fields, from, to)), {}
     for i = from, to do
       pairs[#pairs + 1] = fields[i]
-      pairs[#pairs + 1] = format('%d', (values[i - from + 1] or 0) + changes[i])
+      pairs[#pairs + 1] = format('%d', (tonumber(values[i - from + 1] or 0) or 0) + changes[i])
     end
     call('HSET', KEYS[5], unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  local id = format('%d-0', before + 1)
-  local oldest = format('%d', math.max(0, seq - ARGV[5]))
-  local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
-  if type(added) == 'table' then pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+  log(format('%d-0', before + 1), format('%d', math.max(0, seq - ARGV[5])), batch)
+  for i = 1, #messages, 2 do
+    send('PUBLISH', messages[i], messages[i + 1])
+    send('PUBLISH', updates, messages[i + 1])
+  end
   publish(batch)
 end
-local first, retention, lease, most = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
+local function answered()
+  local extra = ''
+  if #junk > 0 then
+    local names = {}
+    for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
+    extra = ',"junk":[' .. table.concat(names, ',') .. ']'
+  end
+  if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
+  return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
+end
+local first, retention, lease, most = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
 local known = {}
 local lost = {}
-for _, name in ipairs(call('ZRANGE', KEYS[1], 0, -1)) do known[name] = true end
-for _, name in ipairs(call('HKEYS', KEYS[2])) do known[name] = true end
+if try('ZCARD', KEYS[1]) <= MOST_NODES then
+  for _, name in ipairs(call('ZRANGE', KEYS[1], 0, -1)) do known[name] = true end
+end
+if try('HLEN', KEYS[2]) <= MOST_NODES then
+  for _, name in ipairs(call('HKEYS', KEYS[2])) do known[name] = true end
+end
 local function examine(key, bucket, id, record)
   local version, seen, grace, owners = parse(record)
+  if not version or #id > 256 or id == '' then
+    drop(key, id)
+    return false
+  end
   if version <= 0 then
     if seen < now - retention and owners == ',' then call('HDEL', key, id) end
     return false
@@ -930,7 +1601,7 @@ local function examine(key, bucket, id, record)
       version = flip(key, id, false, seen, 'timeout')
       save(key, id, version, seen, 0, owners)
     else
-      call('ZADD', KEYS[4], 'NX', format('%d', grace), bucket .. ':' .. id)
+      try('ZADD', KEYS[4], 'NX', format('%d', grace), bucket .. ':' .. id)
     end
     return true
   end
@@ -942,28 +1613,46 @@ local function examine(key, bucket, id, record)
   end
   return true
 end
+local function deleteForeign(offline)
+  for from = 1, #offline, 1000 do
+    local keys = { unpack(offline, from, math.min(from + 999, #offline)) }
+    for i, value in ipairs(call('MGET', unpack(keys))) do
+      if value and #value >= 12 and number(value) then
+        call('DEL', keys[i])
+        junk[#junk + 1] = ARGV[1] .. '<id>'
+      end
+    end
+  end
+end
 
-local match = string.match
 local size, done, examined = #KEYS - 6, 0, 0
 while done < size and examined < most do
   local key = KEYS[7 + done]
   local bucket = format('%d', first + done)
-  local fields = call('HGETALL', key)
-  local online = 0
+  local fields, isFilled = fieldsOf(key)
+  local online, offline = 0, {}
   for i = 1, #fields, 2 do
-    local owner = match(fields[i + 1], '^%x+ %x+,([^,]+),$')
-    if (owner and known[owner]) or examine(key, bucket, fields[i], fields[i + 1]) then online = online + 1 end
+    local id, record = fields[i], fields[i + 1]
+    local owner = #id <= 256 and match(record, '^%x+ %x+,([^,]+),$')
+    if (owner and known[owner]) or examine(key, bucket, id, record) then
+      online = online + 1
+    elseif ARGV[1] ~= '' then
+      offline[#offline + 1] = ARGV[1] .. id
+    end
   end
-  local counted = tonumber(call('HGET', KEYS[5], bucket) or '0')
-  if counted ~= online then
+  if #offline > 0 then deleteForeign(offline) end
+  local counted = try('HGET', KEYS[5], bucket)
+  counted = counted and (tonumber(counted) or -1) or 0
+  if counted ~= online or isFilled then
     call('HSET', KEYS[5], bucket, online)
-    if counted > online then lost[#lost + 1] = bucket end
+    if counted > online or isFilled then lost[#lost + 1] = bucket end
   end
   examined = examined + 1 + #fields / 2
   done = done + 1
 end
+if first == 0 and try('HLEN', KEYS[5]) > buckets + 1 then discard(KEYS[5]) end
 
 finish()
 if #lost > 0 then lose(lost) end
-return format('{"done":%d,"now":%d,"e":"%s","seq":%d,"off":[%s]}', done, now, epoch, seq, table.concat(gone, ','))
+return format('{"done":%d,', done) .. answered()
 `);

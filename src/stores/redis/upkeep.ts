@@ -6,8 +6,11 @@ import type { Runner } from './runner';
 import type { Changed, Script } from './script';
 import * as scripts from './scripts';
 
-/** Graces that one beat ends at most. */
+/** Graces that one call ends at most, and calls that one beat makes. */
 const BEAT_GRACES = 500;
+const BEAT_CALLS = 400;
+/** Dead routers that are taken away together. */
+const REAPED = 64;
 
 interface Beaten extends Changed {
   readonly known: boolean;
@@ -20,6 +23,10 @@ interface Beaten extends Changed {
 /** Leases, and what becomes of those whose lease has lapsed: each router looks after all of them. @internal */
 export class Upkeep {
   private readonly reaping = new Set<string>();
+  /** Buckets that are being repaired. */
+  private readonly repairing = new Set<string>();
+  /** Of the router that beat last. */
+  private leaseMs = 15_000;
 
   constructor(
     private readonly layout: Layout,
@@ -42,10 +49,23 @@ export class Upkeep {
         const { tag } = this.incarnations.of(node, partition);
         if (tag === '') return;
         const released = await this.runner.ask(partition, scripts.release, partition.keys.slice(0, 1), [tag]);
-        if (released === '1') await this.reap(partition, tag);
+        if (released === '1') await this.reap(partition, [tag]);
       }),
     );
     this.incarnations.forget(node);
+  }
+
+  /** Looks over a bucket at once in which a query has found something that is not ours. */
+  repair(partition: Partition, bucket: number): void {
+    const name = partition.bucketKey(bucket);
+    if (this.repairing.has(name)) return;
+    this.repairing.add(name);
+    const done = (): void => {
+      this.repairing.delete(name);
+    };
+    const sweep = this.sweep(partition, [bucket, 1]);
+    sweep.then(done, done);
+    this.news.inBackground('sweep', sweep);
   }
 
   private async beatOne(partition: Partition, node: StoreNode): Promise<boolean> {
@@ -56,11 +76,11 @@ export class Upkeep {
       // Sooner than the core gives up, so that it learns the reason.
       await this.runner.connected(node.leaseMs / 4);
       let known = true;
-      for (;;) {
+      for (let call = 1; ; call += 1) {
         const answer = await this.beatNow(partition, node, incarnation);
         known = known && answer.known;
-        // More graces have ended than one call takes on.
-        if (!answer.more) return known;
+        // More graces have ended than one call takes on; of very many the next beats take on the rest.
+        if (!answer.more || call === BEAT_CALLS) return known;
       }
     } finally {
       incarnation.isBeating = false;
@@ -68,47 +88,49 @@ export class Upkeep {
   }
 
   private async beatNow(partition: Partition, node: StoreNode, incarnation: Incarnation): Promise<Beaten> {
-    const answer = await this.runner.change<Beaten>(
-      scripts.beat,
-      partition,
-      [],
-      [
+    const answer = await this.runner.change<Beaten>(scripts.beat, partition, () => ({
+      keys: [],
+      args: [
         incarnation.tag,
         incarnation.following,
         String(Math.ceil(node.leaseMs)),
-        String(incarnation.acknowledged),
-        String(partition.buckets),
+        `${incarnation.acknowledged}/${incarnation.sent}`,
         String(BEAT_GRACES),
       ],
-    );
+    }));
+    this.leaseMs = node.leaseMs;
     if (!answer.known) incarnation.becomeFollowing();
     this.news.verifyLosses(partition, node, answer.lost);
-    for (const tag of answer.dead) this.news.inBackground('reap', this.reap(partition, tag));
-    if (answer.sweep[1] > 0) this.news.inBackground('sweep', this.sweep(partition, node, answer.sweep));
+    if (answer.dead.length > 0) this.news.inBackground('reap', this.reap(partition, answer.dead));
+    if (answer.sweep[1] > 0) this.news.inBackground('sweep', this.sweep(partition, answer.sweep));
     return answer;
   }
 
-  private async reap(partition: Partition, tag: string): Promise<void> {
-    const job = `${partition.index} ${tag}`;
-    if (this.reaping.has(job)) return;
-    this.reaping.add(job);
+  private async reap(partition: Partition, dead: readonly string[]): Promise<void> {
+    const jobs = dead
+      .map((tag) => ({ tag, name: `${partition.index} ${tag}` }))
+      .filter(({ name }) => !this.reaping.has(name));
+    for (const { name } of jobs) this.reaping.add(name);
     try {
-      await this.walk(scripts.reap, partition, 0, partition.buckets, (first, isLast) => [
-        tag,
-        String(first),
-        isLast ? '1' : '0',
-        String(WALK_USERS),
-      ]);
+      for (let from = 0; from < jobs.length; from += REAPED) {
+        const tags = jobs.slice(from, from + REAPED).map(({ tag }) => tag);
+        await this.walk(scripts.reap, partition, 0, partition.buckets, (first, isLast) => [
+          String(first),
+          isLast ? '1' : '0',
+          String(WALK_USERS),
+          ...tags,
+        ]);
+      }
     } finally {
-      this.reaping.delete(job);
+      for (const { name } of jobs) this.reaping.delete(name);
     }
   }
 
-  private async sweep(partition: Partition, node: StoreNode, [first, count]: [number, number]): Promise<void> {
+  private async sweep(partition: Partition, [first, count]: readonly [number, number]): Promise<void> {
     const args = (at: number) => [
       String(at),
       String(this.retentionMs),
-      String(Math.ceil(node.leaseMs)),
+      String(Math.ceil(this.leaseMs)),
       String(WALK_USERS),
     ];
     const end = Math.min(partition.buckets, first + count);
@@ -127,9 +149,8 @@ export class Upkeep {
   ): Promise<void> {
     for (let first = from; first < end && !this.runner.isClosed; ) {
       const size = Math.min(WALK_BUCKETS, end - first);
-      const keys = partition.slice(first, size);
-      const args = argsOf(first, first + size === end);
-      const { done } = await this.runner.change<Changed & { done: number }>(script, partition, keys, args);
+      const call = { keys: partition.slice(first, size), args: argsOf(first, first + size === end) };
+      const { done } = await this.runner.change<Changed & { done: number }>(script, partition, () => call);
       if (done < 0) return;
       first += done;
     }

@@ -10,12 +10,6 @@ const APPLY_OPS = 500;
 /** Signs of life are told apart no finer: less than any network adds to them. */
 const SIGN_GRID_MS = 10;
 
-/** What is said of a user, and where that user is kept. */
-interface Placed<T> {
-  readonly said: T;
-  readonly bucket: number;
-}
-
 /** What routers tell of their users. @internal */
 export class Writes {
   constructor(
@@ -25,11 +19,7 @@ export class Writes {
   ) {}
 
   async apply(node: StoreNode, ops: readonly PresenceOp[]): Promise<{ known: boolean }> {
-    const groups = new Map<number, Array<Placed<PresenceOp>>>();
-    for (const said of ops) {
-      const { partition, bucket } = this.layout.place(said.userId);
-      gather(groups, partition, { said, bucket });
-    }
+    const groups = this.partitioned(ops);
     const answers = await Promise.all(
       Array.from(groups, ([partition, group]) =>
         this.applyOne(this.layout.partitions[partition] as Partition, node, group),
@@ -51,11 +41,7 @@ export class Writes {
     return { known, missing: known ? missing : [] };
   }
 
-  private async applyOne(
-    partition: Partition,
-    node: StoreNode,
-    group: ReadonlyArray<Placed<PresenceOp>>,
-  ): Promise<boolean> {
+  private async applyOne(partition: Partition, node: StoreNode, group: readonly PresenceOp[]): Promise<boolean> {
     const incarnation = this.incarnations.of(node, partition);
     if (incarnation.tag === '') return false;
     if (incarnation.isApplying) throw new Error('the apply before has no answer yet');
@@ -77,21 +63,23 @@ export class Writes {
     partition: Partition,
     node: StoreNode,
     incarnation: Incarnation,
-    group: ReadonlyArray<Placed<PresenceOp>>,
+    group: readonly PresenceOp[],
   ): Promise<boolean> {
     const { tag } = incarnation;
     incarnation.sent += 1;
     const number = incarnation.sent;
-    const keys = group.map(({ bucket }) => partition.bucketKey(bucket));
-    if (!this.layout.isCluster) for (const { said } of group) keys.push(this.layout.userKey(said.userId));
+    const { isCluster } = this.layout;
     const args = [tag, `${number}/${incarnation.acknowledged}`, String(Math.ceil(node.ttlMs)), String(group.length)];
-    for (const { said } of group) args.push(String(Math.round(said.ageMs)), kindOf(said));
-    if (this.layout.isCluster) for (const { said } of group) args.push(said.userId);
+    for (const op of group) args.push(String(Math.round(op.ageMs)), kindOf(op));
+    if (isCluster) for (const { userId } of group) args.push(userId);
     const answer = await this.runner.change<Changed & { known: boolean }>(
       scripts.apply,
       partition,
-      keys,
-      args,
+      () => {
+        const keys = group.map(({ userId }) => partition.bucketKey(partition.bucketOf(userId)));
+        if (!isCluster) for (const { userId } of group) keys.push(this.layout.userKey(userId));
+        return { keys, args };
+      },
       joinedOf(group),
       node.ttlMs,
     );
@@ -129,11 +117,10 @@ export class Writes {
     }
   }
 
-  /** Signs of life touch no bucket. */
-  private partitioned(signs: readonly SignOfLife[]): Map<number, readonly SignOfLife[]> {
-    if (!this.layout.isCluster) return new Map([[0, signs]]);
-    const groups = new Map<number, SignOfLife[]>();
-    for (const sign of signs) gather(groups, this.layout.place(sign.userId).partition, sign);
+  private partitioned<T extends SignOfLife>(said: readonly T[]): Map<number, readonly T[]> {
+    if (!this.layout.isCluster) return new Map([[0, said]]);
+    const groups = new Map<number, T[]>();
+    for (const one of said) gather(groups, this.layout.place(one.userId).partition, one);
     return groups;
   }
 }
@@ -163,8 +150,8 @@ function kindOf(op: PresenceOp): string {
 }
 
 /** Who is there after the operations, and since when unheard. */
-function joinedOf(group: ReadonlyArray<Placed<PresenceOp>>): Array<readonly [string, number]> {
+function joinedOf(group: readonly PresenceOp[]): Array<readonly [string, number]> {
   const joined = new Map<string, number>();
-  for (const { said } of group) if (said.kind === 'join') joined.set(said.userId, said.ageMs);
+  for (const { kind, userId, ageMs } of group) if (kind === 'join') joined.set(userId, ageMs);
   return Array.from(joined);
 }

@@ -2,26 +2,41 @@
   A router is alive. Renews its lease, gives every router a new one where the server itself was away, ends graces that ran
   out, and names the incarnations whose lease has lapsed.
 
-  KEYS[1..6], ARGV[1..7]  see shared.lua; further keys are those of the users whose grace ends
-  ARGV[8]                 the incarnation; empty before its first beat
-  ARGV[9]                 the next incarnation, which it becomes if this one is not known any more
-  ARGV[10]                its lease in milliseconds
-  ARGV[11]                the number of its last apply that was acknowledged
-  ARGV[12]                how many buckets there are
-  ARGV[13]                how many graces one call ends at most
+  KEYS[1..6], ARGV[1..10] see shared.lua; further keys are those of the users whose grace ends
+  ARGV[11]                the incarnation; empty before its first beat
+  ARGV[12]                the next incarnation, which it becomes if this one is not known any more
+  ARGV[13]                its lease in milliseconds
+  ARGV[14]                the number of its last apply that was acknowledged, "/", and that of the last one that was sent
+  ARGV[15]                how many graces one call ends at most
 
   Result: {"known":bool,"now":ms,"e":epoch,"seq":n,"off":[users, see apply],"more":bool,"dead":[incarnations to reap],
   "sweep":[first bucket, how many],"lost":how often users were found to be missing}. "known" is false where the next incarnation got a lease instead.
 ]]
-local tag, following, lease, acknowledged = ARGV[8], ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
-local buckets, most = tonumber(ARGV[12]), tonumber(ARGV[13])
+local tag, following, lease, most = ARGV[11], ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[15])
+local acknowledged, sent = match(ARGV[14], '^(%d+)/(%d+)$')
+acknowledged, sent = tonumber(acknowledged), tonumber(sent)
 local gap = now - at
 -- The clock of this server was set back. Nobody waits for it to catch up.
 local isBack = gap < -1000
 
-local leases, order = {}, {}
+-- Somebody else has written here. Routers then assert anew under new names, and nothing is lost but those of the others.
+if try('ZCARD', KEYS[1]) > MOST_NODES or try('HLEN', KEYS[2]) > MOST_NODES then
+  discard(KEYS[1])
+  discard(KEYS[2])
+end
+
+local function isName(name) return #name <= 256 and match(name, '^[%w_+/=.:~%%-]+$') ~= nil end
+
+local leases = {}
 local scored = call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
-for i = 1, #scored, 2 do leases[scored[i]] = tonumber(scored[i + 1]) end
+for i = 1, #scored, 2 do
+  if isName(scored[i]) then
+    leases[scored[i]] = tonumber(scored[i + 1]) or now
+  else
+    call('ZREM', KEYS[1], scored[i])
+    junk[#junk + 1] = KEYS[1]
+  end
+end
 
 local nodes = {}
 
@@ -36,11 +51,17 @@ end
 
 local fields = call('HGETALL', KEYS[2])
 for i = 1, #fields, 2 do
-  local name = fields[i]
-  local ms, pardoned, last, claimed = string.match(fields[i + 1], '^(%d+) (%d) (%d+) (%d+)$')
-  nodes[name] = { lease = tonumber(ms), pardoned = pardoned == '1', last = tonumber(last), claimed = tonumber(claimed) }
-  -- The leases were lost, the routers were not.
-  if not leases[name] then renew(name, nodes[name]) end
+  local name, node = fields[i], fields[i + 1]
+  local ms, pardoned, last, claimed
+  if #node <= 64 and isName(name) then ms, pardoned, last, claimed = match(node, '^(%d+) (%d) (%d+) (%d+)$') end
+  ms, last, claimed = number(ms), number(last), number(claimed)
+  if ms and last and claimed then
+    nodes[name] = { lease = ms, pardoned = pardoned == '1', last = last, claimed = claimed }
+    -- The leases were lost, the routers were not.
+    if not leases[name] then renew(name, nodes[name]) end
+  else
+    drop(KEYS[2], name)
+  end
 end
 local own = nodes[tag]
 
@@ -62,8 +83,9 @@ for name, deadline in pairs(leases) do
   end
 end
 
--- Whose acknowledged work is missing was set back to an older state, by a failover for instance.
-local isKnown = own ~= nil and leases[tag] > now and own.last >= acknowledged
+-- Whose acknowledged work is missing was set back to an older state, by a failover for instance. Work that was not sent
+-- somebody else has put there.
+local isKnown = own ~= nil and leases[tag] > now and own.last >= acknowledged and own.last <= sent
 if isKnown then
   own.pardoned = false
   own.lease = lease
@@ -72,8 +94,8 @@ if isKnown then
 else
   -- What it may still hold under the old name stays for a lease: time to assert under the new one who is there.
   if leases[tag] and leases[tag] > now then renew(tag, nodes[tag]) end
-  local new = nodes[following] or { last = 0, claimed = 0 }
-  new.lease, new.pardoned = lease, false
+  local new = nodes[following] or { claimed = 0 }
+  new.lease, new.pardoned, new.last = lease, false, 0
   nodes[following] = new
   write(following, new)
   renew(following, new)
@@ -90,26 +112,34 @@ for name, deadline in pairs(leases) do
   end
 end
 
-local due = call('ZRANGEBYSCORE', KEYS[4], '-inf', isBack and '+inf' or now, 'LIMIT', 0, most)
+local due = try('ZRANGEBYSCORE', KEYS[4], '-inf', isBack and '+inf' or now, 'LIMIT', 0, most)
 for _, member in ipairs(due) do
   call('ZREM', KEYS[4], member)
-  local colon = string.find(member, ':', 1, true)
-  local bucket, id = string.sub(member, 1, colon - 1), string.sub(member, colon + 1)
-  local key = ARGV[6] .. bucket
-  local record = call('HGET', key, id)
-  if record then
+  local bucket, id = match(member, '^(%d+):(.+)$')
+  if not bucket or #bucket > 4 or tonumber(bucket) >= buckets then
+    junk[#junk + 1] = KEYS[4]
+  else
+    local key = ARGV[6] .. bucket
+    local record = try('HGET', key, id)
     local version, seen, grace, owners = parse(record)
-    if version > 0 and owners == ',' then version = flip(key, id, false, seen, 'timeout') end
-    save(key, id, version, seen, 0, owners)
+    if record and not version then drop(key, id) end
+    if version and grace > now and not isBack then
+      -- Sooner than the record says: somebody else has moved it.
+      call('ZADD', KEYS[4], format('%d', grace), member)
+    elseif version then
+      if version > 0 and owners == ',' then version = flip(key, id, false, seen, 'timeout') end
+      save(key, id, version, seen, 0, owners)
+    end
   end
 end
 
 -- The whole is swept once in four leases, whatever the number of routers.
 local place = call('HMGET', KEYS[3], 'sweep', 'swept')
-local first, swept = tonumber(place[1]) or 0, tonumber(place[2]) or 0
+local first, swept = number(place[1]) or 0, number(place[2]) or 0
 local elapsed = now - swept
 if swept == 0 or elapsed < 0 then elapsed = lease / 3 end
 local slice = math.min(buckets, 512, floor(buckets * elapsed / (4 * lease)))
+first = first % buckets
 if slice > 0 then
   call('HSET', KEYS[3], 'sweep', format('%d', (first + slice) % buckets), 'swept', format('%d', now))
 end
@@ -117,7 +147,6 @@ end
 call('HSET', KEYS[3], 'at', format('%d', now))
 finish()
 -- Without the counts nobody could tell whether buckets are missing too.
-if call('HSETNX', KEYS[5], '', 0) == 1 and fields[1] then lose({}) end
-return format('{"known":%s,"now":%d,"e":"%s","seq":%d,"off":[%s],"more":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d}',
-  tostring(isKnown),
-  now, epoch, seq, table.concat(gone, ','), tostring(#due == most), table.concat(dead, ','), first, slice, call('HGET', KEYS[3], 'lost') or 0)
+if try('HSETNX', KEYS[5], '', 0) == 1 and fields[1] then lose({}) end
+return format('{"known":%s,"more":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d,', tostring(isKnown), tostring(#due == most),
+  table.concat(dead, ','), first, slice, number(call('HGET', KEYS[3], 'lost')) or 0) .. answered()

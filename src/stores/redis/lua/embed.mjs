@@ -3,10 +3,12 @@ import { fileURLToPath } from 'node:url';
 
 // Makes ../scripts.ts of the Lua files, so that bundles, tests and examples find them without reading files.
 
-/** Before these stands shared.lua. */
+/** Before these stand meta.lua and shared.lua. */
 const CHANGING = ['apply', 'beat', 'reap', 'settle', 'sweep'];
-const ALONE = ['count', 'leased', 'list', 'read', 'refresh', 'release', 'seen'];
-const NAMES = [...CHANGING, ...ALONE].sort();
+/** Before these stands meta.lua. */
+const LOOKING = ['list', 'read', 'seen'];
+const ALONE = ['count', 'leased', 'refresh', 'release'];
+const NAMES = [...CHANGING, ...LOOKING, ...ALONE].sort();
 
 const source = (name) =>
   readFileSync(new URL(`${name}.lua`, import.meta.url), 'utf8')
@@ -16,7 +18,8 @@ const source = (name) =>
 /** The text of scripts.ts. */
 export function embedded() {
   const scripts = NAMES.map((name) => {
-    const text = CHANGING.includes(name) ? source('shared') + source(name) : source(name);
+    const before = CHANGING.includes(name) ? ['meta', 'shared'] : LOOKING.includes(name) ? ['meta'] : [];
+    const text = [...before, name].map(source).join('');
     return `export const ${name} = script('${name}', String.raw\`${text}\`);\n`;
   });
   return `// Made of lua/*.lua by lua/embed.mjs, which \`npm run build\` and \`npm run embed\` call. Edit those.

@@ -8,6 +8,6 @@
 ]]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local deadline = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not deadline or tonumber(deadline) <= now then return '?' end
+local deadline = redis.pcall('ZSCORE', KEYS[1], ARGV[1])
+if type(deadline) ~= 'string' or tonumber(deadline) <= now then return '?' end
 return string.format('%d', now)

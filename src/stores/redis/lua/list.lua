@@ -2,41 +2,55 @@
   A part of a page of users who are online: who was told so last, which is what routers that listen believe. Whose lease or
   grace has just ended is told offline in a moment.
 
-  KEYS[1]     meta, see shared.lua
+  KEYS[1]     meta, see meta.lua
   KEYS[2..]   buckets, in order
   ARGV[1]     what the keys of the contract start with; empty: the caller reads them (Cluster)
   ARGV[2]     how many users there is room for
   ARGV[3]     of the first bucket only users whose version is greater
   ARGV[4]     after how many users the call ends, so that nobody waits long
+  ARGV[5]     the seed of the caller
+  ARGV[6]     the number of the first bucket
 
   Result: {"now":ms,"e":epoch,"seq":version of the last change,"done":how many of the buckets are through,
-  "after":where the next one stopped,"users":[[user, version, last seen], ...]}.
+  "after":where the next one stopped,"users":[[user, version, last seen], ...],"junk":[buckets in which something is that is not ours]};
+  or "!{...}", see meta.lua.
 ]]
-local call, format = redis.call, string.format
-local EPOCH = 1577836800000
-local time = call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local room, after, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local MOST_FIELDS = 10000
+local room, after, most, first = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
+local meta = checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed'))
+local answer = misplaced(meta, ARGV[5])
+if answer then return answer end
 
 local function json(text)
-  if string.find(text, '[%c"\\]') then
+  if find(text, '[%c"\\]') then
     text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
   end
   return '"' .. text .. '"'
 end
 
+local junk = {}
+local function fieldsOf(bucket)
+  local length = pcall('HLEN', bucket)
+  if isError(length) or length > MOST_FIELDS then return nil end
+  return call('HGETALL', bucket)
+end
+
 local found, size, done, examined, isFull = {}, #KEYS - 1, 0, 0, false
 while done < size and examined < most and not isFull do
-  local fields = call('HGETALL', KEYS[2 + done])
-  local users = {}
+  local fields = fieldsOf(KEYS[2 + done])
+  local users, isWhole = {}, fields ~= nil
+  fields = fields or {}
   for i = 1, #fields, 2 do
-    -- Negative versions do not match.
-    local version, seen = string.match(fields[i + 1], '^(%x+) (%x+)')
-    version = tonumber(version or '0', 16)
-    if version > after then
-      users[#users + 1] = { id = fields[i], version = version, seen = tonumber(seen, 16) + EPOCH }
+    local id = fields[i]
+    local minus, version, seen = match(fields[i + 1], '^(-?)(%x+) (%x+)')
+    if version and #version <= 13 and #seen <= 11 and #id <= 256 then
+      version = minus == '' and tonumber(version, 16) or 0
+      if version > after then users[#users + 1] = { id = id, version = version, seen = tonumber(seen, 16) + EPOCH } end
+    else
+      isWhole = false
     end
   end
+  if not isWhole then junk[#junk + 1] = format('%d', first + done) end
   -- A user who stays keeps the version, so a page that goes on after a version misses nobody and repeats nobody.
   table.sort(users, function(a, b) return a.version < b.version end)
   for _, user in ipairs(users) do
@@ -58,12 +72,11 @@ if ARGV[1] ~= '' and #found > 0 then
   local mirrors = {}
   for i, user in ipairs(found) do mirrors[i] = ARGV[1] .. user.id end
   for i, mirror in ipairs(call('MGET', unpack(mirrors))) do
-    local seen = mirror and tonumber(mirror) or 0
-    if seen > found[i].seen then found[i].seen = seen end
+    local seen = number(mirror) or 0
+    if seen > found[i].seen and seen <= now then found[i].seen = seen end
   end
 end
 local users = {}
-for i, user in ipairs(found) do users[i] = format('[%s,%d,%d]', json(user.id), user.version, user.seen) end
-local meta = call('HMGET', KEYS[1], 'epoch', 'seq')
-return format('{"now":%d,"e":"%s","seq":%d,"done":%d,"after":%d,"users":[%s]}',
-  now, meta[1] or '', meta[2] or 0, done, after, table.concat(users, ','))
+for i, user in ipairs(found) do users[i] = format('[%s,%d,%d]', json(user.id), user.version, math.min(user.seen, now)) end
+return format('{"now":%d,"e":"%s","seq":%d,"done":%d,"after":%d,"users":[%s],"junk":[%s]}',
+  now, meta.epoch or '', meta.seq, done, after, table.concat(users, ','), table.concat(junk, ','))

@@ -1,16 +1,27 @@
 --[[
   What is known of users: what was told of them last, which is what routers that listen believe.
 
-  KEYS[1..]  the bucket of each user
-  ARGV[1..]  the users
+  KEYS[1]    meta, see meta.lua
+  KEYS[2..]  the bucket of each user
+  ARGV[1]    the seed of the caller
+  ARGV[2..]  the users
 
   Result: the time in milliseconds, and for each user the record of its bucket, see shared.lua, as far as it is of use:
-  "<version> <last seen>", the version negative while offline; or nothing. All joined by commas.
+  "<version> <last seen>", the version negative while offline; nothing where there is none; "?" for what is none. All joined by commas.
+  Or "!{...}", see meta.lua.
 ]]
-local time = redis.call('TIME')
-local answer = { string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000)) }
-for i = 1, #ARGV do
-  local record = redis.call('HGET', KEYS[i], ARGV[i])
-  answer[i + 1] = record and string.match(record, '^-?%x+ %x+') or ''
+local answer = misplaced(checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed')), ARGV[1])
+if answer then return answer end
+local records = { format('%d', now) }
+for i = 2, #ARGV do
+  local record = pcall('HGET', KEYS[i], ARGV[i])
+  if isError(record) then
+    records[i] = '?'
+  elseif record then
+    local version, seen = match(record, '^(-?%x+) (%x+)')
+    records[i] = version and #version <= 14 and #seen <= 11 and version .. ' ' .. seen or '?'
+  else
+    records[i] = ''
+  end
 end
-return table.concat(answer, ',')
+return table.concat(records, ',')

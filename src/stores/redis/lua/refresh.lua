@@ -13,8 +13,8 @@
 local call, format = redis.call, string.format
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local deadline = call('ZSCORE', KEYS[1], ARGV[1])
-if not deadline or tonumber(deadline) <= now then return '?' end
+local deadline = redis.pcall('ZSCORE', KEYS[1], ARGV[1])
+if type(deadline) ~= 'string' or tonumber(deadline) <= now then return '?' end
 local missing, ttl = {}, ARGV[2]
 local i = 2
 for a = 3, #ARGV, 2 do

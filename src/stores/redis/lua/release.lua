@@ -8,6 +8,6 @@
 ]]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return '0' end
+if type(redis.pcall('ZSCORE', KEYS[1], ARGV[1])) ~= 'string' then return '0' end
 redis.call('ZADD', KEYS[1], string.format('%d', now), ARGV[1])
 return '1'

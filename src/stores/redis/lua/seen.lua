@@ -2,19 +2,22 @@
   When users were last seen who went offline by the death of their router, on a Cluster, where the reaping script cannot
   read the contract's keys.
 
-  KEYS[1..]  the bucket of each user
-  ARGV[1..]  for each: user, last seen in milliseconds
+  KEYS[1]    meta, see meta.lua
+  KEYS[2..]  the bucket of each user
+  ARGV[1]    the seed of the caller
+  ARGV[2..]  for each: user, last seen in milliseconds
 
-  Result: "1".
+  Result: "1"; or "!{...}", see meta.lua.
 ]]
-local EPOCH = 1577836800000
-for i = 1, #KEYS do
-  local id, seen = ARGV[i * 2 - 1], ARGV[i * 2] - EPOCH
-  local record = redis.call('HGET', KEYS[i], id)
-  if record then
-    local version, before, rest = string.match(record, '^(-?%x+) (%x+)(.*)$')
-    if seen > tonumber(before, 16) then
-      redis.call('HSET', KEYS[i], id, string.format('%s %x%s', version, seen, rest))
+local answer = misplaced(checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed')), ARGV[1])
+if answer then return answer end
+for i = 2, #KEYS do
+  local id, seen = ARGV[i * 2 - 2], number(ARGV[i * 2 - 1])
+  local record = pcall('HGET', KEYS[i], id)
+  if record and not isError(record) and seen and seen <= now then
+    local version, before, rest = match(record, '^(-?%x+) (%x+)(.*)$')
+    if version and #before <= 11 and seen - EPOCH > tonumber(before, 16) then
+      call('HSET', KEYS[i], id, format('%s %x%s', version, seen - EPOCH, rest))
     end
   end
 end

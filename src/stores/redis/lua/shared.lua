@@ -1,11 +1,11 @@
 --[[
-  What the scripts that change something have in common; it stands before each of them, and is no script of its own.
+  What the scripts that change something have in common; it stands before each of them, after meta.lua, and is no script of
+  its own. Nothing is published before everything is written.
 
   KEYS[1] lease   sorted set: incarnation of a router -> when its lease ends, in milliseconds by the clock of this server
   KEYS[2] nodes   hash: incarnation -> "<lease in ms> <pardoned 0|1> <number of its last apply> <claimed by a reaper until>"
-  KEYS[3] meta    hash: seq (version of the last change), epoch (of these data), at (the last beat), sweep, swept,
-                  lost (how often users were found to be missing)
-  KEYS[4] limbo   sorted set: "<bucket>:<user>" -> when the grace ends
+  KEYS[3] meta    hash: see meta.lua; also sweep, swept, and lost (how often users were found to be missing)
+  KEYS[4] grace   sorted set: "<bucket>:<user>" -> when the grace ends
   KEYS[5] count   hash: bucket -> how many are online in it; "" -> 0, so that it is there from the first beat on
   KEYS[6] log     stream: the last changes, in batches, under the version of the first of a batch
   ARGV[1] what the keys of the contract start with ("presence:user:"); empty: the caller writes them (Cluster)
@@ -15,32 +15,78 @@
   ARGV[5] how many changes the log keeps
   ARGV[6] what the keys of the buckets start with
   ARGV[7] the highest version that the caller has seen
+  ARGV[8] the seed by which the caller found the buckets
+  ARGV[9] the epoch of the data in which that seed was in use; empty: the caller knows of none, and proposes the seed
+  ARGV[10] how many buckets there are
 
   A bucket is a hash: user -> "<version> <last seen>[/<grace until>][,<owner>,<owner>,]". The version is that of the last
   change, and negative while the user is offline. An owner is the incarnation of a router that holds the user. Numbers are
   hexadecimal, and times milliseconds since 2020: five bytes a user less than in decimal.
-]]
-local call, pcall, floor, format = redis.call, redis.pcall, math.floor, string.format
-local time = call('TIME')
-local now = time[1] * 1000 + floor(time[2] / 1000)
 
-local meta = call('HMGET', KEYS[3], 'seq', 'epoch', 'at')
-local seq, epoch, at = tonumber(meta[1]) or 0, meta[2], tonumber(meta[3]) or 0
+  Result, beside those of each script: "!{...}" where nothing was done, see meta.lua; and in others, where it applies,
+  "junk":[keys in which something was that is not ours, and was deleted], "lacks":a channel that may not be published on.
+]]
+-- A bucket of more users was filled by somebody else: with a seed that nobody knows, users are spread evenly.
+local MOST_FIELDS = 10000
+-- So many routers there are not.
+local MOST_NODES = 1024
+local buckets = tonumber(ARGV[10])
+local junk, lacks = {}, nil
+
+local function discard(key)
+  call('UNLINK', key)
+  junk[#junk + 1] = key
+end
+
+-- A command on a key of ours. What is there of another type is deleted first.
+local function try(command, key, ...)
+  local answer = pcall(command, key, ...)
+  if not isError(answer) then return answer end
+  if find(answer.err, 'WRONGTYPE', 1, true) then discard(key) end
+  return call(command, key, ...)
+end
+
+local meta = checked(pcall('HMGET', KEYS[3], 'seq', 'epoch', 'at', 'layout', 'seed'))
+-- In data that the caller knows, a seed or a layout that differ were put there by somebody else.
+local isSame = meta.epoch ~= nil and meta.epoch == ARGV[9]
+local answer = not isSame and misplaced(meta, ARGV[8])
+if answer then return answer end
+
+local seq, epoch, at = meta.seq, meta.epoch, meta.at
 local stored = seq
 -- After a loss the versions go on where any router that asks has seen them.
-if seq < tonumber(ARGV[7]) then seq = tonumber(ARGV[7]) end
+local highest = number(ARGV[7]) or 0
+if seq < highest then seq = highest end
 if not epoch then epoch = time[1] .. '.' .. time[2] end
 -- A write before all others: a server that takes none (full, or a replica) must not have published half of a step by then.
-call('HSET', KEYS[3], 'epoch', epoch)
+try('HSET', KEYS[3], 'epoch', epoch)
+if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
+  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', ARGV[8])
+  -- By a seed that nobody has used what was there can't be found any more.
+  if ARGV[9] == '' then
+    local keys = { KEYS[4], KEYS[5] }
+    for bucket = 0, buckets - 1 do
+      keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
+      if #keys > 1000 or bucket == buckets - 1 then
+        call('UNLINK', unpack(keys))
+        keys = {}
+      end
+    end
+  end
+end
 
-local told, gone, counts, before = {}, {}, {}, seq
+local told, gone, counts, before, messages = {}, {}, {}, seq, {}
 
-local EPOCH = 1577836800000
-
+-- What a record says; nothing for what is none.
 local function parse(record)
-  local minus, version, seen, grace, owners = string.match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not record or #record > 8192 then return nil end
+  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  if owners ~= '' and not match(owners, '^,.*[^,],$') then return nil end
   version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
   if minus ~= '' then version = -version end
+  -- Nobody was seen later than now.
+  if seen > now then seen = now end
   return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners == '' and ',' or owners
 end
 
@@ -48,12 +94,25 @@ local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
   if seen < EPOCH then seen = EPOCH end
   if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
-  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
+  try('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
+end
+
+-- What stands in a bucket under an id, and is no record.
+local function drop(bucket, id)
+  call('HDEL', bucket, id)
+  if junk[#junk] ~= bucket then junk[#junk + 1] = bucket end
+end
+
+-- All of a bucket, with a bound on what that is; nothing, and true, of one that somebody else has filled.
+local function fieldsOf(bucket)
+  if try('HLEN', bucket) <= MOST_FIELDS then return call('HGETALL', bucket), false end
+  discard(bucket)
+  return {}, true
 end
 
 -- An id is valid UTF-8: only these three kinds of characters need an escape in JSON.
 local function json(text)
-  if string.find(text, '[%c"\\]') then
+  if find(text, '[%c"\\]') then
     text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
   end
   return '"' .. text .. '"'
@@ -87,8 +146,8 @@ local updates = ARGV[2] .. 'updates'
 
 -- Signs of life move the contract's key and not the record: of whom no router speaks any more, that key knows more.
 local function latest(id, seen)
-  local mirror = ARGV[1] ~= '' and call('GET', ARGV[1] .. id)
-  return mirror and math.max(seen, tonumber(mirror) or 0) or seen
+  local mirror = ARGV[1] ~= '' and number(pcall('GET', ARGV[1] .. id))
+  return mirror and mirror <= now and math.max(seen, mirror) or seen
 end
 
 -- The status of a user changes: numbered, told, counted. Returns the version for the record.
@@ -101,29 +160,46 @@ local function flip(key, id, online, seen, reason)
     if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
   end
   if ARGV[2] ~= '' then
-    local message = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
-    call('PUBLISH', words[4], message)
-    call('PUBLISH', updates, message)
+    messages[#messages + 1] = words[4]
+    messages[#messages + 1] = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
   end
   return online and seq or -seq
 end
 
+-- Who may not publish goes on without: routers then learn from answers what they were not told.
+local function send(command, channel, message)
+  local answer = pcall(command, channel, message)
+  if not isError(answer) then return true end
+  if find(answer.err, 'NOPERM', 1, true) or find(answer.err, 'executing the script', 1, true) then lacks = channel end
+  return false
+end
+
 -- Tells the routers; what is sent to their channel and gets lost the next answer reveals.
 local function publish(message)
-  if ARGV[4] == '1' then
-    local answer = pcall('SPUBLISH', ARGV[3], message)
-    if type(answer) ~= 'table' then return end
-  end
-  call('PUBLISH', ARGV[3], message)
+  if ARGV[4] == '1' and send('SPUBLISH', ARGV[3], message) then return end
+  send('PUBLISH', ARGV[3], message)
 end
 
 -- Users were lost in some buckets; in no named ones: perhaps in all.
-local function lose(buckets)
-  local times = call('HINCRBY', KEYS[3], 'lost', 1)
-  publish('{"l":[' .. table.concat(buckets, ',') .. '],"k":' .. times .. '}')
+local function lose(names)
+  local times = format('%d', (number(call('HGET', KEYS[3], 'lost')) or 0) + 1)
+  call('HSET', KEYS[3], 'lost', times)
+  publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
 end
 
--- Writes down what flip has gathered, and tells the routers.
+-- The log is a cache: what stands in its way there goes.
+local function log(id, oldest, batch)
+  for _ = 1, 2 do
+    local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
+    -- Before Redis 6.2.
+    if isError(added) then added = pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+    if not isError(added) then return end
+    if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
+    discard(KEYS[6])
+  end
+end
+
+-- Writes down what flip has gathered, and then tells the routers and everybody.
 local function finish()
   if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
   if #told == 0 then return end
@@ -137,18 +213,30 @@ local function finish()
   -- Two calls for all are cheaper than one a bucket.
   for from = 1, #fields, 1000 do
     local to = math.min(from + 999, #fields)
-    local values, pairs = call('HMGET', KEYS[5], unpack(fields, from, to)), {}
+    local values, pairs = try('HMGET', KEYS[5], unpack(fields, from, to)), {}
     for i = from, to do
       pairs[#pairs + 1] = fields[i]
-      pairs[#pairs + 1] = format('%d', (values[i - from + 1] or 0) + changes[i])
+      pairs[#pairs + 1] = format('%d', (tonumber(values[i - from + 1] or 0) or 0) + changes[i])
     end
     call('HSET', KEYS[5], unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  local id = format('%d-0', before + 1)
-  local oldest = format('%d', math.max(0, seq - ARGV[5]))
-  local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
-  -- Before Redis 6.2.
-  if type(added) == 'table' then pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+  log(format('%d-0', before + 1), format('%d', math.max(0, seq - ARGV[5])), batch)
+  for i = 1, #messages, 2 do
+    send('PUBLISH', messages[i], messages[i + 1])
+    send('PUBLISH', updates, messages[i + 1])
+  end
   publish(batch)
+end
+
+-- The end of an answer, which all have in common.
+local function answered()
+  local extra = ''
+  if #junk > 0 then
+    local names = {}
+    for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
+    extra = ',"junk":[' .. table.concat(names, ',') .. ']'
+  end
+  if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
+  return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
 end

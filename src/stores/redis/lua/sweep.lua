@@ -1,26 +1,35 @@
 --[[
-  Looks over some buckets, a few at a time and always, for what nobody tells: keys that were evicted, or deleted by hand.
+  Looks over some buckets, a few at a time and always, for what nobody tells: keys that were evicted, or deleted or written
+  by somebody else.
 
-  KEYS[1..6], ARGV[1..7]  see shared.lua
+  KEYS[1..6], ARGV[1..10] see shared.lua
   KEYS[7..]               the buckets
-  ARGV[8]                 the number of the first bucket
-  ARGV[9]                 for how long "last seen" of a user who is offline is kept, in milliseconds
-  ARGV[10]                the lease, in milliseconds, of a router of which only the users are left
-  ARGV[11]                after how many users the call ends, so that nobody waits long
+  ARGV[11]                the number of the first bucket
+  ARGV[12]                for how long "last seen" of a user who is offline is kept, in milliseconds
+  ARGV[13]                the lease, in milliseconds, of a router of which only the users are left
+  ARGV[14]                after how many users the call ends, so that nobody waits long
 
   Result: {"done":how many of the buckets,"now":ms,"e":epoch,"seq":n,"off":[users, see apply]}. Buckets of which users were lost are
-  told to the routers as {"l":[bucket, ...],"k":how often by now}, so that they assert anew who is there. The keys of the contract need no
-  sweep: the next sign of life finds out which are missing.
+  told to the routers as {"l":[bucket, ...],"k":how often by now}, so that they assert anew who is there. That keys of the contract are
+  missing the next sign of life finds out; those of users who are offline, which none of ours has written, are deleted here.
 ]]
-local first, retention, lease, most = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
+local first, retention, lease, most = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
 local known = {}
 local lost = {}
-for _, name in ipairs(call('ZRANGE', KEYS[1], 0, -1)) do known[name] = true end
-for _, name in ipairs(call('HKEYS', KEYS[2])) do known[name] = true end
+if try('ZCARD', KEYS[1]) <= MOST_NODES then
+  for _, name in ipairs(call('ZRANGE', KEYS[1], 0, -1)) do known[name] = true end
+end
+if try('HLEN', KEYS[2]) <= MOST_NODES then
+  for _, name in ipairs(call('HKEYS', KEYS[2])) do known[name] = true end
+end
 
--- What is not as it should be, of one user. Returns whether the user is online.
+-- What is not as it should be, of one user. Returns whether the user is counted as online.
 local function examine(key, bucket, id, record)
   local version, seen, grace, owners = parse(record)
+  if not version or #id > 256 or id == '' then
+    drop(key, id)
+    return false
+  end
   if version <= 0 then
     if seen < now - retention and owners == ',' then call('HDEL', key, id) end
     return false
@@ -31,7 +40,7 @@ local function examine(key, bucket, id, record)
       version = flip(key, id, false, seen, 'timeout')
       save(key, id, version, seen, 0, owners)
     else
-      call('ZADD', KEYS[4], 'NX', format('%d', grace), bucket .. ':' .. id)
+      try('ZADD', KEYS[4], 'NX', format('%d', grace), bucket .. ':' .. id)
     end
     return true
   end
@@ -44,28 +53,50 @@ local function examine(key, bucket, id, record)
   return true
 end
 
-local match = string.match
+-- A key of the contract is deleted in the step in which its user goes offline: one that is there all the same says
+-- "online" of somebody who is not. Others than ours hold no time.
+local function deleteForeign(offline)
+  for from = 1, #offline, 1000 do
+    local keys = { unpack(offline, from, math.min(from + 999, #offline)) }
+    for i, value in ipairs(call('MGET', unpack(keys))) do
+      if value and #value >= 12 and number(value) then
+        call('DEL', keys[i])
+        junk[#junk + 1] = ARGV[1] .. '<id>'
+      end
+    end
+  end
+end
+
 local size, done, examined = #KEYS - 6, 0, 0
 while done < size and examined < most do
   local key = KEYS[7 + done]
   local bucket = format('%d', first + done)
-  local fields = call('HGETALL', key)
-  local online = 0
+  local fields, isFilled = fieldsOf(key)
+  local online, offline = 0, {}
   for i = 1, #fields, 2 do
+    local id, record = fields[i], fields[i + 1]
     -- Nearly everybody is held by one router that lives: that is seen without taking the record apart.
-    local owner = match(fields[i + 1], '^%x+ %x+,([^,]+),$')
-    if (owner and known[owner]) or examine(key, bucket, fields[i], fields[i + 1]) then online = online + 1 end
+    local owner = #id <= 256 and match(record, '^%x+ %x+,([^,]+),$')
+    if (owner and known[owner]) or examine(key, bucket, id, record) then
+      online = online + 1
+    elseif ARGV[1] ~= '' then
+      offline[#offline + 1] = ARGV[1] .. id
+    end
   end
-  local counted = tonumber(call('HGET', KEYS[5], bucket) or '0')
-  if counted ~= online then
+  if #offline > 0 then deleteForeign(offline) end
+  local counted = try('HGET', KEYS[5], bucket)
+  counted = counted and (tonumber(counted) or -1) or 0
+  if counted ~= online or isFilled then
     -- The changes just told are counted by finish.
     call('HSET', KEYS[5], bucket, online)
-    if counted > online then lost[#lost + 1] = bucket end
+    if counted > online or isFilled then lost[#lost + 1] = bucket end
   end
   examined = examined + 1 + #fields / 2
   done = done + 1
 end
+-- Counts of buckets that there are not.
+if first == 0 and try('HLEN', KEYS[5]) > buckets + 1 then discard(KEYS[5]) end
 
 finish()
 if #lost > 0 then lose(lost) end
-return format('{"done":%d,"now":%d,"e":"%s","seq":%d,"off":[%s]}', done, now, epoch, seq, table.concat(gone, ','))
+return format('{"done":%d,', done) .. answered()

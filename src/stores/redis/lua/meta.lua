@@ -1,0 +1,50 @@
+--[[
+  What every script that finds users by their buckets begins with; it is no script of its own.
+
+  The hash "meta" says how these data are laid out. What another tenant of the server has put there counts as missing.
+
+    layout   the number of this layout; a router of another one changes nothing
+    seed     16 hexadecimal digits: which bucket a user is in depends on them, so nobody outside can choose ids that meet
+    epoch    "<seconds>.<microseconds>": when these data began
+    seq      the version of the last change
+    at       when a router beat last, in milliseconds
+]]
+local LAYOUT = '1'
+-- Versions beyond it would lose their last digits where numbers are doubles.
+local MOST = 4503599627370496
+local EPOCH = 1577836800000
+local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
+local time = call('TIME')
+local now = time[1] * 1000 + floor(time[2] / 1000)
+
+-- A number that we wrote: not negative, an integer, and not beyond what is exact.
+local function number(text)
+  local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
+  return value and value <= MOST and value or nil
+end
+
+-- Another type of key than ours is none.
+local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
+
+local function checked(fields)
+  if isError(fields) then fields = {} end
+  local epoch, seed = fields[2] or nil, fields[5] or nil
+  return {
+    isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
+    seq = number(fields[1]) or 0,
+    epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
+    at = number(fields[3]) or 0,
+    layout = fields[4] or nil,
+    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+  }
+end
+
+-- What a caller is answered that looks in the wrong buckets, or meets data of another layout; nil where all is well.
+local function misplaced(meta, seed)
+  if meta.isEmpty then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
