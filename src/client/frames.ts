@@ -1,5 +1,5 @@
-import { Decoder } from '@msgpack/msgpack';
 import type { PresenceStatus } from '../types';
+import { MsgpackReader } from '../wire/msgpack-reader';
 
 /** The kinds of frames, by their message types. @internal */
 export const UPDATE = 31;
@@ -10,68 +10,183 @@ export const WATCH = 33;
 /** @internal */
 export const STALE = 34;
 
-/** What a router says, whichever dialect it speaks. @internal */
+/** What a router says, whichever dialect it speaks. Each field has been checked. @internal */
 export type Said =
-  | { readonly kind: typeof UPDATE; readonly user: PresenceStatus; readonly version: number; readonly cursor?: string }
+  | {
+      readonly kind: typeof UPDATE;
+      readonly user: PresenceStatus;
+      readonly version: number;
+      readonly cursor?: string | undefined;
+    }
   | {
       readonly kind: typeof SNAPSHOT;
       readonly users: PresenceStatus[];
       /** How the request was called that it answers. */
-      readonly request?: number;
-      readonly part?: number;
-      readonly more?: boolean;
-      readonly resumed?: boolean;
-      readonly cursor?: string;
+      readonly request?: number | undefined;
+      readonly part?: number | undefined;
+      readonly more?: boolean | undefined;
+      readonly resumed?: boolean | undefined;
+      readonly cursor?: string | undefined;
     }
-  | { readonly kind: typeof WATCH; readonly error: string }
-  | { readonly kind: typeof STALE; readonly stale: boolean; readonly asOf: string };
+  | {
+      readonly kind: typeof WATCH;
+      readonly error: string;
+      readonly code?: string | undefined;
+      readonly request?: number | undefined;
+    }
+  | { readonly kind: typeof STALE; readonly stale: boolean; readonly asOf: string | null };
 
-/** Remembers the names of fields from frame to frame. */
-const decoder = new Decoder();
+/** Bytes of an id, and characters of a cursor, a code, and of what is shown of a text. */
+const MAX_LENGTH = 256;
+/** Of a field that is not known, and skipped. */
+const MAX_DEPTH = 4;
+/** Of so many milliseconds a time is not ISO 8601 in four digits any more. */
+const YEAR_10000 = 253_402_300_800_000;
+const ISO_8601 = /^\d{4}-\d\d-\d\d(T[\d:.,+Z-]+)?$/;
+/** The fields that are read; the users of a snapshot are read apart. */
+const NAMES =
+  'messageType fromId userId status timestamp lastSeen version cursor request part more resumed error code stale asOf'.split(
+    ' ',
+  );
 
-type Fields = { readonly [name: string]: unknown };
+type Fields = { [name: string]: unknown };
+type Rule<T> = (value: unknown) => value is T;
+
+const isInteger = Number.isSafeInteger as Rule<number>;
+const isCount: Rule<number> = (value): value is number => isInteger(value) && value >= 0;
+const isTime: Rule<number> = (value): value is number => typeof value === 'number' && Math.abs(value) < YEAR_10000;
+const isBoolean: Rule<boolean> = (value): value is boolean => typeof value === 'boolean';
+const isText: Rule<string> = (value): value is string => typeof value === 'string';
+const isShort: Rule<string> = (value): value is string => isText(value) && value.length <= MAX_LENGTH;
+const isStatus: Rule<PresenceStatus['status']> = (value): value is PresenceStatus['status'] =>
+  value === 'online' || value === 'offline';
+const isId: Rule<string> = (value): value is string =>
+  isShort(value) &&
+  value !== '' &&
+  // A UTF-16 unit is at most 3 bytes of UTF-8, so short ids need no counting.
+  (value.length * 3 <= MAX_LENGTH || new TextEncoder().encode(value).length <= MAX_LENGTH);
+
+/** One field that breaks its rule breaks the frame. */
+function required<T>(value: unknown, rule: Rule<T>): T {
+  if (rule(value)) return value;
+  throw new RangeError('no frame of presence');
+}
+
+function optional<T>(value: unknown, rule: Rule<T>): T | undefined {
+  return value === undefined || value === null ? undefined : required(value, rule);
+}
 
 /** ISO 8601, or milliseconds, of which 0 is never. */
-const time = (value: unknown): string | null => (value ? new Date(value as string | number).toISOString() : null);
+function timeOf(value: unknown): string | null {
+  if (value === undefined || value === null || value === 0) return null;
+  const ms = isText(value) && ISO_8601.test(value) ? Date.parse(value) : value;
+  return new Date(required(ms, isTime)).toISOString();
+}
 
 function userOf({ userId, status, lastSeen }: Fields): PresenceStatus {
-  return { userId: String(userId), status: status as PresenceStatus['status'], lastSeen: time(lastSeen) };
-}
-
-/** @throws whatever is wrong with it */
-function toSaid(frame: unknown): Said | undefined {
-  // Maps, or arrays whose fifth element is one.
-  const isArray = Array.isArray(frame);
-  const fields = (isArray ? frame[4] : frame) as Fields;
-  // An integer, whatever it is.
-  const type = ((isArray ? frame[1] : fields['messageType']) as number) | 0;
-  const { userId = fields['fromId'], status, lastSeen = fields['timestamp'], asOf, users } = fields;
-  if (type < UPDATE || type > STALE) return undefined;
   return {
-    ...fields,
-    kind: type,
-    user: type === UPDATE && userOf({ userId, status, lastSeen }),
-    users: type === SNAPSHOT && (users as Fields[]).map(userOf),
-    asOf: time(asOf),
-  } as Said;
+    userId: required(isInteger(userId) ? String(userId) : userId, isId),
+    status: required(status, isStatus),
+    lastSeen: timeOf(lastSeen),
+  };
 }
 
-/** Reads a frame; `undefined` for one that is not of presence, or broken. Never throws. @internal */
+/** The fields of a map. What is not known is skipped, without a place in memory. */
+function readFields(reader: MsgpackReader, hasUsers: boolean): Fields {
+  const fields: Fields = {};
+  for (let left = required(reader.map(), isCount); left > 0; left -= 1) {
+    const name = reader.read(0) as string;
+    if (hasUsers && name === 'users') fields[name] = readUsers(reader);
+    else if (NAMES.includes(name)) fields[name] = reader.read(0);
+    else reader.skip(MAX_DEPTH);
+  }
+  return fields;
+}
+
+/** One after the other, so that no more is kept than was right. */
+function readUsers(reader: MsgpackReader): PresenceStatus[] {
+  const users: PresenceStatus[] = [];
+  for (let left = required(reader.array(), isCount); left > 0; left -= 1) users.push(userOf(readFields(reader, false)));
+  return users;
+}
+
+function toSaid(kind: unknown, fields: Fields): Said | undefined {
+  const { userId = fields['fromId'], status, lastSeen = fields['timestamp'], users } = fields;
+  const request = optional(fields['request'], isInteger);
+  const cursor = optional(fields['cursor'], isShort);
+  if (kind === UPDATE) {
+    return { kind, user: userOf({ userId, status, lastSeen }), version: required(fields['version'], isCount), cursor };
+  }
+  if (kind === SNAPSHOT) {
+    return {
+      kind,
+      users: required(users, Array.isArray as Rule<PresenceStatus[]>),
+      request,
+      part: optional(fields['part'], isCount),
+      more: optional(fields['more'], isBoolean),
+      resumed: optional(fields['resumed'], isBoolean),
+      cursor,
+    };
+  }
+  if (kind === WATCH) {
+    const error = required(fields['error'], isText).slice(0, MAX_LENGTH);
+    return { kind, error, code: optional(fields['code'], isShort), request };
+  }
+  if (kind !== STALE) return undefined;
+  return { kind, stale: required(fields['stale'], isBoolean), asOf: timeOf(fields['asOf']) };
+}
+
+/** A map, or an array whose second element is the type and whose fifth is one. */
+function readSaid(reader: MsgpackReader): Said | undefined {
+  let type: unknown;
+  let fields: Fields | undefined;
+  const length = reader.array();
+  if (length === undefined) fields = readFields(reader, true);
+  for (let index = 0; index < Number(length); index += 1) {
+    if (index === 1) type = reader.read(0);
+    else if (index === 4) fields = readFields(reader, true);
+    else reader.skip(0);
+  }
+  if (!fields || !reader.isAtEnd) return undefined;
+  return toSaid(length === undefined ? fields['messageType'] : type, fields);
+}
+
+/** The bytes of a frame; `undefined` for text, and whatever else has none at hand. */
+function bytesOf(data: unknown): Uint8Array | undefined {
+  if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  // One of another window, or of a test's, is no instance of ours.
+  const isBuffer = Object.prototype.toString.call(data) === '[object ArrayBuffer]';
+  return isBuffer ? new Uint8Array(data as ArrayBuffer) : undefined;
+}
+
+/** Reads a frame; `undefined` for one that is not of presence, or breaks a rule. Never throws. @internal */
 export function readFrame(data: unknown): Said | undefined {
   try {
-    return toSaid(decoder.decode(new Uint8Array(data as ArrayBuffer)));
+    const bytes = bytesOf(data);
+    return bytes && readSaid(new MsgpackReader(bytes));
+  } catch {
+    return undefined;
+  }
+}
+
+/** A user in an answer over HTTP; `undefined` for what breaks a rule. Never throws. @internal */
+export function readUser(user: unknown): PresenceStatus | undefined {
+  try {
+    return userOf(user as Fields);
   } catch {
     return undefined;
   }
 }
 
 /**
- * PRESENCE_WATCH, as MessagePack: there is nothing in it but strings and a list, so no encoder is needed. A list of more
- * than 65,535 ids has no place in it, nor has a request of more than 127.
+ * PRESENCE_WATCH, as MessagePack: there is nothing in it but strings and a list, so no encoder is needed. A request of more
+ * than 127 has no place in it.
  * @internal
  */
 export function watchFrame(ids: readonly string[] | true, cursor: string | undefined, request: number): Uint8Array {
   const bytes: number[] = [];
+  const putLong = (header: number, length: number): unknown =>
+    bytes.push(header, length >>> 24, (length >> 16) & 0xff, (length >> 8) & 0xff, length & 0xff);
   const put = (...values: ReadonlyArray<string | number>): void => {
     for (const value of values) {
       if (typeof value === 'number') {
@@ -80,13 +195,18 @@ export function watchFrame(ids: readonly string[] | true, cursor: string | undef
       }
       const utf8 = new TextEncoder().encode(value);
       // Short ones as short as can be: routers look for the key of the type without decoding.
-      if (utf8.length < 32) bytes.push(0xa0 | utf8.length, ...utf8);
-      else bytes.push(0xda, utf8.length >> 8, utf8.length & 0xff, ...utf8);
+      if (utf8.length < 32) bytes.push(0xa0 | utf8.length);
+      else putLong(0xdb, utf8.length);
+      // One by one: a long text would be more arguments than a call can have.
+      for (const byte of utf8) bytes.push(byte);
     }
   };
   put(cursor ? 0x84 : 0x83, 'messageType', WATCH, 'request', request, 'ids');
   if (ids === true) put(0xc3);
-  else put(0xdc, ids.length >> 8, ids.length & 0xff, ...ids);
+  else {
+    putLong(0xdd, ids.length);
+    for (const id of ids) put(id);
+  }
   if (cursor) put('cursor', cursor);
   return new Uint8Array(bytes);
 }

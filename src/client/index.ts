@@ -1,5 +1,7 @@
 import type { PresenceStatus, UserId } from '../types';
-import { readFrame, SNAPSHOT, UPDATE, WATCH, watchFrame } from './frames';
+import { readFrame, type Said, SNAPSHOT, UPDATE, WATCH, watchFrame } from './frames';
+import { backOffMs, createRequestPacer } from './request-pacer';
+import { fetchStatuses } from './status-request';
 import { createView } from './view';
 
 export type { PresenceStatus, UserId } from '../types';
@@ -56,13 +58,18 @@ export interface Connection {
    * - `live`: everything shown is true now
    * - `stale`: the router cannot hear its store, so changes may be missed
    * - `offline`: the connection is lost, and the next attempt is waited for
-   * - `closed`: by `close()`
+   * - `closed`: by `close()`, or by a router that does not let this client in (close code 1008); `refused` says why then
    */
   readonly state: 'connecting' | 'live' | 'stale' | 'offline' | 'closed';
   /** ISO 8601: what is shown was true then; `null` where nothing is. While `live`, that is when it became so. */
   readonly asOf: string | null;
-  /** Why the router refuses to let these users be watched. */
+  /** Why the router refuses to let these users be watched; at most 256 characters. */
   readonly refused?: string | undefined;
+  /**
+   * The same for programs: `not-allowed`, `too-many-ids`, `malformed`, `unsupported`, or what a later router says; none from
+   * an older one. After `too-many-requests` and `timeout` the client asks again by itself, and neither is shown.
+   */
+  readonly refusedCode?: string | undefined;
 }
 
 /** A live view of who is online. Made by `createPresenceClient`. */
@@ -73,7 +80,10 @@ export interface PresenceClient {
   getStatus(id: UserId): PresenceStatus | undefined;
   /** Everybody who is known, in no order. */
   getAll(): PresenceStatus[];
-  /** Replaces whom it watches. @throws TypeError for a lone string, which would be a list of letters */
+  /**
+   * Replaces whom it watches. However often it is called, the router is asked at most twice a second, for the latest.
+   * @throws TypeError for a lone string, which would be a list of letters
+   */
   watch(ids: true | Iterable<UserId>): void;
   /**
    * Calls `listener` with whoever has changed, once a frame. What it throws is an uncaught error, and no other listener
@@ -87,6 +97,13 @@ export interface PresenceClient {
 }
 
 const OPEN = 1;
+/** The router does not let this client in. */
+const NOT_ALLOWED = 1008;
+const TOO_MANY_REQUESTS = 4029;
+/** A refusal that passes: the same request may be granted later. */
+const PASSING = ['too-many-requests', 'timeout'];
+/** After a connection that lasts so long, a close code 4029 counts as the first. */
+const FORGIVEN_MS = 60_000;
 
 /**
  * The dashboard's side: connects to a router, shows who is online, and goes on where it was after each loss. The router
@@ -104,7 +121,8 @@ const OPEN = 1;
  * client.onConnectionChange(({ state, asOf }) => (bar.textContent = state === 'live' ? '' : `showing state of ${asOf}`));
  */
 export function createPresenceClient(options: PresenceClientOptions): PresenceClient {
-  const global = globalThis as Globals;
+  // Node before 12 has none.
+  const global: Globals = typeof globalThis === 'object' ? (globalThis as Globals) : {};
   const { url, statusUrl, token, deviceId = 'web', WebSocket = global.WebSocket as never } = options;
   const { minBackoffMs = 1_000, maxBackoffMs = 30_000, probeMs = 30_000 } = options;
   if (!/^wss?:\/\//.test(url)) throw new TypeError(`url is ${url}; it is ws:// or wss://`);
@@ -118,11 +136,22 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
   let timer: ReturnType<typeof setTimeout> | undefined;
   let attempts = 0;
   let heardAt: string | undefined;
+  /** What it watches from its next request on. */
+  let wanted: readonly string[] | true | undefined;
+  /** Close codes 4029 in a row, where no connection lasted for long. */
+  let floods = 0;
+  let openedAt = 0;
+  /** Whether a browser that has a network again may connect before the wait is over: not after 4029. */
+  let mayHurry = true;
+  /** Whether the next request is to find out if the link is alive. */
+  let isProbing = false;
+  const requests = createRequestPacer(sendRequest);
 
-  function become(state: Connection['state'], refused?: string, asOf?: string): void {
-    if (connection.state === state && connection.refused === refused && !asOf) return;
+  function become(state: Connection['state'], { refused, refusedCode }: Refusal = {}, asOf?: string | null): void {
+    const isSame = connection.refused === refused && connection.refusedCode === refusedCode;
+    if (connection.state === state && isSame && !asOf) return;
     const isKnown = state === 'live' || connection.state === 'live';
-    connection = { state, asOf: asOf ?? (isKnown ? now() : connection.asOf), refused };
+    connection = { state, asOf: asOf ?? (isKnown ? now() : connection.asOf), refused, refusedCode };
     for (const listener of connectionListeners) call(() => listener(connection));
   }
 
@@ -138,29 +167,52 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
 
   function connect(): void {
     become('connecting');
+    // A listener may have closed it.
+    if (isClosed()) return;
     try {
       socket = new WebSocket(url, token ? [token, deviceId] : []);
       socket.binaryType = 'arraybuffer';
-      socket.onopen = ask;
+      socket.onopen = open;
       socket.onmessage = ({ data }: { data: unknown }) => hear(data);
       socket.onerror = () => undefined;
-      socket.onclose = () => lose();
+      socket.onclose = closed;
       probeLater();
     } catch (error) {
       // A token that cannot be a subprotocol never becomes one.
-      become('closed', String(error));
+      end({ refused: String(error) });
     }
   }
 
-  /** Goes on where it was; from the start, if that is nowhere. */
-  function ask(): void {
-    if (socket?.readyState !== OPEN) return;
+  function open(): void {
+    openedAt = Date.now();
+    requests.restart();
+  }
+
+  function closed({ code, reason }: { readonly code?: unknown; readonly reason?: unknown } = {}): void {
+    if (code !== NOT_ALLOWED) {
+      lose(undefined, code === TOO_MANY_REQUESTS);
+      return;
+    }
+    const why = typeof reason === 'string' ? reason.slice(0, 256) : '';
+    end({ refused: why || 'this client is not allowed', refusedCode: 'not-allowed' });
+  }
+
+  /** Goes on where it was; from the start, if that is nowhere, or others are wanted. */
+  function sendRequest(): boolean {
+    if (socket?.readyState !== OPEN) return false;
+    if (wanted) view.watch(wanted);
+    wanted = undefined;
     view.asked = (view.asked + 1) & 127;
     socket.send(watchFrame(view.ids, view.cursor, view.asked));
+    // Not from when it was wanted: it may have waited. Nor anew with each request.
+    if (isProbing) later(giveUp, probeMs / 3);
+    isProbing = false;
+    return true;
   }
 
   function hear(data: unknown): void {
     const said = readFrame(data);
+    // Junk is no answer: a link that carries nothing else is dead.
     if (!said) return;
     heardAt = now();
     probeLater();
@@ -170,19 +222,43 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
       tell(view.show(said));
       if (said.more) return;
       attempts = 0;
-      if (connection.state === 'connecting') become('live');
-    } else if (said.kind === WATCH) become(connection.state, String(said.error));
-    else if (said.stale) become('stale', undefined, said.asOf);
-    else if (view.isWhole) become('live');
+      requests.settle();
+      // The answer to an earlier request does not end the refusal of a later one.
+      const isAnswer = (said.request ?? view.asked) === view.asked;
+      become(connection.state === 'connecting' ? 'live' : connection.state, isAnswer ? {} : connection);
+    } else if (said.kind === WATCH) refuse(said);
+    else if (said.stale) become('stale', connection, said.asOf);
+    else if (view.isWhole) become('live', connection);
   }
 
-  function lose(asOf?: string): void {
-    socket = undefined;
-    later(connect, Math.random() * Math.min(maxBackoffMs, minBackoffMs * 2 ** attempts));
-    attempts += 1;
-    // Last, for whoever hears it may end it for good.
-    become('offline', undefined, connection.state === 'live' ? asOf : undefined);
+  function refuse({ error, code, request }: Extract<Said, { kind: typeof WATCH }>): void {
+    // An earlier request was refused, and other ids are wanted now.
+    if (requests.isDue || (request ?? view.asked) !== view.asked) return;
+    if (code && PASSING.includes(code)) requests.backOff();
+    else become(connection.state, { refused: error, refusedCode: code });
   }
+
+  function lose(asOf?: string, isFlood = false): void {
+    socket = undefined;
+    if (Date.now() - openedAt > FORGIVEN_MS) floods = 0;
+    const wait = Math.random() * Math.min(maxBackoffMs, minBackoffMs * 2 ** attempts);
+    later(connect, isFlood ? Math.max(wait, backOffMs(floods)) : wait);
+    attempts += 1;
+    mayHurry = !isFlood;
+    if (isFlood) floods += 1;
+    // Last, for whoever hears it may end it for good.
+    become('offline', {}, connection.state === 'live' ? asOf : undefined);
+  }
+
+  function end(refusal?: Refusal): void {
+    global.removeEventListener?.('online', onOnline);
+    clearTimeout(timer);
+    requests.stop();
+    drop();
+    become('closed', refusal);
+  }
+
+  const isClosed = (): boolean => connection.state === 'closed';
 
   /** Lets go of a socket that may be dead: its end may come much later, and is of no interest then. */
   function drop(): void {
@@ -192,38 +268,38 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
     socket = undefined;
   }
 
-  /** Whoever hears nothing asks; whoever gets no answer to that connects anew. */
-  function probeLater(isAsked = false): void {
-    const probe = (): void => {
-      if (isAsked || socket?.readyState !== OPEN) {
-        drop();
-        lose(heardAt);
-        return;
-      }
-      // Without a cursor the answer would be everything.
-      if (view.cursor) ask();
-      probeLater(!!view.cursor);
-    };
-    later(probe, isAsked ? probeMs / 3 : probeMs);
+  /** A link on which nothing came for `probeMs` is asked. Without an answer, the client connects anew. */
+  function probeLater(): void {
+    isProbing = false;
+    later(probe, probeMs);
+  }
+
+  function probe(): void {
+    if (socket?.readyState !== OPEN) giveUp();
+    // Without a cursor the answer would be everything.
+    else if (!view.cursor) probeLater();
+    else {
+      isProbing = true;
+      requests.ask();
+    }
+  }
+
+  function giveUp(): void {
+    drop();
+    lose(heardAt);
   }
 
   /** Shows named ids at once, where the router can be asked over HTTP, until the socket shows what is true. */
   async function load(): Promise<void> {
-    const { ids: userIds } = view;
-    if (!statusUrl || userIds === true) return;
-    const response = await fetch(statusUrl, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) },
-      body: JSON.stringify({ userIds }),
-    });
-    const answer = (await response.json()) as { [id: string]: PresenceStatus };
-    if (!response.ok || view.isWhole || connection.state === 'closed') return;
-    for (const user of Object.values(answer)) view.users.set(user.userId, user);
-    tell(getAll());
+    if (!statusUrl || view.ids === true) return;
+    const users = (await fetchStatuses(statusUrl, token, view.ids)).filter(view.isWatched);
+    if (view.isWhole || isClosed()) return;
+    for (const user of users) view.users.set(user.userId, user);
+    tell(users);
   }
 
   /** A browser knows when there is a network again. */
-  const onOnline = (): unknown => connection.state === 'offline' && connect();
+  const onOnline = (): unknown => connection.state === 'offline' && mayHurry && connect();
 
   const getAll = (): PresenceStatus[] => [...view.users.values()];
 
@@ -239,19 +315,18 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
     getStatus: (id) => view.users.get(String(id)),
     getAll,
     watch(ids) {
-      view.watch(toIds(ids));
-      ask();
+      wanted = toIds(ids);
+      requests.ask();
     },
     onChange: (listener) => subscribe(changeListeners, listener),
     onConnectionChange: (listener) => subscribe(connectionListeners, listener),
     close() {
-      global.removeEventListener?.('online', onOnline);
-      clearTimeout(timer);
-      drop();
-      become('closed');
+      if (!isClosed()) end();
     },
   };
 }
+
+type Refusal = Pick<Connection, 'refused' | 'refusedCode'>;
 
 interface Globals {
   readonly WebSocket?: PresenceClientOptions['WebSocket'];

@@ -12,6 +12,7 @@ export interface View {
   /** Whether it has been shown everything once. */
   isWhole: boolean;
   watch(ids: readonly string[] | true): void;
+  isWatched(user: PresenceStatus): boolean;
   /** Gives whoever has changed. */
   update(said: Extract<Said, { kind: typeof UPDATE }>): PresenceStatus[];
   /** Gives whoever has changed. */
@@ -22,14 +23,19 @@ export interface View {
 export function createView(ids: readonly string[] | true): View {
   const users = new Map<string, PresenceStatus>();
   const versions = new Map<string, number>();
+  let watched = new Set(ids === true ? [] : ids);
   /** A snapshot of which not all frames are here. */
   let next: Map<string, PresenceStatus> | undefined;
 
-  function put(user: PresenceStatus): PresenceStatus[] {
+  /** Of nobody else is anything kept, whatever a router says. */
+  const isWatched = ({ userId }: PresenceStatus): boolean => view.ids === true || watched.has(userId);
+
+  /** Whether that is a change. */
+  function put(user: PresenceStatus): boolean {
     const before = users.get(user.userId);
-    if (before?.status === user.status && before.lastSeen === user.lastSeen) return [];
+    if (before?.status === user.status && before.lastSeen === user.lastSeen) return false;
     users.set(user.userId, user);
-    return [user];
+    return true;
   }
 
   const view: View = {
@@ -40,33 +46,37 @@ export function createView(ids: readonly string[] | true): View {
     isWhole: false,
     watch(others) {
       view.ids = others;
+      watched = new Set(others === true ? [] : others);
       view.cursor = undefined;
     },
+    isWatched,
     update({ user, version, cursor }) {
-      if (version <= (versions.get(user.userId) ?? 0)) return [];
+      if (!isWatched(user) || version <= (versions.get(user.userId) ?? 0)) return [];
       versions.set(user.userId, version);
       // Of those who were watched before, perhaps: it is where these can go on once a snapshot has shown them.
       view.cursor &&= cursor ?? view.cursor;
-      return put(user);
+      return [user].filter(put);
     },
     // A router that does not say which request it answers answers the last.
-    show({ users: shown, request = view.asked, part, more, resumed, cursor }) {
+    show({ users: said, request = view.asked, part, more, resumed, cursor }) {
+      const shown = said.filter(isWatched);
       // It begins, in place of the rest of another. Of a router that was not asked, or that says what has changed, the rest of
       // the users stays as it is.
       if (!part) next = part === 0 && !resumed ? new Map() : undefined;
-      let changed = next ? [] : shown.flatMap(put);
+      let changed = next ? [] : shown.filter(put);
       if (next) {
         for (const user of shown) next.set(user.userId, user);
         view.cursor = undefined;
       }
       if (more) return changed;
       if (next) {
-        changed = [...next.values()].flatMap(put);
+        changed = Array.from(next.values()).filter(put);
         for (const user of users.values()) {
           if (next.has(user.userId)) continue;
           // Not online any more, or not watched any more.
-          if (view.ids === true) changed.push(...put({ ...user, status: 'offline' }));
-          else users.delete(user.userId);
+          const gone = { ...user, status: 'offline' as const };
+          if (view.ids !== true) users.delete(user.userId);
+          else if (put(gone)) changed.push(gone);
         }
         versions.clear();
         next = undefined;

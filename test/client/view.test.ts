@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { PresenceStatus } from 'voiceping-presence';
-import { SNAPSHOT } from '../../src/client/frames';
+import { SNAPSHOT, UPDATE } from '../../src/client/frames';
 import { createView } from '../../src/client/view';
 
 const user = (userId: string, status: PresenceStatus['status'] = 'online'): PresenceStatus => ({
@@ -43,5 +43,20 @@ describe('the view of a client', () => {
       'b offline',
       'c online',
     ]);
+  });
+
+  // A router could fill the memory of a page with those.
+  it('keeps nothing of users who are not watched, and goes on from no change of theirs', () => {
+    const view = createView(['a', 'b']);
+    view.show({ kind, users: [user('a'), user('x')], part: 0, more: false, resumed: false, cursor: 'e.1' });
+    expect(view.update({ kind: UPDATE, user: user('y'), version: 5, cursor: 'e.5' })).toEqual([]);
+    expect(view.show({ kind, users: [user('z'), user('b')] })).toEqual([user('b')]);
+    expect([...view.users.keys()]).toEqual(['a', 'b']);
+    expect(view.cursor).toBe('e.1');
+    view.watch(['y']);
+    // Nor has its version been kept: it would hide the changes that follow.
+    expect(view.update({ kind: UPDATE, user: user('y'), version: 4 })).toEqual([user('y')]);
+    view.watch(true);
+    expect(view.update({ kind: UPDATE, user: user('x'), version: 1 })).toEqual([user('x')]);
   });
 });
