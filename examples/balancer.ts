@@ -7,7 +7,7 @@ export interface Balancer {
 }
 
 /** Gives each new connection to the next router, as a load balancer in front of them does. */
-export async function startBalancer(port: number, routers: () => readonly number[]): Promise<Balancer> {
+export async function startBalancer(port: number, host: string, routers: () => readonly number[]): Promise<Balancer> {
   let turn = 0;
   const server: Server = createServer((client) => {
     const ports = routers();
@@ -27,7 +27,7 @@ export async function startBalancer(port: number, routers: () => readonly number
       one.on('close', () => other.destroy());
     }
   });
-  server.listen(port);
+  server.listen(port, host);
   await once(server, 'listening');
   return {
     port: (server.address() as AddressInfo).port,

@@ -25,10 +25,12 @@ export async function startRouters(count: number): Promise<void> {
   }
   const routers: Array<Started | undefined> = await Promise.all(Array.from({ length: count }, startOne));
   const alive = () => routers.flatMap((router) => (router === undefined ? [] : [router.port]));
-  const balancer = await startBalancer(Number(process.env['PORT'] ?? 3000), alive);
+  const { PORT = '3000', HOST = '127.0.0.1' } = process.env;
+  const balancer = await startBalancer(Number(PORT), HOST, alive);
   const stopPhones = startCrowd(`ws://localhost:${balancer.port}`);
   console.log(`
   Dashboard  http://localhost:${balancer.port}
+  Listens on ${HOST}, and believes everybody: nobody is authenticated in a demo.
   Routers    ${alive().join(', ')}: ${count} processes, ${CROWD.length} phones spread over them
 
   Keys 1 to ${count} kill a router, or start it again: its phones go within a lease, and come back elsewhere.

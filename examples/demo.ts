@@ -7,14 +7,16 @@ import { storeFromEnv } from './router/store';
 /** Router, dashboard and forty lively phones, in one command. Short times, so that there is something to see. */
 const presence = { ttlMs: 15_000, pingIntervalMs: 5_000 };
 
+const { HOST = '127.0.0.1' } = process.env;
+
 async function listen(): Promise<Awaited<ReturnType<typeof startRouter>>> {
   const asked = process.env['PORT'];
-  const options = { ...presence, ...storeFromEnv() };
+  const options = { host: HOST, presence: { ...presence, ...storeFromEnv() }, users: CROWD };
   try {
-    return await startRouter({ port: Number(asked ?? 3000), presence: options, users: CROWD });
+    return await startRouter({ ...options, port: Number(asked ?? 3000) });
   } catch (error) {
     if (asked !== undefined || (error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
-    return startRouter({ port: 0, presence: options, users: CROWD });
+    return startRouter({ ...options, port: 0 });
   }
 }
 
@@ -23,6 +25,7 @@ async function startOne(): Promise<void> {
   const stopPhones = startCrowd(`ws://localhost:${router.port}`);
   console.log(`
   Dashboard  http://localhost:${router.port}
+  Listens on ${HOST}, and believes everybody: nobody is authenticated in a demo.
   Query      curl -X POST http://localhost:${router.port}/api/presence/status \\
                -H 'Content-Type: application/json' -d '{"userIds": ["acme_omar", "nordbau_freja"]}'
 

@@ -9,8 +9,13 @@ const SAMPLE_MS = 2_000;
 /** A page with thousands of cards is laid out for a tenth of a second at each change, and read by nobody. */
 const CARDS = 300;
 
-// A dashboard of a router with authentication is opened with #token=... behind its address.
-const token = new URLSearchParams(location.hash.slice(1)).get('token') ?? 'dashboard';
+const LOAD_MS = 10_000;
+
+// A dashboard of a router with authentication is opened with #token=... behind its address. It may watch those of its
+// company, by their ids; where nobody is authenticated, everybody.
+const given = new URLSearchParams(location.hash.slice(1)).get('token');
+const token = given ?? 'dashboard';
+const watched = new Set();
 
 /** Every user known, by id. */
 const users = new Map();
@@ -158,7 +163,13 @@ async function getJson(path, body) {
 
 /** Asks for those whom the router knows, and who are not online: they are no news, and nobody tells them. */
 async function load() {
-  const ids = (await getJson('/api/users')).filter((id) => client.getStatus(id) === undefined);
+  const known = await getJson('/api/users');
+  if (given !== null && known.some((id) => !watched.has(id))) {
+    for (const id of known) watched.add(id);
+    client.watch(watched);
+    return;
+  }
+  const ids = known.filter((id) => client.getStatus(id) === undefined);
   for (let at = 0; at < ids.length; at += IDS_A_REQUEST) {
     const statuses = await getJson('/api/presence/status', { userIds: ids.slice(at, at + IDS_A_REQUEST) });
     // Whoever came meanwhile is known better by now.
@@ -247,6 +258,7 @@ function sample() {
 const client = createPresenceClient({
   url: `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}`,
   token,
+  ids: given === null ? true : [],
   deviceId: `web-${crypto.getRandomValues(new Uint32Array(1))[0]}`,
   minBackoffMs: 500,
   maxBackoffMs: 15_000,
@@ -257,6 +269,10 @@ client.onConnectionChange(showConnection);
 byId('search').addEventListener('input', filter);
 count();
 setInterval(sample, SAMPLE_MS);
+// Newcomers of the company.
+if (given !== null) {
+  setInterval(() => client.connection.state === 'live' && load().catch((error) => console.warn(error)), LOAD_MS);
+}
 setInterval(() => {
   for (const user of users.values()) if (user.status !== 'online') showSeen(user);
 }, 5_000);

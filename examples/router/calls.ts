@@ -1,10 +1,14 @@
 import { decode, encode } from '@msgpack/msgpack';
 import { WebSocket } from 'ws';
+import { maySee, type User } from './access';
 
 const PRIVATE = 1;
 const START = 1;
 const START_ACK = 6;
 const START_FAILED = 8;
+
+/** Bytes that may wait for a socket that reads too slowly. Voice that comes later than this is of no use. */
+const MAX_WAITING_BYTES = 1_048_576;
 
 /**
  * Private calls, as the existing router has them: frames are arrays `[channelType, messageType, fromId, toId, payload]`,
@@ -13,34 +17,44 @@ const START_FAILED = 8;
 export class Calls {
   private readonly sockets = new Map<string, Set<WebSocket>>();
 
-  add(userId: string, socket: WebSocket): void {
+  add(user: User, socket: WebSocket): void {
+    const { userId } = user;
     const sockets = this.sockets.get(userId) ?? new Set();
     this.sockets.set(userId, sockets.add(socket));
-    socket.on('message', (data: Buffer) => this.forward(data, socket));
+    socket.on('message', (data: Buffer) => this.forward(data, user, socket));
     socket.on('close', () => {
       sockets.delete(socket);
       if (sockets.size === 0) this.sockets.delete(userId);
     });
   }
 
-  private forward(data: Buffer, sender: WebSocket): void {
+  private forward(data: Buffer, sender: User, socket: WebSocket): void {
+    // One that is being closed, its token having ended, may go on sending for some seconds.
+    if (socket.readyState !== WebSocket.OPEN) return;
     const frame = arrayOf(data);
     if (frame === undefined || frame[0] !== PRIVATE) return;
     const [, messageType, fromId, toId, payload] = frame;
     if (typeof toId !== 'string' && typeof toId !== 'number') return;
-    const recipients = this.sockets.get(String(toId));
-    for (const recipient of recipients ?? []) {
-      if (recipient.readyState === WebSocket.OPEN) recipient.send(data, { binary: true });
-    }
-    if (messageType !== START) return;
-    const answer = recipients === undefined ? START_FAILED : START_ACK;
-    const text = recipients === undefined ? 'Offline' : (payload ?? 'Acknowledged');
+    // Somebody of another company is answered for like somebody who is not there.
+    const recipients = maySee(sender, String(toId)) ? this.sockets.get(String(toId)) : undefined;
     try {
-      sender.send(encode([PRIVATE, answer, fromId, toId, text]));
+      // Who calls is whose socket it is, whatever the frame says.
+      const isTrue = (typeof fromId === 'number' ? String(fromId) : fromId) === sender.userId;
+      const forwarded = isTrue ? data : encode([PRIVATE, messageType, sender.userId, toId, payload]);
+      for (const recipient of recipients ?? []) deliver(recipient, forwarded);
+      if (messageType !== START) return;
+      const answer = recipients === undefined ? START_FAILED : START_ACK;
+      const text = recipients === undefined ? 'Offline' : (payload ?? 'Acknowledged');
+      deliver(socket, encode([PRIVATE, answer, sender.userId, toId, text]));
     } catch {
-      // What came deeply nested cannot be sent back.
+      // What came deeply nested cannot be encoded.
     }
   }
+}
+
+function deliver(socket: WebSocket, frame: Uint8Array): void {
+  if (socket.readyState !== WebSocket.OPEN || socket.bufferedAmount > MAX_WAITING_BYTES) return;
+  socket.send(frame, { binary: true });
 }
 
 /** Audio comes fifty times a second; what is no array of the router is not decoded. */

@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
+import { connectSources } from './origins';
 
 const own = (name: string) => fileURLToPath(new URL(`../dashboard/${name}`, import.meta.url));
 
@@ -41,7 +42,7 @@ const PAGES: ReadonlyMap<string, { type: string; content(): string | Promise<str
   ],
 ]);
 
-export async function servePage(path: string, response: ServerResponse): Promise<void> {
+export async function servePage(path: string, { headers }: IncomingMessage, response: ServerResponse): Promise<void> {
   const page = PAGES.get(path);
   if (page === undefined) {
     response.writeHead(404, { 'content-type': 'text/plain' }).end('Not found');
@@ -51,8 +52,8 @@ export async function servePage(path: string, response: ServerResponse): Promise
     const content = await page.content();
     response.writeHead(200, {
       'content-type': page.type,
-      'content-security-policy':
-        "default-src 'self'; img-src data:; connect-src 'self' ws: wss:; frame-ancestors 'none'",
+      'content-security-policy': `default-src 'self'; img-src data:; connect-src ${connectSources(headers)}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
+      'referrer-policy': 'no-referrer',
       'x-content-type-options': 'nosniff',
     });
     response.end(content);

@@ -60,7 +60,7 @@ const classesOf = (open: Page): Promise<string[]> =>
   ) as Promise<string[]>;
 
 it('the fifteen lines of the README show who comes and goes', async () => {
-  const { ws, phone } = await running();
+  const { ws, phone } = await running({ allowedOrigins: ['*'] });
   const code = readme('A dashboard in fifteen lines', 'js').replace('wss://router.example', ws);
   expect(code.trim().split('\n').length).toBeLessThanOrEqual(17);
   const { page: open, problems } = await chromium.open(await page('<ul id="users"></ul><p id="bar"></p>', code, 'js'));
@@ -74,7 +74,10 @@ it('the fifteen lines of the README show who comes and goes', async () => {
 });
 
 it('the React hook renders what it watches, and no more', async () => {
-  const { ws, phone } = await running({ presence: { authorizeWatch: (_, ids) => ids !== true } });
+  const { ws, phone } = await running({
+    allowedOrigins: ['*'],
+    presence: { authorizeWatch: (_, ids) => ids !== true },
+  });
   const code = readme('The same with React', 'jsx').replace('wss://router.example', ws);
   const app = `${code}
     import { createRoot } from 'react-dom/client';

@@ -1,6 +1,11 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import jwt from 'jsonwebtoken';
 import type { Page } from 'playwright-core';
 import { describe, expect, it } from 'vitest';
 import { fakeSocket } from 'voiceping-presence/testing';
+import { WebSocketServer } from 'ws';
 import { Phone } from '../../examples/phones/phone';
 import { startRouter } from '../../examples/router/router';
 import { onCleanup, running, until } from '../examples/running';
@@ -202,6 +207,92 @@ describe('the dashboard', () => {
       const contrast = (await page.evaluate(CONTRAST)) as Array<{ text: string; ratio: number }>;
       expect(contrast.length).toBeGreaterThan(5);
       for (const { text, ratio } of contrast) expect(ratio, text).toBeGreaterThanOrEqual(4.5);
+    }
+  });
+});
+
+/** What comes of a WebSocket that a page opens: its protocol, or that it failed. */
+const connect = (page: Page, url: string, protocols: string[]) =>
+  page.evaluate(
+    `new Promise((resolve) => {
+      const socket = new WebSocket(${JSON.stringify(url)}, ${JSON.stringify(protocols)});
+      socket.onopen = () => resolve('protocol ' + socket.protocol);
+      socket.onerror = () => resolve('failed');
+    })`,
+  );
+
+/** A page of another origin. */
+async function strange(): Promise<string> {
+  const server = createServer((_, response) => {
+    response.writeHead(200, { 'content-type': 'text/html' }).end('<link rel="icon" href="data:,">');
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onCleanup(() => server.close());
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+describe('with authentication', () => {
+  const secretKey = 'a secret of thirty-two bytes, and more';
+  const sign = (claims: object) => jwt.sign(claims, secretKey);
+
+  it('the dashboard shows its own company, also who comes later, and nobody else', async () => {
+    const { http, handshake } = await running({ secretKey, users: ['acme_away', 'nordbau_away'] });
+    await handshake({ token: sign({ uid: 'acme_u1' }) });
+    await handshake({ token: sign({ uid: 'nordbau_u1' }) });
+    const { page, problems } = await chromium.open('');
+    await page.clock.install();
+    await page.goto(`${http}/#token=${sign({ uid: 'desk', role: 'dashboard', company: 'acme' })}`);
+    await page.waitForSelector('[data-state=live]');
+    await shows(page, 'online', 'acme_u1');
+    await shows(page, 'offline', 'acme_away');
+
+    await handshake({ token: sign({ uid: 'acme_u2' }) });
+    await handshake({ token: sign({ uid: 'nordbau_u2' }) });
+    await until(async () => {
+      await page.clock.fastForward(10_000);
+      expect(await isIn(page, 'online', 'acme_u2')).toBe(true);
+    });
+    expect(await page.content()).not.toContain('nordbau');
+    expect(await page.locator('#all-count').textContent()).toBe('3');
+    expect(problems).toEqual([]);
+  });
+
+  it('a browser is named its device id, and gives up where it offers nothing but its token', async () => {
+    const { http, ws } = await running({ secretKey });
+    const { page } = await chromium.open(http);
+    const token = sign({ uid: 'acme_u1' });
+    expect(await connect(page, ws, [token, 'Chromium'])).toBe('protocol Chromium');
+    expect(await connect(page, ws, [token])).toBe('failed');
+  });
+});
+
+describe('a page', () => {
+  it('of the router may connect to the router, and to nobody else', async () => {
+    const other = new WebSocketServer({ port: 0, host: '127.0.0.1' });
+    onCleanup(() => other.close());
+    let connections = 0;
+    other.on('connection', () => {
+      connections += 1;
+    });
+    const { http, ws } = await running();
+    const { page, problems } = await open(http);
+    expect(await connect(page, ws, ['acme_u1', 'Chromium'])).toBe('protocol Chromium');
+    expect(problems).toEqual([]);
+    const { port } = other.address() as AddressInfo;
+    expect(await connect(page, `ws://127.0.0.1:${port}`, [])).toBe('failed');
+    expect(problems.join()).toContain('Content Security Policy');
+    expect(connections).toBe(0);
+  });
+
+  it('of another origin may connect only where the router names it', async () => {
+    const origin = await strange();
+    const { page } = await chromium.open(origin);
+    for (const [allowedOrigins, expected] of [
+      [[], 'failed'],
+      [[origin], 'protocol Chromium'],
+    ] as const) {
+      const { ws } = await running({ allowedOrigins });
+      expect(await connect(page, ws, ['acme_u1', 'Chromium'])).toBe(expected);
     }
   });
 });

@@ -16,9 +16,11 @@ describe('credentials on connect', () => {
     ['subprotocols', { 'sec-websocket-protocol': 't, d' }, { token: 't', deviceId: 'd' }],
     ['subprotocols without a space', { 'sec-websocket-protocol': 't,d' }, { token: 't', deviceId: 'd' }],
     ['headers before subprotocols', { token: 't', 'sec-websocket-protocol': 'x, d' }, { token: 't', deviceId: 'd' }],
-    ['no device: the token', { token: 't' }, { token: 't', deviceId: 't' }],
-    ['UTF-8 in a header', { token: Buffer.from('é👷').toString('latin1') }, { token: 'é👷', deviceId: 'é👷' }],
-    ['Latin-1 in a header', { token: 'caf\u00e9' }, { token: 'caf\u00e9', deviceId: 'caf\u00e9' }],
+    ['no device', { token: 't' }, { token: 't' }],
+    ['the token as the device', { token: 't', device_id: 't' }, { token: 't' }],
+    ['the token as a subprotocol, too', { token: 't', 'sec-websocket-protocol': 'x, t' }, { token: 't' }],
+    ['UTF-8 in a header', { token: Buffer.from('é👷').toString('latin1') }, { token: 'é👷' }],
+    ['Latin-1 in a header', { token: 'caf\u00e9' }, { token: 'caf\u00e9' }],
     ['nothing', {}, undefined],
     ['an empty token', { token: '' }, undefined],
   ])('%s', (_name, headers, expected) => {
@@ -102,18 +104,21 @@ describe('with USE_AUTHENTICATION', () => {
   });
 
   it('the endpoints ask for a token too, and a dashboard has a role', async () => {
-    const { statusUrl, http, client } = await running({ secretKey });
+    const { statusUrl, http, ws, client } = await running({ secretKey });
     const post = (headers: Record<string, string>) =>
-      fetch(statusUrl, { method: 'POST', headers, body: JSON.stringify({ userIds: ['u'] }) }).then(
+      fetch(statusUrl, { method: 'POST', headers, body: JSON.stringify({ userIds: ['acme_u1'] }) }).then(
         ({ status }) => status,
       );
     expect(await post({})).toBe(401);
     expect(await post({ Authorization: 'Bearer nonsense' })).toBe(401);
-    const token = jwt.sign({ uid: 'dispatcher', role: 'dashboard' }, secretKey);
+    const token = jwt.sign({ uid: 'dispatcher', role: 'dashboard', company: 'acme' }, secretKey);
     expect(await post({ Authorization: `Bearer ${token}` })).toBe(200);
     expect((await fetch(`${http}/api/users`)).status).toBe(401);
     const { frames } = await client([token, 'web']);
-    await until(() => expect(frames).toEqual([{ messageType: 32, users: [] }]));
+    expect(await status(ws, jwt.sign({ uid: 'acme_u1' }, secretKey))).toBe(101);
+    await until(() => {
+      expect(frames).toEqual([{ messageType: 32, users: [expect.objectContaining({ userId: 'acme_u1' })] }]);
+    });
   });
 });
 
@@ -223,12 +228,11 @@ describe('clients that mean no good', () => {
   });
 
   it.each(['\ud800', 1.5, '', 'x'.repeat(257)])('a token for the id %o is 401, and is listed nowhere', async (uid) => {
-    const { ws, http } = await running({ secretKey: 'secret' });
-    const socket = new WebSocket(ws, { headers: { token: jwt.sign({ uid }, 'secret') } });
-    const [, response] = await once(socket, 'unexpected-response');
-    expect(response.statusCode).toBe(401);
-    const headers = { Authorization: `Bearer ${jwt.sign({ uid: 'ok' }, 'secret')}` };
-    expect(await (await fetch(`${http}/api/users`, { headers })).json()).toEqual([]);
+    const { handshake, ask, router } = await running({ secretKey: 'secret' });
+    const token = jwt.sign({ uid, company: 'acme' }, 'secret');
+    expect(await handshake({ token })).toBe(401);
+    expect((await ask('/api/users', token)).status).toBe(401);
+    expect(await router.presence.countOnline()).toBe(0);
   });
 });
 

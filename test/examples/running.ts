@@ -43,6 +43,24 @@ export async function running(config: Partial<RouterConfig> = {}) {
       });
       return (await response.json()) as { [userId: string]: PresenceStatus };
     },
+    /** What a request over HTTP is answered, with a token or without. */
+    async ask(path: string, token: string | undefined, userIds?: readonly string[]) {
+      const response = await fetch(`${http}${path}`, {
+        method: userIds === undefined ? 'GET' : 'POST',
+        headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+        ...(userIds !== undefined && { body: JSON.stringify({ userIds }) }),
+      });
+      return { status: response.status, body: (await response.json()) as unknown };
+    },
+    /** How a handshake ends: with a socket, or with a status. */
+    async handshake(headers: Record<string, string>, protocols: string[] = []) {
+      const socket = new WebSocket(ws, protocols, { headers });
+      onCleanup(() => socket.terminate());
+      return Promise.race([
+        once(socket, 'open').then(() => socket),
+        once(socket, 'unexpected-response').then(([, response]) => response.statusCode as number),
+      ]);
+    },
     phone(userId: string, options: Partial<PhoneOptions> = {}): Phone {
       const phone = new Phone({ url: ws, userId, ...options });
       onCleanup(() => phone.close());
