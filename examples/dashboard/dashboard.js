@@ -8,7 +8,7 @@ const TIMELINE_MS = 600_000;
 const SAMPLE_MS = 2_000;
 /** A page with thousands of cards is laid out for a tenth of a second at each change, and read by nobody. */
 const CARDS = 300;
-
+/** How often a dashboard that watches by id looks for newcomers. */
 const LOAD_MS = 10_000;
 
 // A dashboard of a router with authentication is opened with #token=... behind its address. It may watch those of its

@@ -98,7 +98,7 @@ describe('users of another company', () => {
     ['as a dashboard: its own', dashboardToken('desk', { company: 'acme' }), ['acme_u1'], 200],
     ['as a dashboard: another one', dashboardToken('acme_desk'), ['nordbau_u1'], 403],
     ['as a dashboard of no company', dashboardToken('desk'), ['acme_u1'], 403],
-  ])('over HTTP may be asked for by nobody: %s', async (_name, token, userIds, status) => {
+  ])('over HTTP: %s', async (_name, token, userIds, status) => {
     const { ask } = await running({ secretKey, users });
     expect((await ask(STATUS, token, userIds)).status).toBe(status);
     expect((await ask(STATUS, undefined, userIds)).status).toBe(401);
@@ -263,13 +263,18 @@ describe('a token that ends', () => {
   });
   const inSeconds = (seconds: number): number => Math.floor(Date.now() / 1000) + seconds;
 
-  it.each<[string, object, object]>([
-    ['its exp', { exp: inSeconds(100) }, {}],
-    ['its age', { iat: inSeconds(-3_500) }, { maxTokenAgeS: 3_600 }],
-    ['its age, before its exp', { iat: inSeconds(-3_500), exp: inSeconds(1_000) }, { maxTokenAgeS: 3_600 }],
-    ['its exp, before its age', { iat: inSeconds(0), exp: inSeconds(100) }, { maxTokenAgeS: 3_600 }],
-  ])('ends what a dashboard watches, and a phone, with 4001: by %s', async (_name, claims, config) => {
+  // In seconds from now: iat, exp, and the age that is allowed.
+  it.each<[string, { iat?: number; exp?: number }, object]>([
+    ['its exp', { exp: 100 }, {}],
+    ['its age', { iat: -3_500 }, { maxTokenAgeS: 3_600 }],
+    ['its age, before its exp', { iat: -3_500, exp: 1_000 }, { maxTokenAgeS: 3_600 }],
+    ['its exp, before its age', { iat: 0, exp: 100 }, { maxTokenAgeS: 3_600 }],
+  ])('ends what a dashboard watches, and a phone, with 4001: by %s', async (_name, { iat, exp }, config) => {
     const time = clock();
+    const claims = {
+      ...(iat !== undefined && { iat: inSeconds(iat) }),
+      ...(exp !== undefined && { exp: inSeconds(exp) }),
+    };
     const { client } = await running({ secretKey, presence: options(time), ...config });
     const sockets = [
       (await client([dashboardToken('acme_desk', claims), 'web'])).socket,
@@ -285,10 +290,11 @@ describe('a token that ends', () => {
 
   it('calls nobody any more, also where its client ignores the close', async () => {
     const time = clock();
+    const token = phoneToken('acme_u1', { exp: inSeconds(100) });
     const { client, router } = await running({ secretKey, presence: options(time) });
     const callee = await client(undefined, { token: phoneToken('acme_u2') });
     const { socket, closed, bytes, text } = rawClient(router.port);
-    socket.write(upgrade(`token: ${phoneToken('acme_u1', { exp: inSeconds(100) })}`));
+    socket.write(upgrade(`token: ${token}`));
     await until(() => expect(text()).toContain('\r\n\r\n'));
     const call = (payload: string) => socket.write(maskedFrame(encode([1, 3, 'acme_u1', 'acme_u2', payload])));
     call('before');
