@@ -3,7 +3,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { createPresence, memoryStore } from 'voiceping-presence';
 import { fakeSocket } from 'voiceping-presence/testing';
 import { readFrame, watchFrame } from '../../src/client/frames';
-import { toWatchRequest } from '../../src/wire/watch-request';
+import { decodeWatch } from '../../src/wire/decode-watch';
 
 type Fields = { [name: string]: unknown };
 
@@ -287,12 +287,12 @@ describe('watchFrame', () => {
   it('is read by routers as what it was made of', () => {
     for (const length of [1, 31, 32, 255, 256]) {
       const ids = ['x'.repeat(length), 'é'.repeat(length / 2)].filter((id) => id !== '');
-      expect(toWatchRequest(watchFrame(ids, 'c'.repeat(length), 127), 1_000)).toEqual({
-        ids,
+      expect(decodeWatch(watchFrame(ids, 'c'.repeat(length), 127), 1_000)).toEqual({
+        ids: new Set(ids),
         cursor: 'c'.repeat(length),
         request: 127,
       });
     }
-    expect(toWatchRequest(watchFrame([], undefined, 0), 1_000)).toEqual({ ids: [], cursor: undefined, request: 0 });
+    expect(decodeWatch(watchFrame([], undefined, 0), 1_000)).toEqual({ ids: new Set(), cursor: undefined, request: 0 });
   });
 });
