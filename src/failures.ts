@@ -34,8 +34,14 @@ function toPresenceError(stage: string, error: unknown): PresenceError {
 export function toReport(
   onError: PresenceOptions['onError'],
 ): (stage: string, error: unknown, userId?: string) => void {
+  let foreignLayout: string | undefined;
   return (stage, error, userId) => {
     const reported = toPresenceError(stage, error);
+    // It does not go by itself, and is met by everything that asks the store: it is said once.
+    if (reported.code === 'ERR_PRESENCE_LAYOUT') {
+      if (reported.message === foreignLayout) return;
+      foreignLayout = reported.message;
+    }
     if (onError === undefined) {
       log.failure(stage, reported.message);
       return;

@@ -14,8 +14,6 @@ const DUE_MARGIN_MS = 5;
 const RETRY_MS = 1_000;
 const RETRIES_A_LEASE = 12;
 
-const LAYOUT = 'ERR_PRESENCE_LAYOUT';
-
 function codeOf(error: unknown): PresenceErrorCode {
   return isPresenceError(error) ? error.code : 'ERR_PRESENCE_STORE';
 }
@@ -107,10 +105,8 @@ export class Lease {
       // Not sooner for what has fallen due meanwhile: it stays due until a beat gets through.
       this.schedule(clock.now() + Math.min(RETRY_MS, node.leaseMs / RETRIES_A_LEASE));
       this.options.onMiss();
-      const before = codeOf(this.problem?.error);
       this.problem = { error, since: this.problem?.since ?? clock.now() };
-      // That does not go by itself, and is said once.
-      if (before !== LAYOUT || codeOf(error) !== LAYOUT) report('beat', error);
+      report('beat', error);
     }
   }
 

@@ -94,6 +94,7 @@ export class Queries {
           String(after),
           String(WALK_USERS),
           partition.seed,
+          partition.knownEpoch,
           String(bucket),
         ],
       }));
@@ -170,7 +171,7 @@ export class Queries {
     const partition = this.layout.partitions[index] as Partition;
     return askPlaced(this.options.ask, partition, scripts.read, () => ({
       keys: [partition.meta].concat(userIds.map((id) => partition.bucketKey(partition.bucketOf(id)))),
-      args: [partition.seed].concat(userIds),
+      args: [partition.seed, partition.knownEpoch].concat(userIds),
     }));
   }
 

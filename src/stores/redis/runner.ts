@@ -145,7 +145,7 @@ export class Runner {
     if (later.length === 0) return;
     await askPlaced(this.ask, partition, scripts.seen, () => {
       const keys = [partition.meta];
-      const args = [partition.seed];
+      const args = [partition.seed, partition.knownEpoch];
       for (const [userId, at] of later) {
         keys.push(partition.bucketKey(partition.bucketOf(userId)));
         args.push(userId, String(at));

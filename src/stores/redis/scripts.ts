@@ -25,8 +25,19 @@ local function checked(fields)
     seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
   }
 end
-local function misplaced(meta, seed)
-  if meta.isEmpty then return nil end
+local function isId(text)
+  if text == '' or #text > 256 then return false end
+  if not find(text, '[\128-\255]') then return true end
+  if find(text, '\224[\128-\159]') or find(text, '\237[\160-\191]') or find(text, '\240[\128-\143]') or find(text, '\244[\144-\191]') then
+    return false
+  end
+  text = string.gsub(text, '[\240-\244][\128-\191][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\194-\223][\128-\191]', '')
+  return not find(text, '[\128-\255]')
+end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
   if meta.layout ~= LAYOUT then
     return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
   end
@@ -50,8 +61,7 @@ local function try(command, key, ...)
 end
 
 local meta = checked(pcall('HMGET', KEYS[3], 'seq', 'epoch', 'at', 'layout', 'seed'))
-local isSame = meta.epoch ~= nil and meta.epoch == ARGV[9]
-local answer = not isSame and misplaced(meta, ARGV[8])
+local answer = misplaced(meta, ARGV[8], ARGV[9])
 if answer then return answer end
 
 local seq, epoch, at = meta.seq, meta.epoch, meta.at
@@ -311,8 +321,19 @@ local function checked(fields)
     seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
   }
 end
-local function misplaced(meta, seed)
-  if meta.isEmpty then return nil end
+local function isId(text)
+  if text == '' or #text > 256 then return false end
+  if not find(text, '[\128-\255]') then return true end
+  if find(text, '\224[\128-\159]') or find(text, '\237[\160-\191]') or find(text, '\240[\128-\143]') or find(text, '\244[\144-\191]') then
+    return false
+  end
+  text = string.gsub(text, '[\240-\244][\128-\191][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\194-\223][\128-\191]', '')
+  return not find(text, '[\128-\255]')
+end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
   if meta.layout ~= LAYOUT then
     return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
   end
@@ -336,8 +357,7 @@ local function try(command, key, ...)
 end
 
 local meta = checked(pcall('HMGET', KEYS[3], 'seq', 'epoch', 'at', 'layout', 'seed'))
-local isSame = meta.epoch ~= nil and meta.epoch == ARGV[9]
-local answer = not isSame and misplaced(meta, ARGV[8])
+local answer = misplaced(meta, ARGV[8], ARGV[9])
 if answer then return answer end
 
 local seq, epoch, at = meta.seq, meta.epoch, meta.at
@@ -671,8 +691,19 @@ local function checked(fields)
     seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
   }
 end
-local function misplaced(meta, seed)
-  if meta.isEmpty then return nil end
+local function isId(text)
+  if text == '' or #text > 256 then return false end
+  if not find(text, '[\128-\255]') then return true end
+  if find(text, '\224[\128-\159]') or find(text, '\237[\160-\191]') or find(text, '\240[\128-\143]') or find(text, '\244[\144-\191]') then
+    return false
+  end
+  text = string.gsub(text, '[\240-\244][\128-\191][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\194-\223][\128-\191]', '')
+  return not find(text, '[\128-\255]')
+end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
   if meta.layout ~= LAYOUT then
     return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
   end
@@ -680,9 +711,9 @@ local function misplaced(meta, seed)
   return nil
 end
 local MOST_FIELDS = 10000
-local room, after, most, first = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
+local room, after, most, first = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[7])
 local meta = checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed'))
-local answer = misplaced(meta, ARGV[5])
+local answer = misplaced(meta, ARGV[5], ARGV[6])
 if answer then return answer end
 
 local function json(text)
@@ -707,7 +738,7 @@ while done < size and examined < most and not isFull do
   for i = 1, #fields, 2 do
     local id = fields[i]
     local minus, version, seen = match(fields[i + 1], '^(-?)(%x+) (%x+)')
-    if version and #version <= 13 and #seen <= 11 and #id <= 256 then
+    if version and #version <= 13 and #seen <= 11 and isId(id) then
       version = minus == '' and tonumber(version, 16) or 0
       if version > after then users[#users + 1] = { id = id, version = version, seen = tonumber(seen, 16) + EPOCH } end
     else
@@ -769,19 +800,30 @@ local function checked(fields)
     seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
   }
 end
-local function misplaced(meta, seed)
-  if meta.isEmpty then return nil end
+local function isId(text)
+  if text == '' or #text > 256 then return false end
+  if not find(text, '[\128-\255]') then return true end
+  if find(text, '\224[\128-\159]') or find(text, '\237[\160-\191]') or find(text, '\240[\128-\143]') or find(text, '\244[\144-\191]') then
+    return false
+  end
+  text = string.gsub(text, '[\240-\244][\128-\191][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\194-\223][\128-\191]', '')
+  return not find(text, '[\128-\255]')
+end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
   if meta.layout ~= LAYOUT then
     return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
   end
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
-local answer = misplaced(checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed')), ARGV[1])
+local answer = misplaced(checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed')), ARGV[1], ARGV[2])
 if answer then return answer end
 local records = { format('%d', now) }
-for i = 2, #ARGV do
-  local record = pcall('HGET', KEYS[i], ARGV[i])
+for i = 2, #KEYS do
+  local record = pcall('HGET', KEYS[i], ARGV[i + 1])
   if isError(record) then
     records[i] = '?'
   elseif record then
@@ -818,8 +860,19 @@ local function checked(fields)
     seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
   }
 end
-local function misplaced(meta, seed)
-  if meta.isEmpty then return nil end
+local function isId(text)
+  if text == '' or #text > 256 then return false end
+  if not find(text, '[\128-\255]') then return true end
+  if find(text, '\224[\128-\159]') or find(text, '\237[\160-\191]') or find(text, '\240[\128-\143]') or find(text, '\244[\144-\191]') then
+    return false
+  end
+  text = string.gsub(text, '[\240-\244][\128-\191][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\194-\223][\128-\191]', '')
+  return not find(text, '[\128-\255]')
+end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
   if meta.layout ~= LAYOUT then
     return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
   end
@@ -843,8 +896,7 @@ local function try(command, key, ...)
 end
 
 local meta = checked(pcall('HMGET', KEYS[3], 'seq', 'epoch', 'at', 'layout', 'seed'))
-local isSame = meta.epoch ~= nil and meta.epoch == ARGV[9]
-local answer = not isSame and misplaced(meta, ARGV[8])
+local answer = misplaced(meta, ARGV[8], ARGV[9])
 if answer then return answer end
 
 local seq, epoch, at = meta.seq, meta.epoch, meta.at
@@ -1123,18 +1175,29 @@ local function checked(fields)
     seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
   }
 end
-local function misplaced(meta, seed)
-  if meta.isEmpty then return nil end
+local function isId(text)
+  if text == '' or #text > 256 then return false end
+  if not find(text, '[\128-\255]') then return true end
+  if find(text, '\224[\128-\159]') or find(text, '\237[\160-\191]') or find(text, '\240[\128-\143]') or find(text, '\244[\144-\191]') then
+    return false
+  end
+  text = string.gsub(text, '[\240-\244][\128-\191][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\194-\223][\128-\191]', '')
+  return not find(text, '[\128-\255]')
+end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
   if meta.layout ~= LAYOUT then
     return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
   end
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
-local answer = misplaced(checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed')), ARGV[1])
+local answer = misplaced(checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed')), ARGV[1], ARGV[2])
 if answer then return answer end
 for i = 2, #KEYS do
-  local id, seen = ARGV[i * 2 - 2], number(ARGV[i * 2 - 1])
+  local id, seen = ARGV[i * 2 - 1], number(ARGV[i * 2])
   local record = pcall('HGET', KEYS[i], id)
   if record and not isError(record) and seen and seen <= now then
     local version, before, rest = match(record, '^(-?%x+) (%x+)(.*)$')
@@ -1170,8 +1233,19 @@ local function checked(fields)
     seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
   }
 end
-local function misplaced(meta, seed)
-  if meta.isEmpty then return nil end
+local function isId(text)
+  if text == '' or #text > 256 then return false end
+  if not find(text, '[\128-\255]') then return true end
+  if find(text, '\224[\128-\159]') or find(text, '\237[\160-\191]') or find(text, '\240[\128-\143]') or find(text, '\244[\144-\191]') then
+    return false
+  end
+  text = string.gsub(text, '[\240-\244][\128-\191][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\194-\223][\128-\191]', '')
+  return not find(text, '[\128-\255]')
+end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
   if meta.layout ~= LAYOUT then
     return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
   end
@@ -1195,8 +1269,7 @@ local function try(command, key, ...)
 end
 
 local meta = checked(pcall('HMGET', KEYS[3], 'seq', 'epoch', 'at', 'layout', 'seed'))
-local isSame = meta.epoch ~= nil and meta.epoch == ARGV[9]
-local answer = not isSame and misplaced(meta, ARGV[8])
+local answer = misplaced(meta, ARGV[8], ARGV[9])
 if answer then return answer end
 
 local seq, epoch, at = meta.seq, meta.epoch, meta.at
@@ -1392,8 +1465,19 @@ local function checked(fields)
     seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
   }
 end
-local function misplaced(meta, seed)
-  if meta.isEmpty then return nil end
+local function isId(text)
+  if text == '' or #text > 256 then return false end
+  if not find(text, '[\128-\255]') then return true end
+  if find(text, '\224[\128-\159]') or find(text, '\237[\160-\191]') or find(text, '\240[\128-\143]') or find(text, '\244[\144-\191]') then
+    return false
+  end
+  text = string.gsub(text, '[\240-\244][\128-\191][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\194-\223][\128-\191]', '')
+  return not find(text, '[\128-\255]')
+end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
   if meta.layout ~= LAYOUT then
     return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
   end
@@ -1417,8 +1501,7 @@ local function try(command, key, ...)
 end
 
 local meta = checked(pcall('HMGET', KEYS[3], 'seq', 'epoch', 'at', 'layout', 'seed'))
-local isSame = meta.epoch ~= nil and meta.epoch == ARGV[9]
-local answer = not isSame and misplaced(meta, ARGV[8])
+local answer = misplaced(meta, ARGV[8], ARGV[9])
 if answer then return answer end
 
 local seq, epoch, at = meta.seq, meta.epoch, meta.at
@@ -1587,7 +1670,7 @@ if try('HLEN', KEYS[2]) <= MOST_NODES then
 end
 local function examine(key, bucket, id, record)
   local version, seen, grace, owners = parse(record)
-  if not version or #id > 256 or id == '' then
+  if not version or not isId(id) then
     drop(key, id)
     return false
   end
@@ -1650,7 +1733,13 @@ while done < size and examined < most do
   examined = examined + 1 + #fields / 2
   done = done + 1
 end
-if first == 0 and try('HLEN', KEYS[5]) > buckets + 1 then discard(KEYS[5]) end
+if first == 0 then
+  if try('HLEN', KEYS[5]) > buckets * 2 then discard(KEYS[5]) end
+  for _, name in ipairs(call('HKEYS', KEYS[5])) do
+    local bucket = number(name)
+    if name ~= '' and not (bucket and bucket < buckets) then drop(KEYS[5], name) end
+  end
+end
 
 finish()
 if #lost > 0 then lose(lost) end

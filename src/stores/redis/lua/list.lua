@@ -9,16 +9,17 @@
   ARGV[3]     of the first bucket only users whose version is greater
   ARGV[4]     after how many users the call ends, so that nobody waits long
   ARGV[5]     the seed of the caller
-  ARGV[6]     the number of the first bucket
+  ARGV[6]     the epoch of the data in which it was in use, or nothing
+  ARGV[7]     the number of the first bucket
 
   Result: {"now":ms,"e":epoch,"seq":version of the last change,"done":how many of the buckets are through,
   "after":where the next one stopped,"users":[[user, version, last seen], ...],"junk":[buckets in which something is that is not ours]};
   or "!{...}", see meta.lua.
 ]]
 local MOST_FIELDS = 10000
-local room, after, most, first = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
+local room, after, most, first = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[7])
 local meta = checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed'))
-local answer = misplaced(meta, ARGV[5])
+local answer = misplaced(meta, ARGV[5], ARGV[6])
 if answer then return answer end
 
 local function json(text)
@@ -43,7 +44,7 @@ while done < size and examined < most and not isFull do
   for i = 1, #fields, 2 do
     local id = fields[i]
     local minus, version, seen = match(fields[i + 1], '^(-?)(%x+) (%x+)')
-    if version and #version <= 13 and #seen <= 11 and #id <= 256 then
+    if version and #version <= 13 and #seen <= 11 and isId(id) then
       version = minus == '' and tonumber(version, 16) or 0
       if version > after then users[#users + 1] = { id = id, version = version, seen = tonumber(seen, 16) + EPOCH } end
     else

@@ -39,9 +39,23 @@ local function checked(fields)
   }
 end
 
--- What a caller is answered that looks in the wrong buckets, or meets data of another layout; nil where all is well.
-local function misplaced(meta, seed)
-  if meta.isEmpty then return nil end
+-- An id: 1 to 256 bytes of UTF-8, RFC 3629.
+local function isId(text)
+  if text == '' or #text > 256 then return false end
+  if not find(text, '[\128-\255]') then return true end
+  if find(text, '\224[\128-\159]') or find(text, '\237[\160-\191]') or find(text, '\240[\128-\143]') or find(text, '\244[\144-\191]') then
+    return false
+  end
+  text = string.gsub(text, '[\240-\244][\128-\191][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\194-\223][\128-\191]', '')
+  return not find(text, '[\128-\255]')
+end
+
+-- What a caller is answered that looks in the wrong buckets, or meets data of another layout; nil where all is well. In data
+-- that the caller knows by their epoch, a seed or a layout that differ were put there by somebody else.
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
   if meta.layout ~= LAYOUT then
     return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
   end

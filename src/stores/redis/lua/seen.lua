@@ -5,14 +5,15 @@
   KEYS[1]    meta, see meta.lua
   KEYS[2..]  the bucket of each user
   ARGV[1]    the seed of the caller
-  ARGV[2..]  for each: user, last seen in milliseconds
+  ARGV[2]    the epoch of the data in which it was in use
+  ARGV[3..]  for each: user, last seen in milliseconds
 
   Result: "1"; or "!{...}", see meta.lua.
 ]]
-local answer = misplaced(checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed')), ARGV[1])
+local answer = misplaced(checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed')), ARGV[1], ARGV[2])
 if answer then return answer end
 for i = 2, #KEYS do
-  local id, seen = ARGV[i * 2 - 2], number(ARGV[i * 2 - 1])
+  local id, seen = ARGV[i * 2 - 1], number(ARGV[i * 2])
   local record = pcall('HGET', KEYS[i], id)
   if record and not isError(record) and seen and seen <= now then
     local version, before, rest = match(record, '^(-?%x+) (%x+)(.*)$')

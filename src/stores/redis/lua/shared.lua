@@ -47,9 +47,7 @@ local function try(command, key, ...)
 end
 
 local meta = checked(pcall('HMGET', KEYS[3], 'seq', 'epoch', 'at', 'layout', 'seed'))
--- In data that the caller knows, a seed or a layout that differ were put there by somebody else.
-local isSame = meta.epoch ~= nil and meta.epoch == ARGV[9]
-local answer = not isSame and misplaced(meta, ARGV[8])
+local answer = misplaced(meta, ARGV[8], ARGV[9])
 if answer then return answer end
 
 local seq, epoch, at = meta.seq, meta.epoch, meta.at

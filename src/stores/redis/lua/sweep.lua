@@ -26,7 +26,7 @@ end
 -- What is not as it should be, of one user. Returns whether the user is counted as online.
 local function examine(key, bucket, id, record)
   local version, seen, grace, owners = parse(record)
-  if not version or #id > 256 or id == '' then
+  if not version or not isId(id) then
     drop(key, id)
     return false
   end
@@ -95,7 +95,13 @@ while done < size and examined < most do
   done = done + 1
 end
 -- Counts of buckets that there are not.
-if first == 0 and try('HLEN', KEYS[5]) > buckets + 1 then discard(KEYS[5]) end
+if first == 0 then
+  if try('HLEN', KEYS[5]) > buckets * 2 then discard(KEYS[5]) end
+  for _, name in ipairs(call('HKEYS', KEYS[5])) do
+    local bucket = number(name)
+    if name ~= '' and not (bucket and bucket < buckets) then drop(KEYS[5], name) end
+  end
+end
 
 finish()
 if #lost > 0 then lose(lost) end
