@@ -59,6 +59,22 @@ describe('logs under vp:presence', () => {
     expect(printable('acme_u1')).toBe('acme_u1');
   });
 
+  // A right-to-left override shows "acme_1u" for another user's id; what is not seen makes two ids look the same.
+  it.each([
+    ['turned round', 'acme_\u202e1u\u202c', 'acme_\\u202e1u\\u202c'],
+    ['isolated', '\u2066admin\u2069', '\\u2066admin\\u2069'],
+    ['an Arabic letter mark', 'a\u061cb', 'a\\u061cb'],
+    ['not seen', 'ad\u200bmin\u2060\ufeff\u00ad', 'ad\\u200bmin\\u2060\\ufeff\\u00ad'],
+  ])('no id looks like another one: %s', async (_, id, shown) => {
+    createDebug.enable('vp:presence');
+    const { connect, presence } = await router();
+    await connect(id);
+    expect(String(lines[0])).toContain(`User ${shown} marked as online`);
+    expect(() => presence.attachToSocket(id as never, { userId: 'u' })).toThrow(
+      JSON.stringify(shown).replace(/\\\\/g, '\\'),
+    );
+  });
+
   it('are neither written nor formatted while the namespace is off', async () => {
     const { connect } = await router();
     (await connect('123')).emit('pong', Buffer.alloc(0));

@@ -42,6 +42,45 @@ describe('memoryStore', () => {
     expect((await store.read(['a', 'b'])).users).toMatchObject([{ lastSeen: null, version: 0 }, { online: true }]);
   });
 
+  it('remembers so many of those who left, the latest, and everybody who is there', async () => {
+    const clock = fakeClock();
+    const store = memoryStore({ now: clock.now, maxRemembered: 3 });
+    await store.beat(node);
+    const ids = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'];
+    await store.apply(node, ids.map(join));
+    await store.apply(node, ['a', 'b', 'c', 'd', 'e'].map(leave));
+    // Who comes back is not among those who are forgotten.
+    await store.apply(node, [join('c'), leave('f')]);
+    const { users } = await store.read(ids);
+    const forgotten = users.filter(({ lastSeen }) => lastSeen === null).map(({ userId }) => userId);
+    expect(forgotten).toEqual(['a', 'b']);
+    expect(users.filter(({ online }) => online).map(({ userId }) => userId)).toEqual(['c', 'g', 'h']);
+  });
+
+  it.each([-1, 1.5, Number.NaN, '5'])('remembers no %j users', (maxRemembered) => {
+    expect(() => memoryStore({ maxRemembered: maxRemembered as number })).toThrow(
+      /maxRemembered is .*; it is an integer of at least 0/,
+    );
+  });
+
+  // Each visitor stayed for thirty days, and each grace that had ended in its queue until its time.
+  it('is no larger after two hundred thousand visits, whatever becomes of their graces', async () => {
+    const clock = fakeClock();
+    const store = memoryStore({ now: clock.now, maxRemembered: 1_000 });
+    await store.beat(node);
+    const drop = (userId: string) => ({ kind: 'drop', userId, ageMs: 0, graceMs: 3_600_000 }) as const;
+    for (let visit = 0; visit < 200_000; visit += 500) {
+      const ids = Array.from({ length: 250 }, (_, index) => `u${visit + index}`);
+      await store.apply(node, ids.map(join));
+      await store.apply(node, ids.map(leave));
+      await store.apply(node, [join('flaps'), drop('flaps')]);
+    }
+    await store.count();
+    const inside = store as unknown as { users: Map<string, unknown>; graces: { size: number } };
+    expect(inside.users.size).toBe(1_001);
+    expect(inside.graces.size).toBe(1);
+  });
+
   it('remembers a user who came back within the retention time', async () => {
     const clock = fakeClock();
     const store = memoryStore({ now: clock.now, retentionMs: 10_000 });
