@@ -190,9 +190,15 @@ export class Feed implements StoreFeed {
     return !this.active || (this.hasBaseline && this.wanted === undefined && this.reading === undefined);
   }
 
-  /** Where whoever has seen everything so far can go on later, here or on another router. */
-  cursor(version: number = this.highest): string | undefined {
-    return this.since === undefined ? undefined : `${this.since.epoch}.${version}`;
+  /**
+   * Where whoever has seen everything up to `version` can go on later, here or on another router.
+   *
+   * @param seen - the last version of which some was seen, where that is more: a router that has not heard so far would show
+   * what was before
+   */
+  cursor(version: number = this.highest, seen: number = version): string | undefined {
+    if (this.since === undefined) return undefined;
+    return `${this.since.epoch}.${version}${seen > version ? `.${seen}` : ''}`;
   }
 
   /**
@@ -201,11 +207,11 @@ export class Feed implements StoreFeed {
    * router knows.
    */
   changedSince(cursor: string, ids: Set<string> | undefined): IterableIterator<string> | 'later' | undefined {
-    const [epoch, version] = cursor.split('.');
-    const seen = Number(version);
+    const [epoch, version, last = version] = cursor.split('.');
+    const [whole, seen] = [Number(version), Number(last)];
     if (this.since === undefined || epoch !== this.since.epoch) return undefined;
-    if (!(seen >= this.since.version && seen >= this.forgotten)) return undefined;
-    return seen > this.highest ? 'later' : this.walkChanged(seen, ids);
+    if (!(whole >= this.since.version && whole >= this.forgotten && seen >= whole)) return undefined;
+    return seen > this.highest ? 'later' : this.walkChanged(whole, ids);
   }
 
   /** Whether a change of somebody of whom nothing is known was made while the first reading went on, and passed them by. */

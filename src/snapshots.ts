@@ -23,6 +23,8 @@ export interface SnapshotsOptions {
   send(watcher: Watcher, frame: Uint8Array): void;
   /** Calls again after a while: the socket is slow, or this router behind. */
   lookLater(watcher: Watcher): void;
+  /** A snapshot of everything that is watched begins: what is known now need not be told again. */
+  onBegin(watcher: Watcher): void;
   /** A snapshot is out, and what has waited for that may follow. */
   onShown(watcher: Watcher): void;
   report(stage: string, error: unknown, userId?: string): void;
@@ -88,6 +90,7 @@ export class Snapshots {
     snapshot.isResumed = snapshot.ids !== undefined;
     snapshot.ids = snapshot.ids ?? (ids === undefined ? feed.onlineIds() : new Set(ids));
     snapshot.cursor = feed.cursor();
+    this.options.onBegin(watcher);
     if (watcher.request !== undefined || since !== undefined) watcher.pending.clear();
     return true;
   }

@@ -45,6 +45,8 @@ export interface Watcher {
   /** Up to where it has been told. */
   cursor: string | undefined;
   isToldStale: boolean;
+  /** The number of the last change, of those that are kept back, of which a snapshot has told. */
+  shownUpTo: number;
 }
 
 /** @internal */
@@ -58,5 +60,6 @@ export function newWatcher(connection: Connection, interest: Interest): Watcher 
     pending: new Map(),
     cursor: undefined,
     isToldStale: false,
+    shownUpTo: 0,
   };
 }

@@ -45,11 +45,16 @@ export class Watchers {
 
   constructor(private readonly options: WatchersOptions) {
     this.queue = new SendQueue(options);
-    this.limiter = new UpdateLimiter(options.clock, options.updatesPerUserPerSecond, (change) => this.spread(change));
+    this.limiter = new UpdateLimiter(options.clock, options.updatesPerUserPerSecond, (change, keptBackSince) =>
+      this.spread(change, keptBackSince),
+    );
     this.snapshots = new Snapshots({
       ...options,
       send: ({ connection }, frame) => this.queue.send(connection, frame),
       lookLater: (watcher) => this.checkLater(watcher),
+      onBegin: (watcher) => {
+        watcher.shownUpTo = this.limiter.lastNumber;
+      },
       onShown: (watcher) => this.proceed(watcher),
     });
   }
@@ -161,10 +166,14 @@ export class Watchers {
   }
 
   /** Encoded once, at the first socket that takes it, however many there are; once more for those who know cursors. */
-  private spread({ update, lastSeen }: Change): void {
-    const pending: Pending = { update, lastSeen, cursor: this.options.feed.cursor(this.limiter.settledVersion) };
+  private spread({ update, lastSeen }: Change, keptBackSince = Number.POSITIVE_INFINITY): void {
+    const { limiter } = this;
+    const { feed } = this.options;
+    const pending: Pending = { update, lastSeen, cursor: feed.cursor(limiter.settledVersion, limiter.lastVersion) };
     const encoded: Encoded = [];
     const offer = (watcher: Watcher): void => {
+      // It has been shown since.
+      if (keptBackSince <= watcher.shownUpTo) return;
       if (watcher.snapshot !== undefined || watcher.pending.size > 0 || isSlow(watcher.connection))
         this.hold(watcher, pending);
       else if (watcher.connection.socket.readyState === OPEN) this.tell(watcher, pending, encoded);

@@ -27,18 +27,26 @@ export class UpdateLimiter {
   /** By user, in the order in which they end. */
   private readonly seconds = new Map<string, Second>();
   /** What is kept back, one a user, in the order of the versions. */
-  private readonly held = new Map<string, Change>();
+  private readonly held = new Map<string, { readonly change: Change; readonly number: number }>();
   private highest = 0;
+  private number = 0;
   private timer: unknown;
 
   constructor(
     private readonly clock: Clock,
     private readonly perSecond: number,
-    private readonly deliver: (change: Change) => void,
+    /** `keptBackSince`: the number of the change, where it was kept back. */
+    private readonly deliver: (change: Change, keptBackSince: number | undefined) => void,
   ) {}
+
+  /** The number of the last change that was offered: whoever is shown the truth now need not be told of those up to it. */
+  get lastNumber(): number {
+    return this.number;
+  }
 
   offer(change: Change): void {
     const { userId } = change.update;
+    this.number += 1;
     this.highest = Math.max(this.highest, change.version);
     const now = this.clock.now();
     const second = this.seconds.get(userId);
@@ -47,18 +55,23 @@ export class UpdateLimiter {
       second.count += 1;
       this.held.delete(userId);
       if (second.count > this.perSecond) {
-        this.held.set(userId, change);
+        this.held.set(userId, { change, number: this.number });
         return;
       }
     } else {
       this.begin(userId, now);
     }
-    this.deliver(change);
+    this.deliver(change, undefined);
+  }
+
+  /** The last version that was offered. */
+  get lastVersion(): number {
+    return this.highest;
   }
 
   /** The version up to which every change was let through, or superseded by one that is kept back. */
   get settledVersion(): number {
-    for (const { version } of this.held.values()) return Math.min(this.highest, version - 1);
+    for (const { change } of this.held.values()) return Math.min(this.highest, change.version - 1);
     return this.highest;
   }
 
@@ -93,10 +106,10 @@ export class UpdateLimiter {
         return;
       }
       this.seconds.delete(userId);
-      const change = this.held.get(userId);
-      if (change === undefined) continue;
+      const kept = this.held.get(userId);
+      if (kept === undefined) continue;
       this.begin(userId, now);
-      this.deliver(change);
+      this.deliver(kept.change, kept.number);
     }
   }
 }

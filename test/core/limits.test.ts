@@ -296,6 +296,8 @@ describe('changes of one user', () => {
     await world.connect('v');
     expect(updatesOf(first)).toEqual(['u online', 'u offline', 'u online', 'u offline', 'v online']);
     const { cursor } = framesOf(first).at(-1) as Frame;
+    // All up to the sixth change, and some up to the eighth: a router that has not heard that one would show what was before.
+    expect(cursor).toMatch(/\.6\.8$/);
     first.drop();
     const second = await world.connect('d', watcher);
     second.receive(watchFrame(true, cursor, 2));
@@ -304,6 +306,20 @@ describe('changes of one user', () => {
     expect(framesOf(second)[0]?.users?.map(({ userId, status }) => `${userId} ${status}`)).toEqual(
       expect.arrayContaining(['u online', 'v online']),
     );
+  });
+
+  it('that were kept back are not told again to whoever has been shown them since', async () => {
+    const world = await router({ authorizeWatch: () => true });
+    const first = await world.connect('d', { track: false, watch: true });
+    await flap(world, 'u', 3);
+    const asks = await world.connect('d', watcher);
+    asks.receive(watchFrame(true, undefined, 1));
+    await world.clock.settle();
+    const later = await world.connect('e', { track: false, watch: true });
+    const shown = [asks.sent.length, later.sent.length];
+    await world.clock.advance(1_100);
+    expect([asks.sent.length, later.sent.length]).toEqual(shown);
+    expect(updatesOf(first).at(-1)).toBe('u offline');
   });
 
   it('that were kept back are told with a cursor that has seen all', async () => {

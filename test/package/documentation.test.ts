@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -98,5 +98,42 @@ describe('the documentation', () => {
     )) {
       expect(read('README.md')).toContain(`voiceping-presence${entry.slice(1)}`);
     }
+  });
+
+  it('leads to files that travel in the package, whatever repository it comes from', () => {
+    const [packed] = JSON.parse(
+      spawnSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root, encoding: 'utf8' }).stdout,
+    );
+    const files: string[] = packed.files.map(({ path }: { path: string }) => path);
+    const pages = ['README.md', 'SECURITY.md', 'docs/security.md', 'bench/RESULTS.md', 'CHANGELOG.md'];
+    let links = 0;
+    for (const page of pages) {
+      expect(files).toContain(page);
+      for (const [, link] of read(page).matchAll(/\]\(([^)#]+)[^)]*\)/g)) {
+        if (/^https?:/.test(String(link))) continue;
+        const path = join(page, '..', String(link));
+        expect(
+          files.some((file) => file === path || file.startsWith(`${path}/`)),
+          `${page}: ${link}`,
+        ).toBe(true);
+        links += 1;
+      }
+    }
+    expect(links).toBeGreaterThan(20);
+  });
+
+  it('names for each promise of docs/security.md a test that there is', () => {
+    const page = read('docs/security.md');
+    const tests = new Set(Array.from(page.matchAll(/`(test\/[\w./-]+)`/g), ([, path]) => String(path)));
+    expect(tests.size).toBeGreaterThan(10);
+    for (const path of tests) expect(existsSync(`${root}${path}`), path).toBe(true);
+    // A row of a table of who may do what ends with one.
+    const rows =
+      page
+        .split('## Limits')[0]
+        ?.split('\n')
+        .filter((line) => /^\| (?!it may|---)/.test(line)) ?? [];
+    expect(rows.length).toBeGreaterThan(20);
+    for (const row of rows) expect(row).toMatch(/`test\/[\w./-]+` \|$/);
   });
 });

@@ -162,7 +162,7 @@ export class Queries {
       }),
     );
     const whole = await this.withMirrors(users, now);
-    if (wereLost) await this.settle(whole, Array.from(groups.values()).flat());
+    if (wereLost) await this.settle(whole, ([] as number[]).concat(...groups.values()));
     return { now, users: whole };
   }
 
