@@ -1,10 +1,11 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { buildSync } from 'esbuild';
+import { freePort } from '../redis/server';
 
 /**
  * The packed tarball, installed into an empty project as a user would: every entry loads as ESM and as CommonJS, the main
@@ -176,6 +177,107 @@ const server = http.createServer(createStatusHandler(presence)).listen(0, '127.0
   });
   request.end(JSON.stringify({ userIds: ['acme_\u00e9', 5] }));
 });
+`;
+
+/** What strangers send, in the language of Node 8: that a path is loaded is no proof that it runs there. */
+const OLD_HOSTILE_RUN = `
+const { createPresence, memoryStore } = require('voiceping-presence');
+const { attachPresence } = require('voiceping-presence/ws');
+const { createStatusHandler } = require('voiceping-presence/http');
+const http = require('http');
+const EventEmitter = require('events');
+class Socket extends EventEmitter {
+  constructor() { super(); this.readyState = 1; this.bufferedAmount = 0; this.sent = []; this.codes = []; }
+  send(data) { this.sent.push(data.toString('latin1')); }
+  ping() {}
+  close(code) { this.codes.push(code); }
+  terminate() { this.codes.push(1006); }
+}
+const fail = (error) => { console.error(error); process.exit(1); };
+process.on('unhandledRejection', fail);
+const ask = (ids) => {
+  const text = (value) => [0xa0 | value.length].concat(Array.from(Buffer.from(value)));
+  return Buffer.from([0x82].concat(text('messageType'), [33], text('ids'), ids));
+};
+const long = 'x'.repeat(200);
+const presence = createPresence({ graceMs: 0, store: memoryStore({ maxRemembered: 2 }), authorizeWatch: () => true, limits: { watchRequestBurst: 3, callbackTimeoutMs: 200 } });
+const wss = new EventEmitter();
+attachPresence(presence, wss, { identify: (request) => request.identity, identifyTimeoutMs: 100, closeUnidentified: ['null', 'error', 'timeout'] });
+const connect = (identity) => { const socket = new Socket(); wss.emit('connection', socket, { identity }); return socket; };
+const dashboard = connect(Promise.resolve({ userId: 'dash', track: false }));
+dashboard.emit('message', ask([0x91, 0xd9, 200].concat(Array.from(Buffer.from(long)))));
+const nobody = connect(new Promise(() => {}));
+const rejected = connect(Promise.reject(new Error('no')));
+const expired = connect({ userId: 'expired', expiresAt: Date.now() + 100 });
+const flood = connect({ userId: 'flood' });
+for (let frame = 0; frame < 20; frame += 1) flood.emit('message', ask(frame % 2 ? [0xcf] : Array.from(Buffer.alloc(30000, Buffer.from([0xdc, 3, 0xe8])))));
+setTimeout(() => connect({ userId: long }), 50);
+setTimeout(() => {
+  if (!dashboard.sent.some((frame) => frame.includes(long) && frame.includes('connect'))) fail('a long id is not told: ' + dashboard.sent);
+  if (nobody.codes[0] !== 1008 || rejected.codes[0] !== 1008 || expired.codes[0] !== 4001 || flood.codes[0] !== 4029) fail([nobody, rejected, expired, flood].map(({ codes }) => codes));
+  if (!flood.sent.some((frame) => frame.includes('malformed')) || !flood.sent.some((frame) => frame.includes('too-many-requests'))) fail(flood.sent);
+  const server = http.createServer(createStatusHandler(presence, { authorize: () => new Promise(() => {}) })).listen(0, '127.0.0.1', () => {
+    http.request({ port: server.address().port, host: '127.0.0.1', method: 'POST' }, (response) => {
+      if (response.statusCode !== 503) fail(response.statusCode);
+      response.resume();
+      presence.close().then(() => server.close(), fail);
+    }).end('{"userIds":["a"]}');
+  });
+}, 400);
+`;
+
+/** The Redis store on Node 8, with the ioredis of that age, through a loss and junk. */
+const OLD_REDIS_RUN = `
+const { createPresence } = require('voiceping-presence');
+const { redisStore } = require('voiceping-presence/redis');
+const Redis = require('ioredis');
+const EventEmitter = require('events');
+class Socket extends EventEmitter {
+  constructor() { super(); this.readyState = 1; this.bufferedAmount = 0; }
+  send() {}
+  ping() { this.emit('pong'); }
+  terminate() {}
+}
+const fail = (error) => { console.error(error); process.exit(1); };
+process.on('unhandledRejection', fail);
+const port = Number(process.env.REDIS_PORT);
+const admin = new Redis(port);
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const errors = [];
+const open = () => createPresence({ leaseMs: 1000, graceMs: 0, pingIntervalMs: 100, store: redisStore({ client: new Redis(port) }), onError: (error) => errors.push(error.message + ' ' + (error.cause && error.cause.stack)) });
+(async () => {
+  const [a, b] = [open(), open()];
+  await Promise.all([a.ready(), b.ready()]);
+  const told = [];
+  b.onUpdate(({ userId, status }) => told.push(userId + ' ' + status));
+  const socket = new Socket();
+  await a.attachToSocket(socket, { userId: 'here' }).ready;
+  const check = async (what) => {
+    for (let tries = 0; ; tries += 1) {
+      const statuses = await b.getStatuses(['here', 'never']).catch((error) => ({ here: { status: error.message + error.cause } }));
+      const listed = await b.listOnline().catch(() => ({ users: [] }));
+      if (statuses.here.status === 'online' && statuses.never.status === 'offline' && listed.users.length === 1) return;
+      if (tries > 200) fail(what + ': ' + JSON.stringify(statuses) + errors.join());
+      await sleep(50);
+    }
+  };
+  await check('at first');
+  await admin.hset('presence:nodes:{0}', 'x', 'junk');
+  await admin.publish('presence:sync:{0}', '{"e":"1.2","n":5,"t":5,"u":[["here",0,5,"timeout"]]}');
+  await admin.publish('presence:sync:{0}', '{"l":[],"k":99}');
+  await sleep(1200);
+  await check('after junk');
+  const buckets = await admin.keys('presence:b:*');
+  await admin.del(buckets);
+  for (let wait = 0; wait < 50; wait += 1) { await b.getStatuses(['here', 'gone', 'never']); await sleep(100); }
+  await check('after a loss');
+  await admin.flushall();
+  await check('after a flush');
+  socket.emit('close', 1000);
+  for (let tries = 0; told[told.length - 1] !== 'here offline'; tries += 1) { if (tries > 100) fail(told); await sleep(50); }
+  await Promise.all([a.close(), b.close()]);
+  process.exit(0);
+})().catch(fail);
 `;
 
 const run = (command: string, args: string[], cwd: string): string =>
@@ -354,6 +456,24 @@ try {
       if (run(node, ['--version'], folder).trim() !== `v${nodeVersion}`) throw new Error('another version answers');
       run(node, ['-e', OLD_RUN], folder);
     });
+    check(`what strangers send is survived on Node ${nodeVersion}`, () => {
+      run(node, ['-e', OLD_HOSTILE_RUN], folder);
+    });
+    if (nodeVersion === '8.16.0') {
+      run('npm', ['install', '--no-audit', '--no-fund', 'ioredis@4.31.0', join(folder, packed.filename)], nodeFolder);
+      const port = await freePort();
+      const redis = spawn('redis-server', ['--port', String(port), '--save', '', '--dir', nodeFolder], {
+        stdio: 'ignore',
+      });
+      try {
+        check(`the Redis store runs on Node ${nodeVersion}, through junk, a loss and a flush`, () => {
+          const env = { ...process.env, REDIS_PORT: String(port) };
+          execFileSync(node, ['-e', OLD_REDIS_RUN], { cwd: nodeFolder, env, encoding: 'utf8', timeout: 60_000 });
+        });
+      } finally {
+        redis.kill();
+      }
+    }
     if (Number.parseInt(nodeVersion, 10) < 20) continue;
     check(`the main job runs as ESM on Node ${nodeVersion}`, () => {
       const imports = `import { createPresence } from 'voiceping-presence'; import { fakeSocket } from 'voiceping-presence/testing';`;
