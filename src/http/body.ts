@@ -1,29 +1,32 @@
 import type { IncomingMessage } from 'node:http';
-import { MAX_BODY_BYTES, MAX_DISCARDED_BYTES, type StatusBody, type StatusRequest } from './status';
+import type { Clock } from '../clock';
+import { internalsOf } from '../diagnostics/internals';
+import type { Presence } from '../types';
+import { BODY_TIMEOUT_MS, leftBody, MAX_BODY_BYTES, MAX_DISCARDED_BYTES, type StatusBody } from './body-ids';
+import type { StatusRequest } from './status';
 
 /**
- * A request of node:http as the neutral core takes it. Where something before us has read the body, what it made of it
- * is used.
+ * A request of node:http as the neutral core takes it. Where something in front has read the body, what it left is used.
  *
- * @param parsed - what a body parser left, if there was one
+ * @param left - what a body parser left, if there was one
  * @internal
  */
 export function fromIncoming<Request>(
+  presence: Presence,
   incoming: IncomingMessage,
-  parsed: unknown,
+  left: unknown,
   original: Request,
 ): StatusRequest<Request> {
+  const unread = isConsumed(incoming) ? undefined : new UnreadBody(incoming, left, internalsOf(presence).clock);
   return {
     method: incoming.method ?? '',
     header(name) {
       const value = incoming.headers[name];
       return Array.isArray(value) ? value.join(', ') : value;
     },
-    async body() {
-      if (!isConsumed(incoming)) return readBytes(incoming);
-      if (parsed instanceof Uint8Array || typeof parsed === 'string') return { bytes: parsed };
-      return { parsed };
-    },
+    isRead: unread === undefined,
+    body: async () => (unread === undefined ? leftBody(left) : unread.read()),
+    discard: () => unread?.discard(),
     original,
   };
 }
@@ -37,8 +40,26 @@ function isConsumed(incoming: IncomingMessage): boolean {
   return incoming.readableEnded ?? state?.endEmitted ?? false;
 }
 
-/** What an answer varies by already, and what it varies by besides. @internal */
-export function joinedVary(present: number | string | readonly string[] | undefined, added: string): string {
+/**
+ * The headers of an answer, as the connection of its request can carry them.
+ *
+ * @param vary - what the answer varies by already
+ * @internal
+ */
+export function headersFor(
+  incoming: IncomingMessage,
+  headers: { readonly [name: string]: string },
+  vary: number | string | readonly string[] | undefined,
+): { [name: string]: string } {
+  const { vary: added, connection, ...rest } = headers;
+  const result: { [name: string]: string } = rest;
+  if (added !== undefined) result['vary'] = joinedVary(vary, added);
+  // HTTP/2 knows no such header. RFC 9113, section 8.2.2.
+  if (connection !== undefined && incoming.httpVersionMajor < 2) result['connection'] = connection;
+  return result;
+}
+
+function joinedVary(present: number | string | readonly string[] | undefined, added: string): string {
   const names = String(present ?? '') // a list becomes one with commas
     .split(',')
     .map((name) => name.trim())
@@ -46,33 +67,89 @@ export function joinedVary(present: number | string | readonly string[] | undefi
   return names.concat(added).join(', ');
 }
 
-function readBytes(incoming: IncomingMessage): Promise<StatusBody> {
-  return new Promise((resolve) => {
-    const broken = () => resolve('ended');
-    // Gone before we came: no event will ever say so.
-    if ((incoming as { aborted?: boolean }).aborted || incoming.destroyed) {
-      broken();
+/** A body that is still to come, or is coming: read once, or let go of. */
+class UnreadBody {
+  private state: 'held' | 'reading' | 'discarding' | 'over' = 'held';
+  /** Strings where somebody has called `setEncoding`. */
+  private readonly chunks: Array<Buffer | string> = [];
+  private size = 0;
+  private settle: (body: StatusBody) => void = () => undefined;
+  private timer: unknown;
+
+  constructor(
+    private readonly incoming: IncomingMessage,
+    private readonly left: unknown,
+    private readonly clock: Clock,
+  ) {
+    // It must not run dry while `authorize` thinks, where a listener of somebody else has set it flowing.
+    incoming.pause();
+  }
+
+  read(): Promise<StatusBody> {
+    return new Promise((resolve) => {
+      this.settle = resolve;
+      this.start('reading');
+    });
+  }
+
+  /**
+   * What nobody wants is still read, for one reason: a connection closed on unread data is reset, and the sender would
+   * never see the answer (RFC 9112, section 9.6). A sender that does not stop, in bytes or in time, is cut off.
+   */
+  discard(): void {
+    if (this.state === 'held') this.start('discarding');
+    else if (this.state === 'reading') this.state = 'discarding';
+    else return;
+    this.chunks.length = 0;
+    if (this.isOver()) return;
+    this.timer = this.clock.setTimeout(() => this.incoming.destroy(), BODY_TIMEOUT_MS);
+  }
+
+  private isOver(): boolean {
+    return this.state === 'over';
+  }
+
+  private start(state: 'reading' | 'discarding'): void {
+    const { incoming } = this;
+    // By `authorize`, for one.
+    if (isConsumed(incoming)) {
+      this.end(leftBody(this.left));
       return;
     }
-    const chunks: Buffer[] = [];
-    let size = 0;
-    if (Number(incoming.headers['content-length']) > MAX_BODY_BYTES) {
-      size = MAX_BODY_BYTES + 1;
-      resolve('tooLarge');
+    // Gone before we came: no event will ever say so.
+    if ((incoming as { aborted?: boolean }).aborted || incoming.destroyed) {
+      this.end('ended');
+      return;
     }
-    // What is too large is still read, to no use but one: a connection closed on unread data is reset, and the sender
-    // would never see the answer. RFC 9112, section 9.6.
-    incoming.on('data', (chunk: Buffer) => {
-      size += chunk.length;
-      if (size <= MAX_BODY_BYTES) {
-        chunks.push(chunk);
+    this.state = state;
+    incoming.on('data', (chunk: Buffer | string) => this.take(chunk));
+    incoming.on('end', () => this.end({ bytes: joined(this.chunks) }));
+    for (const event of ['error', 'aborted', 'close']) incoming.on(event, () => this.end('ended'));
+    incoming.resume();
+  }
+
+  private take(chunk: Buffer | string): void {
+    this.size += Buffer.byteLength(chunk);
+    if (this.state === 'reading') {
+      if (this.size <= MAX_BODY_BYTES) {
+        this.chunks.push(chunk);
         return;
       }
-      chunks.length = 0;
-      resolve('tooLarge');
-      if (size > MAX_DISCARDED_BYTES) incoming.destroy();
-    });
-    incoming.on('end', () => resolve({ bytes: Buffer.concat(chunks) }));
-    for (const event of ['error', 'aborted', 'close']) incoming.on(event, broken);
-  });
+      this.settle('tooLarge');
+      this.discard();
+    }
+    if (this.size > MAX_DISCARDED_BYTES) this.incoming.destroy();
+  }
+
+  private end(body: StatusBody): void {
+    if (this.state === 'over') return;
+    this.state = 'over';
+    this.clock.clearTimeout(this.timer);
+    this.chunks.length = 0;
+    this.settle(body);
+  }
+}
+
+function joined(chunks: ReadonlyArray<Buffer | string>): Buffer | string {
+  return typeof chunks[0] === 'string' ? chunks.join('') : Buffer.concat(chunks as readonly Buffer[]);
 }

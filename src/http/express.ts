@@ -18,7 +18,7 @@ export interface ExpressRequest extends IncomingMessage {
  * @throws TypeError `ERR_PRESENCE_OPTIONS`
  *
  * @example
- * app.all('/api/presence/status', createStatusHandler(presence, { cors: ['https://dashboard.example'] }));
+ * app.all('/api/presence/status', createStatusHandler(presence, { authorize: (request) => request.headers.authorization === KEY || 401 }));
  */
 export function createStatusHandler<Request extends IncomingMessage = ExpressRequest>(
   presence: Presence,

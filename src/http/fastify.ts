@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Presence } from '../types';
-import { fromIncoming, joinedVary } from './body';
+import { fromIncoming, headersFor } from './body';
 import { createStatusCore, type StatusHandlerOptions } from './status';
 
 export type { StatusHandlerOptions } from './status';
@@ -29,10 +29,14 @@ export interface FastifyReplyLike {
  * `POST /api/presence/status` for Fastify, as a route handler. Fastify parses the body before, and answers bad JSON and a
  * body over its `bodyLimit` by itself. Route all methods to it, so that preflights and wrong methods reach it too.
  *
+ * Fastify keeps the body of a stranger, too, before `authorize` is called. Where the endpoint can be reached from
+ * outside, refuse in an `onRequest` hook, or leave the body to the handler: in a scope of its own, with
+ * `addContentTypeParser('*', (request, payload, done) => done(null))` after `removeAllContentTypeParsers()`.
+ *
  * @throws TypeError `ERR_PRESENCE_OPTIONS`
  *
  * @example
- * app.all('/api/presence/status', createStatusHandler(presence));
+ * app.all('/api/presence/status', createStatusHandler(presence, { authorize: (request) => request.raw.headers.authorization === KEY || 401 }));
  */
 export function createStatusHandler<Request extends FastifyRequestLike = FastifyRequestLike>(
   presence: Presence,
@@ -40,10 +44,9 @@ export function createStatusHandler<Request extends FastifyRequestLike = Fastify
 ): (request: Request, reply: FastifyReplyLike) => Promise<void> {
   const handle = createStatusCore(presence, options);
   return async (request, reply) => {
-    const { status, headers, body } = await handle(fromIncoming(request.raw, request.body, request));
-    const { vary, ...rest } = headers;
+    const { status, headers, body } = await handle(fromIncoming(presence, request.raw, request.body, request));
     reply.code(status);
-    reply.headers(vary === undefined ? rest : { ...rest, vary: joinedVary(reply.getHeader('vary'), vary) });
+    reply.headers(headersFor(request.raw, headers, reply.getHeader('vary')));
     await reply.send(status === 204 ? undefined : body);
   };
 }

@@ -1,11 +1,8 @@
+import type { Clock } from '../clock';
+import { internalsOf } from '../diagnostics/internals';
 import type { Presence } from '../types';
-import {
-  createStatusCore,
-  MAX_BODY_BYTES,
-  MAX_DISCARDED_BYTES,
-  type StatusBody,
-  type StatusHandlerOptions,
-} from './status';
+import { BODY_TIMEOUT_MS, leftBody, MAX_BODY_BYTES, MAX_DISCARDED_BYTES, type StatusBody } from './body-ids';
+import { createStatusCore, type StatusHandlerOptions } from './status';
 
 export type { StatusHandlerOptions } from './status';
 
@@ -13,49 +10,116 @@ export type { StatusHandlerOptions } from './status';
  * `POST /api/presence/status` as a function from `Request` to `Response`, for Hono, Next, Bun, Deno and whatever else
  * speaks the Fetch standard.
  *
+ * Where something in front has read the body of the request, hand what it read to the handler as its second argument:
+ * text, bytes, or what was parsed. It is used only where the body was read, since many runtimes hand something of their
+ * own to every handler.
+ *
  * @returns a handler that never rejects
  * @throws TypeError `ERR_PRESENCE_OPTIONS`
  *
  * @example
- * const status = createStatusHandler(presence);
+ * const status = createStatusHandler(presence, { authorize: 'everybody' });
  * app.all('/api/presence/status', (context) => status(context.req.raw));
+ *
+ * @example
+ * // behind middleware that has called context.req.json()
+ * app.post('/api/presence/status', async (context) => status(context.req.raw, await context.req.json()));
  */
 export function createStatusHandler(
   presence: Presence,
   options: StatusHandlerOptions<Request> = {},
-): (request: Request) => Promise<Response> {
+): (request: Request, parsed?: unknown) => Promise<Response> {
   const handle = createStatusCore(presence, options);
-  return async (request) => {
+  const { clock } = internalsOf(presence);
+  return async (request, parsed) => {
+    const unread = new UnreadBody(request, clock);
+    const isRead = request.bodyUsed;
     const { status, headers, body } = await handle({
       method: request.method,
       header: (name) => request.headers.get(name) ?? undefined,
-      body: () =>
-        readBytes(request).catch((error: unknown): StatusBody => {
-          // The client is gone, which is nobody's failure.
-          if (request.signal?.aborted) return 'ended';
-          throw error;
-        }),
+      isRead,
+      body: async () => {
+        // By `authorize`, for one, or about to be.
+        const isTaken = request.bodyUsed || request.body?.locked === true;
+        return isTaken ? leftBody(isData(parsed) ? parsed : undefined) : unread.read();
+      },
+      discard: () => unread.discard(),
       original: request,
     });
     return new Response(status === 204 ? null : body, { status, headers });
   };
 }
 
-async function readBytes(request: Request): Promise<StatusBody> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  const reader = request.body?.getReader();
-  while (reader !== undefined) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    size += value.length;
-    if (size <= MAX_BODY_BYTES) chunks.push(value);
-    else chunks.length = 0;
-    // What is too large is read to its end all the same, or a sender that is still at it would never see the answer.
-    if (size > MAX_DISCARDED_BYTES) {
-      await reader.cancel();
-      break;
-    }
+/**
+ * Whether a value can be a body that was read, and not what a runtime hands to a handler besides the request: an
+ * environment, a context, a server. Those have methods or promises at their first level.
+ */
+function isData(value: unknown, levels = 1): boolean {
+  if (typeof value !== 'object' || value === null) return typeof value !== 'function';
+  if (Array.isArray(value) || ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return true;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  // The prototype of plain objects has none itself, also where they come from another realm.
+  if (prototype !== null && Object.getPrototypeOf(prototype) !== null) return false;
+  return levels === 0 || Object.keys(value).every((name) => isData((value as { [name: string]: unknown })[name], 0));
+}
+
+/** A body that is read once. One that was not begun is the runtime's to let go of. */
+class UnreadBody {
+  private reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  private state: 'held' | 'reading' | 'discarding' | 'over' = 'held';
+  private readonly chunks: Uint8Array[] = [];
+  private timer: unknown;
+
+  constructor(
+    private readonly request: Request,
+    private readonly clock: Clock,
+  ) {}
+
+  read(): Promise<StatusBody> {
+    return new Promise((resolve, reject) => {
+      this.state = 'reading';
+      this.pump(resolve)
+        // The client is gone, which is nobody's failure.
+        .catch((error: unknown) => (this.request.signal?.aborted ? resolve('ended') : reject(error)))
+        .finally(() => {
+          this.state = 'over';
+          this.clock.clearTimeout(this.timer);
+        });
+    });
   }
-  return size > MAX_BODY_BYTES ? 'tooLarge' : { bytes: Buffer.concat(chunks) };
+
+  /**
+   * Reads on, and keeps nothing, or a sender that is still at it might never see the answer. A sender that does not stop,
+   * in bytes or in time, is cut off.
+   */
+  discard(): void {
+    if (this.state !== 'reading') return;
+    this.state = 'discarding';
+    this.chunks.length = 0;
+    this.timer = this.clock.setTimeout(() => this.cancel(), BODY_TIMEOUT_MS);
+  }
+
+  private async pump(settle: (body: StatusBody) => void): Promise<void> {
+    let size = 0;
+    this.reader = this.request.body?.getReader();
+    while (this.reader !== undefined) {
+      const { done, value } = await this.reader.read();
+      if (done) break;
+      size += value.length;
+      if (this.state === 'reading') {
+        if (size <= MAX_BODY_BYTES) {
+          this.chunks.push(value);
+          continue;
+        }
+        settle('tooLarge');
+        this.discard();
+      }
+      if (size > MAX_DISCARDED_BYTES) this.cancel();
+    }
+    settle({ bytes: Buffer.concat(this.chunks) });
+  }
+
+  private cancel(): void {
+    this.reader?.cancel().catch(() => undefined);
+  }
 }

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Presence } from '../types';
-import { fromIncoming, joinedVary } from './body';
+import { fromIncoming, headersFor } from './body';
 import { createStatusCore, type StatusHandlerOptions } from './status';
 
 export type { StatusHandlerOptions } from './status';
@@ -28,7 +28,7 @@ export interface KoaContext {
  * @throws TypeError `ERR_PRESENCE_OPTIONS`
  *
  * @example
- * router.all('/api/presence/status', createStatusHandler(presence));
+ * router.all('/api/presence/status', createStatusHandler(presence, { authorize: (context) => context.req.headers.authorization === KEY || 401 }));
  */
 export function createStatusHandler<Context extends KoaContext = KoaContext>(
   presence: Presence,
@@ -37,11 +37,9 @@ export function createStatusHandler<Context extends KoaContext = KoaContext>(
   const handle = createStatusCore(presence, options);
   return async (context) => {
     const { body: parsed } = context.request as { body?: unknown };
-    const { status, headers, body } = await handle(fromIncoming(context.req, parsed, context));
+    const { status, headers, body } = await handle(fromIncoming(presence, context.req, parsed, context));
     context.status = status;
     context.body = status === 204 ? null : body;
-    const { vary, ...rest } = headers;
-    context.set(rest);
-    if (vary !== undefined) context.set({ vary: joinedVary(context.response.get('vary'), vary) });
+    context.set(headersFor(context.req, headers, context.response.get('vary')));
   };
 }

@@ -1,16 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Presence } from '../types';
-import { fromIncoming, joinedVary } from './body';
+import { fromIncoming, headersFor } from './body';
 import { createStatusCore, type StatusHandlerOptions } from './status';
 
-export {
-  createStatusCore,
-  MAX_BODY_BYTES,
-  type StatusBody,
-  type StatusHandlerOptions,
-  type StatusRequest,
-  type StatusResponse,
-} from './status';
+export { BODY_TIMEOUT_MS, MAX_BODY_BYTES, type StatusBody } from './body-ids';
+export type { StatusResponse } from './responses';
+export { createStatusCore, type StatusHandlerOptions, type StatusRequest } from './status';
 
 /**
  * `POST /api/presence/status` for node:http. Looks at the method, never at the path: call it for the path of your choice.
@@ -19,7 +14,7 @@ export {
  * @throws TypeError `ERR_PRESENCE_OPTIONS`
  *
  * @example
- * const status = createStatusHandler(presence);
+ * const status = createStatusHandler(presence, { authorize: (request) => request.headers.authorization === KEY || 401 });
  * http.createServer((request, response) => {
  *   if (request.url === '/api/presence/status') return status(request, response);
  *   response.writeHead(404).end();
@@ -32,13 +27,12 @@ export function createStatusHandler(
   const handle = createStatusCore(presence, options);
   return async (request, response) => {
     const { body } = request as { body?: unknown };
-    const { status, headers, body: answer } = await handle(fromIncoming(request, body, request));
+    const { status, headers, body: answer } = await handle(fromIncoming(presence, request, body, request));
     // Something in front of us, such as a time-out, has answered meanwhile, or the client is gone.
     if (response.headersSent || response.finished) return;
     // An answer without content has no length either. RFC 9110, section 8.6.
     const length = status === 204 ? {} : { 'content-length': String(Buffer.byteLength(answer)) };
-    const vary = headers['vary'] === undefined ? {} : { vary: joinedVary(response.getHeader('vary'), headers['vary']) };
-    response.writeHead(status, { ...headers, ...length, ...vary });
+    response.writeHead(status, { ...headersFor(request, headers, response.getHeader('vary')), ...length });
     response.end(answer);
   };
 }

@@ -1,22 +1,26 @@
-import { reportTo } from '../diagnostics/internals';
-import { checkNames, isPresenceError, optionError, shown } from '../errors';
-import { toUserId } from '../ids';
-import type { Presence, PresenceStatus, UserId } from '../types';
-
-/** A body of more bytes is answered 413. */
-export const MAX_BODY_BYTES = 1_048_576;
-
-/** Past this a sender that does not stop is cut off. @internal */
-export const MAX_DISCARDED_BYTES = 16 * MAX_BODY_BYTES;
+import { CallbackTimeout, withCallbackDeadline } from '../diagnostics/callback-deadline';
+import { internalsOf, reportTo } from '../diagnostics/internals';
+import { checkNames, optionError, shown } from '../errors';
+import type { Presence, PresenceStatus } from '../types';
+import { BODY_TIMEOUT_MS, MAX_BODY_BYTES, readIds, type StatusBody, tooLarge } from './body-ids';
+import { warnOpen } from './open-warning';
+import { isFailure, json, preflight, Refusal, refused, type StatusResponse, unavailable } from './responses';
 
 /** What every `createStatusHandler` takes. `Request` is the request of the framework, as `authorize` gets it. */
 export interface StatusHandlerOptions<Request> {
   /**
    * May this request see these users? `true` lets it; `false` is a 403, an error status such as 401 is that one, and
-   * whatever else it gives is a 403 too. What it throws is a 500, without its words, and reaches `onError`.
-   * @default everybody may
+   * anything else that it gives is a 403 too. What it throws is a 500, without its words, and reaches `onError`. Without an
+   * answer within `limits.callbackTimeoutMs` the request gets a 503, which reaches `onError`, too (`ERR_PRESENCE_CALLBACK`).
+   *
+   * It is called twice. First with no ids, for the head alone: a request that it refuses costs no memory for its body.
+   * Then, once the body is read, with the ids. Where something in front has read the body already (a body parser, or
+   * Fastify) it is called once, with the ids.
+   *
+   * `'everybody'` says that the endpoint is meant to be open.
+   * @default everybody may, and the process warns of it once (`VP_PRESENCE_OPEN`)
    */
-  authorize?: (request: Request, userIds: string[]) => boolean | number | Promise<boolean | number>;
+  authorize?: 'everybody' | ((request: Request, userIds: string[]) => boolean | number | Promise<boolean | number>);
   /** More ids than this in one request are a 400. @default 1_000 */
   maxIds?: number;
   /** Origins that browsers may ask from, or `true` for any. @default none: no CORS header is sent */
@@ -25,47 +29,23 @@ export interface StatusHandlerOptions<Request> {
   format?: 'guide' | 'router';
 }
 
-/** What may come of reading the body of a request. */
-export type StatusBody = { readonly parsed: unknown } | { readonly bytes: Uint8Array | string } | 'tooLarge' | 'ended';
-
 /** A request as the neutral core sees it. Frameworks translate theirs into it. */
 export interface StatusRequest<Request> {
   /** In upper case. */
   readonly method: string;
   /** By its lower-case name. */
   header(name: string): string | undefined;
-  /** The body: parsed already, or its bytes. `tooLarge` where there are more than `MAX_BODY_BYTES`; `ended` where it broke off. */
+  /** Whether something in front has read the body already; then `authorize` is called once, with the ids. @default false */
+  readonly isRead?: boolean;
+  /** Reads the body, which may be asked for once. The core waits for it for `BODY_TIMEOUT_MS`. */
   body(): Promise<StatusBody>;
+  /** Lets go of a body that was not read to its end: nothing more of it is kept. Called once the answer is known. */
+  discard?(): void;
   /** The request of the framework. */
   readonly original: Request;
 }
 
-/** An answer as the neutral core gives it. */
-export interface StatusResponse {
-  /** The status code. */
-  readonly status: number;
-  /** By lower-case name. */
-  readonly headers: { readonly [name: string]: string };
-  /** JSON, or empty. */
-  readonly body: string;
-}
-
-const UNAVAILABLE: readonly string[] = ['ERR_PRESENCE_DISABLED', 'ERR_PRESENCE_CLOSED'];
-
-const FATAL = { fatal: true };
-
 const OPTIONS = ['authorize', 'maxIds', 'cors', 'format'];
-
-/** Ends the handling of a request with an error answer. */
-class Refusal extends Error {
-  constructor(
-    readonly status: number,
-    readonly error: string,
-    readonly details: string,
-  ) {
-    super(details);
-  }
-}
 
 /**
  * `POST /api/presence/status` of the guide ("HTTP API Reference"), for any framework: a request in, an answer out.
@@ -79,31 +59,55 @@ export function createStatusCore<Request>(
 ): (request: StatusRequest<Request>) => Promise<StatusResponse> {
   checkOptions(presence, options);
   const { authorize, maxIds = 1_000, cors, format = 'guide' } = options;
+  const { clock, callbackTimeoutMs } = internalsOf(presence);
   const allow = cors === undefined ? 'POST' : 'OPTIONS, POST';
+  if (authorize === undefined) warnOpen(presence);
 
   async function answer(request: StatusRequest<Request>): Promise<StatusResponse> {
-    if (request.method === 'OPTIONS' && cors !== undefined) return preflight(request);
-    if (request.method !== 'POST') {
-      throw new Refusal(405, 'Method not allowed', `the method is ${request.method.slice(0, 32)}; POST is wanted`);
+    if (request.method === 'OPTIONS' && cors !== undefined) {
+      return preflight(request.header('access-control-request-headers'));
     }
-    const userIds = readIds(await request.body(), maxIds);
+    if (request.method !== 'POST') {
+      const details = `the method is ${request.method.slice(0, 32)}; POST is wanted`;
+      throw new Refusal(405, 'Method not allowed', details, { allow });
+    }
+    const userIds = readIds(await bodyOf(request), maxIds);
     await admit(request.original, userIds);
     const statuses = await presence.getStatuses(userIds);
     return json(200, format === 'router' ? asList(userIds, statuses) : statuses);
   }
 
+  /** The head is judged first: strangers must not fill the memory with bodies. */
+  async function bodyOf(request: StatusRequest<Request>): Promise<StatusBody> {
+    if (request.isRead === true) return request.body();
+    checkHead(request);
+    await admit(request.original, []);
+    try {
+      return await withCallbackDeadline(clock, BODY_TIMEOUT_MS, 'body', () => request.body());
+    } catch (error) {
+      if (!(error instanceof CallbackTimeout)) throw error;
+      const details = `the body did not arrive within ${BODY_TIMEOUT_MS} ms`;
+      // What is left of it would be taken for the next request. RFC 9110, section 15.5.9.
+      throw new Refusal(408, 'Request timed out', details, { connection: 'close' });
+    }
+  }
+
   async function admit(request: Request, userIds: string[]): Promise<void> {
-    if (authorize === undefined) return;
+    if (authorize === undefined || authorize === 'everybody') return;
     let verdict: unknown;
     try {
-      verdict = await authorize(request, userIds);
+      verdict = await withCallbackDeadline(clock, callbackTimeoutMs, 'authorize', () => authorize(request, userIds));
     } catch (error) {
       reportTo(presence, 'authorize', error);
+      if (error instanceof CallbackTimeout) throw unavailable('the request could not be authorized in time');
       throw new Refusal(500, 'Failed to fetch presence status', 'the request could not be authorized');
     }
     if (verdict === true) return;
     const status = typeof verdict === 'number' && verdict >= 400 && verdict <= 599 ? Math.floor(verdict) : 403;
-    if (status === 401) throw new Refusal(401, 'Unauthorized', 'credentials are missing or not valid');
+    if (status === 401) {
+      const headers = { 'www-authenticate': 'Bearer' };
+      throw new Refusal(401, 'Unauthorized', 'credentials are missing or not valid', headers);
+    }
     throw new Refusal(status, 'Forbidden', 'the request may not see these users');
   }
 
@@ -131,8 +135,9 @@ export function createStatusCore<Request>(
       response = await answer(request);
     } catch (error) {
       if (isFailure(error)) reportTo(presence, 'query', error);
-      response = refused(error, allow);
+      response = refused(error);
     }
+    request.discard?.();
     return { ...response, headers: { ...response.headers, ...corsHeaders(request), ...staleHeader() } };
   };
 }
@@ -143,8 +148,8 @@ function checkOptions<Request>(presence: Presence, options: StatusHandlerOptions
   if (typeof presence?.getStatuses !== 'function') {
     throw optionError(`presence is ${shown(presence)}; it is what createPresence() gave`);
   }
-  if (authorize !== undefined && typeof authorize !== 'function') {
-    throw optionError(`authorize is ${shown(authorize)}; it is a function`);
+  if (authorize !== undefined && authorize !== 'everybody' && typeof authorize !== 'function') {
+    throw optionError(`authorize is ${shown(authorize)}; it is a function, or 'everybody'`);
   }
   if (maxIds !== undefined && (!Number.isInteger(maxIds) || maxIds < 1)) {
     throw optionError(`maxIds is ${shown(maxIds)}; it is an integer of at least 1`);
@@ -162,92 +167,15 @@ function checkOptions<Request>(presence: Presence, options: StatusHandlerOptions
   }
 }
 
-function readIds(body: StatusBody, maxIds: number): string[] {
-  if (body === 'tooLarge') {
-    throw new Refusal(413, 'Request too large', `the body is larger than ${MAX_BODY_BYTES} bytes`);
-  }
-  const invalid = (details: string) => new Refusal(400, 'Invalid request', details);
-  if (body === 'ended') throw invalid('the request ended before its body');
-  let value: unknown;
-  if ('parsed' in body) {
-    value = body.parsed;
-  } else {
-    try {
-      // Two ids that are not UTF-8 must not become one. A byte order mark is passed over: RFC 8259, section 8.1.
-      value = JSON.parse(
-        typeof body.bytes === 'string' ? body.bytes : new TextDecoder('utf-8', FATAL).decode(body.bytes),
-      );
-    } catch {
-      throw invalid('the body is not valid JSON');
-    }
-  }
-  const userIds = typeof value === 'object' && value !== null ? (value as { userIds?: unknown }).userIds : undefined;
-  if (userIds === undefined) throw invalid('userIds is missing; the body is {"userIds": ["123", "456"]}');
-  if (!Array.isArray(userIds)) throw invalid(`userIds is ${shown(userIds)}; it is an array of ids`);
-  if (userIds.length > maxIds) throw invalid(`userIds has ${userIds.length} ids; at most ${maxIds} are allowed`);
-  try {
-    return Array.from(
-      new Set(
-        userIds.map((id: UserId, index) => {
-          // It was another number in the text.
-          if (typeof id === 'number' && Math.abs(id) > Number.MAX_SAFE_INTEGER) {
-            throw invalid(`userIds[${index}] is a number beyond ${Number.MAX_SAFE_INTEGER}; give it as a string`);
-          }
-          return toUserId(id, 'userIds', index);
-        }),
-      ),
-    );
-  } catch (error) {
-    throw invalid((error as Error).message);
-  }
-}
-
-/** Something went wrong, other than with the request. */
-function isFailure(error: unknown): boolean {
-  return !(error instanceof Refusal) && !(isPresenceError(error) && UNAVAILABLE.includes(error.code));
-}
-
-function refused(error: unknown, allow: string): StatusResponse {
-  if (error instanceof Refusal) {
-    const headers: { [name: string]: string } = {};
-    if (error.status === 405) headers['allow'] = allow;
-    if (error.status === 401) headers['www-authenticate'] = 'Bearer';
-    return json(error.status, { error: error.error, details: error.details }, headers);
-  }
-  const code = isPresenceError(error) ? error.code : undefined;
-  if (code !== undefined && UNAVAILABLE.includes(code)) {
-    return json(503, { error: 'Presence is not available', details: (error as Error).message });
-  }
-  // Words of ours are safe to show; those of anything else may name hosts and paths.
-  const details = isPresenceError(error) ? error.message : 'unexpected error';
-  return json(500, { error: 'Failed to fetch presence status', details });
-}
-
-function json(status: number, value: unknown, headers: { [name: string]: string } = {}): StatusResponse {
-  return {
-    status,
-    headers: {
-      'content-type': 'application/json; charset=utf-8',
-      'cache-control': 'no-store',
-      'x-content-type-options': 'nosniff',
-      ...headers,
-    },
-    body: JSON.stringify(value),
-  };
-}
-
-/** An answer to a browser that asks first. Fetch Standard, "CORS-preflight request". */
-function preflight<Request>(request: StatusRequest<Request>): StatusResponse {
-  const asked = request.header('access-control-request-headers') ?? 'content-type';
-  return {
-    status: 204,
-    headers: {
-      'access-control-allow-methods': 'POST',
-      'access-control-allow-headers': /^[\w!#$%&'*+.^`|~, -]+$/.test(asked) ? asked : 'content-type',
-      'access-control-max-age': '600',
-    },
-    body: '',
-  };
+/** What the head of a request says of a body that nobody has read yet. */
+function checkHead<Request>(request: StatusRequest<Request>): void {
+  if (Number(request.header('content-length')) > MAX_BODY_BYTES) throw tooLarge();
+  const codings = (request.header('content-encoding') ?? '').split(',').map((coding) => coding.trim().toLowerCase());
+  const coding = codings.find((name) => name !== '' && name !== 'identity');
+  if (coding === undefined) return;
+  const details = `the content encoding is ${shown(coding)}; send the body as it is`;
+  // RFC 9110, section 15.5.16: which codings would have done.
+  throw new Refusal(415, 'Unsupported content encoding', details, { 'accept-encoding': 'identity' });
 }
 
 function asList(userIds: string[], statuses: { [userId: string]: PresenceStatus }) {

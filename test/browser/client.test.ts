@@ -196,7 +196,7 @@ it("the guide's own dashboard page works unchanged, but for its addresses and th
     .replace('ws://localhost:3000', `ws://${address}`)
     .replace('http://localhost:3000', `http://${address}`)
     .replace('ws = new WebSocket(ROUTER_URL, [TOKEN, DEVICE_ID]);', "$& ws.binaryType = 'arraybuffer';");
-  const answerStatus = createStatusHandler(presence);
+  const answerStatus = createStatusHandler(presence, { authorize: 'everybody' });
   server.on('request', (request, response) => {
     if (request.url === '/api/presence/status') void answerStatus(request, response);
     else response.writeHead(200, { 'content-type': 'text/html' }).end(html);

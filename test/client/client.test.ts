@@ -25,7 +25,7 @@ const until = (check: () => unknown) => vi.waitFor(check, { timeout: 10_000, int
 /** A router with real sockets. `port`: one that was there before. */
 async function router(options: PresenceOptions = {}, port = 0) {
   const presence = createPresence({ authorizeWatch: () => true, graceMs: 0, ...options });
-  const answer = createStatusHandler(presence);
+  const answer = createStatusHandler(presence, { authorize: 'everybody' });
   const server = createServer((request, response) => void answer(request, response)).listen(port, '127.0.0.1');
   await once(server, 'listening');
   const wss = new WebSocketServer({ server });

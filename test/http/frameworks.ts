@@ -17,6 +17,7 @@ import { createStatusHandler as forKoa } from 'voiceping-presence/koa';
 
 /** Options as the suite gives them; `authorize` gets the headers, however the framework holds them. */
 export interface SuiteOptions {
+  /** @default 'everybody' */
   authorize?: (headers: http.IncomingHttpHeaders, userIds: string[]) => boolean | number | Promise<boolean | number>;
   maxIds?: number;
   cors?: string[] | true;
@@ -27,9 +28,7 @@ export interface Framework {
   readonly name: string;
   /** The source file of the adapter that it runs through. */
   readonly source: string;
-  /** Whether there can be a body parser in front; without one of its own a request is read as it comes. */
-  readonly canBeParsed: boolean;
-  /** A listener that serves the handler, behind body parsers where `parsed`. */
+  /** A listener that serves the handler, behind body parsers where `parsed`; else a request is read as it comes. */
   listener(presence: Presence, options: SuiteOptions, parsed: boolean): RequestListener;
 }
 
@@ -38,7 +37,7 @@ const PATH = '/api/presence/status';
 function withHeaders<R>(options: SuiteOptions, headersOf: (request: R) => http.IncomingHttpHeaders) {
   const { authorize, ...rest } = options;
   return authorize === undefined
-    ? rest
+    ? { ...rest, authorize: 'everybody' as const }
     : { ...rest, authorize: (request: R, userIds: string[]) => authorize(headersOf(request), userIds) };
 }
 
@@ -73,7 +72,6 @@ export const FRAMEWORKS: readonly Framework[] = [
   {
     name: 'node:http',
     source: 'node.ts',
-    canBeParsed: true,
     listener(presence, options, parsed) {
       const handle = forNode(presence, withHeaders(options, ofMessage));
       return (request, response) => {
@@ -91,14 +89,13 @@ export const FRAMEWORKS: readonly Framework[] = [
       };
     },
   },
-  { name: 'Express 5', source: 'express.ts', canBeParsed: true, listener: ofExpress(express) },
-  { name: 'Express 4', source: 'express.ts', canBeParsed: true, listener: ofExpress(express4) },
-  { name: 'Koa 3', source: 'koa.ts', canBeParsed: true, listener: ofKoa(Koa) },
-  { name: 'Koa 2', source: 'koa.ts', canBeParsed: true, listener: ofKoa(Koa2) },
+  { name: 'Express 5', source: 'express.ts', listener: ofExpress(express) },
+  { name: 'Express 4', source: 'express.ts', listener: ofExpress(express4) },
+  { name: 'Koa 3', source: 'koa.ts', listener: ofKoa(Koa) },
+  { name: 'Koa 2', source: 'koa.ts', listener: ofKoa(Koa2) },
   {
     name: 'Fastify 5',
     source: 'fastify.ts',
-    canBeParsed: true,
     listener(presence, options, parsed) {
       const app = Fastify({ bodyLimit: 10_000_000 });
       if (!parsed) {
@@ -120,10 +117,14 @@ export const FRAMEWORKS: readonly Framework[] = [
   {
     name: 'fetch on Hono',
     source: 'fetch.ts',
-    canBeParsed: false,
-    listener(presence, options) {
+    listener(presence, options, parsed) {
       const app = new Hono();
       const handle = forFetch(presence, withHeaders(options, ofRequest));
+      if (parsed) {
+        // Middleware that looks at the body, as one that validates or logs does.
+        app.post(PATH, async (context) => handle(context.req.raw, await context.req.json()));
+        app.onError((_error, context) => context.body(null, 500));
+      }
       app.all(PATH, (context) => handle(context.req.raw));
       return getRequestListener(app.fetch);
     },
@@ -131,8 +132,10 @@ export const FRAMEWORKS: readonly Framework[] = [
   {
     name: 'fetch by itself',
     source: 'fetch.ts',
-    canBeParsed: false,
-    listener: (presence, options) => getRequestListener(forFetch(presence, withHeaders(options, ofRequest))),
+    listener(presence, options, parsed) {
+      const handle = forFetch(presence, withHeaders(options, ofRequest));
+      return getRequestListener(parsed ? async (request) => handle(request, await request.text()) : handle);
+    },
   },
 ];
 

@@ -29,10 +29,12 @@ const ask = (url: string, body: unknown, init: RequestInit = {}) =>
     ...init,
   });
 
+const OPEN = { authorize: 'everybody' } as const;
+
 type Served = Pick<Framework, 'listener'> & { parsed: boolean };
 
 it('every framework adapter is in this suite', () => {
-  const neutral = ['status.ts', 'body.ts'];
+  const neutral = ['status.ts', 'body.ts', 'body-ids.ts', 'open-warning.ts', 'responses.ts'];
   const files = readdirSync(new URL('../../src/http', import.meta.url)).filter((file) => !neutral.includes(file));
   expect(new Set(FRAMEWORKS.map(({ source }) => source))).toEqual(new Set(files));
 });
@@ -47,7 +49,7 @@ describe.each(
   FRAMEWORKS.flatMap((framework) => {
     const plain = { ...framework, parsed: false, label: framework.name };
     const parsed = { ...framework, parsed: true, label: `${framework.name} behind a body parser` };
-    return framework.canBeParsed ? [plain, parsed] : [plain];
+    return [plain, parsed];
   }),
 )('POST /api/presence/status on $label', ({ listener, parsed }) => {
   const endpoint = (options?: SuiteOptions, presence?: Presence) => endpointOf({ listener, parsed }, options, presence);
@@ -164,7 +166,8 @@ describe.each(
     const refused = await as('Bearer bad');
     expect([refused.status, await refused.json()]).toMatchObject([403, { error: 'Forbidden' }]);
     expect((await as('Bearer good')).status).toBe(200);
-    expect(asked).toEqual(Array(3).fill(['u', '7']));
+    // By the head first, where the body is still to be read.
+    expect(asked).toEqual(parsed ? Array(3).fill(['u', '7']) : [[], [], [], ['u', '7']]);
   });
 
   it.each<[string, unknown, number]>([
@@ -173,6 +176,10 @@ describe.each(
     ['200', 200, 403],
     ['429', 429, 429],
     ['1', 1, 403],
+    ['NaN', Number.NaN, 403],
+    ['Infinity', Number.POSITIVE_INFINITY, 403],
+    ['new Boolean(true)', Object(true), 403],
+    ['404.5', 404.5, 404],
   ])('lets nobody in where authorize gives %s', async (_name, verdict, status) => {
     const url = await endpoint({ authorize: () => verdict as boolean });
     expect((await ask(url, { userIds: ['u'] })).status).toBe(status);
@@ -303,7 +310,7 @@ describe('createStatusHandler', () => {
       store,
       onError: (error, { stage }) => reported.push(`${stage} ${error.code}`),
     });
-    const { url, stop } = await serve(createStatusHandler(presence));
+    const { url, stop } = await serve(createStatusHandler(presence, OPEN));
     cleanups.push(stop);
     link.state = 'down';
     await ask(url, { userIds: ['u'] });
@@ -312,7 +319,7 @@ describe('createStatusHandler', () => {
   });
 
   it('resolves for a request that was aborted before it came to us', async () => {
-    const handle = createStatusHandler(await presenceWith({}));
+    const handle = createStatusHandler(await presenceWith({}), OPEN);
     const handled = new Promise<void>((resolve, reject) => {
       // As behind authentication that takes its time.
       void serve((request, response) => {
@@ -331,7 +338,7 @@ describe('createStatusHandler', () => {
   it('reports no client that goes away in the middle of its body', async () => {
     const reported: string[] = [];
     const presence = await presenceWith({ onError: (error) => reported.push(error.message) });
-    const handle = createStatusHandler(presence);
+    const handle = createStatusHandler(presence, OPEN);
     const handled = new Promise<void>((resolve, reject) => {
       void serve((request, response) => {
         handle(request, response).then(resolve, reject);
@@ -348,10 +355,10 @@ describe('createStatusHandler', () => {
     expect(reported).toEqual([]);
   });
 
-  it('reports no client of the Fetch standard that goes away, and a body that was read before', async () => {
+  it('reports no client of the Fetch standard that goes away', async () => {
     const reported: string[] = [];
     const presence = await presenceWith({ onError: (error) => reported.push(error.message) });
-    const handle = createFetchHandler(presence);
+    const handle = createFetchHandler(presence, OPEN);
     const controller = new AbortController();
     const body = new ReadableStream({
       start: (stream) => controller.signal.addEventListener('abort', () => stream.error()),
@@ -361,14 +368,10 @@ describe('createStatusHandler', () => {
     controller.abort();
     expect((await answer).status).toBe(400);
     expect(reported).toEqual([]);
-    const read = new Request('http://router/', { method: 'POST', body: '{"userIds":[]}' });
-    await read.text();
-    expect((await handle(read)).status).toBe(500);
-    expect(reported).toHaveLength(1);
   });
 
   it('leaves an answer alone that somebody else has given meanwhile', async () => {
-    const handle = createStatusHandler(await presenceWith({}));
+    const handle = createStatusHandler(await presenceWith({}), OPEN);
     let handled: Promise<void> | undefined;
     const { url, stop } = await serve((request, response) => {
       handled = handle(request, response);
@@ -396,7 +399,7 @@ describe('createStatusHandler', () => {
 
   it('cuts off a sender that does not stop', async () => {
     const presence = await presenceWith({});
-    const { port, stop } = await serve(createStatusHandler(presence));
+    const { port, stop } = await serve(createStatusHandler(presence, OPEN));
     cleanups.push(stop);
     const answer = await new Promise<{ status: number | undefined; sent: number }>((resolve) => {
       let sent = 0;
@@ -424,7 +427,7 @@ describe('createStatusHandler', () => {
   });
 
   it('the neutral core never rejects, whatever a framework hands it', async () => {
-    const handle = createStatusCore(await presenceWith({}));
+    const handle = createStatusCore(await presenceWith({}), OPEN);
     const request = { method: 'POST', header: () => undefined, original: undefined };
     const broken = await handle({ ...request, body: () => Promise.reject(new Error('secret path')) });
     expect(broken.status).toBe(500);
@@ -436,7 +439,7 @@ describe('createStatusHandler', () => {
 
   it.each<[unknown, unknown, string]>([
     [{}, {}, 'presence is an object'],
-    [undefined, { authorize: 'x' }, 'authorize is "x"'],
+    [undefined, { authorize: 'x' }, `authorize is "x"; it is a function, or 'everybody'`],
     [undefined, { maxIds: 0 }, 'maxIds is 0'],
     [undefined, { cors: 'https://dash.example' }, 'cors is "https://dash.example"'],
     [undefined, { cors: ['https://dash.example/'] }, 'cors has "https://dash.example/"; an origin is like'],

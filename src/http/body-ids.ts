@@ -1,0 +1,94 @@
+import { PresenceError, shown } from '../errors';
+import { toUserId } from '../ids';
+import type { UserId } from '../types';
+import { invalid, Refusal } from './responses';
+
+/** A body of more bytes is answered 413. */
+export const MAX_BODY_BYTES = 1_048_576;
+
+/** A body that is not here after so many milliseconds is answered 408. */
+export const BODY_TIMEOUT_MS = 10_000;
+
+/** A sender that goes on after its answer is cut off past so many bytes. @internal */
+export const MAX_DISCARDED_BYTES = 16 * MAX_BODY_BYTES;
+
+/**
+ * What may come of reading the body of a request. Text, and what is parsed, was decoded by something else.
+ * `tooLarge`: it has more than `MAX_BODY_BYTES`. `ended`: it broke off. `consumed`: something else has read it and has
+ * left nothing.
+ */
+export type StatusBody =
+  | { readonly parsed: unknown }
+  | { readonly bytes: Uint8Array | string }
+  | 'tooLarge'
+  | 'ended'
+  | 'consumed';
+
+const FATAL = { fatal: true };
+
+const NOT_HANDED_ON =
+  'something in front of the status handler has read the body of the request and has left nothing; put what it read on ' +
+  'the body property of the request, or, for the handler of the Fetch standard, hand it over as the second argument';
+
+/** A body that something else has read, in the form in which it was left. @internal */
+export function leftBody(left: unknown): StatusBody {
+  if (left === undefined) return 'consumed';
+  if (typeof left === 'string') return { bytes: left };
+  if (ArrayBuffer.isView(left)) return { bytes: new Uint8Array(left.buffer, left.byteOffset, left.byteLength) };
+  if (left instanceof ArrayBuffer) return { bytes: new Uint8Array(left) };
+  return { parsed: left };
+}
+
+/**
+ * The ids that a body asks for, each once.
+ *
+ * @throws Refusal 400 or 413
+ * @throws PresenceError `ERR_PRESENCE_OPTIONS` where the router has read the body and has not handed it on
+ * @internal
+ */
+export function readIds(body: StatusBody, maxIds: number): string[] {
+  if (body === 'tooLarge') throw tooLarge();
+  if (body === 'ended') throw invalid('the request ended before its body');
+  if (body === 'consumed') throw new PresenceError('ERR_PRESENCE_OPTIONS', NOT_HANDED_ON);
+  const value = 'parsed' in body ? body.parsed : parse(body.bytes);
+  // This library decodes strictly. Other decoders write U+FFFD in place of what is not UTF-8.
+  const isStrict = 'bytes' in body && typeof body.bytes !== 'string';
+  const userIds = typeof value === 'object' && value !== null ? (value as { userIds?: unknown }).userIds : undefined;
+  if (userIds === undefined) throw invalid('userIds is missing; the body is {"userIds": ["123", "456"]}');
+  if (!Array.isArray(userIds)) throw invalid(`userIds is ${shown(userIds)}; it is an array of ids`);
+  if (userIds.length > maxIds) throw invalid(`userIds has ${userIds.length} ids; at most ${maxIds} are allowed`);
+  try {
+    return Array.from(new Set(userIds.map((id: UserId, index) => idOf(id, index, isStrict))));
+  } catch (error) {
+    throw error instanceof Refusal ? error : invalid((error as Error).message);
+  }
+}
+
+/** @internal */
+export function tooLarge(): Refusal {
+  return new Refusal(413, 'Request too large', `the body is larger than ${MAX_BODY_BYTES} bytes`);
+}
+
+function parse(bytes: Uint8Array | string): unknown {
+  try {
+    // A byte order mark is passed over, as RFC 8259, section 8.1, allows. TextDecoder does the same.
+    if (typeof bytes === 'string') return JSON.parse(bytes.charCodeAt(0) === 0xfeff ? bytes.slice(1) : bytes);
+    // Two ids that are not UTF-8 must not become one.
+    return JSON.parse(new TextDecoder('utf-8', FATAL).decode(bytes));
+  } catch {
+    throw invalid('the body is not valid JSON');
+  }
+}
+
+function idOf(id: UserId, index: number, isStrict: boolean): string {
+  // It was another number in the text.
+  if (typeof id === 'number' && Math.abs(id) > Number.MAX_SAFE_INTEGER) {
+    throw invalid(`userIds[${index}] is a number beyond ${Number.MAX_SAFE_INTEGER}; give it as a string`);
+  }
+  if (!isStrict && typeof id === 'string' && id.includes('\ufffd')) {
+    throw invalid(
+      `userIds[${index}] is ${shown(id)}; it holds U+FFFD, which a body parser writes in place of what is not UTF-8`,
+    );
+  }
+  return toUserId(id, 'userIds', index);
+}

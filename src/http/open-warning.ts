@@ -1,0 +1,27 @@
+import type { Presence } from '../types';
+
+/** Registered, since each CommonJS entry bundles its own copy of this. */
+const WARNED: unique symbol = Symbol.for('voiceping-presence.open-warned') as never;
+
+interface Host {
+  emitWarning?(message: string, options: { code: string }): void;
+  [WARNED]?: true;
+}
+
+/**
+ * Warns once a process that everybody may ask who is online. A presence that is disabled answers nobody and warns of
+ * nothing. Edge runtimes may have no `process`: there is no warning there.
+ *
+ * @internal
+ */
+export function warnOpen(presence: Presence): void {
+  const host: Host | undefined = typeof process === 'undefined' ? undefined : process;
+  if (typeof host?.emitWarning !== 'function' || host[WARNED]) return;
+  if (presence.health?.().status === 'disabled') return;
+  host[WARNED] = true;
+  host.emitWarning(
+    'createStatusHandler was given no authorize: everybody who reaches the endpoint may ask who is online. ' +
+      "Give authorize, or authorize: 'everybody' where that is meant.",
+    { code: 'VP_PRESENCE_OPEN' },
+  );
+}

@@ -1,0 +1,93 @@
+import { isPresenceError } from '../errors';
+
+/** An answer as the neutral core gives it. */
+export interface StatusResponse {
+  /** The status code. */
+  readonly status: number;
+  /** By lower-case name. */
+  readonly headers: { readonly [name: string]: string };
+  /** JSON, or empty. */
+  readonly body: string;
+}
+
+const NOT_AVAILABLE = 'Presence is not available';
+
+const UNAVAILABLE: readonly string[] = ['ERR_PRESENCE_DISABLED', 'ERR_PRESENCE_CLOSED'];
+
+/** Browsers send long lists for good reasons, and none that is longer. */
+const MAX_ECHOED_HEADERS = 4_096;
+
+/** Ends the handling of a request with an error answer. @internal */
+export class Refusal extends Error {
+  constructor(
+    readonly status: number,
+    readonly error: string,
+    readonly details: string,
+    readonly headers: { readonly [name: string]: string } = {},
+  ) {
+    super(details);
+  }
+}
+
+/** A 400. @internal */
+export function invalid(details: string): Refusal {
+  return new Refusal(400, 'Invalid request', details);
+}
+
+/** A 503. @internal */
+export function unavailable(details: string): Refusal {
+  return new Refusal(503, NOT_AVAILABLE, details);
+}
+
+/** Whether something went wrong other than with the request. @internal */
+export function isFailure(error: unknown): boolean {
+  return !(error instanceof Refusal) && !(isPresenceError(error) && UNAVAILABLE.includes(error.code));
+}
+
+/** The answer to a request whose handling threw. @internal */
+export function refused(error: unknown): StatusResponse {
+  if (error instanceof Refusal) {
+    return json(error.status, { error: error.error, details: error.details }, error.headers);
+  }
+  if (isPresenceError(error)) {
+    if (UNAVAILABLE.includes(error.code)) return json(503, { error: NOT_AVAILABLE, details: error.message });
+    if (error.code === 'ERR_PRESENCE_OPTIONS') {
+      return json(500, { error: 'The status endpoint is not set up', details: error.message });
+    }
+  }
+  // Words of ours are safe to show; those of anything else may name hosts and paths.
+  const details = isPresenceError(error) ? error.message : 'unexpected error';
+  return json(500, { error: 'Failed to fetch presence status', details });
+}
+
+/** @internal */
+export function json(
+  status: number,
+  value: unknown,
+  headers: { readonly [name: string]: string } = {},
+): StatusResponse {
+  return {
+    status,
+    headers: {
+      'content-type': 'application/json; charset=utf-8',
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+      ...headers,
+    },
+    body: JSON.stringify(value),
+  };
+}
+
+/** An answer to a browser that asks first. Fetch Standard, "CORS-preflight request". @internal */
+export function preflight(asked: string = 'content-type'): StatusResponse {
+  const isSafe = asked.length <= MAX_ECHOED_HEADERS && /^[\w!#$%&'*+.^`|~, -]+$/.test(asked);
+  return {
+    status: 204,
+    headers: {
+      'access-control-allow-methods': 'POST',
+      'access-control-allow-headers': isSafe ? asked : 'content-type',
+      'access-control-max-age': '600',
+    },
+    body: '',
+  };
+}
