@@ -75,6 +75,8 @@ class UnreadBody {
   private size = 0;
   private settle: (body: StatusBody) => void = () => undefined;
   private timer: unknown;
+  private socket: IncomingMessage['socket'] | undefined;
+  private readonly onSocketClose = () => this.end('ended');
 
   constructor(
     private readonly incoming: IncomingMessage,
@@ -102,7 +104,12 @@ class UnreadBody {
     else return;
     this.chunks.length = 0;
     if (this.isOver()) return;
-    this.timer = this.clock.setTimeout(() => this.incoming.destroy(), BODY_TIMEOUT_MS);
+    this.timer = this.clock.setTimeout(() => cutOff(this.incoming), BODY_TIMEOUT_MS);
+    // HTTP/2 tells the request itself, and its connection has many.
+    if (this.incoming.httpVersionMajor >= 2) return;
+    // Once the answer is written, Node does not tell the request that its connection has ended.
+    this.socket = this.incoming.socket;
+    this.socket.on('close', this.onSocketClose);
   }
 
   private isOver(): boolean {
@@ -138,16 +145,25 @@ class UnreadBody {
       this.settle('tooLarge');
       this.discard();
     }
-    if (this.size > MAX_DISCARDED_BYTES) this.incoming.destroy();
+    if (this.size > MAX_DISCARDED_BYTES) cutOff(this.incoming);
   }
 
   private end(body: StatusBody): void {
     if (this.state === 'over') return;
     this.state = 'over';
     this.clock.clearTimeout(this.timer);
+    if (this.socket !== undefined) this.socket.removeListener('close', this.onSocketClose);
     this.chunks.length = 0;
     this.settle(body);
   }
+}
+
+/** Ends the connection, or, in HTTP/2, the one stream of a connection that others share. */
+function cutOff(incoming: IncomingMessage): void {
+  const { stream } = incoming as { stream?: { close(code: number): void } };
+  const NO_ERROR = 0;
+  if (incoming.httpVersionMajor < 2 || stream === undefined) incoming.destroy();
+  else stream.close(NO_ERROR);
 }
 
 function joined(chunks: ReadonlyArray<Buffer | string>): Buffer | string {
