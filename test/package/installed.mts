@@ -66,10 +66,10 @@ const end: () => void = presence.onUpdate((update: PresenceUpdate) => update.ver
 const status = createStatusHandler(presence, { authorize: (request, ids) => request.url !== ids[0] || 401, cors: true });
 createServer((request, response) => void status(request, response));
 attachToIo(presence, io, { identify: (request, socket) => ({ userId: socket.handshake.auth['id'] ?? request.url }) });
-forExpress(presence);
+forExpress(presence, { authorize: 'everybody' });
 forKoa(presence, { format: 'router' });
 forFastify(presence);
-export const answer: Promise<Response> = forFetch(presence)(new Request('http://x'));
+export const answer: Promise<Response> = forFetch(presence)(new Request('http://x'), { userIds: [] });
 export const statuses: Promise<{ [userId: string]: PresenceStatus }> = presence.getStatuses(new Set(['a', 1]));
 export const cases = storeConformance(async () => { throw new Error(String(isPresenceError(attachment))); });
 const client = createPresenceClient({ url: 'ws://router', ids: ['a', 1], WebSocket });
@@ -93,6 +93,7 @@ const MISUSES = [
   `createPresence().nodeId = 'mine';`,
   `attachPresence(createPresence(), new WebSocketServer(), {});`,
   `createStatusHandler(createPresence(), { cors: 'https://example.com' });`,
+  `createStatusHandler(createPresence(), { authorize: 'nobody' });`,
   `createPresence({ authorizeWatch: true });`,
   `createPresenceClient({ ids: ['a'] });`,
 ];
@@ -160,7 +161,7 @@ const phone = new Socket();
 const dashboard = new Socket();
 wss.emit('connection', dashboard, { identity: { userId: 'dash', track: false, watch: true } });
 wss.emit('connection', phone, { identity: { userId: 'acme_\u00e9' } });
-const server = http.createServer(createStatusHandler(presence)).listen(0, '127.0.0.1', () => {
+const server = http.createServer(createStatusHandler(presence, { authorize: 'everybody' })).listen(0, '127.0.0.1', () => {
   const { port } = server.address();
   const request = http.request({ port, host: '127.0.0.1', method: 'POST' }, (response) => {
     let text = '';
@@ -344,6 +345,22 @@ try {
         `const { isPresenceError } = require('voiceping-presence');
          try { require('voiceping-presence/http').createStatusHandler() } catch (error) { if (isPresenceError(error)) process.exit(0) }
          process.exit(1)`,
+      ],
+      folder,
+    );
+  });
+
+  check('an endpoint that is open to everybody is warned of once, across CommonJS entries', () => {
+    run(
+      'node',
+      [
+        '-e',
+        `const presence = require('voiceping-presence').createPresence();
+         const codes = [];
+         process.emitWarning = (message, { code }) => codes.push(code);
+         for (const entry of ['http', 'express', 'koa', 'fastify', 'fetch'])
+           require('voiceping-presence/' + entry).createStatusHandler(presence);
+         if (codes.join() !== 'VP_PRESENCE_OPEN') throw new Error('warned ' + codes)`,
       ],
       folder,
     );
