@@ -145,6 +145,100 @@ describe('users of ours', () => {
   });
 });
 
+describe('somebody who may publish, and is no router', () => {
+  const UPDATES = 'presence:updates';
+  const said = (userId: unknown, status: string): string =>
+    JSON.stringify({ status, timestamp: Date.now(), type: 'presence_update', userId });
+
+  async function stranger(): Promise<Redis> {
+    const client = new Redis({ port: server.port });
+    endings.push(() => client.disconnect());
+    return client;
+  }
+
+  // They were online for everybody until a key expired that we had written ourselves.
+  it('says that users are online who have no key: they are not', async () => {
+    const [client, theirs, a] = [await stranger(), await fork(), await ours()];
+    for (let user = 0; user < 10_500; user += 1) void client.publish(UPDATES, said(`ghost${user}`, 'online'));
+    await theirs.connect('f1');
+    await until('who is there is heard', () => a.changes('f1').length === 1);
+    await sleep(LEASE_MS * 2);
+    expect((await a.presence.listOnline()).users.map(({ userId }) => userId)).toEqual(['f1']);
+    expect(await client.smembers('presence:fork')).toEqual(['f1']);
+    expect(a.errors).toEqual([]);
+  });
+
+  it('says that users of ours are on the fork: they leave when they leave', async () => {
+    const [client, a, b] = [await stranger(), await ours(), await ours()];
+    const phone = await a.attach('o1');
+    await client.publish(UPDATES, said('o1', 'online'));
+    await sleep(LEASE_MS);
+    expect(await client.smembers('presence:fork')).toEqual([]);
+    phone.close();
+    await until('both heard', () => a.changes('o1').length === 2 && b.changes('o1').length === 2);
+    expect(await b.status('o1')).toBe('offline');
+  });
+
+  it('says that users of the fork have left: they have not', async () => {
+    const [client, theirs, a, b] = [await stranger(), await fork(), await ours(), await ours()];
+    await theirs.connect('f1');
+    await until('both heard', () => a.changes('f1').length === 1 && b.changes('f1').length === 1);
+    await client.publish(UPDATES, said('f1', 'offline'));
+    await sleep(LEASE_MS * 2);
+    expect(await a.status('f1')).toBe('online');
+    expect(b.changes('f1')).toEqual(['online']);
+    await theirs.leave('f1');
+    await until('who leaves has left', () => b.changes('f1').length === 2);
+  });
+
+  it('says a thousand times that one of ours has left: it is contradicted, and not a thousand times', async () => {
+    const [client, theirs, a] = [await stranger(), await fork(), await ours()];
+    await a.attach('o1');
+    await until('it is told', () => theirs.told('o1') === 'online');
+    for (let round = 0; round < 1_000; round += 1) await client.publish(UPDATES, said('o1', 'offline'));
+    await until('the fork says online again', () => theirs.told('o1') === 'online');
+    await sleep(500);
+    expect(theirs.told('o1')).toBe('online');
+    const contradictions = theirs.sent.filter(({ status }) => status === 'online').length;
+    expect(contradictions).toBeLessThan(100);
+    expect(a.changes('o1')).toEqual(['online']);
+  });
+
+  it('says what is no message: nobody minds', async () => {
+    const [client, a] = [await stranger(), await ours()];
+    const ids = ['', 'x'.repeat(5_000), '\ud800', { a: 1 }, null];
+    const junk = [
+      'null',
+      '5',
+      '[]',
+      '{',
+      'x'.repeat(100_000),
+      said('f1', 'away'),
+      ...ids.map((id) => said(id, 'online')),
+    ];
+    for (const text of junk) expect(await client.publish(UPDATES, text)).toBeGreaterThan(0);
+    const theirs = await fork();
+    await theirs.connect('f1');
+    await until('it works on', () => a.changes('f1').length === 1);
+    expect(a.errors).toEqual([]);
+    expect((await a.presence.listOnline()).users).toHaveLength(1);
+  });
+
+  it('puts something else under the name of the set: it is made anew', async () => {
+    const [client, theirs, a] = [await stranger(), await fork(), await ours()];
+    await theirs.connect('f1');
+    await until('it is heard', () => a.changes('f1').length === 1);
+    await client.set('presence:fork', 'junk');
+    await theirs.connect('f2');
+    await until(
+      'both are in the set',
+      async () => (await client.smembers('presence:fork').catch(() => [])).length === 2,
+    );
+    await theirs.leave('f1');
+    await until('who leaves has left', () => a.changes('f1').length === 2);
+  });
+});
+
 it('takes what is no store, and what is no client, for what it is', async () => {
   const client = new Redis({ port: server.port });
   endings.push(() => client.disconnect());

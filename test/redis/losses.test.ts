@@ -8,22 +8,30 @@ function watched(times = 4) {
   return losses;
 }
 
+/** A message comes, Redis is asked, and says how often it was: which buckets are believed to be lost. */
+function heard(losses: Losses, buckets: number[], times: number, says: unknown, now = 0) {
+  const claim = losses.claims({ buckets, times }, now);
+  if (claim !== 'ask') return claim;
+  const lost = losses.confirm(says, losses.allClaims());
+  if (lost !== undefined) losses.hear(lost, Number(says), now);
+  return lost;
+}
+
 describe('losses', () => {
   // Taken for silence, each loss made every router wait for a whole sweep before it told who is offline.
   it('a beat that is ahead of the message about the same loss is no news, however many beats there are', () => {
     const losses = watched();
     expect([losses.isNews(5, 500), losses.isNews(5, 501), losses.isNews(5, 550)]).toEqual([false, false, false]);
-    expect(losses.isGap(5)).toBe(false);
-    losses.hear([7], 5);
+    expect(heard(losses, [7], 5, 5)).toEqual([7]);
     expect([losses.isNews(5, 1_000), losses.isNews(5, 2_000)]).toEqual([false, false]);
   });
 
   it('a message that is ahead of the answer of a beat is no news, and none after it a gap', () => {
     const losses = watched();
-    losses.hear([7], 5);
+    expect(heard(losses, [7], 5, 5)).toEqual([7]);
     expect(losses.isNews(4, 500)).toBe(false);
-    expect(losses.isGap(6)).toBe(false);
-    expect([losses.isNews(5, 1_000), losses.isNews(5, 2_000)]).toEqual([false, false]);
+    expect(heard(losses, [8], 6, 6)).toEqual([8]);
+    expect([losses.isNews(6, 1_000), losses.isNews(6, 2_000)]).toEqual([false, false]);
   });
 
   it('a loss that no message tells is news once beats have said so for a while, once', () => {
@@ -35,19 +43,71 @@ describe('losses', () => {
 
   it('a message that skips a number says that another one did not come', () => {
     const losses = watched();
-    expect(losses.isGap(6)).toBe(true);
-    losses.hear([], 6);
+    expect(heard(losses, [7], 6, 6)).toEqual([]);
     expect(losses.isNews(6, 500)).toBe(false);
-    expect(losses.isGap(7)).toBe(false);
+    expect(heard(losses, [8], 7, 7)).toEqual([8]);
   });
 
   it('a count that begins anew is no news; from a message that goes back nobody can tell what was missed', () => {
     const losses = watched(10);
     expect([losses.isNews(0, 500), losses.isNews(0, 1_000)]).toEqual([false, false]);
-    expect(losses.isGap(1)).toBe(false);
-    losses.hear([7], 1);
+    expect(heard(losses, [7], 1, 1)).toEqual([7]);
     expect([losses.isNews(1, 1_500), losses.isNews(2, 2_000), losses.isNews(2, 2_500)]).toEqual([false, false, true]);
-    expect(watched(10).isGap(1)).toBe(true);
-    expect(watched(10).isGap(9)).toBe(true);
+    expect(heard(watched(10), [7], 1, 1)).toEqual([]);
+    expect(heard(watched(10), [7], 1, 0)).toBeUndefined();
+  });
+
+  it.each([1, 3, 4, 5, 6, 1_000, 2 ** 52])(
+    'a message that Redis does not confirm is none, whatever its number: %s',
+    (times) => {
+      const losses = watched();
+      expect(heard(losses, [7], times, 4)).toBeUndefined();
+      expect(losses.isAny).toBe(false);
+      // What it named is forgotten by the time of a true loss.
+      expect(heard(losses, [8], 5, 5)).toEqual([8]);
+    },
+  );
+
+  it.each([Number.NaN, -1, 1.5, 2 ** 53, Number.POSITIVE_INFINITY])(
+    'a count in Redis that is none changes nothing: %s',
+    (junk) => {
+      const losses = watched();
+      expect(heard(losses, [7], 5, junk)).toBeUndefined();
+      expect([losses.isNews(junk, 500), losses.isNews(junk, 1_000)]).toEqual([false, false]);
+      expect(heard(losses, [7], 5, 5)).toEqual([7]);
+    },
+  );
+
+  it('several losses that follow each other are those that were named', () => {
+    const losses = watched();
+    for (const times of [5, 6, 7]) expect(losses.claims({ buckets: [times], times })).toBe('ask');
+    expect(losses.confirm(7, losses.allClaims())).toEqual([5, 6, 7]);
+  });
+
+  it('what is claimed while Redis is asked is claimed for the next question', () => {
+    const losses = watched();
+    losses.claims({ buckets: [7], times: 5 });
+    const before = losses.allClaims();
+    losses.claims({ buckets: [8], times: 6 });
+    expect(losses.confirm(5, before)).toEqual([7]);
+    losses.hear([7], 5);
+    expect(losses.confirm(6, losses.allClaims())).toEqual([8]);
+  });
+
+  it('two messages that name other buckets under one number: it may be all', () => {
+    const before = watched();
+    before.claims({ buckets: [9], times: 5 });
+    expect(heard(before, [7], 5, 5)).toEqual([]);
+
+    const after = watched();
+    expect(heard(after, [9], 5, 5, 1_000)).toEqual([9]);
+    expect(after.claims({ buckets: [9], times: 5 }, 1_100)).toBeUndefined();
+    expect(after.claims({ buckets: [7], times: 5 }, 1_100)).toBe('doubt');
+    after.hear([], 5, 1_100);
+    // Once: nothing is more than all, and a message is not on its way for long.
+    expect(after.claims({ buckets: [8], times: 5 }, 1_150)).toBeUndefined();
+    const late = watched();
+    expect(heard(late, [9], 5, 5, 1_000)).toEqual([9]);
+    expect(late.claims({ buckets: [7], times: 5 }, 1_300)).toBeUndefined();
   });
 });

@@ -19,6 +19,16 @@ const HELD = 'presence:fork';
 const UPDATES = 'presence:updates';
 const BATCH = 500;
 const MONTH_S = 2_592_000;
+/** What the key of a user holds whom the fork has just connected; the store puts a time there. */
+const FORKS = '1';
+/** Far more than the fork says of one user. */
+const MAX_TEXT = 8_192;
+/** Users of whom something was said, and who are not verified yet. Of more than that everything is looked through. */
+const MAX_SAID = 10_000;
+/** From one verification to the next. */
+const VERIFY_MS = 200;
+/** What our other routers do about the same message takes so many of them. */
+const MAX_TRIES = 3;
 
 const keyOf = (userId: string): string => `presence:user:${userId}`;
 const metaOf = (userId: string): string => `presence:meta:${userId}`;
@@ -45,12 +55,22 @@ export function besideFork(store: PresenceStore, client: ForkClient): PresenceSt
   return new BesideFork(store, client);
 }
 
+/** What somebody who may publish has said of a user. */
+interface Said {
+  readonly status: 'online' | 'offline';
+  readonly tries: number;
+}
+
 class BesideFork implements PresenceStore {
   private readonly feeds = new Set<StoreFeed>();
   /** Who is connected to each router of ours in this process. */
   private readonly own = new Map<string, Set<string>>();
   /** Whom routers of the fork hold. */
   private readonly held = new Set<string>();
+  /** What was said, to be verified: the latest of each user. */
+  private readonly said = new Map<string, Said>();
+  private isVerifying = false;
+  private verifyTimer: ReturnType<typeof setTimeout> | undefined;
   /** What is to be told of them, the latest of each. */
   private readonly changed = new Map<string, 'join' | LeaveOp['reason']>();
   /** The router that holds them, as the store sees it; it lives as long as the one that makes it beat. */
@@ -111,6 +131,9 @@ class BesideFork implements PresenceStore {
       if (this.feeds.size === 0) {
         this.ear?.disconnect();
         this.ear = undefined;
+        this.said.clear();
+        clearTimeout(this.verifyTimer as never);
+        this.verifyTimer = undefined;
       }
       unsubscribe();
     };
@@ -134,8 +157,9 @@ class BesideFork implements PresenceStore {
     return ear;
   }
 
-  /** What the fork says; of what ours say the store knows already. */
+  /** What the fork says, or whoever may publish; of what ours say the store knows already. */
   private hear(text: string): void {
+    if (text.length > MAX_TEXT) return;
     let said: { type?: unknown; userId?: unknown; status?: unknown; reason?: unknown } | null;
     let userId: string;
     try {
@@ -145,11 +169,72 @@ class BesideFork implements PresenceStore {
     } catch {
       return;
     }
-    if (said.status === 'online') this.hold(userId);
-    else if (said.status === 'offline') {
-      this.letGo(userId, 'disconnect');
-      if (Array.from(this.own.values()).some((own) => own.has(userId))) this.inBackground(this.contradict(userId));
+    const { status } = said;
+    if (status !== 'online' && status !== 'offline') return;
+    if (this.said.size < MAX_SAID || this.said.has(userId)) this.said.set(userId, { status, tries: 0 });
+    else this.isStale = true;
+    this.verify();
+  }
+
+  /** The fork writes the key before it says anything, so the key is asked. */
+  private verify(): void {
+    if (this.isVerifying || this.verifyTimer !== undefined || this.said.size === 0 || this.feeds.size === 0) return;
+    this.isVerifying = true;
+    this.inBackground(
+      this.verifySome().then(
+        () => {
+          this.isVerifying = false;
+          if (this.feeds.size === 0) return;
+          this.verifyTimer = setTimeout(() => {
+            this.verifyTimer = undefined;
+            this.verify();
+          }, VERIFY_MS);
+          this.verifyTimer.unref();
+        },
+        (error) => {
+          // The next beat tries again.
+          this.isVerifying = false;
+          throw error;
+        },
+      ),
+    );
+  }
+
+  private async verifySome(): Promise<void> {
+    const some: Array<[string, Said]> = [];
+    for (const entry of this.said) if (some.push(entry) === BATCH) break;
+    const values = await this.client.mget(...some.map(([userId]) => keyOf(userId)));
+    // Our store has overwritten what the fork had written, or this was never the fork's.
+    const unclear = some.filter((_, index) => values[index] !== null && values[index] !== FORKS);
+    const members = await this.membersOf(unclear.map(([userId]) => userId));
+    const contradicted = new Set<string>();
+    for (const [index, [userId, said]] of some.entries()) {
+      // Something else was said meanwhile.
+      if (this.said.get(userId) !== said) continue;
+      this.said.delete(userId);
+      const { status, tries } = said;
+      if (status === 'offline' && tries === 0 && this.isOwn(userId)) contradicted.add(userId);
+      if (values[index] === null) this.letGo(userId, 'disconnect');
+      else if (values[index] === FORKS) this.hold(userId);
+      else if (members.has(userId) !== (status === 'online') && tries < MAX_TRIES) {
+        this.said.set(userId, { status, tries: tries + 1 });
+      } else if (!members.has(userId)) this.letGo(userId, 'disconnect');
+      else if (!this.held.has(userId)) this.hold(userId);
     }
+    if (contradicted.size > 0) await this.contradict(contradicted);
+  }
+
+  /** Who of these is held by routers of the fork, as routers of ours have found. */
+  private async membersOf(userIds: readonly string[]): Promise<Set<string>> {
+    const members = new Set<string>();
+    if (userIds.length === 0) return members;
+    const answers = await this.onHeld(() => this.run(userIds.map((userId) => ['sismember', HELD, userId])));
+    for (const [index, userId] of userIds.entries()) if (answers[index] === 1) members.add(userId);
+    return members;
+  }
+
+  private isOwn(userId: string): boolean {
+    return Array.from(this.own.values()).some((own) => own.has(userId));
   }
 
   private hold(userId: string): void {
@@ -188,7 +273,9 @@ class BesideFork implements PresenceStore {
     try {
       const { known } = await this.store.apply(node, ops);
       if (!known) throw new Error('the lease is lost');
-      await this.run(some.map(([userId, change]) => [change === 'join' ? 'sadd' : 'srem', HELD, userId]));
+      await this.onHeld(() =>
+        this.run(some.map(([userId, change]) => [change === 'join' ? 'sadd' : 'srem', HELD, userId])),
+      );
     } catch (error) {
       this.isLeased = false;
       this.isStale = true;
@@ -204,6 +291,7 @@ class BesideFork implements PresenceStore {
     if (!known) for (const userId of this.held) if (!this.changed.has(userId)) this.changed.set(userId, 'join');
     this.isLeased = true;
     this.flush();
+    this.verify();
     const now = Date.now();
     if (!this.isStale && Math.abs(now - this.checkedAt) < node.leaseMs) return;
     this.checkedAt = now;
@@ -220,7 +308,8 @@ class BesideFork implements PresenceStore {
   /** Finds whom the fork holds: those other routers of ours have heard of, and keys as only the fork writes them. */
   private async look(): Promise<void> {
     for (let cursor = '0'; ; ) {
-      const [next, userIds] = await this.client.sscan(HELD, cursor, 'COUNT', BATCH);
+      const from = cursor;
+      const [next, userIds] = await this.onHeld(() => this.client.sscan(HELD, from, 'COUNT', BATCH));
       const values = userIds.length === 0 ? [] : await this.client.mget(...userIds.map(keyOf));
       // A key that has expired must not be made anew.
       for (const [index, userId] of userIds.entries()) {
@@ -235,7 +324,7 @@ class BesideFork implements PresenceStore {
       const values = keys.length === 0 ? [] : await this.client.mget(...keys);
       for (const [index, key] of keys.entries()) {
         const userId = key.slice(prefix.length);
-        if (values[index] === '1' && !this.held.has(userId)) this.hold(userId);
+        if (values[index] === FORKS && !this.held.has(userId)) this.hold(userId);
       }
       cursor = next;
       if (cursor === '0') break;
@@ -252,11 +341,16 @@ class BesideFork implements PresenceStore {
     }
   }
 
-  /** The fork has deleted the key of one who is connected here, and told its dashboards. */
-  private async contradict(userId: string): Promise<void> {
-    for (const feed of this.feeds) feed.onLost((id) => id === userId);
-    const message = { type: 'presence_update', userId, status: 'online', timestamp: Date.now(), reason: 'resync' };
-    for (const channel of ['presence:online', UPDATES]) await this.client.publish(channel, JSON.stringify(message));
+  /** The fork says that users have left, and may have deleted their keys, who are connected here. */
+  private async contradict(userIds: ReadonlySet<string>): Promise<void> {
+    for (const feed of this.feeds) feed.onLost((id) => userIds.has(id));
+    const timestamp = Date.now();
+    const commands: string[][] = [];
+    for (const userId of userIds) {
+      const message = { type: 'presence_update', userId, status: 'online', timestamp, reason: 'resync' };
+      for (const channel of ['presence:online', UPDATES]) commands.push(['publish', channel, JSON.stringify(message)]);
+    }
+    await this.run(commands);
   }
 
   /** Without this hash the fork takes whoever has a key for offline. */
@@ -273,12 +367,29 @@ class BesideFork implements PresenceStore {
     await this.run(commands);
   }
 
-  private async run(commands: string[][]): Promise<void> {
-    if (commands.length === 0) return;
-    for (const [error] of (await this.client.pipeline(commands).exec()) ?? []) if (error !== null) throw error;
+  /** Runs commands on the set of those who are held. What is no set is none, and is made anew. */
+  private async onHeld<T>(run: () => Promise<T>): Promise<T> {
+    try {
+      return await run();
+    } catch (error) {
+      if (!/^WRONGTYPE/.test((error as Error).message)) throw error;
+      await this.run([['del', HELD]]);
+      for (const userId of this.held) if (!this.changed.has(userId)) this.changed.set(userId, 'join');
+      return run();
+    }
   }
 
-  private inBackground(work: Promise<void>): void {
+  private async run(commands: string[][]): Promise<unknown[]> {
+    if (commands.length === 0) return [];
+    const answers: unknown[] = [];
+    for (const [error, answer] of (await this.client.pipeline(commands).exec()) ?? []) {
+      if (error !== null) throw error;
+      answers.push(answer);
+    }
+    return answers;
+  }
+
+  private inBackground(work: Promise<unknown>): void {
     work.catch((error) => this.report(error));
   }
 

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+import { toUserId } from '../../ids';
 import type { PresenceUpdate, UpdateReason } from '../../types';
 
 /** What travels between routers, and stands in the log: changes of one partition, made in one step. @internal */
@@ -9,6 +11,8 @@ export interface Batch {
   /** When, by the clock of the server, in milliseconds. */
   readonly at: number;
   readonly changes: ReadonlyArray<{ readonly update: PresenceUpdate; readonly lastSeen: number }>;
+  /** Of the text: the same in the log as in the message. */
+  readonly digest: string;
 }
 
 /** Buckets of which users were lost; none are named where it may be all. @internal */
@@ -18,34 +22,72 @@ export interface Loss {
   readonly times: number;
 }
 
-type Wire =
-  | { readonly l: number[]; readonly k: number }
-  | {
-      readonly e: string;
-      readonly n: number;
-      readonly t: number;
-      readonly u: ReadonlyArray<[string, 0 | 1, number, UpdateReason]>;
-    };
+/** Far more than any script writes in one step. */
+const MAX_TEXT = 4_000_000;
+const MAX_CHANGES = 10_000;
+/** Of all partitions together. */
+const BUCKETS = 4_096;
+/** The last moment that a Date can hold. */
+const MAX_TIME = 8.64e15;
+/** A counter that is added to, here or in a script, must stay exact. @internal */
+export const MAX_VERSION = 2 ** 52;
 
-/** Undefined for what no router of this kind has sent: anybody may publish anything on a channel. @internal */
+/** Which reasons a change to each status can have. */
+const REASONS: { readonly [status in PresenceUpdate['status']]: readonly UpdateReason[] } = {
+  online: ['connect', 'resync'],
+  offline: ['disconnect', 'timeout', 'node-down', 'resync'],
+};
+
+/** @internal */
+export function isCount(value: unknown, max: number): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= max;
+}
+
+/** @internal */
+export function isEpoch(value: unknown): value is string {
+  return typeof value === 'string' && /^\d{1,16}\.\d{1,6}$/.test(value);
+}
+
+/**
+ * Undefined for what no router of this kind has sent: anybody may publish anything on a channel. What is valid may still
+ * be forged. Fields that are not known are passed by.
+ * @internal
+ */
 export function parseMessage(text: string): Batch | Loss | undefined {
+  if (text.length > MAX_TEXT) return undefined;
   try {
-    const wire: Wire = JSON.parse(text);
-    if ('l' in wire) {
-      return Array.isArray(wire.l) && Number.isInteger(wire.k) ? { buckets: wire.l, times: wire.k } : undefined;
-    }
-    const { e: epoch, n: first, t: at, u: told } = wire;
-    if (typeof epoch !== 'string' || !Number.isInteger(first) || first < 1 || told.length === 0) return undefined;
-    const timestamp = new Date(at).toISOString();
-    const changes = told.map(([userId, online, lastSeen, reason], index) => {
-      if (typeof userId !== 'string' || typeof lastSeen !== 'number') throw new TypeError('no change');
-      const status = online === 1 ? ('online' as const) : ('offline' as const);
-      // Every listener of every presence is handed this one object.
-      const update: PresenceUpdate = Object.freeze({ userId, status, timestamp, version: first + index, reason });
-      return { update, lastSeen };
-    });
-    return { epoch, first, at, changes };
+    const wire: { readonly [field: string]: unknown } = JSON.parse(text);
+    return wire.l === undefined ? toBatch(wire, text) : toLoss(wire);
   } catch {
     return undefined;
   }
+}
+
+function toLoss({ l: buckets, k: times }: { readonly [field: string]: unknown }): Loss | undefined {
+  if (!Array.isArray(buckets) || buckets.length > BUCKETS || !isCount(times, MAX_VERSION)) return undefined;
+  return buckets.every((bucket) => isCount(bucket, BUCKETS - 1)) ? { buckets, times } : undefined;
+}
+
+function toBatch(wire: { readonly [field: string]: unknown }, text: string): Batch | undefined {
+  const { e: epoch, n: first, t: at, u: told } = wire;
+  if (!isEpoch(epoch) || !isCount(first, MAX_VERSION) || !isCount(at, MAX_TIME) || first === 0 || at === 0) {
+    return undefined;
+  }
+  if (!Array.isArray(told) || told.length === 0 || told.length > MAX_CHANGES) return undefined;
+  if (first + told.length > MAX_VERSION) return undefined;
+  const timestamp = new Date(at).toISOString();
+  const changes: Array<Batch['changes'][number]> = [];
+  for (const change of told) {
+    if (!Array.isArray(change)) return undefined;
+    const [id, online, lastSeen, reason] = change;
+    if (typeof id !== 'string' || (online !== 0 && online !== 1) || !isCount(lastSeen, MAX_TIME)) return undefined;
+    const userId = toUserId(id, 'userId');
+    const status = online === 1 ? ('online' as const) : ('offline' as const);
+    if (!REASONS[status].includes(reason)) return undefined;
+    const version = first + changes.length;
+    // Every listener of every presence is handed this one object.
+    const update: PresenceUpdate = Object.freeze({ userId, status, timestamp, version, reason });
+    changes.push({ update, lastSeen });
+  }
+  return { epoch, first, at, changes, digest: createHash('sha1').update(text).digest('base64') };
 }

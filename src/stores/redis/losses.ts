@@ -1,5 +1,9 @@
+import { isCount, type Loss, MAX_VERSION } from './changes';
+
 /** A message is not on its way any more. */
 const OVERDUE_MS = 300;
+/** Of so many times after the last one it is remembered what messages say. */
+const MAX_CLAIMS = 16;
 /** All buckets of a partition. */
 const ALL = -1;
 /** What is lost is found by a sweep, and told; a router that was deaf hears of it with its next beat, and then asserts. */
@@ -13,26 +17,78 @@ const ALL_LEASES = 6;
  * @internal
  */
 export class Losses {
-  /** How often users were found to be missing, as far as messages have told. */
+  /** How often users were found to be missing, as far as that is known here. */
   private heard: number | undefined;
   /** Since when beats have said otherwise. */
   private differsSince: number | undefined;
+  /** What messages say of the next times, by number; all, where two say different things. */
+  private readonly claimed = new Map<number, readonly number[]>();
+  /** What was believed of the last time, and when. */
+  private last: { readonly buckets: readonly number[]; readonly at: number } | undefined;
   /** By bucket, when that was heard last. */
   private readonly at = new Map<number, number>();
   private leaseMs = 0;
   private isDue = false;
 
   /** Users were lost in some buckets; in no named ones: perhaps in all. */
-  hear(buckets: readonly number[], times: number): void {
+  hear(buckets: readonly number[], times: number, now: number = Date.now()): void {
     this.heard = times;
     this.differsSince = undefined;
+    this.last = { buckets, at: now };
     this.isDue = true;
-    for (const bucket of buckets.length === 0 ? [ALL] : buckets) this.at.set(bucket, Date.now());
+    for (const bucket of buckets.length === 0 ? [ALL] : buckets) this.at.set(bucket, now);
   }
 
-  /** A message has come: whether one before it has not, or the count was set back, so that nobody can tell. */
-  isGap(times: number): boolean {
-    return this.heard !== undefined && times !== this.heard + 1;
+  /**
+   * A message has come. It is no proof, for anybody may publish: whether Redis has to be asked. `doubt`: it says of the
+   * last time what was not believed, and one of the two is forged. Says so once each time.
+   */
+  claims({ buckets, times }: Loss, now: number = Date.now()): 'ask' | 'doubt' | undefined {
+    const { heard, last, claimed } = this;
+    if (heard === undefined) return undefined;
+    if (times === heard) {
+      if (last === undefined || now - last.at >= OVERDUE_MS || covers(last.buckets, buckets)) return undefined;
+      return 'doubt';
+    }
+    if (times > heard && times <= heard + MAX_CLAIMS) {
+      const other = claimed.get(times);
+      const isSame = other === undefined || (covers(other, buckets) && covers(buckets, other));
+      claimed.set(times, isSame ? (other ?? buckets) : []);
+    }
+    return 'ask';
+  }
+
+  /** What messages have claimed, for `confirm`: so far, when Redis is asked. */
+  allClaims(): ReadonlyMap<number, readonly number[]> {
+    return new Map(this.claimed);
+  }
+
+  /**
+   * What Redis has said. The buckets that were lost, none named where it may be all; undefined where nothing was, beyond
+   * what is known.
+   */
+  confirm(times: unknown, before: ReadonlyMap<number, readonly number[]>): readonly number[] | undefined {
+    const { heard, claimed } = this;
+    const isValid = isCount(times, MAX_VERSION) && heard !== undefined;
+    const named = isValid && times > heard ? this.namedUpTo(times, heard) : undefined;
+    // Whoever claims it may be ahead of an answer, and not of the next one.
+    for (const [number, buckets] of before) if (claimed.get(number) === buckets) claimed.delete(number);
+    if (!isValid || times === heard) return undefined;
+    for (const number of Array.from(claimed.keys())) if (number <= times) claimed.delete(number);
+    if (times > heard) return named;
+    // The count was set back. What was lost since then nobody can tell.
+    this.heard = times;
+    return times > 0 ? [] : undefined;
+  }
+
+  private namedUpTo(times: number, heard: number): readonly number[] {
+    const all = new Set<number>();
+    for (let number = heard + 1; number <= times; number += 1) {
+      const buckets = this.claimed.get(number) ?? [];
+      if (buckets.length === 0) return [];
+      for (const bucket of buckets) all.add(bucket);
+    }
+    return Array.from(all);
   }
 
   /**
@@ -40,6 +96,7 @@ export class Losses {
    * answer and the message that names them come on two connections, and either may be ahead.
    */
   isNews(times: number, now: number = Date.now()): boolean {
+    if (!isCount(times, MAX_VERSION)) return false;
     const { heard = times } = this;
     this.differsSince = times === heard ? undefined : (this.differsSince ?? now);
     if (this.differsSince !== undefined && now - this.differsSince < OVERDUE_MS) return false;
@@ -81,4 +138,11 @@ export class Losses {
   private waitMs(bucket: number): number {
     return this.leaseMs * (bucket === ALL ? ALL_LEASES : NAMED_LEASES);
   }
+}
+
+/** Whether all of these buckets are among those. None are named where it may be all. */
+function covers(all: readonly number[], some: readonly number[]): boolean {
+  if (all.length === 0 || some.length === 0) return all.length === 0;
+  const known = new Set(all);
+  return some.every((bucket) => known.has(bucket));
 }

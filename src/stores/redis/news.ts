@@ -1,6 +1,7 @@
 import type { StoreFeed, StoreNode } from '../../store';
-import { type Batch, parseMessage } from './changes';
-import { Hearing } from './hearing';
+import { Inquiry } from '../inquiry';
+import { type Batch, isCount, isEpoch, MAX_VERSION, parseMessage } from './changes';
+import { type Head, Hearing } from './hearing';
 import type { Layout, Partition } from './layout';
 import { Losses } from './losses';
 import type { Runner } from './runner';
@@ -17,6 +18,8 @@ export class News {
   readonly losses: readonly Losses[];
   readonly problems: StandingProblems;
   private hearings: Hearing[];
+  /** By partition: whether something was lost, as a message says. */
+  private lossInquiries: Inquiry[];
   /** Each with the versions that had been seen when it subscribed. */
   private readonly feeds = new Map<StoreFeed, readonly number[]>();
   private subscriber: Subscriber | undefined;
@@ -28,12 +31,13 @@ export class News {
     this.hearings = layout.partitions.map((partition) => this.newHearing(partition, 0));
     this.losses = layout.partitions.map(() => new Losses());
     this.problems = new StandingProblems((stage, error) => this.report(stage, error));
+    this.lossInquiries = layout.partitions.map((partition) => this.newLossInquiry(partition));
   }
 
   add(feed: StoreFeed): void {
     this.feeds.set(
       feed,
-      this.hearings.map((hearing) => hearing.highestVersion),
+      this.hearings.map((hearing) => hearing.knownVersion),
     );
     this.subscriber = this.subscriber ?? this.startSubscriber();
   }
@@ -48,9 +52,12 @@ export class News {
     this.subscriber = undefined;
     // What changes from now on is no news to whoever subscribes later.
     for (const hearing of this.hearings) hearing.close();
-    this.hearings = this.layout.partitions.map((partition) =>
-      this.newHearing(partition, this.hearingOf(partition).highestVersion),
-    );
+    for (const inquiry of this.lossInquiries) inquiry.close();
+    this.hearings = this.layout.partitions.map((partition) => {
+      const { highestVersion, knownVersion } = this.hearingOf(partition);
+      return this.newHearing(partition, Math.max(highestVersion, knownVersion));
+    });
+    this.lossInquiries = this.layout.partitions.map((partition) => this.newLossInquiry(partition));
   }
 
   /** Another one after the store was closed. */
@@ -87,18 +94,45 @@ export class News {
     const log = partition.keys[5] as string;
     return new Hearing(
       {
+        readHead: () => this.readHead(partition),
         readLog: async (from, most) => {
           const entries = await this.runner.send(partition.channel, (client) =>
             client.xrange(log, `${from}-0`, '+', 'COUNT', most),
           );
-          return entries.map(([, fields]) => fields[1] as string);
+          return entries.map(([, fields]) => fields[1] ?? '');
         },
         tell: (batch) => this.tell(partition, batch),
         onGap: () => this.tellGap(),
         onDeaf: () => this.subscriber?.listen(partition),
+        onError: (error) => this.report('subscribe', error),
       },
       highest,
     );
+  }
+
+  private newLossInquiry(partition: Partition): Inquiry {
+    const losses = this.losses[partition.index] as Losses;
+    const ask = async (): Promise<boolean> => {
+      const before = losses.allClaims();
+      const [lost] = await this.readMeta(partition, 'lost');
+      const times = Number(lost ?? 0);
+      const buckets = losses.confirm(times, before);
+      if (buckets === undefined) return false;
+      this.lose(partition, buckets, times);
+      return true;
+    };
+    return new Inquiry({ ask, onError: (error) => this.report('subscribe', error) });
+  }
+
+  private async readHead(partition: Partition): Promise<Head | undefined> {
+    const [epoch, seq] = await this.readMeta(partition, 'epoch', 'seq');
+    const version = Number(seq ?? 0);
+    return isEpoch(epoch) && isCount(version, MAX_VERSION) ? { epoch, version } : undefined;
+  }
+
+  private readMeta(partition: Partition, ...fields: string[]): Promise<Array<string | null>> {
+    const meta = partition.meta;
+    return this.runner.send(partition.channel, (client) => client.hmget(meta, ...fields));
   }
 
   private startSubscriber(): Subscriber {
@@ -131,10 +165,8 @@ export class News {
     await Promise.all(
       this.layout.partitions.map(async (partition) => {
         const hearing = this.hearingOf(partition);
-        const [epoch, version] = await this.runner.send(partition.channel, (client) =>
-          client.hmget(partition.keys[2] as string, 'epoch', 'seq'),
-        );
-        if (typeof epoch === 'string') hearing.learn(epoch, Number(version));
+        const head = await this.readHead(partition);
+        if (head !== undefined) hearing.learn(head.epoch, head.version);
         hearing.verify();
       }),
     );
@@ -147,8 +179,10 @@ export class News {
       this.hearingOf(partition).hear(message);
       return;
     }
-    const isGap = (this.losses[partition.index] as Losses).isGap(message.times);
-    this.lose(partition, isGap ? [] : message.buckets, message.times);
+    const claim = (this.losses[partition.index] as Losses).claims(message);
+    if (claim === 'ask') (this.lossInquiries[partition.index] as Inquiry).put();
+    // It was lost once; of what, two messages do not agree.
+    if (claim === 'doubt') this.lose(partition, [], message.times);
   }
 
   /** Users were lost in some buckets; in no named ones: perhaps in all. */
