@@ -15,10 +15,11 @@ local function isError(answer) return type(answer) == 'table' and answer.err ~= 
 
 local function checked(fields)
   if isError(fields) then fields = {} end
-  local epoch, seed = fields[2] or nil, fields[5] or nil
+  local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
+  if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   return {
     isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
-    seq = number(fields[1]) or 0,
+    seq = seq or 0,
     epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
     at = number(fields[3]) or 0,
     layout = fields[4] or nil,
@@ -311,10 +312,11 @@ local function isError(answer) return type(answer) == 'table' and answer.err ~= 
 
 local function checked(fields)
   if isError(fields) then fields = {} end
-  local epoch, seed = fields[2] or nil, fields[5] or nil
+  local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
+  if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   return {
     isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
-    seq = number(fields[1]) or 0,
+    seq = seq or 0,
     epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
     at = number(fields[3]) or 0,
     layout = fields[4] or nil,
@@ -681,10 +683,11 @@ local function isError(answer) return type(answer) == 'table' and answer.err ~= 
 
 local function checked(fields)
   if isError(fields) then fields = {} end
-  local epoch, seed = fields[2] or nil, fields[5] or nil
+  local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
+  if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   return {
     isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
-    seq = number(fields[1]) or 0,
+    seq = seq or 0,
     epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
     at = number(fields[3]) or 0,
     layout = fields[4] or nil,
@@ -790,10 +793,11 @@ local function isError(answer) return type(answer) == 'table' and answer.err ~= 
 
 local function checked(fields)
   if isError(fields) then fields = {} end
-  local epoch, seed = fields[2] or nil, fields[5] or nil
+  local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
+  if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   return {
     isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
-    seq = number(fields[1]) or 0,
+    seq = seq or 0,
     epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
     at = number(fields[3]) or 0,
     layout = fields[4] or nil,
@@ -850,10 +854,11 @@ local function isError(answer) return type(answer) == 'table' and answer.err ~= 
 
 local function checked(fields)
   if isError(fields) then fields = {} end
-  local epoch, seed = fields[2] or nil, fields[5] or nil
+  local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
+  if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   return {
     isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
-    seq = number(fields[1]) or 0,
+    seq = seq or 0,
     epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
     at = number(fields[3]) or 0,
     layout = fields[4] or nil,
@@ -1165,10 +1170,11 @@ local function isError(answer) return type(answer) == 'table' and answer.err ~= 
 
 local function checked(fields)
   if isError(fields) then fields = {} end
-  local epoch, seed = fields[2] or nil, fields[5] or nil
+  local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
+  if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   return {
     isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
-    seq = number(fields[1]) or 0,
+    seq = seq or 0,
     epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
     at = number(fields[3]) or 0,
     layout = fields[4] or nil,
@@ -1223,10 +1229,11 @@ local function isError(answer) return type(answer) == 'table' and answer.err ~= 
 
 local function checked(fields)
   if isError(fields) then fields = {} end
-  local epoch, seed = fields[2] or nil, fields[5] or nil
+  local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
+  if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   return {
     isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
-    seq = number(fields[1]) or 0,
+    seq = seq or 0,
     epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
     at = number(fields[3]) or 0,
     layout = fields[4] or nil,
@@ -1455,10 +1462,11 @@ local function isError(answer) return type(answer) == 'table' and answer.err ~= 
 
 local function checked(fields)
   if isError(fields) then fields = {} end
-  local epoch, seed = fields[2] or nil, fields[5] or nil
+  local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
+  if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   return {
     isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
-    seq = number(fields[1]) or 0,
+    seq = seq or 0,
     epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
     at = number(fields[3]) or 0,
     layout = fields[4] or nil,

@@ -28,10 +28,12 @@ local function isError(answer) return type(answer) == 'table' and answer.err ~= 
 
 local function checked(fields)
   if isError(fields) then fields = {} end
-  local epoch, seed = fields[2] or nil, fields[5] or nil
+  local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
+  -- No router has counted that far. What was counted is lost, so these are other data.
+  if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   return {
     isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
-    seq = number(fields[1]) or 0,
+    seq = seq or 0,
     epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
     at = number(fields[3]) or 0,
     layout = fields[4] or nil,
