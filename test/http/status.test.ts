@@ -232,6 +232,16 @@ describe.each(
     expect(preflight.headers.get('access-control-allow-headers')).toBe('content-type');
   });
 
+  it.each<[string, string, string]>([
+    ['4,096 letters of headers', `${'x'.repeat(4_095)}y`, `${'x'.repeat(4_095)}y`],
+    ['more of them than any browser has', 'x'.repeat(4_097), 'content-type'],
+    ['what no header can be called', 'x; path=/', 'content-type'],
+  ])('answers a preflight with %s', async (_name, asked, allowed) => {
+    const headers = { Origin: 'https://x.example', 'Access-Control-Request-Headers': asked };
+    const preflight = await fetch(await endpoint({ cors: true }), { method: 'OPTIONS', headers });
+    expect([preflight.status, preflight.headers.get('access-control-allow-headers')]).toEqual([204, allowed]);
+  });
+
   it("speaks the existing router's format", async () => {
     const response = await ask(await endpoint({ format: 'router' }), { userIds: ['u', 'never'] });
     expect(await response.json()).toEqual({
