@@ -118,8 +118,10 @@ export interface SocketLike {
   ping(): void;
   /** Ends the connection without a close. */
   terminate(): void;
-  /** Closes it, with a code and a reason. Called for a watching socket that takes nothing any more. */
+  /** Closes it, with a code and a reason; `terminate` follows after five seconds. */
   close?(code?: number, reason?: string): unknown;
+  /** Reads nothing more from it. Called for a socket that was closed because it asks without an end. */
+  pause?(): void;
 }
 
 /** Where a background failure arose; see `onError`. */

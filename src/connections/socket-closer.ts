@@ -35,6 +35,8 @@ export class SocketCloser {
     // Without a close frame there is nothing to wait for.
     if (socket.close === undefined) this.terminate(socket, userId);
     else this.guard(() => socket.close?.(code, reason), userId);
+    // It goes on until then, and reading that would cost the router what the close is to save.
+    if (code === CloseCode.TOO_MANY_REQUESTS) this.guard(() => socket.pause?.(), userId);
   }
 
   /** Waits for none of them any longer. */
