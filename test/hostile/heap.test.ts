@@ -149,7 +149,8 @@ describe.each([{ authorizeWatch: true }, { authorizeWatch: false }])(
       const request = binary(SHORTEST_REQUEST);
       const block = Buffer.concat(Array.from({ length: 7_000 }, () => request));
       const times = Math.ceil(16e6 / block.length);
-      const { sent } = await attack(attacked, '/hostile', [block], { times });
+      // Once it is closed it is not read any more, and what it still sends stays with the kernel, which takes so much.
+      const { sent } = await attack(attacked, '/hostile', [block], { times, perConnection: 8 });
       expect(sent).toBe(times);
       await assertUnharmed(attacked);
     });
@@ -177,7 +178,8 @@ describe('a dashboard that asks without pause', () => {
     const forMs = 1_500;
     const { connections, sent } = await attack(attacked, '/dashboard-hostile', frames, { forMs });
     const { decisions } = await attacked.router.ask('report');
-    expect(sent).toBeGreaterThan(1_000);
+    // After some it is closed, and not read any more.
+    expect(sent).toBeGreaterThan(5 * BURST);
     expect(decisions).toBeGreaterThan(0);
     expect(decisions).toBeLessThanOrEqual(connections * (BURST + (PER_SECOND * (forMs + 1_000)) / 1_000));
     await assertUnharmed(attacked);
