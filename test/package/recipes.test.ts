@@ -160,6 +160,14 @@ const USES: { readonly [title: string]: (port: number) => Promise<void> } = {
     expect(String(error)).toContain('401');
     for (const { socket } of [dashboard, phone]) socket.terminate();
   },
+  'Identify later, and whom nobody identifies': async (port) => {
+    const url = `ws://127.0.0.1:${port}`;
+    const { socket } = await connected(url, { headers: { token: 'a token' } });
+    const nobody = new WebSocket(url, { headers: { token: 'another token' } });
+    const [code] = await once(nobody, 'close');
+    expect([code, socket.readyState]).toEqual([1008, WebSocket.OPEN]);
+    socket.terminate();
+  },
   'socket.io': async (port) => {
     const url = `http://127.0.0.1:${port}`;
     const heard: unknown[] = [];
