@@ -80,7 +80,7 @@ local function parse(record)
   if not record or #record > 8192 then return nil end
   local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
   if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
-  if owners ~= '' and not match(owners, '^,.*[^,],$') then return nil end
+  if owners ~= '' and not find(owners, '^,.*[^,],$') then return nil end
   version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
   if minus ~= '' then version = -version end
   -- Nobody was seen later than now.
@@ -88,11 +88,12 @@ local function parse(record)
   return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners == '' and ',' or owners
 end
 
+-- Into a bucket that was read before, so that it is one.
 local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
   if seen < EPOCH then seen = EPOCH end
   if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
-  try('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
+  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
 end
 
 -- What stands in a bucket under an id, and is no record.
