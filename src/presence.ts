@@ -63,6 +63,7 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
   private readonly liveness: Liveness;
   private readonly expiry: Expiry;
   private readonly closer: SocketCloser;
+  private readonly closeListeners = new Set<() => void>();
   private readonly outbox: Outbox;
   private readonly lease: Lease;
   private readonly feed: Feed;
@@ -92,7 +93,14 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
       clock,
       callbackTimeoutMs: settings.limits.callbackTimeoutMs,
       report,
-      closeSocket: (socket, code, reason) => this.closer.close(socket, code, reason),
+      closeSocket: (socket, code, reason) => {
+        // Sockets that were not attached stay open.
+        if (this.closing === undefined) this.closer.close(socket, code, reason);
+      },
+      onClose: (listener) => {
+        this.closeListeners.add(listener);
+        return () => this.closeListeners.delete(listener);
+      },
     };
     this.node = { nodeId, leaseMs: settings.leaseMs, ttlMs };
     this.pingAfterMs = pingIntervalMs === false ? 0 : pingIntervalMs;
@@ -406,6 +414,8 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
     }
     this.liveness.stop();
     this.closer.stop();
+    this.requests.close();
+    for (const listener of Array.from(this.closeListeners)) listener();
     const told = await this.outbox.finish(commandTimeoutMs);
     this.lease.stop();
     const leftMs = Math.min(commandTimeoutMs, until - clock.now());

@@ -79,7 +79,9 @@ export class Snapshots {
     if (since !== undefined) {
       if (!feed.isSettled) return false;
       const changed = feed.changedSince(since, ids);
-      if (changed === 'later' && clock.now() < snapshot.until) {
+      const waitMs = snapshot.until - clock.now();
+      // Further away than it ever was: the clock was set back.
+      if (changed === 'later' && waitMs > 0 && waitMs <= CATCH_UP_MS) {
         lookLater(watcher);
         return false;
       }
@@ -90,8 +92,11 @@ export class Snapshots {
     snapshot.isResumed = snapshot.ids !== undefined;
     snapshot.ids = snapshot.ids ?? (ids === undefined ? feed.onlineIds() : new Set(ids));
     snapshot.cursor = feed.cursor();
-    this.options.onBegin(watcher);
-    if (watcher.request !== undefined || since !== undefined) watcher.pending.clear();
+    // One of those online shows nobody who has gone: whoever was shown that user before is still owed it.
+    if (watcher.request !== undefined || since !== undefined) {
+      watcher.pending.clear();
+      this.options.onBegin(watcher);
+    }
     return true;
   }
 

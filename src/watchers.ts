@@ -71,7 +71,8 @@ export class Watchers {
     const { feed } = this.options;
     const before = this.watchers.get(connection);
     if (interest === undefined) {
-      this.remove(connection);
+      this.queue.cancel(connection);
+      this.forget(connection);
       return;
     }
     if (before?.interest === 'all' && interest === 'all' && request === undefined) return;
@@ -82,6 +83,8 @@ export class Watchers {
     if (before !== undefined) this.unindex(before);
     const watcher = before ?? newWatcher(connection, interest);
     watcher.interest = interest;
+    // Whoever was shown nothing is shown the truth.
+    if (before === undefined) watcher.shownUpTo = this.limiter.lastNumber;
     if (request !== undefined) {
       watcher.request = { name: request.name };
       watcher.snapshot = this.snapshots.owed({ since: request.cursor });
@@ -103,6 +106,10 @@ export class Watchers {
 
   remove(connection: Connection): void {
     this.queue.remove(connection);
+    this.forget(connection);
+  }
+
+  private forget(connection: Connection): void {
     const watcher = this.watchers.get(connection);
     if (watcher === undefined) return;
     watcher.snapshot = undefined;

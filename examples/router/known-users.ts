@@ -21,6 +21,12 @@ export class KnownUsers {
     this.size += 1;
   }
 
+  /** How many a user may see. */
+  countOf({ company, seesAll }: User): number {
+    if (seesAll) return this.size;
+    return company === undefined ? 0 : (this.companies.get(company)?.size ?? 0);
+  }
+
   /** Those whom a user may see. */
   visibleTo({ company, seesAll }: User): string[] {
     if (seesAll) return Array.from(this.companies.values()).flatMap((users) => Array.from(users));

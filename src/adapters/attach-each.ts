@@ -37,6 +37,12 @@ export interface AttachOptions<Request = RequestLike, Socket = SocketLike> {
 
 const KINDS: readonly unknown[] = ['null', 'error', 'timeout'];
 const NOT_ALLOWED = 1008;
+/** A client of ours comes back after those that end so: it was nobody's fault but ours. */
+const REASONS = {
+  null: 'presence: not identified',
+  error: 'presence: could not identify, try again',
+  timeout: 'presence: not identified in time, try again',
+};
 
 /**
  * What socket adapters have in common: each socket that comes is identified, now or later, and attached. A failure of
@@ -52,10 +58,10 @@ export function attachEach<Request, Socket>(
   toSocketLike: (socket: Socket) => SocketLike,
 ): (socket: Socket, request: Request) => void {
   const { identify, identifyTimeoutMs, closeUnidentified } = checkOptions(presence, options);
-  const { clock, report, closeSocket } = internalsOf(presence);
+  const { clock, report, closeSocket, onClose } = internalsOf(presence);
 
   const leave = (socket: SocketLike, kind: 'null' | 'error' | 'timeout'): void => {
-    if (closeUnidentified.includes(kind)) closeSocket(socket, NOT_ALLOWED, 'presence: not identified');
+    if (closeUnidentified.includes(kind)) closeSocket(socket, NOT_ALLOWED, REASONS[kind]);
   };
   const attach = (socket: SocketLike, identity: Identity | null): Attachment | undefined => {
     try {
@@ -68,28 +74,35 @@ export function attachEach<Request, Socket>(
     return undefined;
   };
   const wait = (socket: SocketLike, promise: PromiseLike<Identity | null>): void => {
-    const early = new EarlyFrames(socket);
     let isOver = false;
+    const early = new EarlyFrames(socket, () => end());
+    /** Nobody waits for the identity any more. */
+    const end = (): Uint8Array[] => {
+      isOver = true;
+      clock.clearTimeout(timer);
+      forget();
+      return early.stop();
+    };
     const timer = clock.setTimeout(() => {
       report('identify', new Error(`identify did not answer within ${identifyTimeoutMs} ms`));
       // It may still answer, where its socket is left alone.
-      isOver = closeUnidentified.includes('timeout');
-      if (isOver) early.stop();
+      if (closeUnidentified.includes('timeout')) end();
       leave(socket, 'timeout');
     }, identifyTimeoutMs);
-    promise.then(
+    const forget = onClose(end);
+    // What gives no good promise is as good as one that fails.
+    Promise.resolve(promise).then(
       (identity) => {
-        clock.clearTimeout(timer);
-        const frames = early.stop();
         if (isOver) return;
+        const frames = end();
         const attachment = attach(socket, identity);
         if (attachment !== undefined) for (const frame of frames) receive(attachment, frame);
       },
       (error: unknown) => {
-        clock.clearTimeout(timer);
-        early.stop();
+        if (isOver) return;
+        end();
         report('identify', error);
-        if (!isOver) leave(socket, 'error');
+        leave(socket, 'error');
       },
     );
   };
@@ -106,7 +119,7 @@ export function attachEach<Request, Socket>(
     // At once where it can be, so that not even the first frame is missed.
     if (!isPromise(identity)) attach(toSocketLike(socket), identity);
     else if (isActive(presence)) wait(toSocketLike(socket), identity);
-    else identity.then(undefined, report.bind(undefined, 'identify'));
+    else Promise.resolve(identity).catch(() => undefined);
   };
 }
 

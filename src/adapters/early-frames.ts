@@ -4,6 +4,10 @@ import { peekMessageType } from '../wire/peek';
 
 const MAX_FRAMES = 16;
 const MAX_BYTES = 65_536;
+/** Of all sockets together: an identity service that hangs must not let strangers fill the memory. */
+const MAX_TOTAL_BYTES = 33_554_432;
+
+let totalBytes = 0;
 
 /**
  * Keeps the frames of presence that a socket sends before it is known whose it is: a client asks once it is open, and would
@@ -14,7 +18,11 @@ export class EarlyFrames {
   private frames: Uint8Array[] = [];
   private bytes = 0;
 
-  constructor(private readonly socket: SocketLike) {
+  constructor(
+    private readonly socket: SocketLike,
+    /** The socket has closed meanwhile. */
+    private readonly onGone: () => void,
+  ) {
     socket.on('message', this.onMessage);
     socket.on('close', this.onClose);
   }
@@ -25,6 +33,8 @@ export class EarlyFrames {
     this.socket.removeListener('close', this.onClose);
     const { frames } = this;
     this.frames = [];
+    totalBytes -= this.bytes;
+    this.bytes = 0;
     return frames;
   }
 
@@ -33,12 +43,12 @@ export class EarlyFrames {
     if (messageType !== MessageType.PRESENCE_WATCH && messageType !== MessageType.HEARTBEAT) return;
     const { length } = data as Uint8Array;
     if (this.frames.length === MAX_FRAMES || this.bytes + length > MAX_BYTES) return;
+    if (totalBytes + length > MAX_TOTAL_BYTES) return;
     this.bytes += length;
+    totalBytes += length;
     // A copy: a small frame may be a part of all that was read from the network at once.
     this.frames.push(Uint8Array.from(data as Uint8Array));
   };
 
-  private readonly onClose = (): void => {
-    this.stop();
-  };
+  private readonly onClose = (): void => this.onGone();
 }

@@ -1,4 +1,4 @@
-import { reportTo } from '../diagnostics/internals';
+import { internalsOf, reportTo } from '../diagnostics/internals';
 import { optionError, shown } from '../errors';
 import { SINK, type Sink } from '../sink';
 import type { Presence, SocketLike } from '../types';
@@ -24,6 +24,8 @@ export interface SocketIoSocketLike {
   readonly request: unknown;
   /** The connection of engine.io beneath. */
   readonly conn: EngineConnectionLike;
+  /** Its sockets of all namespaces. */
+  readonly client?: { readonly sockets?: { readonly size: number } };
   /** Adds a listener. */
   // biome-ignore lint/suspicious/noExplicitAny: typed by the socket.io of the caller
   on(event: 'disconnect', listener: (reason: any) => void): unknown;
@@ -59,6 +61,8 @@ const ABNORMAL_CLOSURE = 1006;
 const PACKET_BYTES = 256;
 /** It reads nothing, so it would not read that it is closed, either. */
 const TOO_SLOW = 4008;
+/** Time for the packet that says so to get through. */
+const CLOSE_MS = 5_000;
 
 /** Reasons of `disconnect` that somebody chose; all others are a connection that was lost. */
 const CHOSEN: readonly unknown[] = [
@@ -176,10 +180,21 @@ class SocketIoSocket implements SocketLike {
     this.socket.conn.close(true);
   }
 
-  /** Leaves other namespaces of the connection alone. */
+  /** Leaves other namespaces of the connection alone; one that is in none any more is ended a little later. */
   close(code?: number): void {
-    if (code === TOO_SLOW) this.terminate();
-    else this.socket.disconnect();
+    if (code === TOO_SLOW) {
+      this.terminate();
+      return;
+    }
+    this.socket.disconnect();
+    const { clock, onClose } = internalsOf(this.presence);
+    const end = (): void => {
+      clock.clearTimeout(timer);
+      forget();
+      if ((this.socket.client?.sockets?.size ?? 0) === 0) this.terminate();
+    };
+    const timer = clock.setTimeout(end, CLOSE_MS);
+    const forget = onClose(end);
   }
 
   private emit(event: string, payload: unknown): void {

@@ -189,7 +189,8 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
   }
 
   function closed({ code, reason }: { readonly code?: unknown; readonly reason?: unknown } = {}): void {
-    if (code !== NOT_ALLOWED) {
+    // Whoever could not be identified in time may be the next time.
+    if (code !== NOT_ALLOWED || (typeof reason === 'string' && /try again$/.test(reason))) {
       lose(undefined, code === TOO_MANY_REQUESTS);
       return;
     }

@@ -16,6 +16,8 @@ export interface Internals {
   report(stage: string, error: unknown, userId?: string): void;
   /** Closes a socket that was not attached, and terminates it a little later. */
   closeSocket(socket: SocketLike, code: number, reason: string): void;
+  /** Calls `listener` when the presence is closed. Returns the function that ends it. */
+  onClose(listener: () => void): () => unknown;
 }
 
 /** @internal */
@@ -29,6 +31,7 @@ const NONE: Internals = {
   callbackTimeoutMs: 2_000,
   report: () => undefined,
   closeSocket: () => undefined,
+  onClose: () => () => undefined,
 };
 
 /** Whether a presence watches over sockets: one that is disabled does not. @internal */

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Clock } from '../clock';
 import { internalsOf } from '../diagnostics/internals';
 import type { Presence } from '../types';
+import { BodyBuffer } from './body-buffer';
 import { BODY_TIMEOUT_MS, leftBody, MAX_BODY_BYTES, MAX_DISCARDED_BYTES, type StatusBody } from './body-ids';
 import type { StatusRequest } from './status';
 
@@ -70,8 +71,9 @@ function joinedVary(present: number | string | readonly string[] | undefined, ad
 /** A body that is still to come, or is coming: read once, or let go of. */
 class UnreadBody {
   private state: 'held' | 'reading' | 'discarding' | 'over' = 'held';
-  /** Strings where somebody has called `setEncoding`. */
-  private readonly chunks: Array<Buffer | string> = [];
+  private readonly kept = new BodyBuffer();
+  /** Somebody has called `setEncoding`. */
+  private isText = false;
   private size = 0;
   private settle: (body: StatusBody) => void = () => undefined;
   private timer: unknown;
@@ -102,8 +104,9 @@ class UnreadBody {
     if (this.state === 'held') this.start('discarding');
     else if (this.state === 'reading') this.state = 'discarding';
     else return;
-    this.chunks.length = 0;
-    if (this.isOver()) return;
+    this.kept.take();
+    // All of it is here: nobody is waited for.
+    if (this.isOver() || this.incoming.complete) return;
     this.timer = this.clock.setTimeout(() => cutOff(this.incoming), BODY_TIMEOUT_MS);
     // HTTP/2 tells the request itself, and its connection has many.
     if (this.incoming.httpVersionMajor >= 2) return;
@@ -130,7 +133,7 @@ class UnreadBody {
     }
     this.state = state;
     incoming.on('data', (chunk: Buffer | string) => this.take(chunk));
-    incoming.on('end', () => this.end({ bytes: joined(this.chunks) }));
+    incoming.on('end', () => this.end({ bytes: this.isText ? this.kept.take().toString() : this.kept.take() }));
     for (const event of ['error', 'aborted', 'close']) incoming.on(event, () => this.end('ended'));
     incoming.resume();
   }
@@ -139,7 +142,8 @@ class UnreadBody {
     this.size += Buffer.byteLength(chunk);
     if (this.state === 'reading') {
       if (this.size <= MAX_BODY_BYTES) {
-        this.chunks.push(chunk);
+        this.isText = typeof chunk === 'string';
+        this.kept.push(typeof chunk === 'string' ? Buffer.from(chunk) : chunk);
         return;
       }
       this.settle('tooLarge');
@@ -153,7 +157,7 @@ class UnreadBody {
     this.state = 'over';
     this.clock.clearTimeout(this.timer);
     if (this.socket !== undefined) this.socket.removeListener('close', this.onSocketClose);
-    this.chunks.length = 0;
+    this.kept.take();
     this.settle(body);
   }
 }
@@ -164,8 +168,4 @@ function cutOff(incoming: IncomingMessage): void {
   const NO_ERROR = 0;
   if (incoming.httpVersionMajor < 2 || stream === undefined) incoming.destroy();
   else stream.close(NO_ERROR);
-}
-
-function joined(chunks: ReadonlyArray<Buffer | string>): Buffer | string {
-  return typeof chunks[0] === 'string' ? chunks.join('') : Buffer.concat(chunks as readonly Buffer[]);
 }

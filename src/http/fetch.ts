@@ -1,6 +1,7 @@
 import type { Clock } from '../clock';
 import { internalsOf } from '../diagnostics/internals';
 import type { Presence } from '../types';
+import { BodyBuffer } from './body-buffer';
 import { BODY_TIMEOUT_MS, leftBody, MAX_BODY_BYTES, MAX_DISCARDED_BYTES, type StatusBody } from './body-ids';
 import { createStatusCore, type StatusHandlerOptions } from './status';
 
@@ -67,7 +68,7 @@ function isData(value: unknown, levels = 1): boolean {
 class UnreadBody {
   private reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   private state: 'held' | 'reading' | 'discarding' | 'over' = 'held';
-  private readonly chunks: Uint8Array[] = [];
+  private readonly kept = new BodyBuffer();
   private timer: unknown;
 
   constructor(
@@ -95,7 +96,7 @@ class UnreadBody {
   discard(): void {
     if (this.state !== 'reading') return;
     this.state = 'discarding';
-    this.chunks.length = 0;
+    this.kept.take();
     this.timer = this.clock.setTimeout(() => this.cancel(), BODY_TIMEOUT_MS);
   }
 
@@ -108,7 +109,7 @@ class UnreadBody {
       size += value.length;
       if (this.state === 'reading') {
         if (size <= MAX_BODY_BYTES) {
-          this.chunks.push(value);
+          this.kept.push(value);
           continue;
         }
         settle('tooLarge');
@@ -116,7 +117,7 @@ class UnreadBody {
       }
       if (size > MAX_DISCARDED_BYTES) this.cancel();
     }
-    settle({ bytes: Buffer.concat(this.chunks) });
+    settle({ bytes: this.kept.take() });
   }
 
   private cancel(): void {

@@ -6,8 +6,8 @@ import { CloseCode } from '../connections/socket-closer';
 const SLOW_BYTES = 16_384;
 /** How often a slow socket is looked at again. */
 const CHECK_MS = 50;
-/** A socket that is slow for so long is closed. */
-const STUCK_MS = 30_000;
+/** A slow socket that has taken nothing between so many looks is closed: after half a minute, whatever a clock does. */
+const STUCK_LOOKS = 600;
 const CONNECTING = 0;
 const OPEN = 1;
 
@@ -29,7 +29,9 @@ interface Owed {
   refusal: Uint8Array | undefined;
   /** Goes on with whatever else it is owed. */
   proceed: (() => void) | undefined;
-  slowSince: number | undefined;
+  /** What was unsent at the last look, and looks in a row at which it was not less. */
+  unsent: number;
+  stuckLooks: number;
 }
 
 /**
@@ -64,6 +66,12 @@ export class SendQueue {
     this.owedTo(connection).proceed = proceed;
   }
 
+  /** It is owed nothing any more but a refusal that waits. */
+  cancel(connection: Connection): void {
+    const owed = this.owed.get(connection);
+    if (owed !== undefined) owed.proceed = undefined;
+  }
+
   /** It is owed nothing any more. */
   remove(connection: Connection): void {
     this.owed.delete(connection);
@@ -78,7 +86,7 @@ export class SendQueue {
   private owedTo(connection: Connection): Owed {
     let owed = this.owed.get(connection);
     if (owed === undefined) {
-      owed = { refusal: undefined, proceed: undefined, slowSince: undefined };
+      owed = { refusal: undefined, proceed: undefined, unsent: Number.POSITIVE_INFINITY, stuckLooks: 0 };
       this.owed.set(connection, owed);
     }
     this.timer = this.timer ?? this.options.clock.setTimeout(() => this.check(), CHECK_MS);
@@ -87,11 +95,12 @@ export class SendQueue {
 
   private check(): void {
     this.timer = undefined;
-    const now = this.options.clock.now();
     for (const [connection, owed] of Array.from(this.owed)) {
       if (isSlow(connection)) {
-        owed.slowSince = owed.slowSince ?? now;
-        if (now - owed.slowSince >= STUCK_MS) this.disconnectSlow(connection);
+        const { bufferedAmount } = connection.socket;
+        owed.stuckLooks = bufferedAmount < owed.unsent ? 0 : owed.stuckLooks + 1;
+        owed.unsent = bufferedAmount;
+        if (owed.stuckLooks >= STUCK_LOOKS) this.disconnectSlow(connection);
         continue;
       }
       this.owed.delete(connection);

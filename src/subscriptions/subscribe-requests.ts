@@ -3,13 +3,18 @@ import type { Connection } from '../connections/connection';
 import { CloseCode } from '../connections/socket-closer';
 import { CallbackTimeout, withCallbackDeadline } from '../diagnostics/callback-deadline';
 import type { Limits } from '../options';
-import type { Identity, PresenceOptions } from '../types';
+import type { Identity, PresenceOptions, SocketLike } from '../types';
 import type { Watchers } from '../watchers';
 import { decodeWatch, type RefusalCode, type WatchRequest } from '../wire/decode-watch';
 import { TokenBucket } from './token-bucket';
 
-/** Calls of `authorizeWatch` that did not answer in time, and may never; past them a connection is refused at once. */
+/** Calls of `authorizeWatch` within a minute that did not answer in time; past them a connection is refused at once. */
 const MAX_ABANDONED = 4;
+const ABANDONED_MS = 60_000;
+/** Of the requests that come too soon so many may be refused, beside a burst, that a client which is a little too fast stays. */
+const REFUSED_SHARE = 0.2;
+
+const LATE = 'it could not be found out in time whether these users may be watched';
 
 /** @internal */
 export interface SubscribeRequestsOptions {
@@ -22,17 +27,19 @@ export interface SubscribeRequestsOptions {
   close(connection: Connection, code: number, reason: string): void;
 }
 
-/** What is known of one connection that asks. */
+/** What is known of one socket that asks, however often it is attached. */
 interface Asker {
+  /** The latest one. */
+  connection: Connection;
   readonly bucket: TokenBucket;
-  /** Requests in a row that came too soon. */
-  tooSoon: number;
+  /** Of those that come too soon: past it the socket is closed. */
+  readonly refusals: TokenBucket;
   /** Whether `authorizeWatch` is deciding. */
   isDeciding: boolean;
   /** The newest request that came meanwhile. */
   next: WatchRequest | undefined;
-  /** Calls of `authorizeWatch` that are not waited for any longer. */
-  abandoned: number;
+  /** When calls of `authorizeWatch` were given up that have not answered since. */
+  readonly abandoned: Set<{ readonly at: number }>;
 }
 
 /**
@@ -43,13 +50,40 @@ interface Asker {
 export class SubscribeRequests {
   /** Kept only where `authorizeWatch` may ask for them. */
   private readonly identities = new WeakMap<Connection, Identity>();
-  private readonly askers = new WeakMap<Connection, Asker>();
+  private readonly askers = new WeakMap<SocketLike, Asker>();
+  /** Deadlines that run. */
+  private readonly timers = new Set<unknown>();
+  private readonly clock: Clock;
+  private isClosed = false;
 
-  constructor(private readonly options: SubscribeRequestsOptions) {}
+  constructor(private readonly options: SubscribeRequestsOptions) {
+    const { clock } = options;
+    this.clock = {
+      now: () => clock.now(),
+      setTimeout: (run, ms) => {
+        const timer = clock.setTimeout(run, ms);
+        this.timers.add(timer);
+        return timer;
+      },
+      clearTimeout: (timer) => {
+        this.timers.delete(timer);
+        clock.clearTimeout(timer);
+      },
+    };
+  }
 
   /** Who is behind a connection that may ask. */
   introduce(connection: Connection, identity: Identity): void {
     if (this.options.authorizeWatch !== undefined) this.identities.set(connection, identity);
+    const asker = this.askers.get(connection.socket);
+    if (asker !== undefined) asker.connection = connection;
+  }
+
+  /** What is still being decided is of interest to nobody. */
+  close(): void {
+    this.isClosed = true;
+    for (const timer of this.timers) this.options.clock.clearTimeout(timer);
+    this.timers.clear();
   }
 
   /** A frame in which a client asks. It is not decoded before that is known to be of use. */
@@ -65,16 +99,23 @@ export class SubscribeRequests {
     const request = decodeWatch(frame, maxWatchIds);
     if ('code' in request) this.refuse(connection, request.code, request.error, request.request);
     else if (asker.isDeciding) asker.next = request;
-    else this.decide(connection, asker, request);
+    else this.decide(asker, request);
   }
 
   private askerOf(connection: Connection): Asker {
-    let asker = this.askers.get(connection);
+    let asker = this.askers.get(connection.socket);
     if (asker === undefined) {
       const { clock, limits } = this.options;
-      const bucket = new TokenBucket(limits.watchRequestsPerSecond, limits.watchRequestBurst, clock.now());
-      asker = { bucket, tooSoon: 0, isDeciding: false, next: undefined, abandoned: 0 };
-      this.askers.set(connection, asker);
+      const [perSecond, burst, now] = [limits.watchRequestsPerSecond, limits.watchRequestBurst, clock.now()];
+      asker = {
+        connection,
+        bucket: new TokenBucket(perSecond, burst, now),
+        refusals: new TokenBucket(perSecond * REFUSED_SHARE, burst, now),
+        isDeciding: false,
+        next: undefined,
+        abandoned: new Set(),
+      };
+      this.askers.set(connection.socket, asker);
     }
     return asker;
   }
@@ -82,12 +123,8 @@ export class SubscribeRequests {
   /** Whoever asks too often is refused, and whoever goes on is closed. */
   private isInTime(connection: Connection, asker: Asker): boolean {
     const { clock, limits, close } = this.options;
-    if (asker.bucket.take(clock.now())) {
-      asker.tooSoon = 0;
-      return true;
-    }
-    asker.tooSoon += 1;
-    if (asker.tooSoon > limits.watchRequestBurst) {
+    if (asker.bucket.take(clock.now())) return true;
+    if (!asker.refusals.take(clock.now())) {
       close(connection, CloseCode.TOO_MANY_REQUESTS, 'presence: too many requests');
     } else {
       this.refuse(connection, 'too-many-requests', `at most ${limits.watchRequestsPerSecond} requests a second`);
@@ -95,15 +132,18 @@ export class SubscribeRequests {
     return false;
   }
 
-  private decide(connection: Connection, asker: Asker, request: WatchRequest): void {
+  private decide(asker: Asker, request: WatchRequest): void {
+    const { connection } = asker;
     asker.isDeciding = true;
     this.verdict(connection, asker, request).then((allowed) => {
       asker.isDeciding = false;
       const { next } = asker;
       asker.next = undefined;
-      if (connection.state === 'gone') return;
+      if (asker.connection.state === 'gone') return;
       // A newer request makes this one moot, whatever became of it.
-      if (next !== undefined) this.decide(connection, asker, next);
+      if (next !== undefined) this.decide(asker, next);
+      // It was decided for whoever was attached before.
+      else if (connection !== asker.connection) this.refuse(asker.connection, 'timeout', LATE, request.request);
       else if (allowed === true) this.grant(connection, request);
       else this.refuse(connection, allowed.code, allowed.error, request.request);
     });
@@ -120,31 +160,29 @@ export class SubscribeRequests {
     asker: Asker,
     { ids }: WatchRequest,
   ): Promise<true | { readonly code: RefusalCode; readonly error: string }> {
-    const { clock, limits, report, authorizeWatch } = this.options;
+    const { limits, report, authorizeWatch } = this.options;
     if (ids === false) return true;
-    const late = {
-      code: 'timeout',
-      error: 'it could not be found out in time whether these users may be watched',
-    } as const;
-    if (asker.abandoned >= MAX_ABANDONED) return late;
+    const now = this.clock.now();
+    for (const call of asker.abandoned) if (Math.abs(now - call.at) >= ABANDONED_MS) asker.abandoned.delete(call);
+    if (asker.abandoned.size >= MAX_ABANDONED) return { code: 'timeout', error: LATE };
     const identity = this.identities.get(connection) as Identity;
-    let isOver = false;
+    let abandoned: { readonly at: number } | undefined;
     const call = async (): Promise<boolean | undefined> => {
       try {
         return await authorizeWatch?.(identity, ids === true ? true : Array.from(ids));
       } finally {
-        if (isOver) asker.abandoned -= 1;
+        if (abandoned !== undefined) asker.abandoned.delete(abandoned);
       }
     };
     try {
-      const allowed = await withCallbackDeadline(clock, limits.callbackTimeoutMs, 'authorizeWatch', call);
+      const allowed = await withCallbackDeadline(this.clock, limits.callbackTimeoutMs, 'authorizeWatch', call);
       if (allowed === true) return true;
     } catch (error) {
-      report('authorize', error, connection.userId);
+      if (!this.isClosed) report('authorize', error, connection.userId);
       if (error instanceof CallbackTimeout) {
-        isOver = true;
-        asker.abandoned += 1;
-        return late;
+        abandoned = { at: this.clock.now() };
+        asker.abandoned.add(abandoned);
+        return { code: 'timeout', error: LATE };
       }
     }
     return { code: 'not-allowed', error: 'these users may not be watched' };

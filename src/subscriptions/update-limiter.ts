@@ -1,9 +1,8 @@
 import type { Clock } from '../clock';
+import { type HeapItem, MinHeap } from '../min-heap';
 import type { PresenceUpdate } from '../types';
 
 const SECOND_MS = 1_000;
-/** The timer looks no more often than this. */
-const TICK_MS = 20;
 
 /** A change of a user's status, and the version that the store gave it. @internal */
 export interface Change {
@@ -12,20 +11,24 @@ export interface Change {
   readonly version: number;
 }
 
-/** A second of one user. */
-interface Second {
-  readonly endsAt: number;
-  count: number;
+/** A user whose status has changed within the last second. */
+interface Recent {
+  readonly userId: string;
+  /** When changes were let through, within the last second. */
+  times: number[];
+  /** When it is looked at again: the next change may pass, or the second is over. */
+  item: HeapItem<Recent> | undefined;
 }
 
 /**
- * Lets through so many changes of one user a second, and of more the latest when the second is over: a phone with a loose
- * contact costs a dashboard no more than that. All dashboards see the same changes, so one count a user serves them all.
+ * Lets through so many changes of one user within any second, and of more the latest once it may pass: a phone with a
+ * loose contact costs a dashboard no more than that. All dashboards see the same changes, so one count a user serves them
+ * all.
  * @internal
  */
 export class UpdateLimiter {
-  /** By user, in the order in which they end. */
-  private readonly seconds = new Map<string, Second>();
+  private readonly recent = new Map<string, Recent>();
+  private readonly looks = new MinHeap<Recent>();
   /** What is kept back, one a user, in the order of the versions. */
   private readonly held = new Map<string, { readonly change: Change; readonly number: number }>();
   private highest = 0;
@@ -44,26 +47,6 @@ export class UpdateLimiter {
     return this.number;
   }
 
-  offer(change: Change): void {
-    const { userId } = change.update;
-    this.number += 1;
-    this.highest = Math.max(this.highest, change.version);
-    const now = this.clock.now();
-    const second = this.seconds.get(userId);
-    // One that ends later than a second from now began before the clock was set back.
-    if (second !== undefined && second.endsAt > now && second.endsAt <= now + SECOND_MS) {
-      second.count += 1;
-      this.held.delete(userId);
-      if (second.count > this.perSecond) {
-        this.held.set(userId, { change, number: this.number });
-        return;
-      }
-    } else {
-      this.begin(userId, now);
-    }
-    this.deliver(change, undefined);
-  }
-
   /** The last version that was offered. */
   get lastVersion(): number {
     return this.highest;
@@ -75,41 +58,82 @@ export class UpdateLimiter {
     return this.highest;
   }
 
+  offer(change: Change): void {
+    const { userId } = change.update;
+    this.number += 1;
+    this.highest = Math.max(this.highest, change.version);
+    this.held.delete(userId);
+    const recent = this.recentOf(userId);
+    const now = this.clock.now();
+    if (this.mayPass(recent, now)) this.pass(recent, now, change, undefined);
+    else {
+      this.held.set(userId, { change, number: this.number });
+      this.lookAt(recent, (recent.times[0] as number) + SECOND_MS);
+    }
+    this.schedule();
+  }
+
   stop(): void {
     this.clock.clearTimeout(this.timer);
     this.timer = undefined;
-    this.seconds.clear();
+    for (const { item } of this.recent.values()) if (item !== undefined) this.looks.remove(item);
+    this.recent.clear();
     this.held.clear();
     this.highest = 0;
   }
 
-  private begin(userId: string, now: number): void {
-    this.held.delete(userId);
-    this.seconds.delete(userId);
-    this.seconds.set(userId, { endsAt: now + SECOND_MS, count: 1 });
-    if (this.timer === undefined) this.schedule(SECOND_MS);
+  private recentOf(userId: string): Recent {
+    let recent = this.recent.get(userId);
+    if (recent === undefined) {
+      recent = { userId, times: [], item: undefined };
+      this.recent.set(userId, recent);
+    }
+    return recent;
   }
 
-  private schedule(ms: number): void {
+  private mayPass(recent: Recent, now: number): boolean {
+    // One from the future: the clock was set back since.
+    recent.times = recent.times.filter((time) => time <= now && time > now - SECOND_MS);
+    return recent.times.length < Math.floor(this.perSecond);
+  }
+
+  private pass(recent: Recent, now: number, change: Change, keptBackSince: number | undefined): void {
+    recent.times.push(now);
+    this.lookAt(recent, now + SECOND_MS);
+    this.deliver(change, keptBackSince);
+  }
+
+  private lookAt(recent: Recent, at: number): void {
+    if (recent.item !== undefined) this.looks.remove(recent.item);
+    recent.item = this.looks.put(at, recent);
+  }
+
+  private schedule(): void {
+    const { due } = this.looks;
+    if (this.timer !== undefined || due === undefined) return;
+    const waitMs = Math.max(1, Math.min(SECOND_MS, due - this.clock.now()));
     this.timer = this.clock.setTimeout(() => {
       this.timer = undefined;
-      this.tick();
-    }, ms);
+      this.look();
+      this.schedule();
+    }, waitMs);
   }
 
-  /** Ends the seconds that are over. */
-  private tick(): void {
+  private look(): void {
     const now = this.clock.now();
-    for (const [userId, { endsAt }] of this.seconds) {
-      if (endsAt > now && endsAt <= now + SECOND_MS) {
-        if (this.timer === undefined) this.schedule(Math.max(TICK_MS, endsAt - now));
-        return;
-      }
-      this.seconds.delete(userId);
-      const kept = this.held.get(userId);
-      if (kept === undefined) continue;
-      this.begin(userId, now);
-      this.deliver(kept.change, kept.number);
+    // Further away than a second: the clock was set back since.
+    const isBack = (this.looks.due ?? 0) > now + SECOND_MS;
+    for (;;) {
+      const recent = this.looks.take(isBack ? Number.POSITIVE_INFINITY : now);
+      if (recent === undefined) return;
+      recent.item = undefined;
+      const kept = this.held.get(recent.userId);
+      if (kept === undefined) this.recent.delete(recent.userId);
+      else if (this.mayPass(recent, now)) {
+        this.held.delete(recent.userId);
+        this.pass(recent, now, kept.change, kept.number);
+      } else this.lookAt(recent, (recent.times[0] as number) + SECOND_MS);
+      if (isBack) return;
     }
   }
 }

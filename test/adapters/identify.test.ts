@@ -6,6 +6,7 @@ import { Server } from 'socket.io';
 import { io as connectTo } from 'socket.io-client';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createPresence, type Identity, type PresenceOptions } from 'voiceping-presence';
+import { createPresenceClient } from 'voiceping-presence/client';
 import { attachPresence as attachSocketIo } from 'voiceping-presence/socket.io';
 import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { type AttachOptions, attachPresence } from 'voiceping-presence/ws';
@@ -169,6 +170,59 @@ describe('sockets of nobody', () => {
   });
 });
 
+describe('an identity that is waited for', () => {
+  const waiting = () => fakeServer(never, { closeUnidentified: ['error', 'timeout'] });
+
+  it('is waited for no longer once the presence is closed: the socket stays as it is', async () => {
+    const { connect, presence, clock, codes, errors } = waiting();
+    const socket = await connect();
+    await presence.close();
+    expect([clock.timers, socket.listenerCount('message'), socket.listenerCount('close')]).toEqual([0, 0, 0]);
+    await clock.advance(20_000);
+    expect([codes, errors]).toEqual([[], []]);
+    // One that comes after it, too.
+    await connect();
+    await clock.advance(20_000);
+    expect(codes).toEqual([]);
+  });
+
+  it('is waited for no longer once its socket has gone, and nobody is told', async () => {
+    const { connect, clock, errors } = waiting();
+    const before = clock.timers;
+    for (let visit = 0; visit < 5; visit += 1) {
+      const socket = await connect();
+      socket.readyState = 3;
+      socket.emit('close', 1006, Buffer.alloc(0));
+    }
+    expect(clock.timers).toBe(before);
+    await clock.advance(20_000);
+    expect(errors).toEqual([]);
+  });
+
+  it('that is no good promise is a failure, and nothing is thrown into the server', async () => {
+    const broken = {
+      // biome-ignore lint/suspicious/noThenProperty: that is what it is about
+      then() {
+        throw new Error('boom');
+      },
+    };
+    const { connect, errors } = fakeServer(() => broken as never);
+    await connect();
+    expect(errors).toEqual(['identify: identify failed: boom']);
+  });
+
+  it('fills no more memory than some, of however many sockets', async () => {
+    const { connect, clock, presence } = waiting();
+    const ids = Array.from({ length: 240 }, (_, id) => `${'x'.repeat(250)}${id % 10}`);
+    const frame = watchFrame(ids, undefined, 1);
+    const before = process.memoryUsage().arrayBuffers;
+    for (let visit = 0; visit < 1_500; visit += 1) (await connect()).receive(Buffer.from(frame));
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(80_000_000);
+    await presence.close();
+    await clock.settle();
+  });
+});
+
 describe('frames that come before it is known whose they are', () => {
   const slow = () => {
     let resolve: (identity: Identity | null) => void = () => undefined;
@@ -268,6 +322,33 @@ describe('real sockets of nobody', () => {
     client.terminate();
   });
 
+  // An outage ended every dashboard that connected meanwhile, for good.
+  it('of ws: a client of ours that was not identified in time comes back', async () => {
+    const presence = createPresence({ authorizeWatch: () => true, onError: () => undefined });
+    const wss = new WebSocketServer({ port: 0, host: '127.0.0.1', maxPayload: 300_000 });
+    await once(wss, 'listening');
+    let hangs = true;
+    attachPresence(presence, wss, {
+      identify: () => (hangs ? never() : Promise.resolve({ userId: 'd', track: false })),
+      identifyTimeoutMs: 200,
+    });
+    const { port } = wss.address() as AddressInfo;
+    const client = createPresenceClient({
+      url: `ws://127.0.0.1:${port}`,
+      WebSocket: WebSocket as never,
+      minBackoffMs: 50,
+    });
+    cleanups.push(async () => {
+      client.close();
+      await presence.close();
+      for (const socket of wss.clients) socket.terminate();
+      wss.close();
+    });
+    await until(() => expect(client.connection.state).toBe('offline'));
+    hangs = false;
+    await until(() => expect(client.connection.state).toBe('live'));
+  });
+
   it('of socket.io: nobody, and whose credentials end, are disconnected', async () => {
     const presence = createPresence({ onError: () => undefined });
     const http = createServer();
@@ -295,6 +376,8 @@ describe('real sockets of nobody', () => {
     await until(() => expect(reasons).toEqual(['io server disconnect', 'io server disconnect']));
     // A drop, so that it can be back with new credentials.
     expect(await presence.countOnline()).toBe(1);
+    // Without a namespace the connection would stay for ever.
+    await until(() => expect(io.engine.clientsCount).toBe(0));
   });
 
   // It was judged by packets alone, of which one may hold five hundred users.

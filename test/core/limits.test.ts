@@ -193,6 +193,79 @@ describe('requests of one connection', () => {
   });
 });
 
+describe('requests that come a little too fast', () => {
+  // Each that was granted forgave all before: fifty a second were refused for ever.
+  it('for long are closed, too; a few are not', async () => {
+    for (const [everyMs, codes] of [
+      [20, [4029, 1006]],
+      [180, []],
+    ] as const) {
+      const world = await router({ authorizeWatch: () => true });
+      const { socket, codes: seen } = await closable(world, 'd', watcher);
+      socket.terminate = () => seen.push(1006);
+      for (let request = 0; request < 60_000 / everyMs; request += 1) {
+        socket.receive(watchFrame(['a'], undefined, 1));
+        await world.clock.advance(everyMs);
+      }
+      expect(seen).toEqual(codes);
+    }
+  });
+
+  it('are counted for the socket, however often it is attached', async () => {
+    const { presence, clock } = await router({ authorizeWatch: () => true });
+    const socket = fakeSocket();
+    for (let time = 0; time < 12; time += 1) {
+      presence.attachToSocket(socket, { userId: 'd', track: false });
+      socket.receive(watchFrame(['a'], undefined, time));
+      await clock.settle();
+    }
+    expect(codesOf(socket).filter((code) => code === 'too-many-requests')).toHaveLength(2);
+  });
+
+  it('are answered although the socket is attached anew while they are decided', async () => {
+    let decide: (allowed: boolean) => void = () => undefined;
+    const { presence, clock } = await router({ authorizeWatch: () => new Promise((resolve) => (decide = resolve)) });
+    const socket = fakeSocket();
+    presence.attachToSocket(socket, { userId: 'd', track: false });
+    socket.receive(watchFrame(['a'], undefined, 3));
+    await clock.settle();
+    presence.attachToSocket(socket, { userId: 'e', track: false });
+    decide(true);
+    await clock.settle();
+    expect(framesOf(socket)).toMatchObject([{ messageType: 33, code: 'timeout', request: 3 }]);
+  });
+
+  // Its database connections had died with the answers: the dashboard was refused for as long as it was connected.
+  it('are decided again a minute after authorizeWatch has hung', async () => {
+    let hangs = true;
+    const { connect, clock } = await router({
+      authorizeWatch: () => (hangs ? new Promise(() => undefined) : true),
+    });
+    const socket = await connect('d', watcher);
+    for (let request = 0; request < 5; request += 1) {
+      socket.receive(watchFrame(['a'], undefined, request));
+      await clock.advance(2_500);
+    }
+    expect(codesOf(socket)).toEqual(Array(5).fill('timeout'));
+    hangs = false;
+    await clock.advance(60_000);
+    socket.receive(watchFrame(['a'], undefined, 6));
+    await clock.settle();
+    expect(framesOf(socket).at(-1)).toMatchObject({ messageType: 32, request: 6 });
+  });
+
+  it('leave no deadline behind when the presence is closed', async () => {
+    const { presence, connect, clock, errors } = await router({ authorizeWatch: () => new Promise(() => undefined) });
+    const socket = await connect('d', watcher);
+    socket.receive(watchFrame(['a'], undefined, 1));
+    await clock.settle();
+    await presence.close();
+    expect(clock.timers).toBe(0);
+    await clock.advance(10_000);
+    expect(errors).toEqual([]);
+  });
+});
+
 describe('a client that reads nothing', () => {
   // Refusals were sent without a look at what is unsent: 16 MB of requests filled a gigabyte.
   it('is owed one refusal at most, and closed with 4008 after half a minute', async () => {
@@ -210,6 +283,35 @@ describe('a client that reads nothing', () => {
     expect(errors.map(({ stage }) => stage)).toEqual(['send']);
     await clock.advance(5_000);
     expect(socket.readyState).toBe(3);
+  });
+
+  it('is told from one that reads slowly, and from a clock that jumps', async () => {
+    const world = await router();
+    const { socket, codes } = await closable(world, 'd', { track: false, watch: true });
+    socket.bufferedAmount = 60_000;
+    await world.connect('x');
+    for (let second = 0; second < 40; second += 1) {
+      socket.bufferedAmount -= 1_000;
+      await world.clock.advance(1_000);
+    }
+    world.clock.set(world.clock.now() + 3_600_000);
+    await world.clock.advance(1_000);
+    expect(codes).toEqual([]);
+  });
+
+  it('keeps a refusal that waits although the router ends what it watches', async () => {
+    const { presence, clock } = await router({ authorizeWatch: () => false });
+    const socket = fakeSocket();
+    const attachment = presence.attachToSocket(socket, { userId: 'd', track: false, watch: ['x'] });
+    await clock.settle();
+    const before = socket.sent.length;
+    socket.bufferedAmount = 20_000;
+    socket.receive(watchFrame(['a'], undefined, 1));
+    await clock.settle();
+    attachment.watch(false);
+    socket.bufferedAmount = 0;
+    await clock.advance(100);
+    expect(codesOf(socket).slice(before)).toEqual(['not-allowed']);
   });
 
   it('and reads again hears the latest refusal', async () => {
@@ -284,6 +386,63 @@ describe('changes of one user', () => {
       expect(updates.at(-1)).toBe('u online');
       expect(updatesOf(socket)).toContain('v online');
     }
+  });
+
+  it('are at most four within any second', async () => {
+    const world = await router();
+    const socket = await world.connect('d', { track: false, watch: true });
+    const at: number[] = [];
+    const { send } = socket;
+    socket.send = (data) => {
+      at.push(world.clock.now());
+      send.call(socket, data);
+    };
+    for (let round = 0; round < 300; round += 1) {
+      await flap(world, 'u', 1);
+      await world.clock.advance(37);
+    }
+    for (const [index, time] of at.entries())
+      if (index >= 4) expect(time - (at[index - 4] as number)).toBeGreaterThanOrEqual(1_000);
+    expect(at.length).toBeGreaterThan(4 * 9);
+  });
+
+  it('come as soon as they may, whoever else flaps', async () => {
+    const world = await router();
+    const socket = await world.connect('d', { track: false, watch: true });
+    const start = world.clock.now();
+    await flap(world, 'a', 3);
+    await world.clock.advance(5);
+    await flap(world, 'b', 2);
+    await world.connect('b');
+    await world.clock.advance(995);
+    expect(updatesOf(socket).at(-1)).not.toBe('b online');
+    await world.clock.advance(10);
+    expect([updatesOf(socket).at(-1), world.clock.now() - start]).toEqual(['b online', 1_010]);
+  });
+
+  it('that are kept back are not lost where the router goes from a list to everybody', async () => {
+    const world = await router();
+    const socket = fakeSocket();
+    const attachment = world.presence.attachToSocket(socket, { userId: 'd', track: false, watch: ['u', 'w'] });
+    await world.clock.settle();
+    await flap(world, 'u', 1);
+    const u = await world.connect('u');
+    await world.clock.settle();
+    const shownOnline = updatesOf(socket).at(-1);
+    u.close();
+    (await world.connect('u')).close();
+    attachment.watch(true);
+    await world.clock.advance(2_000);
+    expect([shownOnline, updatesOf(socket).at(-1)]).toEqual(['u online', 'u offline']);
+  });
+
+  it('that were kept back are not told to whoever attaches with their ids', async () => {
+    const world = await router();
+    await world.connect('first', { track: false, watch: true });
+    await flap(world, 'u', 3);
+    const socket = await world.connect('e', { track: false, watch: ['u'] });
+    await world.clock.advance(2_000);
+    expect(framesOf(socket).map(({ messageType }) => messageType)).toEqual([32]);
   });
 
   it('that are kept back are not lost to a client that goes on with its cursor', async () => {

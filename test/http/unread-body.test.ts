@@ -1,11 +1,14 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import http2 from 'node:http2';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createPresence, memoryStore } from 'voiceping-presence';
 import { BODY_TIMEOUT_MS, createStatusHandler, MAX_BODY_BYTES } from 'voiceping-presence/http';
 import { fakeClock } from 'voiceping-presence/testing';
+import { BodyBuffer } from '../../src/http/body-buffer';
 import { FRAMEWORKS, type Framework, type SuiteOptions, serve } from './frameworks';
 import { RawClient } from './raw-client';
 
@@ -402,4 +405,43 @@ describe('HTTP/2', () => {
     expect(reported).toEqual([]);
     expect(warn).not.toHaveBeenCalled();
   });
+});
+
+describe('a body in chunks of one byte', () => {
+  // Each was kept as a piece of its own, of a hundred bytes: four requests ended a router.
+  it('takes no more memory than it has bytes', () => {
+    const buffer = new BodyBuffer();
+    const before = process.memoryUsage();
+    const chunk = Buffer.from('x');
+    for (let index = 0; index < MAX_BODY_BYTES; index += 1) buffer.push(chunk);
+    const after = process.memoryUsage();
+    expect(after.heapUsed + after.arrayBuffers - before.heapUsed - before.arrayBuffers).toBeLessThan(
+      20 * MAX_BODY_BYTES,
+    );
+    const taken = buffer.take();
+    expect([taken.length, taken.every((byte) => byte === 0x78)]).toEqual([MAX_BODY_BYTES, true]);
+    expect(buffer.take()).toHaveLength(0);
+  });
+});
+
+it('many requests on one connection leave no warning', async () => {
+  const warnings: string[] = [];
+  const onWarning = (warning: Error): unknown => warnings.push(warning.name);
+  process.on('warning', onWarning);
+  const presence = createPresence();
+  const status = createStatusHandler(presence, { authorize: () => true });
+  const server = createServer((request, response) => void status(request, response)).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  let answers = 0;
+  socket.on('data', (data) => {
+    answers += String(data).split('HTTP/1.1 405').length - 1;
+  });
+  socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(50));
+  await until(() => expect(answers).toBe(50));
+  socket.destroy();
+  server.close();
+  await presence.close();
+  process.removeListener('warning', onWarning);
+  expect(warnings).toEqual([]);
 });
