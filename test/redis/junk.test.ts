@@ -150,6 +150,22 @@ const JUNK: Array<[what: string, write: (fleet: Fleet) => Promise<unknown>]> = [
   ),
   ['an epoch that ends the JSON', ({ key }) => admin.hset(key('meta'), 'epoch', '","x":"')],
   ['another epoch', ({ key }) => admin.hset(key('meta'), 'epoch', '1.2')],
+  ['an epoch of seven decimals', ({ key }) => admin.hset(key('meta'), 'epoch', '1.1234567')],
+  ['a version near the last that there is', ({ key }) => admin.hset(key('meta'), 'seq', String(2 ** 51))],
+  [
+    'one field in place of all of meta',
+    async ({ key }) => {
+      await admin.del(key('meta'));
+      await admin.hset(key('meta'), 'at', '5');
+    },
+  ],
+  [
+    'an epoch in place of all of meta',
+    async ({ key }) => {
+      await admin.del(key('meta'));
+      await admin.hset(key('meta'), 'epoch', '1.2');
+    },
+  ],
   ['a beat that is junk', ({ key }) => admin.hset(key('meta'), 'at', 'junk')],
   ['a beat long to come', ({ key }) => admin.hset(key('meta'), 'at', '99999999999999')],
   ['a layout that is none', ({ key }) => admin.hset(key('meta'), 'layout', 'junk')],
@@ -184,6 +200,20 @@ const JUNK: Array<[what: string, write: (fleet: Fleet) => Promise<unknown>]> = [
   ['a record that is none', ({ bucket }) => admin.hset(bucket('alice'), 'alice', 'junk')],
   ['a record with owners that are none', ({ bucket }) => admin.hset(bucket('alice'), 'alice', '1 0,,,,')],
   ['a record of 100 kB', ({ bucket }) => admin.hset(bucket('alice'), 'alice', `1 0,${'x,'.repeat(50_000)}`)],
+  ['a record of bob with owners that are no names', ({ bucket }) => admin.hset(bucket('bob'), 'bob', '5 0,x y,')],
+  ['a record of bob with an owner of 300', ({ bucket }) => admin.hset(bucket('bob'), 'bob', `5 0,${'x'.repeat(300)},`)],
+  [
+    'a record of bob with two thousand owners',
+    ({ bucket }) => admin.hset(bucket('bob'), 'bob', `5 0,${Array.from({ length: 1_500 }, (_, n) => n).join()},`),
+  ],
+  ['a record of bob whose grace never ends', ({ bucket }) => admin.hset(bucket('bob'), 'bob', '5 0/fffffffffff')],
+  ['a record of bob without an owner', ({ bucket }) => admin.hset(bucket('bob'), 'bob', '5 0')],
+  ['a record of bob with junk behind it', ({ bucket }) => admin.hset(bucket('bob'), 'bob', '5 0 junk')],
+  [
+    'a record of bob in the bucket of another',
+    ({ partition, tag }) =>
+      admin.hset(partition.bucketKey((partition.bucketOf('bob') + 1) % 4_096), 'bob', `5 0,${tag},`),
+  ],
   ['a record of bob that is none', ({ bucket }) => admin.hset(bucket('bob'), 'bob', '\u0000\u0001')],
   ['an id of 5,000 characters', ({ bucket }) => admin.hset(bucket('alice'), 'x'.repeat(5_000), '1 0')],
   ['an id that is no UTF-8', ({ bucket }) => admin.hset(bucket('alice'), Buffer.from([0xc3, 0x28]), '1 0')],
@@ -228,6 +258,24 @@ describe('another tenant of the Redis', () => {
     await until('the sweep has found it', async () => (await admin.exists(there.userKey('bob'))) === 0, LEASE_MS * 6);
     expect(await there.statusOf(there.b, 'bob')).toBe('offline');
     expect(there.errors.map(({ message }) => message).join()).toContain('was deleted');
+    await there.end();
+  });
+
+  // Her key went at each sweep, until her next sign of life.
+  it.concurrent('writes into another bucket that she has left: her key stays', async () => {
+    const { partition, userKey, ...there } = await fleet();
+    const other = partition.bucketKey((partition.bucketOf('alice') + 1) % 4_096);
+    await admin.hset(other, 'alice', '-5 0');
+    let missing = 0;
+    await until(
+      'the sweep has taken it away',
+      async () => {
+        if ((await admin.exists(userKey('alice'))) === 0) missing += 1;
+        return (await admin.hexists(other, 'alice')) === 0;
+      },
+      LEASE_MS * 6,
+    );
+    expect(missing).toBe(0);
     await there.end();
   });
 
@@ -304,6 +352,22 @@ describe('keys with very many members', () => {
     await until('they are gone', async () => (await admin.zcard(there.key('grace'))) === 0, LEASE_MS * 10);
     await there.end();
   });
+});
+
+// Nobody was told offline who was in grace, or left, while these were lost: it was taken for a fresh start.
+it.each([
+  ['nodes', 'count', 'b:'],
+  ['lease', 'nodes', 'meta', 'grace', 'count', 'log', 'b:'],
+])('keys that are lost together (%s, %s, %s ...): whoever leaves then is told offline', async (...names) => {
+  const there = await fleet();
+  const leaver = await there.connect('leaver');
+  await until('b heard of it', () => there.b.changes('leaver').length === 1);
+  const all = await admin.keys(`${there.prefix}*`);
+  await admin.del(all.filter((key) => names.some((name) => key.startsWith(there.prefix + name))));
+  leaver.close();
+  await until('b is told', () => there.b.changes('leaver').length === 2, LEASE_MS * 12);
+  expect(there.b.changes('alice')).toEqual(['online']);
+  await there.end();
 });
 
 describe('the layout', () => {

@@ -234,7 +234,7 @@ export class Hearing {
 
   private see(version: number): void {
     // No router has counted that far: somebody wrote it, and there must be room to go on.
-    if (version > this.highest && version <= MAX_VERSION / 2) this.highest = version;
+    if (version > this.highest && version <= MAX_VERSION / 4) this.highest = version;
   }
 
   /** Asks Redis about what did not follow, and about what did not come. */

@@ -17,7 +17,7 @@ interface ListedPart {
   readonly seq: number;
   readonly done: number;
   readonly after: number;
-  readonly users: Array<[userId: string, version: number, lastSeen: number]>;
+  readonly users: Array<[userId: string, version: number, lastSeen: number, bucket: number]>;
   /** Buckets in which something is that is not ours. */
   readonly junk: number[];
 }
@@ -41,6 +41,8 @@ export interface QueriesOptions {
   settle(partition: Partition, users: readonly StoredStatus[]): Promise<void>;
   /** Something in a bucket is not ours. */
   repair(partition: Partition, bucket: number): void;
+  /** Users stand in buckets that are not theirs. */
+  clear(partition: Partition, strays: ReadonlyArray<readonly [bucket: number, userId: string]>): void;
   /** How long a key of the contract lives without a sign of life, as far as that is known. */
   ttlMs(): number;
 }
@@ -109,9 +111,13 @@ export class Queries {
       }
       bucket += part.done;
       after = part.after;
-      for (const [userId, version, lastSeen] of part.users) {
-        if (isUserId(userId)) users.push({ userId, online: true, lastSeen, version });
+      const strays: Array<readonly [bucket: number, userId: string]> = [];
+      for (const [userId, version, lastSeen, at] of part.users) {
+        if (!isUserId(userId)) continue;
+        if (partition.bucketOf(userId) === at) users.push({ userId, online: true, lastSeen, version });
+        else strays.push([at, userId]);
       }
+      if (strays.length > 0) this.options.clear(partition, strays);
     }
     return page(null);
   }

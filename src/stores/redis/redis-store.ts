@@ -78,6 +78,7 @@ export class RedisStore implements PresenceStore {
         }));
       },
       repair: (partition, bucket) => this.upkeep.repair(partition, bucket),
+      clear: (partition, strays) => this.upkeep.clear(partition, strays),
       ttlMs: () => this.ttlMs,
     });
   }

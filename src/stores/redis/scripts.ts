@@ -12,17 +12,23 @@ local function number(text)
   return value and value <= MOST and value or nil
 end
 local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
+local function isEpoch(text)
+  local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
+  return seconds ~= nil and #seconds <= 16 and #micros <= 6
+end
 
 local function checked(fields)
   if isError(fields) then fields = {} end
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
+  local layout = fields[4] or nil
+  local isForeign = layout ~= nil and layout ~= LAYOUT and find(layout, '^%d+$') ~= nil
   return {
-    isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
+    isEmpty = layout ~= LAYOUT and not isForeign and not (fields[1] and isEpoch(epoch)),
     seq = seq or 0,
-    epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
+    epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
-    layout = fields[4] or nil,
+    layout = layout,
     seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
   }
 end
@@ -44,6 +50,26 @@ local function misplaced(meta, seed, knownEpoch)
   end
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
+end
+local function parse(record)
+  if not record or #record > 8192 then return nil end
+  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
+  if #owners > 256 then
+    local left = 512
+    for owner in string.gmatch(owners, '[^,]+') do
+      left = left - 1
+      if left < 0 or #owner > 256 then return nil end
+    end
+  end
+  if minus == '' and grace == '' and owners == '' then return nil end
+  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  if seen > now then seen = now end
+  grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
+  if grace > now + 2147483647 then return nil end
+  return version, seen, grace, owners == '' and ',' or owners
 end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
@@ -78,7 +104,7 @@ if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
     for bucket = 0, buckets - 1 do
       keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
       if #keys > 1000 or bucket == buckets - 1 then
-        call('UNLINK', unpack(keys))
+        pcall('UNLINK', unpack(keys))
         keys = {}
       end
     end
@@ -86,16 +112,6 @@ if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
-local function parse(record)
-  if not record or #record > 8192 then return nil end
-  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
-  if owners ~= '' and not find(owners, '^,.*[^,],$') then return nil end
-  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
-  if minus ~= '' then version = -version end
-  if seen > now then seen = now end
-  return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners == '' and ',' or owners
-end
 local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
   if seen < EPOCH then seen = EPOCH end
@@ -308,17 +324,23 @@ local function number(text)
   return value and value <= MOST and value or nil
 end
 local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
+local function isEpoch(text)
+  local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
+  return seconds ~= nil and #seconds <= 16 and #micros <= 6
+end
 
 local function checked(fields)
   if isError(fields) then fields = {} end
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
+  local layout = fields[4] or nil
+  local isForeign = layout ~= nil and layout ~= LAYOUT and find(layout, '^%d+$') ~= nil
   return {
-    isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
+    isEmpty = layout ~= LAYOUT and not isForeign and not (fields[1] and isEpoch(epoch)),
     seq = seq or 0,
-    epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
+    epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
-    layout = fields[4] or nil,
+    layout = layout,
     seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
   }
 end
@@ -340,6 +362,26 @@ local function misplaced(meta, seed, knownEpoch)
   end
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
+end
+local function parse(record)
+  if not record or #record > 8192 then return nil end
+  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
+  if #owners > 256 then
+    local left = 512
+    for owner in string.gmatch(owners, '[^,]+') do
+      left = left - 1
+      if left < 0 or #owner > 256 then return nil end
+    end
+  end
+  if minus == '' and grace == '' and owners == '' then return nil end
+  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  if seen > now then seen = now end
+  grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
+  if grace > now + 2147483647 then return nil end
+  return version, seen, grace, owners == '' and ',' or owners
 end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
@@ -374,7 +416,7 @@ if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
     for bucket = 0, buckets - 1 do
       keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
       if #keys > 1000 or bucket == buckets - 1 then
-        call('UNLINK', unpack(keys))
+        pcall('UNLINK', unpack(keys))
         keys = {}
       end
     end
@@ -382,16 +424,6 @@ if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
-local function parse(record)
-  if not record or #record > 8192 then return nil end
-  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
-  if owners ~= '' and not find(owners, '^,.*[^,],$') then return nil end
-  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
-  if minus ~= '' then version = -version end
-  if seen > now then seen = now end
-  return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners == '' and ',' or owners
-end
 local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
   if seen < EPOCH then seen = EPOCH end
@@ -519,7 +551,6 @@ local tag, following, lease, most = ARGV[11], ARGV[12], tonumber(ARGV[13]), tonu
 local acknowledged, sent = match(ARGV[14], '^(%d+)/(%d+)$')
 acknowledged, sent = tonumber(acknowledged), tonumber(sent)
 local gap = now - at
-local isBack = gap < -1000
 if try('ZCARD', KEYS[1]) > MOST_NODES or try('HLEN', KEYS[2]) > MOST_NODES then
   discard(KEYS[1])
   discard(KEYS[2])
@@ -536,6 +567,10 @@ for i = 1, #scored, 2 do
     call('ZREM', KEYS[1], scored[i])
     junk[#junk + 1] = KEYS[1]
   end
+end
+local isBack = false
+for _, deadline in pairs(leases) do
+  if gap < -1000 and deadline > now + lease and deadline < 1e15 then isBack = true end
 end
 
 local nodes = {}
@@ -571,7 +606,7 @@ for name, deadline in pairs(leases) do
     nodes[name] = node
     write(name, node)
   end
-  if deadline > now + node.lease then renew(name, node) end
+  if deadline > now + math.max(node.lease, lease) then renew(name, node) end
   if node.claimed > now + 3000 then node.claimed = 0 end
   if gap > node.lease / 2 and deadline > at and not node.pardoned then
     node.pardoned = true
@@ -606,13 +641,16 @@ end
 
 local due = try('ZRANGEBYSCORE', KEYS[4], '-inf', isBack and '+inf' or now, 'LIMIT', 0, most)
 for _, member in ipairs(due) do
-  call('ZREM', KEYS[4], member)
   local bucket, id = match(member, '^(%d+):(.+)$')
-  if not bucket or #bucket > 4 or tonumber(bucket) >= buckets then
+  local isMember = bucket and #bucket <= 4 and tonumber(bucket) < buckets
+  local key = isMember and ARGV[6] .. bucket
+  local record = key and pcall('HGET', key, id)
+  local isElsewhere = isError(record) and not find(record.err, 'WRONGTYPE', 1, true)
+  if not isElsewhere then call('ZREM', KEYS[4], member) end
+  if not isMember then
     junk[#junk + 1] = KEYS[4]
-  else
-    local key = ARGV[6] .. bucket
-    local record = try('HGET', key, id)
+  elseif not isElsewhere then
+    record = try('HGET', key, id)
     local version, seen, grace, owners = parse(record)
     if record and not version then drop(key, id) end
     if version and grace > now and not isBack then
@@ -635,7 +673,7 @@ end
 
 call('HSET', KEYS[3], 'at', format('%d', now))
 finish()
-if try('HSETNX', KEYS[5], '', 0) == 1 and fields[1] then lose({}) end
+if try('HSETNX', KEYS[5], '', 0) == 1 and (fields[1] or seq > 0) then lose({}) end
 return format('{"known":%s,"more":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d,', tostring(isKnown), tostring(#due == most),
   table.concat(dead, ','), first, slice, number(call('HGET', KEYS[3], 'lost')) or 0) .. answered()
 `);
@@ -678,17 +716,23 @@ local function number(text)
   return value and value <= MOST and value or nil
 end
 local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
+local function isEpoch(text)
+  local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
+  return seconds ~= nil and #seconds <= 16 and #micros <= 6
+end
 
 local function checked(fields)
   if isError(fields) then fields = {} end
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
+  local layout = fields[4] or nil
+  local isForeign = layout ~= nil and layout ~= LAYOUT and find(layout, '^%d+$') ~= nil
   return {
-    isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
+    isEmpty = layout ~= LAYOUT and not isForeign and not (fields[1] and isEpoch(epoch)),
     seq = seq or 0,
-    epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
+    epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
-    layout = fields[4] or nil,
+    layout = layout,
     seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
   }
 end
@@ -710,6 +754,26 @@ local function misplaced(meta, seed, knownEpoch)
   end
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
+end
+local function parse(record)
+  if not record or #record > 8192 then return nil end
+  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
+  if #owners > 256 then
+    local left = 512
+    for owner in string.gmatch(owners, '[^,]+') do
+      left = left - 1
+      if left < 0 or #owner > 256 then return nil end
+    end
+  end
+  if minus == '' and grace == '' and owners == '' then return nil end
+  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  if seen > now then seen = now end
+  grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
+  if grace > now + 2147483647 then return nil end
+  return version, seen, grace, owners == '' and ',' or owners
 end
 local MOST_FIELDS = 10000
 local room, after, most, first = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[7])
@@ -738,10 +802,17 @@ while done < size and examined < most and not isFull do
   fields = fields or {}
   for i = 1, #fields, 2 do
     local id = fields[i]
-    local minus, version, seen = match(fields[i + 1], '^(-?)(%x+) (%x+)')
-    if version and #version <= 13 and #seen <= 11 and isId(id) then
+    local record = fields[i + 1]
+    local minus, version, seen, owner = match(record, '^(-?)(%x+) (%x+),?([%w_+/=.:~%%-]*),?$')
+    local isUsual = version and #record < 256 and (owner ~= '' or minus ~= '') and #version <= 13 and #seen <= 11
+    if not isUsual then
+      local parsed, at = parse(record)
+      minus, version, seen = '', nil, nil
+      if parsed then minus, version, seen = parsed <= 0 and '-' or '', format('%x', math.abs(parsed)), format('%x', at - EPOCH) end
+    end
+    if version and isId(id) then
       version = minus == '' and tonumber(version, 16) or 0
-      if version > after then users[#users + 1] = { id = id, version = version, seen = tonumber(seen, 16) + EPOCH } end
+      if version > after then users[#users + 1] = { id = id, version = version, seen = tonumber(seen, 16) + EPOCH, bucket = first + done } end
     else
       isWhole = false
     end
@@ -772,7 +843,7 @@ if ARGV[1] ~= '' and #found > 0 then
   end
 end
 local users = {}
-for i, user in ipairs(found) do users[i] = format('[%s,%d,%d]', json(user.id), user.version, math.min(user.seen, now)) end
+for i, user in ipairs(found) do users[i] = format('[%s,%d,%d,%d]', json(user.id), user.version, math.min(user.seen, now), user.bucket) end
 return format('{"now":%d,"e":"%s","seq":%d,"done":%d,"after":%d,"users":[%s],"junk":[%s]}',
   now, meta.epoch or '', meta.seq, done, after, table.concat(users, ','), table.concat(junk, ','))
 `);
@@ -788,17 +859,23 @@ local function number(text)
   return value and value <= MOST and value or nil
 end
 local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
+local function isEpoch(text)
+  local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
+  return seconds ~= nil and #seconds <= 16 and #micros <= 6
+end
 
 local function checked(fields)
   if isError(fields) then fields = {} end
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
+  local layout = fields[4] or nil
+  local isForeign = layout ~= nil and layout ~= LAYOUT and find(layout, '^%d+$') ~= nil
   return {
-    isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
+    isEmpty = layout ~= LAYOUT and not isForeign and not (fields[1] and isEpoch(epoch)),
     seq = seq or 0,
-    epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
+    epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
-    layout = fields[4] or nil,
+    layout = layout,
     seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
   }
 end
@@ -821,6 +898,26 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local function parse(record)
+  if not record or #record > 8192 then return nil end
+  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
+  if #owners > 256 then
+    local left = 512
+    for owner in string.gmatch(owners, '[^,]+') do
+      left = left - 1
+      if left < 0 or #owner > 256 then return nil end
+    end
+  end
+  if minus == '' and grace == '' and owners == '' then return nil end
+  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  if seen > now then seen = now end
+  grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
+  if grace > now + 2147483647 then return nil end
+  return version, seen, grace, owners == '' and ',' or owners
+end
 local answer = misplaced(checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed')), ARGV[1], ARGV[2])
 if answer then return answer end
 local records = { format('%d', now) }
@@ -829,8 +926,7 @@ for i = 2, #KEYS do
   if isError(record) then
     records[i] = '?'
   elseif record then
-    local version, seen = match(record, '^(-?%x+) (%x+)')
-    records[i] = version and #version <= 14 and #seen <= 11 and version .. ' ' .. seen or '?'
+    records[i] = parse(record) and match(record, '^-?%x+ %x+') or '?'
   else
     records[i] = ''
   end
@@ -849,17 +945,23 @@ local function number(text)
   return value and value <= MOST and value or nil
 end
 local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
+local function isEpoch(text)
+  local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
+  return seconds ~= nil and #seconds <= 16 and #micros <= 6
+end
 
 local function checked(fields)
   if isError(fields) then fields = {} end
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
+  local layout = fields[4] or nil
+  local isForeign = layout ~= nil and layout ~= LAYOUT and find(layout, '^%d+$') ~= nil
   return {
-    isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
+    isEmpty = layout ~= LAYOUT and not isForeign and not (fields[1] and isEpoch(epoch)),
     seq = seq or 0,
-    epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
+    epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
-    layout = fields[4] or nil,
+    layout = layout,
     seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
   }
 end
@@ -881,6 +983,26 @@ local function misplaced(meta, seed, knownEpoch)
   end
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
+end
+local function parse(record)
+  if not record or #record > 8192 then return nil end
+  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
+  if #owners > 256 then
+    local left = 512
+    for owner in string.gmatch(owners, '[^,]+') do
+      left = left - 1
+      if left < 0 or #owner > 256 then return nil end
+    end
+  end
+  if minus == '' and grace == '' and owners == '' then return nil end
+  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  if seen > now then seen = now end
+  grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
+  if grace > now + 2147483647 then return nil end
+  return version, seen, grace, owners == '' and ',' or owners
 end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
@@ -915,7 +1037,7 @@ if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
     for bucket = 0, buckets - 1 do
       keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
       if #keys > 1000 or bucket == buckets - 1 then
-        call('UNLINK', unpack(keys))
+        pcall('UNLINK', unpack(keys))
         keys = {}
       end
     end
@@ -923,16 +1045,6 @@ if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
-local function parse(record)
-  if not record or #record > 8192 then return nil end
-  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
-  if owners ~= '' and not find(owners, '^,.*[^,],$') then return nil end
-  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
-  if minus ~= '' then version = -version end
-  if seen > now then seen = now end
-  return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners == '' and ',' or owners
-end
 local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
   if seen < EPOCH then seen = EPOCH end
@@ -1164,17 +1276,23 @@ local function number(text)
   return value and value <= MOST and value or nil
 end
 local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
+local function isEpoch(text)
+  local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
+  return seconds ~= nil and #seconds <= 16 and #micros <= 6
+end
 
 local function checked(fields)
   if isError(fields) then fields = {} end
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
+  local layout = fields[4] or nil
+  local isForeign = layout ~= nil and layout ~= LAYOUT and find(layout, '^%d+$') ~= nil
   return {
-    isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
+    isEmpty = layout ~= LAYOUT and not isForeign and not (fields[1] and isEpoch(epoch)),
     seq = seq or 0,
-    epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
+    epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
-    layout = fields[4] or nil,
+    layout = layout,
     seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
   }
 end
@@ -1196,6 +1314,26 @@ local function misplaced(meta, seed, knownEpoch)
   end
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
+end
+local function parse(record)
+  if not record or #record > 8192 then return nil end
+  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
+  if #owners > 256 then
+    local left = 512
+    for owner in string.gmatch(owners, '[^,]+') do
+      left = left - 1
+      if left < 0 or #owner > 256 then return nil end
+    end
+  end
+  if minus == '' and grace == '' and owners == '' then return nil end
+  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  if seen > now then seen = now end
+  grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
+  if grace > now + 2147483647 then return nil end
+  return version, seen, grace, owners == '' and ',' or owners
 end
 local answer = misplaced(checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed')), ARGV[1], ARGV[2])
 if answer then return answer end
@@ -1223,17 +1361,23 @@ local function number(text)
   return value and value <= MOST and value or nil
 end
 local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
+local function isEpoch(text)
+  local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
+  return seconds ~= nil and #seconds <= 16 and #micros <= 6
+end
 
 local function checked(fields)
   if isError(fields) then fields = {} end
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
+  local layout = fields[4] or nil
+  local isForeign = layout ~= nil and layout ~= LAYOUT and find(layout, '^%d+$') ~= nil
   return {
-    isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
+    isEmpty = layout ~= LAYOUT and not isForeign and not (fields[1] and isEpoch(epoch)),
     seq = seq or 0,
-    epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
+    epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
-    layout = fields[4] or nil,
+    layout = layout,
     seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
   }
 end
@@ -1255,6 +1399,26 @@ local function misplaced(meta, seed, knownEpoch)
   end
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
+end
+local function parse(record)
+  if not record or #record > 8192 then return nil end
+  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
+  if #owners > 256 then
+    local left = 512
+    for owner in string.gmatch(owners, '[^,]+') do
+      left = left - 1
+      if left < 0 or #owner > 256 then return nil end
+    end
+  end
+  if minus == '' and grace == '' and owners == '' then return nil end
+  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  if seen > now then seen = now end
+  grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
+  if grace > now + 2147483647 then return nil end
+  return version, seen, grace, owners == '' and ',' or owners
 end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
@@ -1289,7 +1453,7 @@ if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
     for bucket = 0, buckets - 1 do
       keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
       if #keys > 1000 or bucket == buckets - 1 then
-        call('UNLINK', unpack(keys))
+        pcall('UNLINK', unpack(keys))
         keys = {}
       end
     end
@@ -1297,16 +1461,6 @@ if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
-local function parse(record)
-  if not record or #record > 8192 then return nil end
-  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
-  if owners ~= '' and not find(owners, '^,.*[^,],$') then return nil end
-  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
-  if minus ~= '' then version = -version end
-  if seen > now then seen = now end
-  return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners == '' and ',' or owners
-end
 local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
   if seen < EPOCH then seen = EPOCH end
@@ -1444,7 +1598,7 @@ finish()
 return '{' .. answered()
 `);
 
-export const sweep = script('sweep', String.raw`local LAYOUT = '1'
+export const stray = script('stray', String.raw`local LAYOUT = '1'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
@@ -1455,17 +1609,23 @@ local function number(text)
   return value and value <= MOST and value or nil
 end
 local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
+local function isEpoch(text)
+  local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
+  return seconds ~= nil and #seconds <= 16 and #micros <= 6
+end
 
 local function checked(fields)
   if isError(fields) then fields = {} end
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
+  local layout = fields[4] or nil
+  local isForeign = layout ~= nil and layout ~= LAYOUT and find(layout, '^%d+$') ~= nil
   return {
-    isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
+    isEmpty = layout ~= LAYOUT and not isForeign and not (fields[1] and isEpoch(epoch)),
     seq = seq or 0,
-    epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
+    epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
-    layout = fields[4] or nil,
+    layout = layout,
     seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
   }
 end
@@ -1487,6 +1647,26 @@ local function misplaced(meta, seed, knownEpoch)
   end
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
+end
+local function parse(record)
+  if not record or #record > 8192 then return nil end
+  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
+  if #owners > 256 then
+    local left = 512
+    for owner in string.gmatch(owners, '[^,]+') do
+      left = left - 1
+      if left < 0 or #owner > 256 then return nil end
+    end
+  end
+  if minus == '' and grace == '' and owners == '' then return nil end
+  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  if seen > now then seen = now end
+  grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
+  if grace > now + 2147483647 then return nil end
+  return version, seen, grace, owners == '' and ',' or owners
 end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
@@ -1521,7 +1701,7 @@ if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
     for bucket = 0, buckets - 1 do
       keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
       if #keys > 1000 or bucket == buckets - 1 then
-        call('UNLINK', unpack(keys))
+        pcall('UNLINK', unpack(keys))
         keys = {}
       end
     end
@@ -1529,16 +1709,255 @@ if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
+local function save(bucket, id, version, seen, grace, owners)
+  if owners == ',' then owners = '' end
+  if seen < EPOCH then seen = EPOCH end
+  if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
+  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
+end
+local function drop(bucket, id)
+  call('HDEL', bucket, id)
+  if junk[#junk] ~= bucket then junk[#junk + 1] = bucket end
+end
+local function fieldsOf(bucket)
+  if try('HLEN', bucket) <= MOST_FIELDS then return call('HGETALL', bucket), false end
+  discard(bucket)
+  return {}, true
+end
+local function json(text)
+  if find(text, '[%c"\\]') then
+    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
+  end
+  return '"' .. text .. '"'
+end
+local function iso(ms)
+  local seconds = floor(ms / 1000)
+  local days = floor(seconds / 86400)
+  local rest = seconds - days * 86400
+  local z = days + 719468
+  local era = floor(z / 146097)
+  local doe = z - era * 146097
+  local yoe = floor((doe - floor(doe / 1460) + floor(doe / 36524) - floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + floor(yoe / 4) - floor(yoe / 100))
+  local mp = floor((5 * doy + 2) / 153)
+  local month = mp < 10 and mp + 3 or mp - 9
+  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
+  return format('%04.0f-%02.0f-%02.0fT%02.0f:%02.0f:%02.0f.%03.0fZ', year, month, doy - floor((153 * mp + 2) / 5) + 1,
+    floor(rest / 3600), floor(rest / 60) % 60, rest % 60, ms - seconds * 1000)
+end
+local phrases = {}
+local function phrase(online, reason)
+  local status = online and 'online' or 'offline'
+  local middle = ',"status":"' .. status .. '","timestamp":"' .. iso(now) .. '","version":'
+  phrases[reason] = { middle, ',"reason":"' .. reason .. '"}', ',"' .. reason .. '"]', ARGV[2] .. status }
+  return phrases[reason]
+end
+local updates = ARGV[2] .. 'updates'
+local function latest(id, seen)
+  local mirror = ARGV[1] ~= '' and number(pcall('GET', ARGV[1] .. id))
+  return mirror and mirror <= now and math.max(seen, mirror) or seen
+end
+local function flip(key, id, online, seen, reason)
+  seq = seq + 1
+  local name, words = json(id), phrases[reason] or phrase(online, reason)
+  told[#told + 1] = '[' .. name .. (online and ',1,' or ',0,') .. format('%d', seen) .. words[3]
+  counts[key] = (counts[key] or 0) + (online and 1 or -1)
+  if not online then
+    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
+  end
+  if ARGV[2] ~= '' then
+    messages[#messages + 1] = words[4]
+    messages[#messages + 1] = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
+  end
+  return online and seq or -seq
+end
+local function send(command, channel, message)
+  local answer = pcall(command, channel, message)
+  if not isError(answer) then return true end
+  if find(answer.err, 'NOPERM', 1, true) or find(answer.err, 'executing the script', 1, true) then lacks = channel end
+  return false
+end
+local function publish(message)
+  if ARGV[4] == '1' and send('SPUBLISH', ARGV[3], message) then return end
+  send('PUBLISH', ARGV[3], message)
+end
+local function lose(names)
+  local times = format('%d', (number(call('HGET', KEYS[3], 'lost')) or 0) + 1)
+  call('HSET', KEYS[3], 'lost', times)
+  publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
+end
+local function log(id, oldest, batch)
+  for _ = 1, 2 do
+    local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
+    if isError(added) then added = pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+    if not isError(added) then return end
+    if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
+    discard(KEYS[6])
+  end
+end
+local function finish()
+  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
+  if #told == 0 then return end
+  local fields, changes = {}, {}
+  for key, by in pairs(counts) do
+    if by ~= 0 then
+      fields[#fields + 1] = string.sub(key, #ARGV[6] + 1)
+      changes[#changes + 1] = by
+    end
+  end
+  for from = 1, #fields, 1000 do
+    local to = math.min(from + 999, #fields)
+    local values, pairs = try('HMGET', KEYS[5], unpack(fields, from, to)), {}
+    for i = from, to do
+      pairs[#pairs + 1] = fields[i]
+      pairs[#pairs + 1] = format('%d', (tonumber(values[i - from + 1] or 0) or 0) + changes[i])
+    end
+    call('HSET', KEYS[5], unpack(pairs))
+  end
+  local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
+  log(format('%d-0', before + 1), format('%d', math.max(0, seq - ARGV[5])), batch)
+  for i = 1, #messages, 2 do
+    send('PUBLISH', messages[i], messages[i + 1])
+    send('PUBLISH', updates, messages[i + 1])
+  end
+  publish(batch)
+end
+local function answered()
+  local extra = ''
+  if #junk > 0 then
+    local names = {}
+    for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
+    extra = ',"junk":[' .. table.concat(names, ',') .. ']'
+  end
+  if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
+  return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
+end
+local size = tonumber(ARGV[11])
+for i = 1, size do
+  local key, id, isAtHome = KEYS[6 + i], ARGV[10 + i * 2], ARGV[11 + i * 2] == '1'
+  local record = try('HGET', key, id)
+  if record and not isAtHome then
+    drop(key, id)
+  elseif record and ARGV[1] ~= '' then
+    local version = parse(record)
+    if version and version <= 0 and call('DEL', KEYS[6 + size + i]) == 1 then junk[#junk + 1] = ARGV[1] .. '<id>' end
+  end
+end
+finish()
+return '{' .. answered()
+`);
+
+export const sweep = script('sweep', String.raw`local LAYOUT = '1'
+local MOST = 4503599627370496
+local EPOCH = 1577836800000
+local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
+local time = call('TIME')
+local now = time[1] * 1000 + floor(time[2] / 1000)
+local function number(text)
+  local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
+  return value and value <= MOST and value or nil
+end
+local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
+local function isEpoch(text)
+  local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
+  return seconds ~= nil and #seconds <= 16 and #micros <= 6
+end
+
+local function checked(fields)
+  if isError(fields) then fields = {} end
+  local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
+  if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
+  local layout = fields[4] or nil
+  local isForeign = layout ~= nil and layout ~= LAYOUT and find(layout, '^%d+$') ~= nil
+  return {
+    isEmpty = layout ~= LAYOUT and not isForeign and not (fields[1] and isEpoch(epoch)),
+    seq = seq or 0,
+    epoch = isEpoch(epoch) and epoch or nil,
+    at = number(fields[3]) or 0,
+    layout = layout,
+    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+  }
+end
+local function isId(text)
+  if text == '' or #text > 256 then return false end
+  if not find(text, '[\128-\255]') then return true end
+  if find(text, '\224[\128-\159]') or find(text, '\237[\160-\191]') or find(text, '\240[\128-\143]') or find(text, '\244[\144-\191]') then
+    return false
+  end
+  text = string.gsub(text, '[\240-\244][\128-\191][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\194-\223][\128-\191]', '')
+  return not find(text, '[\128-\255]')
+end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
 local function parse(record)
   if not record or #record > 8192 then return nil end
   local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
   if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
-  if owners ~= '' and not find(owners, '^,.*[^,],$') then return nil end
+  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
+  if #owners > 256 then
+    local left = 512
+    for owner in string.gmatch(owners, '[^,]+') do
+      left = left - 1
+      if left < 0 or #owner > 256 then return nil end
+    end
+  end
+  if minus == '' and grace == '' and owners == '' then return nil end
   version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
   if minus ~= '' then version = -version end
   if seen > now then seen = now end
-  return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners == '' and ',' or owners
+  grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
+  if grace > now + 2147483647 then return nil end
+  return version, seen, grace, owners == '' and ',' or owners
 end
+local MOST_FIELDS = 10000
+local MOST_NODES = 1024
+local buckets = tonumber(ARGV[10])
+local junk, lacks = {}, nil
+
+local function discard(key)
+  call('UNLINK', key)
+  junk[#junk + 1] = key
+end
+local function try(command, key, ...)
+  local answer = pcall(command, key, ...)
+  if not isError(answer) then return answer end
+  if find(answer.err, 'WRONGTYPE', 1, true) then discard(key) end
+  return call(command, key, ...)
+end
+
+local meta = checked(pcall('HMGET', KEYS[3], 'seq', 'epoch', 'at', 'layout', 'seed'))
+local answer = misplaced(meta, ARGV[8], ARGV[9])
+if answer then return answer end
+
+local seq, epoch, at = meta.seq, meta.epoch, meta.at
+local stored = seq
+local highest = number(ARGV[7]) or 0
+if seq < highest then seq = highest end
+if not epoch then epoch = time[1] .. '.' .. time[2] end
+try('HSET', KEYS[3], 'epoch', epoch)
+if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
+  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', ARGV[8])
+  if ARGV[9] == '' then
+    local keys = { KEYS[4], KEYS[5] }
+    for bucket = 0, buckets - 1 do
+      keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
+      if #keys > 1000 or bucket == buckets - 1 then
+        pcall('UNLINK', unpack(keys))
+        keys = {}
+      end
+    end
+  end
+end
+
+local told, gone, counts, before, messages = {}, {}, {}, seq, {}
 local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
   if seen < EPOCH then seen = EPOCH end
@@ -1665,6 +2084,7 @@ end
 local first, retention, lease, most = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
 local known = {}
 local lost = {}
+local adopted = 0
 if try('ZCARD', KEYS[1]) <= MOST_NODES then
   for _, name in ipairs(call('ZRANGE', KEYS[1], 0, -1)) do known[name] = true end
 end
@@ -1692,20 +2112,22 @@ local function examine(key, bucket, id, record)
     return true
   end
   for owner in string.gmatch(owners, '[^,]+') do
-    if not known[owner] then
+    if not known[owner] and adopted < 64 then
+      adopted = adopted + 1
       known[owner] = true
       call('ZADD', KEYS[1], format('%d', now + lease), owner)
     end
   end
   return true
 end
-local function deleteForeign(offline)
-  for from = 1, #offline, 1000 do
-    local keys = { unpack(offline, from, math.min(from + 999, #offline)) }
+local strays = {}
+local function findStrays(bucket, ids)
+  for from = 1, #ids, 1000 do
+    local keys, to = {}, math.min(from + 999, #ids)
+    for i = from, to do keys[#keys + 1] = ARGV[1] .. ids[i] end
     for i, value in ipairs(call('MGET', unpack(keys))) do
-      if value and #value >= 12 and number(value) then
-        call('DEL', keys[i])
-        junk[#junk + 1] = ARGV[1] .. '<id>'
+      if value and #value >= 12 and number(value) and #strays < 1000 then
+        strays[#strays + 1] = '[' .. bucket .. ',' .. json(ids[from + i - 1]) .. ']'
       end
     end
   end
@@ -1719,14 +2141,14 @@ while done < size and examined < most do
   local online, offline = 0, {}
   for i = 1, #fields, 2 do
     local id, record = fields[i], fields[i + 1]
-    local owner = #id <= 256 and match(record, '^%x+ %x+,([^,]+),$')
+    local owner = isId(id) and match(record, '^%x+ %x+,([^,]+),$')
     if (owner and known[owner]) or examine(key, bucket, id, record) then
       online = online + 1
     elseif ARGV[1] ~= '' then
-      offline[#offline + 1] = ARGV[1] .. id
+      if isId(id) then offline[#offline + 1] = id end
     end
   end
-  if #offline > 0 then deleteForeign(offline) end
+  if #offline > 0 then findStrays(bucket, offline) end
   local counted = try('HGET', KEYS[5], bucket)
   counted = counted and (tonumber(counted) or -1) or 0
   if counted ~= online or isFilled then
@@ -1746,5 +2168,5 @@ end
 
 finish()
 if #lost > 0 then lose(lost) end
-return format('{"done":%d,', done) .. answered()
+return format('{"done":%d,"strays":[%s],', done, table.concat(strays, ',')) .. answered()
 `);

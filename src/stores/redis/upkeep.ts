@@ -20,6 +20,13 @@ interface Beaten extends Changed {
   readonly lost: number;
 }
 
+/** What reaps and sweeps answer. */
+interface Walked extends Changed {
+  readonly done: number;
+  /** Users of whom a bucket and the key of the contract do not say the same. */
+  readonly strays?: ReadonlyArray<readonly [bucket: number, userId: string]>;
+}
+
 /** Leases, and what becomes of those whose lease has lapsed: each router looks after all of them. @internal */
 export class Upkeep {
   private readonly reaping = new Set<string>();
@@ -53,6 +60,11 @@ export class Upkeep {
       }),
     );
     this.incarnations.forget(node);
+  }
+
+  /** What a query has found in buckets that are not those of the users. */
+  clear(partition: Partition, strays: ReadonlyArray<readonly [bucket: number, userId: string]>): void {
+    this.news.inBackground('sweep', this.settleStrays(partition, strays));
   }
 
   /** Looks over a bucket at once in which a query has found something that is not ours. */
@@ -139,6 +151,20 @@ export class Upkeep {
     await this.walk(scripts.sweep, partition, 0, first + count - end, args);
   }
 
+  /** Somebody else has written them: into the bucket of another user, or a key of one who is offline. */
+  async settleStrays(
+    partition: Partition,
+    strays: ReadonlyArray<readonly [bucket: number, userId: string]>,
+  ): Promise<void> {
+    await this.runner.change(scripts.stray, partition, () => {
+      const keys = strays.map(([bucket]) => partition.bucketKey(bucket));
+      const args = [String(strays.length)];
+      for (const [bucket, userId] of strays) args.push(userId, partition.bucketOf(userId) === bucket ? '1' : '0');
+      const mirrors = this.layout.isCluster ? [] : strays.map(([, userId]) => this.layout.userKey(userId));
+      return { keys: keys.concat(mirrors), args };
+    });
+  }
+
   /** Calls a script until it has been through the buckets from `from` up to `end`. */
   private async walk(
     script: Script,
@@ -150,7 +176,9 @@ export class Upkeep {
     for (let first = from; first < end && !this.runner.isClosed; ) {
       const size = Math.min(WALK_BUCKETS, end - first);
       const call = { keys: partition.slice(first, size), args: argsOf(first, first + size === end) };
-      const { done } = await this.runner.change<Changed & { done: number }>(script, partition, () => call);
+      const answer = await this.runner.change<Walked>(script, partition, () => call);
+      const { done, strays = [] } = answer;
+      if (strays.length > 0) await this.settleStrays(partition, strays);
       if (done < 0) return;
       first += done;
     }

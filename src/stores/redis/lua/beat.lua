@@ -16,8 +16,6 @@ local tag, following, lease, most = ARGV[11], ARGV[12], tonumber(ARGV[13]), tonu
 local acknowledged, sent = match(ARGV[14], '^(%d+)/(%d+)$')
 acknowledged, sent = tonumber(acknowledged), tonumber(sent)
 local gap = now - at
--- The clock of this server was set back. Nobody waits for it to catch up.
-local isBack = gap < -1000
 
 -- Somebody else has written here. Routers then assert anew under new names, and nothing is lost but those of the others.
 if try('ZCARD', KEYS[1]) > MOST_NODES or try('HLEN', KEYS[2]) > MOST_NODES then
@@ -36,6 +34,13 @@ for i = 1, #scored, 2 do
     call('ZREM', KEYS[1], scored[i])
     junk[#junk + 1] = KEYS[1]
   end
+end
+
+-- The clock of this server was set back, and nobody waits for it to catch up: leases then end later than any may. That a beat
+-- lies ahead says nothing by itself: somebody else may have written it.
+local isBack = false
+for _, deadline in pairs(leases) do
+  if gap < -1000 and deadline > now + lease and deadline < 1e15 then isBack = true end
 end
 
 local nodes = {}
@@ -72,7 +77,7 @@ for name, deadline in pairs(leases) do
     nodes[name] = node
     write(name, node)
   end
-  if deadline > now + node.lease then renew(name, node) end
+  if deadline > now + math.max(node.lease, lease) then renew(name, node) end
   if node.claimed > now + 3000 then node.claimed = 0 end
   -- Live routers beat every third of a lease. Where none did for longer than half of one it was the server that was away,
   -- not they, and nobody is dead who was alive before. Once, until a router beats by itself.
@@ -114,13 +119,17 @@ end
 
 local due = try('ZRANGEBYSCORE', KEYS[4], '-inf', isBack and '+inf' or now, 'LIMIT', 0, most)
 for _, member in ipairs(due) do
-  call('ZREM', KEYS[4], member)
   local bucket, id = match(member, '^(%d+):(.+)$')
-  if not bucket or #bucket > 4 or tonumber(bucket) >= buckets then
+  local isMember = bucket and #bucket <= 4 and tonumber(bucket) < buckets
+  local key = isMember and ARGV[6] .. bucket
+  local record = key and pcall('HGET', key, id)
+  -- On a Cluster whose slots move, a bucket may be elsewhere at the moment: then its users wait.
+  local isElsewhere = isError(record) and not find(record.err, 'WRONGTYPE', 1, true)
+  if not isElsewhere then call('ZREM', KEYS[4], member) end
+  if not isMember then
     junk[#junk + 1] = KEYS[4]
-  else
-    local key = ARGV[6] .. bucket
-    local record = try('HGET', key, id)
+  elseif not isElsewhere then
+    record = try('HGET', key, id)
     local version, seen, grace, owners = parse(record)
     if record and not version then drop(key, id) end
     if version and grace > now and not isBack then
@@ -147,6 +156,6 @@ end
 call('HSET', KEYS[3], 'at', format('%d', now))
 finish()
 -- Without the counts nobody could tell whether buckets are missing too.
-if try('HSETNX', KEYS[5], '', 0) == 1 and fields[1] then lose({}) end
+if try('HSETNX', KEYS[5], '', 0) == 1 and (fields[1] or seq > 0) then lose({}) end
 return format('{"known":%s,"more":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d,', tostring(isKnown), tostring(#due == most),
   table.concat(dead, ','), first, slice, number(call('HGET', KEYS[3], 'lost')) or 0) .. answered()

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 // Makes ../scripts.ts of the Lua files, so that bundles, tests and examples find them without reading files.
 
 /** Before these stand meta.lua and shared.lua. */
-const CHANGING = ['apply', 'beat', 'reap', 'settle', 'sweep'];
+const CHANGING = ['apply', 'beat', 'reap', 'settle', 'stray', 'sweep'];
 /** Before these stands meta.lua. */
 const LOOKING = ['list', 'read', 'seen'];
 const ALONE = ['count', 'leased', 'refresh', 'release'];

@@ -13,7 +13,7 @@
   ARGV[7]     the number of the first bucket
 
   Result: {"now":ms,"e":epoch,"seq":version of the last change,"done":how many of the buckets are through,
-  "after":where the next one stopped,"users":[[user, version, last seen], ...],"junk":[buckets in which something is that is not ours]};
+  "after":where the next one stopped,"users":[[user, version, last seen, bucket], ...],"junk":[buckets in which something is that is not ours]};
   or "!{...}", see meta.lua.
 ]]
 local MOST_FIELDS = 10000
@@ -43,10 +43,18 @@ while done < size and examined < most and not isFull do
   fields = fields or {}
   for i = 1, #fields, 2 do
     local id = fields[i]
-    local minus, version, seen = match(fields[i + 1], '^(-?)(%x+) (%x+)')
-    if version and #version <= 13 and #seen <= 11 and isId(id) then
+    -- Nearly everybody is held by one router, or gone: that is seen without taking the record apart.
+    local record = fields[i + 1]
+    local minus, version, seen, owner = match(record, '^(-?)(%x+) (%x+),?([%w_+/=.:~%%-]*),?$')
+    local isUsual = version and #record < 256 and (owner ~= '' or minus ~= '') and #version <= 13 and #seen <= 11
+    if not isUsual then
+      local parsed, at = parse(record)
+      minus, version, seen = '', nil, nil
+      if parsed then minus, version, seen = parsed <= 0 and '-' or '', format('%x', math.abs(parsed)), format('%x', at - EPOCH) end
+    end
+    if version and isId(id) then
       version = minus == '' and tonumber(version, 16) or 0
-      if version > after then users[#users + 1] = { id = id, version = version, seen = tonumber(seen, 16) + EPOCH } end
+      if version > after then users[#users + 1] = { id = id, version = version, seen = tonumber(seen, 16) + EPOCH, bucket = first + done } end
     else
       isWhole = false
     end
@@ -78,6 +86,6 @@ if ARGV[1] ~= '' and #found > 0 then
   end
 end
 local users = {}
-for i, user in ipairs(found) do users[i] = format('[%s,%d,%d]', json(user.id), user.version, math.min(user.seen, now)) end
+for i, user in ipairs(found) do users[i] = format('[%s,%d,%d,%d]', json(user.id), user.version, math.min(user.seen, now), user.bucket) end
 return format('{"now":%d,"e":"%s","seq":%d,"done":%d,"after":%d,"users":[%s],"junk":[%s]}',
   now, meta.epoch or '', meta.seq, done, after, table.concat(users, ','), table.concat(junk, ','))

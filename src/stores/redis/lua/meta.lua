@@ -8,6 +8,10 @@
     epoch    "<seconds>.<microseconds>": when these data began
     seq      the version of the last change
     at       when a router beat last, in milliseconds
+
+  A bucket is a hash: user -> "<version> <last seen>[/<grace until>][,<owner>,<owner>,]". The version is that of the last
+  change, and negative while the user is offline. An owner is the incarnation of a router that holds the user. Numbers are
+  hexadecimal, and times milliseconds since 2020: five bytes a user less than in decimal.
 ]]
 local LAYOUT = '1'
 -- Versions beyond it would lose their last digits where numbers are doubles.
@@ -26,17 +30,26 @@ end
 -- Another type of key than ours is none.
 local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
 
+-- As routers expect it in messages.
+local function isEpoch(text)
+  local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
+  return seconds ~= nil and #seconds <= 16 and #micros <= 6
+end
+
 local function checked(fields)
   if isError(fields) then fields = {} end
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   -- No router has counted that far. What was counted is lost, so these are other data.
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
+  local layout = fields[4] or nil
+  local isForeign = layout ~= nil and layout ~= LAYOUT and find(layout, '^%d+$') ~= nil
   return {
-    isEmpty = not (fields[1] or fields[2] or fields[3] or fields[4] or fields[5]),
+    -- Less than every layout has: something of ours was lost, or it is somebody else's.
+    isEmpty = layout ~= LAYOUT and not isForeign and not (fields[1] and isEpoch(epoch)),
     seq = seq or 0,
-    epoch = epoch and #epoch <= 32 and match(epoch, '^%d+%.%d+$') or nil,
+    epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
-    layout = fields[4] or nil,
+    layout = layout,
     seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
   }
 end
@@ -63,4 +76,30 @@ local function misplaced(meta, seed, knownEpoch)
   end
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
+end
+
+-- What a record says; nothing for what is none.
+local function parse(record)
+  if not record or #record > 8192 then return nil end
+  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
+  -- A user on so many routers there is not, nor a name so long.
+  if #owners > 256 then
+    local left = 512
+    for owner in string.gmatch(owners, '[^,]+') do
+      left = left - 1
+      if left < 0 or #owner > 256 then return nil end
+    end
+  end
+  -- Whoever is online is held by a router, or in grace.
+  if minus == '' and grace == '' and owners == '' then return nil end
+  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  -- Nobody was seen later than now.
+  if seen > now then seen = now end
+  grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
+  -- No option of a grace is longer.
+  if grace > now + 2147483647 then return nil end
+  return version, seen, grace, owners == '' and ',' or owners
 end

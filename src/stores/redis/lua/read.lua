@@ -19,8 +19,7 @@ for i = 2, #KEYS do
   if isError(record) then
     records[i] = '?'
   elseif record then
-    local version, seen = match(record, '^(-?%x+) (%x+)')
-    records[i] = version and #version <= 14 and #seen <= 11 and version .. ' ' .. seen or '?'
+    records[i] = parse(record) and match(record, '^-?%x+ %x+') or '?'
   else
     records[i] = ''
   end

@@ -19,10 +19,6 @@
   ARGV[9] the epoch of the data in which that seed was in use; empty: the caller knows of none, and proposes the seed
   ARGV[10] how many buckets there are
 
-  A bucket is a hash: user -> "<version> <last seen>[/<grace until>][,<owner>,<owner>,]". The version is that of the last
-  change, and negative while the user is offline. An owner is the incarnation of a router that holds the user. Numbers are
-  hexadecimal, and times milliseconds since 2020: five bytes a user less than in decimal.
-
   Result, beside those of each script: "!{...}" where nothing was done, see meta.lua; and in others, where it applies,
   "junk":[keys in which something was that is not ours, and was deleted], "lacks":a channel that may not be published on.
 ]]
@@ -66,7 +62,8 @@ if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
     for bucket = 0, buckets - 1 do
       keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
       if #keys > 1000 or bucket == buckets - 1 then
-        call('UNLINK', unpack(keys))
+        -- On a Cluster whose slots move, some are elsewhere at the moment.
+        pcall('UNLINK', unpack(keys))
         keys = {}
       end
     end
@@ -74,19 +71,6 @@ if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
-
--- What a record says; nothing for what is none.
-local function parse(record)
-  if not record or #record > 8192 then return nil end
-  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
-  if owners ~= '' and not find(owners, '^,.*[^,],$') then return nil end
-  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
-  if minus ~= '' then version = -version end
-  -- Nobody was seen later than now.
-  if seen > now then seen = now end
-  return version, seen, grace == '' and 0 or tonumber(grace, 16) + EPOCH, owners == '' and ',' or owners
-end
 
 -- Into a bucket that was read before, so that it is one.
 local function save(bucket, id, version, seen, grace, owners)

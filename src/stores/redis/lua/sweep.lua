@@ -9,13 +9,15 @@
   ARGV[13]                the lease, in milliseconds, of a router of which only the users are left
   ARGV[14]                after how many users the call ends, so that nobody waits long
 
-  Result: {"done":how many of the buckets,"now":ms,"e":epoch,"seq":n,"off":[users, see apply]}. Buckets of which users were lost are
+  Result: {"done":how many of the buckets,"strays":[[bucket, user], ...],"now":ms,"e":epoch,"seq":n,"off":[users, see apply]}. Buckets of which users were lost are
   told to the routers as {"l":[bucket, ...],"k":how often by now}, so that they assert anew who is there. That keys of the contract are
-  missing the next sign of life finds out; those of users who are offline, which none of ours has written, are deleted here.
+  missing the next sign of life finds out; "strays" are users who are offline by their record and have a key, see stray.lua.
 ]]
 local first, retention, lease, most = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
 local known = {}
 local lost = {}
+-- So many names are given a lease at once, that what somebody writes into records does not fill the keys of the routers.
+local adopted = 0
 if try('ZCARD', KEYS[1]) <= MOST_NODES then
   for _, name in ipairs(call('ZRANGE', KEYS[1], 0, -1)) do known[name] = true end
 end
@@ -45,7 +47,8 @@ local function examine(key, bucket, id, record)
     return true
   end
   for owner in string.gmatch(owners, '[^,]+') do
-    if not known[owner] then
+    if not known[owner] and adopted < 64 then
+      adopted = adopted + 1
       known[owner] = true
       call('ZADD', KEYS[1], format('%d', now + lease), owner)
     end
@@ -53,15 +56,17 @@ local function examine(key, bucket, id, record)
   return true
 end
 
--- A key of the contract is deleted in the step in which its user goes offline: one that is there all the same says
--- "online" of somebody who is not. Others than ours hold no time.
-local function deleteForeign(offline)
-  for from = 1, #offline, 1000 do
-    local keys = { unpack(offline, from, math.min(from + 999, #offline)) }
+-- A key of the contract is deleted in the step in which its user goes offline. One that is there all the same says "online"
+-- of somebody who is not, or the record stands in a bucket that is not the user's: the caller can tell. Others than ours
+-- hold no time.
+local strays = {}
+local function findStrays(bucket, ids)
+  for from = 1, #ids, 1000 do
+    local keys, to = {}, math.min(from + 999, #ids)
+    for i = from, to do keys[#keys + 1] = ARGV[1] .. ids[i] end
     for i, value in ipairs(call('MGET', unpack(keys))) do
-      if value and #value >= 12 and number(value) then
-        call('DEL', keys[i])
-        junk[#junk + 1] = ARGV[1] .. '<id>'
+      if value and #value >= 12 and number(value) and #strays < 1000 then
+        strays[#strays + 1] = '[' .. bucket .. ',' .. json(ids[from + i - 1]) .. ']'
       end
     end
   end
@@ -76,14 +81,14 @@ while done < size and examined < most do
   for i = 1, #fields, 2 do
     local id, record = fields[i], fields[i + 1]
     -- Nearly everybody is held by one router that lives: that is seen without taking the record apart.
-    local owner = #id <= 256 and match(record, '^%x+ %x+,([^,]+),$')
+    local owner = isId(id) and match(record, '^%x+ %x+,([^,]+),$')
     if (owner and known[owner]) or examine(key, bucket, id, record) then
       online = online + 1
     elseif ARGV[1] ~= '' then
-      offline[#offline + 1] = ARGV[1] .. id
+      if isId(id) then offline[#offline + 1] = id end
     end
   end
-  if #offline > 0 then deleteForeign(offline) end
+  if #offline > 0 then findStrays(bucket, offline) end
   local counted = try('HGET', KEYS[5], bucket)
   counted = counted and (tonumber(counted) or -1) or 0
   if counted ~= online or isFilled then
@@ -105,4 +110,4 @@ end
 
 finish()
 if #lost > 0 then lose(lost) end
-return format('{"done":%d,', done) .. answered()
+return format('{"done":%d,"strays":[%s],', done, table.concat(strays, ',')) .. answered()
