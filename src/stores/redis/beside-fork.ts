@@ -121,6 +121,7 @@ class BesideFork implements PresenceStore {
   read: PresenceStore['read'] = (userIds) => this.store.read(userIds);
   list: PresenceStore['list'] = (page) => this.store.list(page);
   count: PresenceStore['count'] = () => this.store.count();
+  problems: NonNullable<PresenceStore['problems']> = () => this.store.problems?.() ?? [];
 
   subscribe(feed: StoreFeed): () => void {
     const unsubscribe = this.store.subscribe(feed);
