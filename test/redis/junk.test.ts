@@ -261,6 +261,29 @@ describe('another tenant of the Redis', () => {
     await there.end();
   });
 
+  it.concurrent('writes that a router holds a user who is not there: once it is listed, for two leases', async () => {
+    const there = await fleet();
+    await admin.hset(there.bucket('bob'), 'bob', `5 0,${there.tag},`);
+    expect(await there.listed(there.b)).toEqual(['alice', 'bob']);
+    await until(
+      'he is not listed any more',
+      async () => (await there.listed(there.b)).join() === 'alice',
+      LEASE_MS * 2,
+    );
+    await expectHealthy(there);
+    await there.end();
+  });
+
+  // A key that was evicted came back with the next sign of life only.
+  it.concurrent('deletes the key of a user who is there: it comes back once she is listed, and nobody is told', async () => {
+    const there = await fleet();
+    await admin.del(there.userKey('alice'));
+    await there.listed(there.b);
+    await until('her key is back', async () => (await admin.exists(there.userKey('alice'))) === 1, LEASE_MS);
+    await expectHealthy(there);
+    await there.end();
+  });
+
   // Her key went at each sweep, until her next sign of life.
   it.concurrent('writes into another bucket that she has left: her key stays', async () => {
     const { partition, userKey, ...there } = await fleet();

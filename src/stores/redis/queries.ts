@@ -17,7 +17,7 @@ interface ListedPart {
   readonly seq: number;
   readonly done: number;
   readonly after: number;
-  readonly users: Array<[userId: string, version: number, lastSeen: number, bucket: number]>;
+  readonly users: Array<[userId: string, version: number, lastSeen: number, bucket: number, isKeyed: 0 | 1]>;
   /** Buckets in which something is that is not ours. */
   readonly junk: number[];
 }
@@ -41,7 +41,7 @@ export interface QueriesOptions {
   settle(partition: Partition, users: readonly StoredStatus[]): Promise<void>;
   /** Something in a bucket is not ours. */
   repair(partition: Partition, bucket: number): void;
-  /** Users stand in buckets that are not theirs. */
+  /** Users stand in buckets that are not theirs, or are online and have no key. */
   clear(partition: Partition, strays: ReadonlyArray<readonly [bucket: number, userId: string]>): void;
   /** How long a key of the contract lives without a sign of life, as far as that is known. */
   ttlMs(): number;
@@ -112,10 +112,12 @@ export class Queries {
       bucket += part.done;
       after = part.after;
       const strays: Array<readonly [bucket: number, userId: string]> = [];
-      for (const [userId, version, lastSeen, at] of part.users) {
+      for (const [userId, version, lastSeen, at, isKeyed] of part.users) {
         if (!isUserId(userId)) continue;
-        if (partition.bucketOf(userId) === at) users.push({ userId, online: true, lastSeen, version });
-        else strays.push([at, userId]);
+        const isAtHome = partition.bucketOf(userId) === at;
+        if (isAtHome) users.push({ userId, online: true, lastSeen, version });
+        // Nobody else writes a record without a key: whoever holds that user has to say so again.
+        if (!isAtHome || isKeyed === 0) strays.push([at, userId]);
       }
       if (strays.length > 0) this.options.clear(partition, strays);
     }

@@ -838,12 +838,13 @@ if ARGV[1] ~= '' and #found > 0 then
   local mirrors = {}
   for i, user in ipairs(found) do mirrors[i] = ARGV[1] .. user.id end
   for i, mirror in ipairs(call('MGET', unpack(mirrors))) do
+    found[i].isKeyed = mirror ~= false
     local seen = number(mirror) or 0
     if seen > found[i].seen and seen <= now then found[i].seen = seen end
   end
 end
 local users = {}
-for i, user in ipairs(found) do users[i] = format('[%s,%d,%d,%d]', json(user.id), user.version, math.min(user.seen, now), user.bucket) end
+for i, user in ipairs(found) do users[i] = format('[%s,%d,%d,%d,%d]', json(user.id), user.version, math.min(user.seen, now), user.bucket, user.isKeyed == false and 0 or 1) end
 return format('{"now":%d,"e":"%s","seq":%d,"done":%d,"after":%d,"users":[%s],"junk":[%s]}',
   now, meta.epoch or '', meta.seq, done, after, table.concat(users, ','), table.concat(junk, ','))
 `);
@@ -1832,18 +1833,29 @@ local function answered()
   if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
   return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
 end
-local size = tonumber(ARGV[11])
+local size, lease, lost, seenBuckets = tonumber(ARGV[11]), tonumber(ARGV[12]), {}, {}
 for i = 1, size do
-  local key, id, isAtHome = KEYS[6 + i], ARGV[10 + i * 2], ARGV[11 + i * 2] == '1'
+  local key, id, isAtHome = KEYS[6 + i], ARGV[11 + i * 2], ARGV[12 + i * 2] == '1'
   local record = try('HGET', key, id)
-  if record and not isAtHome then
+  local mirror = ARGV[1] ~= '' and KEYS[6 + size + i]
+  local version, seen, grace, owners = parse(record)
+  if record and (not isAtHome or not version) then
     drop(key, id)
-  elseif record and ARGV[1] ~= '' then
-    local version = parse(record)
-    if version and version <= 0 and call('DEL', KEYS[6 + size + i]) == 1 then junk[#junk + 1] = ARGV[1] .. '<id>' end
+  elseif version and mirror and version <= 0 then
+    if call('DEL', mirror) == 1 then junk[#junk + 1] = ARGV[1] .. '<id>' end
+  elseif version and mirror and owners ~= ',' and call('EXISTS', mirror) == 0 then
+    local bucket = string.sub(key, #ARGV[6] + 1)
+    grace = math.max(grace, now + lease)
+    save(key, id, version, seen, grace, ',')
+    try('ZADD', KEYS[4], format('%d', grace), bucket .. ':' .. id)
+    if not seenBuckets[bucket] then
+      seenBuckets[bucket] = true
+      lost[#lost + 1] = bucket
+    end
   end
 end
 finish()
+if #lost > 0 then lose(lost) end
 return '{' .. answered()
 `);
 

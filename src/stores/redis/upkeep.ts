@@ -158,7 +158,7 @@ export class Upkeep {
   ): Promise<void> {
     await this.runner.change(scripts.stray, partition, () => {
       const keys = strays.map(([bucket]) => partition.bucketKey(bucket));
-      const args = [String(strays.length)];
+      const args = [String(strays.length), String(Math.ceil(this.leaseMs))];
       for (const [bucket, userId] of strays) args.push(userId, partition.bucketOf(userId) === bucket ? '1' : '0');
       const mirrors = this.layout.isCluster ? [] : strays.map(([, userId]) => this.layout.userKey(userId));
       return { keys: keys.concat(mirrors), args };
