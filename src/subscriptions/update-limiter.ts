@@ -3,6 +3,8 @@ import { type HeapItem, MinHeap } from '../min-heap';
 import type { PresenceUpdate } from '../types';
 
 const SECOND_MS = 1_000;
+/** Users that are looked at in one go: after a storm there are very many. */
+const MOST_AT_ONCE = 1_000;
 
 /** A change of a user's status, and the version that the store gave it. @internal */
 export interface Change {
@@ -123,7 +125,7 @@ export class UpdateLimiter {
     const now = this.clock.now();
     // Further away than a second: the clock was set back since.
     const isBack = (this.looks.due ?? 0) > now + SECOND_MS;
-    for (;;) {
+    for (let count = 0; count < MOST_AT_ONCE; count += 1) {
       const recent = this.looks.take(isBack ? Number.POSITIVE_INFINITY : now);
       if (recent === undefined) return;
       recent.item = undefined;
@@ -133,7 +135,6 @@ export class UpdateLimiter {
         this.held.delete(recent.userId);
         this.pass(recent, now, kept.change, kept.number);
       } else this.lookAt(recent, (recent.times[0] as number) + SECOND_MS);
-      if (isBack) return;
     }
   }
 }
