@@ -438,23 +438,35 @@ try {
 
   // What the guide has somebody write into the existing router, with its settings.
   const guide = readFileSync(join(root, 'examples/voiceping-router/README.md'), 'utf8');
-  const blocks = Array.from(guide.matchAll(/<!-- (\w+): (.*?) -->\n```ts\n(.*?)```/gs), ([, kind, where, code]) => ({
+  const blocks = Array.from(guide.matchAll(/<!-- ([\w-]+): (.*?) -->\n```ts\n(.*?)```/gs), ([, kind, where, code]) => ({
     kind,
     where: String(where),
     code: String(code),
   }));
   const file = blocks.find(({ kind }) => kind === 'file')?.code ?? '';
-  let besideFork = file;
-  for (const { code, where } of blocks.filter(({ kind }) => kind === 'fork')) {
-    const [, how, anchor = ''] = /, (before|in place of): (.*)$/s.exec(where) ?? [];
-    if (!besideFork.includes(anchor)) throw new Error(`the guide names a line that is not there: ${anchor}`);
-    besideFork = besideFork.replace(anchor, () => (how === 'before' ? code + anchor : code.trimEnd()));
-  }
+  /** The file of presence with what the guide adds to it for one of the two routers, or for the hours beside the fork. */
+  const presenceWith = (...kinds: string[]): string => {
+    let whole = file;
+    for (const { kind, code, where } of blocks) {
+      if (!kinds.includes(String(kind)) || !where.startsWith('src/lib/presence.ts')) continue;
+      const [, how, anchor = ''] = /, (before|in place of): (.*)$/s.exec(where) ?? [];
+      if (!whole.includes(anchor)) throw new Error(`the guide names a line that is not there: ${anchor}`);
+      if (how === undefined) whole += code;
+      else whole = whole.replace(anchor, () => (how === 'before' ? code + anchor : code.trimEnd()));
+    }
+    return whole;
+  };
   writeFileSync(join(oldFolder, 'logger.ts'), 'const logger: any = {};\nexport = logger;\n');
+  writeFileSync(
+    join(oldFolder, 'dynamodb.ts'),
+    'const manager = { updateUserStatus(id: string, to: "online" | "offline", done: () => void) { done(); } };\nexport default manager;\n',
+  );
   writeFileSync(join(oldFolder, 'types.ts'), 'export type numberOrString = number | string;\n');
   for (const [name, code] of [
     ['presence', file],
-    ['beside-fork', besideFork],
+    ['router', presenceWith('router-edit', 'router-append')],
+    ['fork', presenceWith('fork-edit', 'fork-append')],
+    ['beside-fork', presenceWith('fork')],
   ] as const) {
     writeFileSync(join(oldFolder, `${name}.ts`), code);
     check(`the guide for the existing router compiles there: ${name}.ts`, () => {

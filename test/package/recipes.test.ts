@@ -46,8 +46,8 @@ class Running {
 
   private readonly child: ChildProcess;
 
-  private constructor(code: string, redisPort: number, environment: Record<string, string>) {
-    const file = join(this.folder, 'recipe.mts');
+  private constructor(code: string, redisPort: number, environment: Record<string, string>, name: string) {
+    const file = join(this.folder, name);
     writeFileSync(file, code);
     this.child = fork(file, [], {
       cwd: root,
@@ -70,8 +70,13 @@ class Running {
     });
   }
 
-  static start(code: string, redisPort: number, environment: Record<string, string> = {}): Running {
-    return new Running(code, redisPort, environment);
+  static start(
+    code: string,
+    redisPort: number,
+    environment: Record<string, string> = {},
+    name = 'recipe.mts',
+  ): Running {
+    return new Running(code, redisPort, environment, name);
   }
 
   async listening(): Promise<number> {
@@ -135,9 +140,18 @@ const phoneIsOnline = async (port: number): Promise<void> => {
   socket.terminate();
 };
 
+/** The listener that the router had before. */
+const stillAnswers = async (port: number): Promise<void> => {
+  const response = await fetch(`http://127.0.0.1:${port}/`);
+  expect([response.status, await response.text()]).toEqual([404, 'what your router answers today']);
+};
+
 /** How each recipe is used; those that listen to nothing need only run. */
 const USES: { readonly [title: string]: (port: number) => Promise<void> } = {
-  'Ten lines in your router': phoneIsOnline,
+  'Ten lines in your router': async (port) => {
+    await stillAnswers(port);
+    await phoneIsOnline(port);
+  },
   'A dashboard that hears of changes': async (port) => {
     const dashboard = await connected(`ws://127.0.0.1:${port}`, { protocols: ['dashboard', 'browser'] });
     await until('it has its snapshot', () => dashboard.frames.length === 1);
@@ -224,6 +238,19 @@ describe('each recipe of the README', () => {
       await recipe.end();
     }
   });
+});
+
+it('the ten lines in CommonJS', async () => {
+  const code = recipes('cjs').get('Ten lines in your router') as string;
+  const router = Running.start(code, redis.port, {}, 'recipe.cjs');
+  try {
+    const port = await router.listening();
+    await stillAnswers(port);
+    await phoneIsOnline(port);
+    expect(router.said).toEqual([]);
+  } finally {
+    await router.end();
+  }
 });
 
 it('nginx in front: calls and questions go through, and the header that names the device', async () => {
