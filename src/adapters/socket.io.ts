@@ -1,4 +1,5 @@
 import { internalsOf, reportTo } from '../diagnostics/internals';
+import { type EmitterLike, listenShared } from '../diagnostics/shared-listener';
 import { optionError, shown } from '../errors';
 import { SINK, type Sink } from '../sink';
 import type { Presence, SocketLike } from '../types';
@@ -101,10 +102,7 @@ export function attachPresence<Request = any, Socket extends SocketIoSocketLike 
   }
   const attach = attachEach(presence, options, (socket: Socket) => wrapped(socket, presence));
   const onConnection = (socket: Socket): void => attach(socket, socket.request as Request);
-  io.on('connection', onConnection);
-  return () => {
-    io.removeListener('connection', onConnection);
-  };
+  return listenShared(io as EmitterLike, 'connection', onConnection as (...values: unknown[]) => void);
 }
 
 /** One wrapper a socket, so that to attach it twice replaces the first attachment. */
@@ -121,7 +119,8 @@ function wrapped(socket: SocketIoSocketLike, presence: Presence): SocketLike {
 
 /** A socket of socket.io as the core knows sockets. */
 class SocketIoSocket implements SocketLike {
-  private readonly onClose = new Map<(code: number) => void, (reason: unknown) => void>();
+  /** By listener: what takes it off again. */
+  private readonly forget = new Map<(...args: unknown[]) => void, () => void>();
 
   /** About how many bytes were emitted since nothing was waiting. */
   private emittedBytes = 0;
@@ -151,23 +150,20 @@ class SocketIoSocket implements SocketLike {
   };
 
   on(event: string, listener: (...args: unknown[]) => void): void {
+    const { socket } = this;
     if (event === 'message') {
-      this.socket.conn.on('packet', listener);
+      // The connection is that of all its namespaces.
+      this.forget.set(listener, listenShared(socket.conn as EmitterLike, 'packet', listener));
     } else if (event === 'close') {
       const onDisconnect = (reason: unknown) => listener(CHOSEN.includes(reason) ? NORMAL_CLOSURE : ABNORMAL_CLOSURE);
-      this.onClose.set(listener, onDisconnect);
-      this.socket.on('disconnect', onDisconnect);
+      this.forget.set(listener, () => socket.removeListener('disconnect', onDisconnect));
+      socket.on('disconnect', onDisconnect);
     }
   }
 
-  removeListener(event: string, listener: (...args: unknown[]) => void): void {
-    if (event === 'message') {
-      this.socket.conn.removeListener('packet', listener);
-    } else if (event === 'close') {
-      const onDisconnect = this.onClose.get(listener);
-      if (onDisconnect !== undefined) this.socket.removeListener('disconnect', onDisconnect);
-      this.onClose.delete(listener);
-    }
+  removeListener(_event: string, listener: (...args: unknown[]) => void): void {
+    this.forget.get(listener)?.();
+    this.forget.delete(listener);
   }
 
   /** Never called: it takes events, by its sink. */

@@ -1,3 +1,4 @@
+import { type EmitterLike, listenShared } from '../diagnostics/shared-listener';
 import { optionError, shown } from '../errors';
 import type { Presence, SocketLike } from '../types';
 import { type AttachOptions, attachEach, type RequestLike } from './attach-each';
@@ -38,8 +39,5 @@ export function attachPresence<Request = RequestLike, Socket extends SocketLike 
     throw optionError(`server is ${shown(server)}; it is a server of ws`);
   }
   const onConnection = attachEach<Request, Socket>(presence, options, (socket) => socket);
-  server.on('connection', onConnection);
-  return () => {
-    server.removeListener('connection', onConnection);
-  };
+  return listenShared(server as EmitterLike, 'connection', onConnection as (...values: unknown[]) => void);
 }

@@ -142,6 +142,37 @@ describe('attachPresence on socket.io', () => {
     expect(await isOnline(presence, 'u')).toBe(true);
   });
 
+  // They share one connection of engine.io; Node warns of the eleventh listener on it.
+  it('a dozen namespaces on one connection, and a dozen presences on one server, are no leak', async () => {
+    const warnings: string[] = [];
+    const onWarning = ({ message }: Error) => warnings.push(message);
+    process.on('warning', onWarning);
+    cleanups.push(() => process.removeListener('warning', onWarning));
+    const { presence, io, url } = await server({ graceMs: 0 });
+    const [manager, ...others] = Array.from({ length: 12 }, (_, index) => `/n${index}`).map((name) => {
+      const stop = attachPresence(presence, io.of(name), { identify: () => ({ userId: name }) });
+      return { name, stop };
+    });
+    const { io: connection } = await client(`${url}${manager?.name}`, {});
+    const sockets = others.map(({ name }) => connection.socket(name, {}));
+    await until(async () => expect(await presence.countOnline()).toBe(12));
+    const [conn] = Array.from(io.of('/n0').sockets.values()).map((socket) => socket.conn);
+    expect(conn?.listenerCount('packet')).toBe(1);
+    for (const socket of sockets) socket.disconnect();
+    await until(async () => expect(await presence.countOnline()).toBe(1));
+    expect(conn?.listenerCount('packet')).toBe(1);
+
+    const tenants = Array.from({ length: 12 }, () => createPresence());
+    const stops = tenants.map((tenant) => attachPresence(tenant, io, { identify: () => null }));
+    cleanups.push(() => Promise.all(tenants.map((tenant) => tenant.close())));
+    for (const stop of stops) stop();
+    await client(url, { id: 'u' });
+    await until(async () => expect(await presence.countOnline()).toBe(2));
+    // A warning comes on a later tick.
+    await new Promise(setImmediate);
+    expect(warnings).toEqual([]);
+  });
+
   it('a server-side disconnect is a clean close', async () => {
     const { io, url, told } = await server({ graceMs: 60_000 });
     await client(url, { id: 'u' });
