@@ -27,9 +27,10 @@ export interface LeaseOptions {
   readonly timeoutMs: number;
   /**
    * After each beat that got through. `known` is false when the lease had to be made anew, and also when an answer was
-   * lost before: that one may have said so.
+   * lost before: that one may have said so. `isLatest` is false when another beat was wanted after this one was sent: it
+   * says nothing of what that was wanted for.
    */
-  onBeat(known: boolean): void;
+  onBeat(known: boolean, isLatest: boolean): void;
   /** A beat did not get through. */
   onMiss(): void;
   report(stage: string, error: unknown): void;
@@ -94,10 +95,11 @@ export class Lease {
       this.problem = undefined;
       if (this.stopped) return;
       for (const due of this.dues) if (due <= startedAt) this.dues.delete(due);
-      this.scheduleNext(this.again ? 0 : this.beatMs);
+      const isLatest = !this.again;
+      this.scheduleNext(isLatest ? this.beatMs : 0);
       const certain = known && !this.missed;
       this.missed = false;
-      onBeat(certain);
+      onBeat(certain, isLatest);
     } catch (error) {
       this.beating = false;
       this.missed = true;

@@ -99,11 +99,14 @@ export class Outbox {
     });
   }
 
-  /** This node holds a lease. `anew`: what the store knows of its users is not certain any more. */
-  hold(anew: boolean): void {
+  /**
+   * This node holds a lease. `anew`: what the store knows of its users is not certain any more. `isLatest`: the beat that
+   * says so was sent after the last one was wanted here.
+   */
+  hold(anew: boolean, isLatest: boolean): void {
     if (anew) for (const user of this.options.users.values()) this.doubt(user);
     this.leased = true;
-    this.judge();
+    if (isLatest) this.judge();
     this.flush();
   }
 

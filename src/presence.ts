@@ -119,7 +119,7 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
     this.lease = new Lease({
       ...shared,
       timeoutMs,
-      onBeat: (known) => this.onBeat(known),
+      onBeat: (known, isLatest) => this.onBeat(known, isLatest),
       onMiss: () => {
         this.staleness.missed();
         this.outbox.miss();
@@ -374,9 +374,9 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
     }
   }
 
-  private onBeat(known: boolean): void {
+  private onBeat(known: boolean, isLatest: boolean): void {
     this.staleness.heard();
-    this.outbox.hold(!known);
+    this.outbox.hold(!known, isLatest);
     this.feed.onBeat();
     this.watchers.sendOwed();
     this.settleReady?.resolve();

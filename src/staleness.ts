@@ -22,6 +22,8 @@ export class Staleness {
   /** When the store was heard last. */
   private heardAt: number | undefined;
   private isStale = false;
+  /** How often a beat has not got through: an answer to what was asked before the last time says nothing of it. */
+  private misses = 0;
 
   constructor(private readonly options: StalenessOptions) {
     this.startedAt = options.clock.now();
@@ -35,15 +37,20 @@ export class Staleness {
   /** A beat did not get through. */
   missed(): void {
     this.isStale = true;
+    this.misses += 1;
     this.options.onChange(this.heardAt ?? this.startedAt);
   }
 
-  /** The store answers. What was missed meanwhile stands before the answer to one more question. */
+  /**
+   * The store answers. What was missed meanwhile stands before the answer to one more question, if no beat is missed
+   * between the two.
+   */
   end(): void {
     if (!this.isStale) return;
+    const { misses } = this;
     this.options.ask().then(
       () => {
-        if (!this.options.isSettled()) return;
+        if (!this.isStale || misses !== this.misses || !this.options.isSettled()) return;
         this.isStale = false;
         this.options.onChange(undefined);
       },

@@ -313,4 +313,31 @@ describe('after a loss', () => {
     await clock.advance(2_000);
     expect(await presence.countOnline()).toBe(1);
   });
+
+  // The question was on its way before the store went: its answer ended the outage for every dashboard, for seconds.
+  it('an answer to what was asked before a beat was missed does not end an outage', async () => {
+    const { link, clock, presence, store } = await outageRouter({ commandTimeoutMs: 5_000, leaseMs: 3_000 });
+    link.state = 'down';
+    await clock.advance(3_000);
+    expect(presence.health().status).toBe('stale');
+    const { read } = store;
+    let answer: (() => void) | undefined;
+    store.read = (userIds) => {
+      store.read = read;
+      return new Promise((resolve) => {
+        answer = () => resolve({ now: clock.now(), users: userIds.map(() => expect.fail('nobody is asked about')) });
+      });
+    };
+    link.state = 'up';
+    await clock.advance(500);
+    expect(answer).toBeDefined();
+    link.state = 'down';
+    await clock.advance(1_500);
+    answer?.();
+    await clock.settle();
+    expect(presence.health().status).toBe('stale');
+    link.state = 'up';
+    await clock.advance(3_000);
+    expect(presence.health().status).toBe('ok');
+  });
 });

@@ -172,6 +172,41 @@ describe('the outbox', () => {
     expect(clock.timers).toBe(0);
   });
 
+  // It was sent while the store was there: what failed after it failed for want of a store, and was sent again at once.
+  it('an answer to a beat that was under way when a batch failed says nothing about those in the batch', async () => {
+    const { clock, store, applied } = heldStore();
+    const beats: Array<() => void> = [];
+    let isAway = false;
+    const shaky: PresenceStore = {
+      ...store,
+      async beat(node) {
+        const answer = await store.beat(node);
+        if (isAway) await new Promise<void>((resolve) => beats.push(resolve));
+        return answer;
+      },
+      async apply(node, ops) {
+        const answer = await store.apply(node, ops);
+        if (isAway) throw new Error('ECONNREFUSED');
+        return answer;
+      },
+    };
+    const presence = createPresence({ store: shaky, clock, onError: () => undefined });
+    await clock.settle();
+    isAway = true;
+    await clock.advance(5_000);
+    expect(beats).toHaveLength(1);
+    for (const userId of ['a', 'b', 'c', 'd']) presence.attachToSocket(fakeSocket(), { userId });
+    await clock.settle();
+    expect(applied.map((ops) => ops.length)).toEqual([4]);
+    beats[0]?.();
+    await clock.settle();
+    expect(applied.map((ops) => ops.length)).toEqual([4]);
+    await clock.advance(10);
+    beats[1]?.();
+    await clock.settle();
+    expect(applied.map((ops) => ops.length)).toEqual([4, 2]);
+  });
+
   it('nobody is set aside for a store that is away, and whoever was comes back when it takes them', async () => {
     const clock = fakeClock();
     const { store } = faultyStore(clock.now);
@@ -274,7 +309,7 @@ describe('the outbox', () => {
       beat: () => undefined,
       report: (_stage, error) => expect.fail(String(error)),
     });
-    outbox.hold(true);
+    outbox.hold(true, true);
     const user = new LocalUser('u', clock.now());
     users.set('u', user);
     user.arrive(clock.now());
