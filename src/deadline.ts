@@ -1,4 +1,5 @@
 import type { Clock } from './clock';
+import { storeFailure, withoutArguments } from './diagnostics/store-failure';
 import { isPresenceError, PresenceError } from './errors';
 
 const KNOWN: readonly string[] = ['ERR_PRESENCE_OPTIONS', 'ERR_PRESENCE_LAYOUT'];
@@ -11,7 +12,7 @@ const KNOWN: readonly string[] = ['ERR_PRESENCE_OPTIONS', 'ERR_PRESENCE_LAYOUT']
 export function withDeadline<T>(clock: Clock, ms: number, ask: () => Promise<T>): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const timer = clock.setTimeout(() => {
-      reject(new PresenceError('ERR_PRESENCE_STORE', `the store did not answer within ${ms} ms`));
+      reject(new PresenceError('ERR_PRESENCE_STORE', `the store did not answer within ${ms} ms`, undefined, 'slow'));
     }, ms);
     new Promise<T>((answer) => answer(ask())).then(
       (value) => {
@@ -22,8 +23,14 @@ export function withDeadline<T>(clock: Clock, ms: number, ask: () => Promise<T>)
         clock.clearTimeout(timer);
         // Misuse that only the store can see, such as a foreign cursor, stays what it is; as do data of another version.
         const isKnown = isPresenceError(error) && KNOWN.includes(error.code);
-        reject(isKnown ? error : new PresenceError('ERR_PRESENCE_STORE', 'the store failed', error));
+        reject(isKnown ? error : storeError('the store failed', error));
       },
     );
   });
+}
+
+/** @internal An `ERR_PRESENCE_STORE` that says what, and why: `the store failed: WRONGPASS invalid username-password pair`. */
+export function storeError(what: string, cause: unknown): PresenceError {
+  const { kind, words } = storeFailure(cause);
+  return new PresenceError('ERR_PRESENCE_STORE', `${what}: ${words}`, withoutArguments(cause), kind);
 }

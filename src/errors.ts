@@ -1,4 +1,5 @@
 import { printable } from './diagnostics/printable';
+import type { StoreErrorKind } from './diagnostics/store-failure';
 
 /**
  * The codes that every error of this library carries, in `error.code`.
@@ -33,18 +34,22 @@ const BRAND = Symbol.for('voiceping-presence.error');
 /**
  * Something failed while presence was at work: the store, a socket, a callback.
  *
- * `code` says what, see {@link PresenceErrorCode}; `cause` holds the error underneath, where there is one.
+ * `code` says what, see {@link PresenceErrorCode}, and of a store `kind`, see {@link StoreErrorKind}. The message names the
+ * cause; `cause` holds the error underneath, where there is one.
  */
 export class PresenceError extends Error {
   /** What kind of failure it is. */
   readonly code: PresenceErrorCode;
+  /** What is wrong with the store; absent where it is not the store that failed. */
+  declare readonly kind?: StoreErrorKind;
   /** The error underneath; absent where there is none. */
   declare readonly cause?: unknown;
 
-  constructor(code: PresenceErrorCode, message: string, cause?: unknown) {
+  constructor(code: PresenceErrorCode, message: string, cause?: unknown, kind?: StoreErrorKind) {
     super(message);
     this.name = 'PresenceError';
     this.code = code;
+    if (kind !== undefined) this.kind = kind;
     if (cause !== undefined) this.cause = cause;
   }
 }
@@ -75,7 +80,7 @@ for (const errorClass of [PresenceError, PresenceTypeError]) {
  */
 export function isPresenceError(
   value: unknown,
-): value is Error & { readonly code: PresenceErrorCode; readonly cause?: unknown } {
+): value is Error & { readonly code: PresenceErrorCode; readonly kind?: StoreErrorKind; readonly cause?: unknown } {
   return value instanceof Error && (value as { [BRAND]?: true })[BRAND] === true;
 }
 

@@ -1,3 +1,4 @@
+import { storeError } from './deadline';
 import { isPresenceError, PresenceError, type PresenceErrorCode } from './errors';
 import { log } from './log';
 import type { PresenceOptions } from './types';
@@ -25,7 +26,11 @@ export function callGuarded(run: () => unknown, failed: (error: unknown) => void
 }
 
 function toPresenceError(stage: string, error: unknown): PresenceError {
-  if (!isPresenceError(error)) return new PresenceError(codeOf(stage), `${stage} failed: ${messageOf(error)}`, error);
+  const code = codeOf(stage);
+  if (!isPresenceError(error)) {
+    if (code === 'ERR_PRESENCE_STORE') return storeError(`${stage} failed`, error);
+    return new PresenceError(code, `${stage} failed: ${messageOf(error)}`, error);
+  }
   // What a callback gave was misuse, which is a TypeError where the caller is there to catch it.
   return error instanceof TypeError ? new PresenceError(error.code, error.message, error) : error;
 }

@@ -1,4 +1,5 @@
 export type { Clock } from './clock';
+export type { StoreErrorKind } from './diagnostics/store-failure';
 export { optionsFromEnv } from './environment';
 export { isPresenceError, PresenceError, type PresenceErrorCode } from './errors';
 export { createPresence } from './presence';

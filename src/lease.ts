@@ -74,9 +74,8 @@ export class Lease {
   get problems(): HealthProblem[] {
     if (this.problem === undefined) return [];
     const { error, since } = this.problem;
-    const { message, cause } = error as { message: string; cause?: unknown };
-    const why = cause instanceof Error ? `: ${cause.message}` : '';
-    return [{ stage: 'beat', code: codeOf(error), message: message + why, since: new Date(since).toISOString() }];
+    const { message } = error as Error;
+    return [{ stage: 'beat', code: codeOf(error), message, since: new Date(since).toISOString() }];
   }
 
   stop(): void {

@@ -55,9 +55,14 @@ export function refused(error: unknown): StatusResponse {
       return json(500, { error: 'The status endpoint is not set up', details: error.message });
     }
   }
-  // Words of ours are safe to show; those of anything else may name hosts and paths.
-  const details = isPresenceError(error) ? error.message : 'unexpected error';
-  return json(500, { error: 'Failed to fetch presence status', details });
+  return json(500, { error: 'Failed to fetch presence status', details: detailsOf(error) });
+}
+
+/** Whoever asks is a stranger, and the words of a store may name hosts, paths and keys. */
+function detailsOf(error: unknown): string {
+  if (!isPresenceError(error)) return 'unexpected error';
+  if (error.code !== 'ERR_PRESENCE_STORE' && error.code !== 'ERR_PRESENCE_LAYOUT') return error.message;
+  return error.kind === 'slow' ? 'the store did not answer in time' : 'the store failed';
 }
 
 /** @internal */

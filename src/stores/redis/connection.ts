@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { storeFailure } from '../../diagnostics/store-failure';
 import { optionError, shown } from '../../errors';
 import type { RedisLike } from './client';
 
@@ -106,7 +107,7 @@ export function reasonOf(client: RedisLike): string | undefined {
 
 /** Failures are told by the calls that fail; and the sockets keep no process alive. @internal */
 export function quiet(client: RedisLike): void {
-  client.on('error', (error) => reasons.set(client, String(error)));
+  client.on('error', (error) => reasons.set(client, storeFailure(error).words));
   client.on('ready', () => reasons.delete(client));
   const inside = client as { stream?: Unrefable; reconnectTimeout?: Unrefable | null };
   client.on('connecting', () => setImmediate(() => inside.stream?.unref?.()));

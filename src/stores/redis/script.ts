@@ -65,6 +65,8 @@ export async function askPlaced(
         'ERR_PRESENCE_LAYOUT',
         `the data under ${partition.meta} are of another version of voiceping-presence (${found}, where this one has ` +
           `${LAYOUT}): nothing is written. Take another prefix, or delete them once no router of that version runs`,
+        undefined,
+        'layout',
       );
     }
     if (look === MOST_LOOKS) throw new Error('the seed of the buckets changes faster than it can be learned');
