@@ -159,7 +159,7 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
     this.requests = new SubscribeRequests({ ...settings, watchers, report, close });
     this.staleness = new Staleness({
       clock,
-      ask: () => this.ask(() => store.read([])),
+      ask: () => this.ask(() => store.read([]).then(() => store.caughtUp?.())),
       isSettled: () => this.feed.isSettled,
       onChange: (since) => watchers.setStale(since),
     });

@@ -200,6 +200,12 @@ export interface PresenceStore {
    */
   subscribe(feed: StoreFeed): () => void;
 
+  /**
+   * Resolves once every change of which the answers so far know was told to the feeds, or `onGap` was called for it. A store
+   * MAY leave it out whose changes are told before the answer to whatever is asked later.
+   */
+  caughtUp?(): Promise<void>;
+
   /** What is wrong with it now, for `health()`. A store that has nothing to say MAY leave it out. */
   problems?(): StoreProblem[];
 }

@@ -41,6 +41,8 @@ export class Watchers {
   private unlisten: (() => void) | undefined;
   /** Until when everything was heard, while it is not. */
   private staleSince: number | undefined;
+  /** Users whose change was still kept back by the limiter when an outage ended: nobody has been shown it. */
+  private readonly keptBack = new Set<string>();
   private readonly snapshots: Snapshots;
 
   constructor(private readonly options: WatchersOptions) {
@@ -95,7 +97,6 @@ export class Watchers {
     for (const id of watcher.pending.keys()) if (interest !== 'all' && !interest.has(id)) watcher.pending.delete(id);
     this.watchers.set(connection, watcher);
     this.index(watcher);
-    this.tellStale(watcher);
     this.proceed(watcher);
   }
 
@@ -119,6 +120,7 @@ export class Watchers {
     this.unlisten?.();
     this.unlisten = undefined;
     this.limiter.stop();
+    this.keptBack.clear();
   }
 
   /**
@@ -133,11 +135,16 @@ export class Watchers {
     }
   }
 
-  /** Changes may be missed since then; `undefined`: everything is heard again. */
+  /**
+   * Changes may be missed since then; `undefined`: everything is heard again. Each socket is told the end once it has been
+   * shown what it missed.
+   */
   setStale(since: number | undefined): void {
     if ((this.staleSince === undefined) === (since === undefined)) return;
     this.staleSince = since;
-    for (const watcher of this.watchers.values()) this.tellStale(watcher);
+    this.keptBack.clear();
+    if (since === undefined) for (const userId of this.limiter.keptBackIds()) this.keptBack.add(userId);
+    this.tellAllStale();
   }
 
   /** What was shown is true until now: nothing more is told. */
@@ -188,6 +195,7 @@ export class Watchers {
     for (const watcher of this.everyone) offer(watcher);
     const set = this.byUser.get(update.userId);
     if (set !== undefined) for (const watcher of set) offer(watcher);
+    if (this.keptBack.delete(update.userId) && this.keptBack.size === 0) this.tellAllStale();
   }
 
   private tell(watcher: Watcher, { update, lastSeen, cursor }: Pending, encoded: Encoded = []): void {
@@ -217,11 +225,23 @@ export class Watchers {
     else watcher.snapshot = this.snapshots.owed({ since });
   }
 
-  /** A slow socket is told once it takes something again; or now, for the `last` time. */
+  private tellAllStale(): void {
+    for (const watcher of this.watchers.values()) this.tellStale(watcher);
+  }
+
+  /**
+   * That it is stale a socket is told at once, and that it is not any more once it has been shown everything. A slow one is
+   * told when it takes something again; or now, for the `last` time.
+   */
   private tellStale(watcher: Watcher, last = false): void {
     const { staleSince } = this;
     const isStale = staleSince !== undefined;
-    if (watcher.isToldStale === isStale || (isSlow(watcher.connection) && !last)) return;
+    if (watcher.isToldStale === isStale) return;
+    if (!isStale && (watcher.snapshot !== undefined || watcher.pending.size > 0 || this.keptBack.size > 0)) return;
+    if (isSlow(watcher.connection) && !last) {
+      this.checkLater(watcher);
+      return;
+    }
     watcher.isToldStale = isStale;
     const asOf = staleSince ?? this.options.clock.now();
     if (watcher.sink !== undefined) watcher.sink.stale?.(isStale, new Date(asOf).toISOString());
@@ -235,11 +255,11 @@ export class Watchers {
   /** Sends what is owed, as far as the socket and the store allow. */
   private proceed(watcher: Watcher): void {
     const { snapshot, pending } = watcher;
+    this.tellStale(watcher);
     if (snapshot !== undefined) {
       this.snapshots.proceed(watcher, snapshot);
       return;
     }
-    this.tellStale(watcher);
     for (const [userId, held] of pending) {
       if (isSlow(watcher.connection)) {
         this.checkLater(watcher);
@@ -248,5 +268,6 @@ export class Watchers {
       pending.delete(userId);
       this.tell(watcher, held);
     }
+    this.tellStale(watcher);
   }
 }

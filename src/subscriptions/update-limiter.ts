@@ -60,6 +60,11 @@ export class UpdateLimiter {
     return this.highest;
   }
 
+  /** Of whom a change is kept back. */
+  keptBackIds(): IterableIterator<string> {
+    return this.held.keys();
+  }
+
   offer(change: Change): void {
     const { userId } = change.update;
     this.number += 1;

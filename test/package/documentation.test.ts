@@ -105,7 +105,14 @@ describe('the documentation', () => {
       spawnSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root, encoding: 'utf8' }).stdout,
     );
     const files: string[] = packed.files.map(({ path }: { path: string }) => path);
-    const pages = ['README.md', 'SECURITY.md', 'docs/security.md', 'bench/RESULTS.md', 'CHANGELOG.md'];
+    const pages = [
+      'README.md',
+      'SECURITY.md',
+      'docs/protocol.md',
+      'docs/security.md',
+      'bench/RESULTS.md',
+      'CHANGELOG.md',
+    ];
     let links = 0;
     for (const page of pages) {
       expect(files).toContain(page);

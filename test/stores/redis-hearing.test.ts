@@ -719,3 +719,68 @@ describe('what is forged', () => {
     expect(heard.gaps).toBe(2);
   });
 });
+
+describe('whoever waits until everything was heard', () => {
+  const isOver = (ear: Hearing) => {
+    const over = { is: false };
+    void ear.caughtUp().then(() => {
+      over.is = true;
+    });
+    return over;
+  };
+
+  it('does not wait where nothing is missing', async () => {
+    const { ear, settle } = hearing();
+    const atFirst = isOver(ear);
+    ear.learn(EPOCH, 5);
+    const later = isOver(ear);
+    await settle(0);
+    expect([atFirst.is, later.is]).toEqual([true, true]);
+  });
+
+  it('waits for the log, and not for a message that will not come', async () => {
+    const { ear, log, told, settle } = hearing();
+    ear.learn(EPOCH, 0);
+    log.push(text(1), text(2));
+    ear.learn(EPOCH, 2);
+    const over = isOver(ear);
+    expect(over.is).toBe(false);
+    await settle(1);
+    expect([over.is, told]).toEqual([true, [1, 2]]);
+  });
+
+  it('is told once what was missed cannot be told one by one', async () => {
+    const { ear, heard, settle } = hearing();
+    ear.learn(EPOCH, 0);
+    ear.learn(EPOCH, 50);
+    const over = isOver(ear);
+    await settle(1);
+    expect([over.is, heard.gaps]).toEqual([true, 1]);
+  });
+
+  it('does not wait for data that are not there any more', async () => {
+    const { ear, redis, heard, settle } = hearing();
+    ear.learn(EPOCH, 0);
+    redis.fails = true;
+    ear.learn(EPOCH, 50);
+    const over = isOver(ear);
+    await settle(1);
+    expect(over.is).toBe(false);
+    ear.learn(NEWER, 1);
+    await settle(1);
+    expect([over.is, heard.gaps]).toEqual([true, 1]);
+  });
+
+  it('does not wait for one that is closed', async () => {
+    const { ear, redis, settle } = hearing();
+    ear.learn(EPOCH, 0);
+    redis.fails = true;
+    ear.learn(EPOCH, 50);
+    const over = isOver(ear);
+    await settle(1);
+    expect(over.is).toBe(false);
+    ear.close();
+    await settle(1);
+    expect(over.is).toBe(true);
+  });
+});

@@ -121,6 +121,7 @@ class BesideFork implements PresenceStore {
   read: PresenceStore['read'] = (userIds) => this.store.read(userIds);
   list: PresenceStore['list'] = (page) => this.store.list(page);
   count: PresenceStore['count'] = () => this.store.count();
+  caughtUp: NonNullable<PresenceStore['caughtUp']> = async () => this.store.caughtUp?.();
   problems: NonNullable<PresenceStore['problems']> = () => this.store.problems?.() ?? [];
 
   subscribe(feed: StoreFeed): () => void {

@@ -76,6 +76,8 @@ export class Hearing {
   /** Since the last question messages have followed. */
   private isFlowing = false;
   private disputedAt = 0;
+  /** Who waits until a version of these data was heard. */
+  private waiters: Array<{ readonly version: number; readonly epoch: string | undefined; resolve(): void }> = [];
   private dispute: ReturnType<typeof setTimeout> | undefined;
   private closed = false;
   private readonly inquiry: Inquiry;
@@ -142,6 +144,23 @@ export class Hearing {
     if (this.isBehind()) this.inquiry.put(true);
   }
 
+  /** Resolves once everything was heard, or given up, of which the answers so far know; it is not waited for a message. */
+  caughtUp(): Promise<void> {
+    if (this.closed || !this.isBehind()) return Promise.resolve();
+    this.verify();
+    const { expected: version, epoch } = this;
+    return new Promise((resolve) => this.waiters.push({ version, epoch, resolve }));
+  }
+
+  private wake(): void {
+    const { waiters, epoch, closed, heard = 0 } = this;
+    if (waiters.length === 0) return;
+    const isOver = (waiter: (typeof waiters)[number]): boolean =>
+      closed || waiter.epoch !== epoch || waiter.version <= heard;
+    this.waiters = waiters.filter((waiter) => !isOver(waiter));
+    for (const waiter of waiters) if (isOver(waiter)) waiter.resolve();
+  }
+
   private isBehind(): boolean {
     return this.heard !== undefined && this.heard < this.expected;
   }
@@ -159,6 +178,7 @@ export class Hearing {
   close(): void {
     this.closed = true;
     this.inquiry.close();
+    this.wake();
     clearTimeout(this.overdue as never);
     clearTimeout(this.dispute as never);
   }
@@ -179,6 +199,7 @@ export class Hearing {
     this.believed.push({ first, last, digest });
     if (this.believed.length > REMEMBERED) this.believed.shift();
     this.options.tell(batch);
+    this.wake();
   }
 
   private doubt(batch: Batch): void {
@@ -202,6 +223,7 @@ export class Hearing {
     if (isFirst) this.beginSooner();
     else this.options.onGap();
     this.hearAgain();
+    this.wake();
     this.verify();
     return this.heard as number;
   }
@@ -271,6 +293,7 @@ export class Hearing {
       // Forged, or these data were set back to an older state. Nobody can go on from what was told meanwhile.
       this.refute();
       this.start(head.epoch, head.version);
+      this.wake();
       return true;
     }
     this.suspect = undefined;
@@ -297,6 +320,7 @@ export class Hearing {
     // One of them is over the number that was given up. A log that does not work is not worth waiting for.
     if (this.leaps > 2) this.distrustUntil = 0;
     this.options.onGap();
+    this.wake();
   }
 
   private async readUpTo(expected: number): Promise<void> {

@@ -65,6 +65,11 @@ export class News {
     return this.hearings[partition.index] as Hearing;
   }
 
+  /** Resolves once what answers have said so far was heard. */
+  async caughtUp(): Promise<void> {
+    await Promise.all(this.hearings.map((hearing) => hearing.caughtUp()));
+  }
+
   /** What is wrong with the connection for messages. */
   get reason(): string | undefined {
     return this.subscriber?.reason;

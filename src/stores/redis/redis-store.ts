@@ -129,6 +129,10 @@ export class RedisStore implements PresenceStore {
     };
   }
 
+  caughtUp(): Promise<void> {
+    return this.news.caughtUp();
+  }
+
   problems(): StoreProblem[] {
     return this.news.problems.list;
   }
