@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
-import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
+import { expect } from 'vitest';
 import {
   createPresence,
   type Presence,
@@ -14,6 +14,7 @@ import { redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
 import type { Layout } from '../../src/stores/redis/layout';
 import * as scripts from '../../src/stores/redis/scripts';
+import { describe, it, onTestFinished } from '../side-by-side';
 import { layoutOf } from './layout';
 import { Link } from './link';
 import { Observer } from './processes';
@@ -37,14 +38,8 @@ class Rig {
   }
 
   static async start(...options: string[]): Promise<Rig> {
-    const rig = await Rig.startAlone(...options);
-    rigs.push(rig);
-    return rig;
-  }
-
-  /** Whoever starts it ends it: among tests that run at the same time. */
-  static async startAlone(...options: string[]): Promise<Rig> {
     const rig = new Rig(await RedisServer.start(...options));
+    onTestFinished(() => rig.end());
     rig.observer = await Observer.start(rig.server.port);
     return rig;
   }
@@ -89,11 +84,6 @@ class Rig {
     await this.server.remove();
   }
 }
-
-const rigs: Rig[] = [];
-afterEach(async () => {
-  for (const rig of rigs.splice(0)) await rig.end();
-});
 
 const usersOf = (count: number): string[] => Array.from({ length: count }, (_, index) => `u${index}`);
 const keysOf = (users: string[]): string[] => users.map((userId) => `presence:user:${userId}`).sort();
@@ -146,11 +136,10 @@ describe('a loss of what Redis held', () => {
   });
 
   // Each of these keys was deleted by hand once, or evicted. They wait for beats and sweeps most of the time.
-  it.concurrent.for(['lease', 'nodes', 'meta', 'grace', 'count', 'log', 'b', 'user', '[bc]*'])(
+  it.each(['lease', 'nodes', 'meta', 'grace', 'count', 'log', 'b', 'user', '[bc]*'])(
     'DEL of %s heals by itself',
-    async (name, { expect, onTestFinished }) => {
-      const rig = await Rig.startAlone();
-      onTestFinished(() => rig.end());
+    async (name) => {
+      const rig = await Rig.start();
       const [a, b] = [await rig.router(), await rig.router()];
       const users = usersOf(40);
       await a.attach(...users);

@@ -10,8 +10,6 @@ import { sleep, until } from './wait';
 // Whoever may publish on the channel of the routers, or write to its log: what becomes of it, on a real server.
 
 const LEASE_MS = 1_500;
-// Servers that run side by side are killed when the process exits.
-process.setMaxListeners(20);
 /** Two leases, and what a busy machine adds. */
 const HEALED_MS = LEASE_MS * 2 + 1_500;
 const CHANNEL = 'presence:sync:{0}';

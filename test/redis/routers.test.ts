@@ -1,5 +1,6 @@
 import { Redis } from 'ioredis';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { expect } from 'vitest';
+import { describe, it, onTestFinished } from '../side-by-side';
 import { Observer, RouterProcess } from './processes';
 import type { Settings } from './router-process';
 import { RedisServer } from './server';
@@ -11,41 +12,38 @@ import { sleep, until } from './wait';
 const LEASE_MS = 1_500;
 /** Of the others: however busy the machine, it does not lapse. */
 const LONG_LEASE_MS = 15_000;
-let server: RedisServer;
-let observer: Observer;
-let admin: Redis;
-const routers: RouterProcess[] = [];
 
-beforeEach(async () => {
-  server = await RedisServer.start();
-  admin = new Redis({ port: server.port });
+/** A server, who listens to it and asks it, and routers that the test starts on it. */
+async function redis() {
+  const server = await RedisServer.start();
+  onTestFinished(() => server.remove());
+  const admin = new Redis({ port: server.port });
   admin.on('error', () => undefined);
-  observer = await Observer.start(server.port);
-});
-afterEach(async () => {
-  observer.end();
-  admin.disconnect();
-  const ended = routers.splice(0);
-  await Promise.all(ended.map((router) => router.end()));
-  await server.remove();
-  for (const { failures } of ended) expect(failures).toEqual([]);
-});
-
-async function start(count: number, options: Omit<Settings, 'port'> = {}): Promise<RouterProcess[]> {
-  const settings = { port: server.port, leaseMs: LEASE_MS, graceMs: 0, ...options };
-  const started = Array.from({ length: count }, () => new RouterProcess(settings));
-  routers.push(...started);
-  await Promise.all(started.map(({ ready }) => ready));
-  return started;
+  onTestFinished(() => admin.disconnect());
+  const observer = await Observer.start(server.port);
+  onTestFinished(() => observer.end());
+  const routers: RouterProcess[] = [];
+  onTestFinished(async () => {
+    await Promise.all(routers.map((router) => router.end()));
+    for (const { failures } of routers) expect(failures).toEqual([]);
+  });
+  async function start(count: number, options: Omit<Settings, 'port'> = {}): Promise<RouterProcess[]> {
+    const settings = { port: server.port, leaseMs: LEASE_MS, graceMs: 0, ...options };
+    const started = Array.from({ length: count }, () => new RouterProcess(settings));
+    routers.push(...started);
+    await Promise.all(started.map(({ ready }) => ready));
+    return started;
+  }
+  const allHeard = (changes: number): Promise<void> =>
+    until(`each heard ${changes} changes`, () => routers.every(({ heard }) => heard.length >= changes));
+  return { server, admin, observer, routers, start, allHeard };
 }
-
-const allHeard = (changes: number): Promise<void> =>
-  until(`each heard ${changes} changes`, () => routers.every(({ heard }) => heard.length >= changes));
 
 const usersOf = (count: number): string[] => Array.from({ length: count }, (_, index) => `acme_u${index}`);
 
 describe('three routers on one Redis', () => {
   it('publish one expiry once', async () => {
+    const { observer, routers, start, allHeard } = await redis();
     const [a] = (await start(3, { ttlMs: 1_000 })) as [RouterProcess];
     await a.attach('silent');
     await a.ask({ silence: 'silent' });
@@ -58,6 +56,7 @@ describe('three routers on one Redis', () => {
   });
 
   it('keep a user online whose other device closed, on another router', async () => {
+    const { observer, start } = await redis();
     const [a, b, c] = (await start(3)) as [RouterProcess, RouterProcess, RouterProcess];
     await a.attach('two-devices');
     await b.attach('two-devices');
@@ -70,6 +69,7 @@ describe('three routers on one Redis', () => {
   });
 
   it('have everybody back after a flush, and nobody was told offline', async () => {
+    const { admin, observer, routers, start, allHeard } = await redis();
     const [a, b, c] = (await start(3)) as [RouterProcess, RouterProcess, RouterProcess];
     const users = usersOf(50);
     await a.attach(...users.slice(0, 25));
@@ -85,6 +85,7 @@ describe('three routers on one Redis', () => {
   });
 
   it('publish expiries after Redis was restarted, empty', async () => {
+    const { server, admin, observer, start } = await redis();
     const [a] = (await start(3, { ttlMs: 2_500 })) as [RouterProcess];
     await server.stop();
     await server.start();
@@ -102,6 +103,7 @@ describe('three routers on one Redis', () => {
   });
 
   it('never call KEYS, nor CONFIG, whatever dashboards ask', async () => {
+    const { admin, observer, start } = await redis();
     const [a, b] = (await start(3)) as [RouterProcess, RouterProcess];
     await a.attach(...usersOf(100));
     await b.ask({ watch: true });
@@ -115,6 +117,7 @@ describe('three routers on one Redis', () => {
   });
 
   it('tell a dashboard on one what happens on another, and do not count it as a user', async () => {
+    const { admin, start } = await redis();
     const [a, b] = (await start(2, { leaseMs: LONG_LEASE_MS })) as [RouterProcess, RouterProcess];
     await b.ask({ watch: true });
     await a.attach('u');
@@ -124,6 +127,7 @@ describe('three routers on one Redis', () => {
   });
 
   it('leave nothing behind that does not expire, but last seen', async () => {
+    const { admin, observer, start } = await redis();
     const [a] = (await start(1, { ttlMs: 20_000, leaseMs: LONG_LEASE_MS })) as [RouterProcess];
     await a.attach('u');
     expect(await admin.pttl('presence:user:u')).toBeGreaterThan(0);
@@ -134,6 +138,7 @@ describe('three routers on one Redis', () => {
   });
 
   it('take any id for what it is', async () => {
+    const { admin, observer, start } = await redis();
     const [a, b] = (await start(2, { leaseMs: LONG_LEASE_MS })) as [RouterProcess, RouterProcess];
     const odd = ['a:b', 'presence:user:x', '{slot}', '__proto__', '"quoted"', 'a,b', 'a~1', '👷🏽', '\u0000', '<img>'];
     await a.attach(...odd);
@@ -149,6 +154,7 @@ describe('three routers on one Redis', () => {
   });
 
   it('answer 200,000 ids in pieces, and others are served in between', async () => {
+    const { admin, start } = await redis();
     const [a] = (await start(1, { leaseMs: LONG_LEASE_MS, commandTimeoutMs: 50_000 })) as [RouterProcess];
     let isAnswered = false;
     const bulk = a.ask({ bulk: 200_000 }).finally(() => {
@@ -166,6 +172,7 @@ describe('three routers on one Redis', () => {
 
 describe('a router that', () => {
   it('is killed: its users go offline, once each, and a user of two routers stays', async () => {
+    const { admin, observer, start } = await redis();
     const [dead, b, c] = (await start(3)) as [RouterProcess, RouterProcess, RouterProcess];
     const users = usersOf(200);
     await dead.attach(...users, 'both');
@@ -180,6 +187,7 @@ describe('a router that', () => {
   });
 
   it('stalls shorter than a lease: nobody sees it', async () => {
+    const { admin, observer, start } = await redis();
     const leaseMs = LEASE_MS * 4;
     const [a] = (await start(1, { leaseMs })) as [RouterProcess];
     await a.attach('u');
@@ -198,6 +206,7 @@ describe('a router that', () => {
   });
 
   it('stalls longer than a lease: it is reaped, is told so, and asserts who is still there', async () => {
+    const { observer, start } = await redis();
     const [a, b] = (await start(2)) as [RouterProcess, RouterProcess];
     await a.attach('u', 'v');
     a.signal('SIGSTOP');
@@ -217,6 +226,7 @@ describe('a router that', () => {
   });
 
   it('shuts down with a handover: who reappears elsewhere is no event, and the process ends by itself', async () => {
+    const { observer, start } = await redis();
     const [old, next] = (await start(2)) as [RouterProcess, RouterProcess];
     await old.attach('moves', 'stays-away');
     await old.ask({ shutDown: 3_000 });

@@ -15,6 +15,12 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
+/** They run until they are removed, or this process ends. */
+const running = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
 /** A real redis-server on a free port, in a directory of its own, which goes with it. */
 export class RedisServer {
   private child: ChildProcess | undefined;
@@ -50,6 +56,8 @@ export class RedisServer {
     ];
     const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.child = child;
+    running.add(child);
+    child.once('exit', () => running.delete(child));
     let output = '';
     await new Promise<void>((resolve, reject) => {
       child.stdout.on('data', (chunk: Buffer) => {
@@ -62,7 +70,6 @@ export class RedisServer {
       child.once('exit', () => reject(new Error(`redis-server did not start:\n${output}`)));
       child.once('error', reject);
     });
-    process.once('exit', this.kill);
   }
 
   async stop(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
@@ -73,7 +80,6 @@ export class RedisServer {
     // A stopped process hears of no other signal.
     child.kill('SIGCONT');
     await exited;
-    process.removeListener('exit', this.kill);
   }
 
   pause(): void {
@@ -88,8 +94,4 @@ export class RedisServer {
     await this.stop('SIGKILL');
     rmSync(this.directory, { recursive: true, force: true });
   }
-
-  private readonly kill = (): void => {
-    this.child?.kill('SIGKILL');
-  };
 }

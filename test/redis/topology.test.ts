@@ -1,9 +1,10 @@
 import calculateSlot from 'cluster-key-slot';
 import { Cluster, Redis } from 'ioredis';
-import { afterEach, describe, expect, it } from 'vitest';
+import { expect } from 'vitest';
 import { createPresence, type Presence, type PresenceOptions, type PresenceUpdate } from 'voiceping-presence';
 import { type RedisLike, type RedisStoreOptions, redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
+import { describe, it, onTestFinished } from '../side-by-side';
 import { RedisCluster } from './cluster';
 import { Sentinel } from './sentinel';
 import { sleep, until } from './wait';
@@ -13,10 +14,6 @@ import { sleep, until } from './wait';
 const LEASE_MS = 1_500;
 /** Of routers that have to do with all partitions at once, on a machine as busy as it may be. */
 const patient: PresenceOptions = { leaseMs: 15_000, commandTimeoutMs: 10_000 };
-const endings: Array<() => unknown> = [];
-afterEach(async () => {
-  for (const end of endings.splice(0).reverse()) await end();
-});
 
 async function router(options: RedisStoreOptions, more: PresenceOptions = {}) {
   const heard: PresenceUpdate[] = [];
@@ -27,7 +24,7 @@ async function router(options: RedisStoreOptions, more: PresenceOptions = {}) {
     store: redisStore(options),
     ...more,
   });
-  endings.push(() => presence.close());
+  onTestFinished(() => presence.close());
   presence.onUpdate((update) => heard.push(update));
   await presence.ready();
   const sockets = new Map<string, FakeSocket>();
@@ -52,7 +49,7 @@ const usersOf = (count: number): string[] => Array.from({ length: count }, (_, i
 describe('Sentinel', () => {
   it('a failover that may lose writes: nobody goes offline, and changes are told on', async () => {
     const sentinel = await Sentinel.start();
-    endings.push(() => sentinel.remove());
+    onTestFinished(() => sentinel.remove());
     const options = { sentinels: sentinel.address, name: sentinel.name };
     const [a, b] = [await router(options), await router(options)];
     const users = usersOf(300);
@@ -67,7 +64,7 @@ describe('Sentinel', () => {
       20_000,
     );
     const admin = new Redis({ port: sentinel.replica.port });
-    endings.push(() => admin.disconnect());
+    onTestFinished(() => admin.disconnect());
     await until('the contract keys are there', async () => (await admin.keys('presence:user:*')).length === 302);
     a.sockets.get('u1')?.close();
     await until('b hears of it', () => b.changes('u1').at(-1) === 'offline');
@@ -82,13 +79,13 @@ describe('Cluster', () => {
   const connect = (cluster: RedisCluster): RedisLike => {
     const client = new Cluster(cluster.nodes, { clusterRetryStrategy: () => 100, slotsRefreshTimeout: 2_000 });
     client.on('error', () => undefined);
-    endings.push(() => client.disconnect());
+    onTestFinished(() => client.disconnect());
     return client;
   };
 
   it('users, changes and contract keys of all masters; messages are sharded', async () => {
     const cluster = await RedisCluster.start();
-    endings.push(() => cluster.remove());
+    onTestFinished(() => cluster.remove());
     const [a, b] = [
       await router({ client: connect(cluster) }, patient),
       await router({ client: connect(cluster) }, patient),
@@ -116,7 +113,7 @@ describe('Cluster', () => {
 
   it('records are lost, and their router is out of reach: its users are told offline, and their keys go', async () => {
     const cluster = await RedisCluster.start();
-    endings.push(() => cluster.remove());
+    onTestFinished(() => cluster.remove());
     const client = connect(cluster);
     // Their keys would live for minutes.
     const slow = { pingIntervalMs: 120_000 };
@@ -141,7 +138,7 @@ describe('Cluster', () => {
 
   it('a master dies, its replica takes over: nobody goes offline', async () => {
     const cluster = await RedisCluster.start(3, 3, 2_000);
-    endings.push(() => cluster.remove());
+    onTestFinished(() => cluster.remove());
     const [a, b] = [await router({ client: connect(cluster) }), await router({ client: connect(cluster) })];
     const users = usersOf(300);
     await a.attach(...users);
@@ -161,7 +158,7 @@ describe('Cluster', () => {
 
   it('a slot moves to another master while users come and go', async () => {
     const cluster = await RedisCluster.start();
-    endings.push(() => cluster.remove());
+    onTestFinished(() => cluster.remove());
     const brisk = { leaseMs: 5_000 };
     const [a, b] = [
       await router({ client: connect(cluster) }, brisk),
