@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { describe as groupOf, it as one } from 'vitest';
+import { describe as groupOf, it as one, onTestFinished as onOneFinished } from 'vitest';
 
 // For files whose tests wait most of the time, each with servers and routers of its own: they wait at the same time.
 
@@ -11,24 +11,22 @@ interface Running {
 }
 const running = new AsyncLocalStorage<Running>();
 
-function current(): Running {
-  const store = running.getStore();
-  if (store === undefined) throw new Error('no test of side-by-side.ts is running');
-  return store;
-}
-
-/** Runs once the test that is running has come to its end, the last one first: before another test takes its place. */
+/**
+ * Runs once the test that is running has come to its end, the last one first: before another test takes its place. Also in
+ * a test of vitest's own.
+ */
 export function onTestFinished(end: End): void {
-  current().ends.push(end);
+  const test = running.getStore();
+  if (test !== undefined) test.ends.push(end);
+  else onOneFinished(async () => void (await end()));
 }
 
 /** One for each test, made where it is asked for first. */
 export const perTest =
   <T>(make: () => Promise<T>): (() => Promise<T>) =>
   () => {
-    const { made } = current();
-    const before = made.get(make) as Promise<T> | undefined;
-    const own = before ?? make();
+    const { made } = running.getStore() as Running;
+    const own = (made.get(make) as Promise<T> | undefined) ?? make();
     made.set(make, own);
     return own;
   };

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
 import type { Page } from 'playwright-core';
-import { expect, it } from 'vitest';
+import { expect } from 'vitest';
 import { createPresence } from 'voiceping-presence';
 import { createStatusHandler } from 'voiceping-presence/http';
 import { fakeSocket } from 'voiceping-presence/testing';
@@ -15,6 +15,7 @@ import { WebSocketServer } from 'ws';
 import { Phone } from '../../examples/phones/phone';
 import { onCleanup, running, until } from '../examples/running';
 import { freePort, RedisServer } from '../redis/server';
+import { it } from '../side-by-side';
 import { withChromium } from './chromium';
 
 // The client and the React hook in real Chromium, as the README has them; and routers that die under an open page.

@@ -3,12 +3,13 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import jwt from 'jsonwebtoken';
 import type { Page } from 'playwright-core';
-import { describe, expect, it } from 'vitest';
+import { expect } from 'vitest';
 import { fakeSocket } from 'voiceping-presence/testing';
 import { WebSocketServer } from 'ws';
 import { Phone } from '../../examples/phones/phone';
 import { startRouter } from '../../examples/router/router';
 import { onCleanup, running, until } from '../examples/running';
+import { describe, it } from '../side-by-side';
 import { withChromium } from './chromium';
 
 /** The dashboard in real Chromium, against the real example router. */

@@ -1,19 +1,13 @@
 import { once } from 'node:events';
 import { decode, encode } from '@msgpack/msgpack';
-import { afterEach, vi } from 'vitest';
+import { vi } from 'vitest';
 import type { PresenceStatus } from 'voiceping-presence';
 import { WebSocket } from 'ws';
 import { Phone, type PhoneOptions } from '../../examples/phones/phone';
 import { type RouterConfig, startRouter } from '../../examples/router/router';
+import { onTestFinished } from '../side-by-side';
 
-const cleanups: Array<() => unknown> = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
-export const onCleanup = (cleanup: () => unknown): void => {
-  cleanups.push(cleanup);
-};
+export const onCleanup = onTestFinished;
 
 /** Waits for a condition; end-to-end tests have no other way to wait. */
 export const until = (check: () => unknown, timeout = 15_000): Promise<void> =>

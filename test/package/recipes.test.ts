@@ -9,11 +9,12 @@ import { decode } from '@msgpack/msgpack';
 import { Redis } from 'ioredis';
 import jwt from 'jsonwebtoken';
 import { io } from 'socket.io-client';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect } from 'vitest';
 import { WebSocket } from 'ws';
 import { parse } from 'yaml';
 import { RedisServer } from '../redis/server';
 import { sleep, until } from '../redis/wait';
+import { describe, it } from '../side-by-side';
 
 // Each recipe of the README, run as it stands by a router's author, and used as its users would.
 

@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { Cluster, Redis } from 'ioredis';
-import { afterEach, describe, expect, it } from 'vitest';
+import { expect } from 'vitest';
 import { createPresence, type PresenceError, type PresenceOptions, type PresenceUpdate } from 'voiceping-presence';
 import { redisStore } from 'voiceping-presence/redis';
 import { fakeSocket } from 'voiceping-presence/testing';
+import { describe, it, onTestFinished } from '../side-by-side';
 import { RedisCluster } from './cluster';
 import { RedisServer } from './server';
 import { sleep, until } from './wait';
@@ -18,19 +19,12 @@ const userLine = (version: string): string[] => {
   return (line as string).split(/\s+/).slice(1);
 };
 
-const ends: Array<() => unknown> = [];
-afterEach(async () => {
-  for (const end of ends.splice(0).reverse()) await end();
-});
-
 async function serverWith(...line: string[]) {
   const server = await RedisServer.start();
   const admin = new Redis({ port: server.port });
   admin.on('error', () => undefined);
-  ends.push(
-    () => server.remove(),
-    () => admin.disconnect(),
-  );
+  onTestFinished(() => server.remove());
+  onTestFinished(() => admin.disconnect());
   await admin.call('ACL', ...(line as [string]));
   const rules = (await admin.call('ACL', 'LIST')) as string[];
   expect(rules.some((rule) => rule.startsWith('user presence on '))).toBe(true);
@@ -49,7 +43,7 @@ function routerOn(port: number, options: PresenceOptions = {}) {
     ...options,
   });
   presence.onUpdate((update) => told.push(update));
-  ends.push(() => presence.close());
+  onTestFinished(() => presence.close());
   const changes = (id: string) => told.filter(({ userId }) => userId === id).map((u) => `${u.status} ${u.reason}`);
   const attach = async (userId: string) => {
     const socket = fakeSocket();
@@ -91,7 +85,7 @@ describe('a user with the rights of docs/security.md', () => {
     const { server, admin } = await serverWith(...userLine('6\\.2'));
     expect((await everything(server.port, admin)).map(({ message, cause }) => `${message}: ${cause}`)).toEqual([]);
     const user = new Redis({ port: server.port, username: 'presence', password: 'secret' });
-    ends.push(() => user.disconnect());
+    onTestFinished(() => user.disconnect());
     for (const [command, ...args] of [
       ['FLUSHALL'],
       ['FLUSHDB'],
@@ -137,7 +131,7 @@ describe('a user with the rights of docs/security.md', () => {
 
   it('on a Cluster, too', async () => {
     const cluster = await RedisCluster.start();
-    ends.push(() => cluster.remove());
+    onTestFinished(() => cluster.remove());
     for (const index of cluster.servers.keys()) {
       const node = cluster.client(index);
       for (const version of ['6\\.2', 'cluster']) await node.call('ACL', ...(userLine(version) as [string]));
@@ -145,14 +139,14 @@ describe('a user with the rights of docs/security.md', () => {
     }
     const errors: PresenceError[] = [];
     const client = new Cluster(cluster.nodes, { redisOptions: { username: 'presence', password: 'secret' } });
-    ends.push(() => client.disconnect());
+    onTestFinished(() => client.disconnect());
     const presence = createPresence({
       leaseMs: 3_000,
       graceMs: 300,
       store: redisStore({ client }),
       onError: (error) => errors.push(error),
     });
-    ends.push(() => presence.close());
+    onTestFinished(() => presence.close());
     const told: string[] = [];
     presence.onUpdate(({ userId, status }) => told.push(`${userId} ${status}`));
     await presence.ready();
