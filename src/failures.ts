@@ -1,12 +1,30 @@
 import { storeError } from './deadline';
 import { isPresenceError, PresenceError, type PresenceErrorCode } from './errors';
 import { log } from './log';
-import type { PresenceOptions } from './types';
+import type { ErrorStage, PresenceOptions } from './types';
 
-function codeOf(stage: string): PresenceErrorCode {
-  if (/^(ping|send|terminate)$/.test(stage)) return 'ERR_PRESENCE_SOCKET';
-  return /^(listener|identify|authorize)$/.test(stage) ? 'ERR_PRESENCE_CALLBACK' : 'ERR_PRESENCE_STORE';
-}
+const CODES: { readonly [stage in ErrorStage]: PresenceErrorCode } = {
+  beat: 'ERR_PRESENCE_STORE',
+  apply: 'ERR_PRESENCE_STORE',
+  refresh: 'ERR_PRESENCE_STORE',
+  release: 'ERR_PRESENCE_STORE',
+  resync: 'ERR_PRESENCE_STORE',
+  snapshot: 'ERR_PRESENCE_STORE',
+  query: 'ERR_PRESENCE_STORE',
+  subscribe: 'ERR_PRESENCE_STORE',
+  publish: 'ERR_PRESENCE_STORE',
+  reap: 'ERR_PRESENCE_STORE',
+  sweep: 'ERR_PRESENCE_STORE',
+  repair: 'ERR_PRESENCE_STORE',
+  fork: 'ERR_PRESENCE_STORE',
+  store: 'ERR_PRESENCE_STORE',
+  ping: 'ERR_PRESENCE_SOCKET',
+  send: 'ERR_PRESENCE_SOCKET',
+  terminate: 'ERR_PRESENCE_SOCKET',
+  listener: 'ERR_PRESENCE_CALLBACK',
+  identify: 'ERR_PRESENCE_CALLBACK',
+  authorize: 'ERR_PRESENCE_CALLBACK',
+};
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
@@ -25,8 +43,8 @@ export function callGuarded(run: () => unknown, failed: (error: unknown) => void
   }
 }
 
-function toPresenceError(stage: string, error: unknown): PresenceError {
-  const code = codeOf(stage);
+function toPresenceError(stage: ErrorStage, error: unknown): PresenceError {
+  const code = CODES[stage];
   if (!isPresenceError(error)) {
     if (code === 'ERR_PRESENCE_STORE') return storeError(`${stage} failed`, error);
     return new PresenceError(code, `${stage} failed: ${messageOf(error)}`, error);
@@ -38,9 +56,11 @@ function toPresenceError(stage: string, error: unknown): PresenceError {
 /** The one way by which background failures reach the caller; without `onError` they are logged. @internal */
 export function toReport(
   onError: PresenceOptions['onError'],
-): (stage: string, error: unknown, userId?: string) => void {
+): (stage: ErrorStage, error: unknown, userId?: string) => void {
   let foreignLayout: string | undefined;
-  return (stage, error, userId) => {
+  return (said, error, userId) => {
+    // A store of the caller's may say anything.
+    const stage: ErrorStage = Object.hasOwn(CODES, said) ? said : 'store';
     const reported = toPresenceError(stage, error);
     // It does not go by itself, and is met by everything that asks the store: it is said once.
     if (reported.code === 'ERR_PRESENCE_LAYOUT') {

@@ -4,7 +4,7 @@ import { withDeadline } from './deadline';
 import { callGuarded } from './failures';
 import { log } from './log';
 import type { PresenceStore, Sequence, StoredPage, StoredStatus, StoreFeed } from './store';
-import type { PresenceUpdate } from './types';
+import type { ErrorStage, PresenceUpdate } from './types';
 
 const PAGE = 1_000;
 /** What seems to be late is looked at together. */
@@ -28,7 +28,7 @@ export interface FeedOptions {
   /** The store holds no more what this router told it of a user. */
   reassert(userId: string): void;
   onLost(isLost: (userId: string) => boolean): void;
-  report(stage: string, error: unknown, userId?: string): void;
+  report(stage: ErrorStage, error: unknown, userId?: string): void;
 }
 
 /** What is known of a user. */

@@ -22,6 +22,7 @@ export { type MemoryStoreOptions, memoryStore } from './stores/memory';
 export type {
   Attachment,
   ErrorContext,
+  ErrorStage,
   Health,
   HealthProblem,
   Identity,

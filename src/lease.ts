@@ -2,7 +2,7 @@ import type { Clock } from './clock';
 import { withDeadline } from './deadline';
 import { isPresenceError, type PresenceErrorCode } from './errors';
 import type { PresenceStore, StoreNode } from './store';
-import type { HealthProblem } from './types';
+import type { ErrorStage, HealthProblem } from './types';
 
 /** Of more times at which something falls due the next beat takes care, whichever comes first. */
 const MAX_DUES = 4_096;
@@ -33,7 +33,7 @@ export interface LeaseOptions {
   onBeat(known: boolean, isLatest: boolean): void;
   /** A beat did not get through. */
   onMiss(): void;
-  report(stage: string, error: unknown): void;
+  report(stage: ErrorStage, error: unknown): void;
 }
 
 /**

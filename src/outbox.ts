@@ -3,6 +3,7 @@ import { graceLeft, type LocalUser } from './connections/connection';
 import { withDeadline } from './deadline';
 import { SetAside } from './replication/set-aside';
 import type { PresenceOp, PresenceStore, SignOfLife, StoreNode } from './store';
+import type { ErrorStage } from './types';
 
 /** Of signs of life, and at most of changes. */
 const BATCH = 1_000;
@@ -24,7 +25,7 @@ export interface OutboxOptions {
   readonly users: Map<string, LocalUser>;
   /** A beat is wanted: the lease is lost, or it is to be found out whether the store is there. */
   beat(): void;
-  report(stage: string, error: unknown, userId?: string): void;
+  report(stage: ErrorStage, error: unknown, userId?: string): void;
 }
 
 /**

@@ -4,7 +4,7 @@ import type { Feed } from './feed';
 import { toStatus } from './status';
 import type { PresenceStore, StoredStatus } from './store';
 import { isSlow } from './subscriptions/send-queue';
-import type { PresenceStatus } from './types';
+import type { ErrorStage, PresenceStatus } from './types';
 import type { Snapshot, Watcher } from './watcher';
 import type { Frames } from './wire/frames';
 
@@ -27,7 +27,7 @@ export interface SnapshotsOptions {
   onBegin(watcher: Watcher): void;
   /** A snapshot is out, and what has waited for that may follow. */
   onShown(watcher: Watcher): void;
-  report(stage: string, error: unknown, userId?: string): void;
+  report(stage: ErrorStage, error: unknown, userId?: string): void;
 }
 
 /**

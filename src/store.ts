@@ -1,4 +1,4 @@
-import type { PresenceUpdate } from './types';
+import type { ErrorStage, PresenceUpdate } from './types';
 
 /** The router that speaks to a store: one incarnation, never reused after a restart. */
 export interface StoreNode {
@@ -88,8 +88,8 @@ export interface Sequence {
 
 /** Something that is wrong for longer than one call. */
 export interface StoreProblem {
-  /** One word, as of `onError`. */
-  readonly stage: string;
+  /** As of `onError`. */
+  readonly stage: ErrorStage;
   /** What is wrong, and what follows. */
   readonly message: string;
   /** Since when, in milliseconds since the epoch by the clock of this machine. */
@@ -110,8 +110,8 @@ export interface StoreFeed {
   onDue(inMs: number): void;
   /** The store has lost what it held of some users: who of them is connected here is asserted anew. */
   onLost(isLost: (userId: string) => boolean): void;
-  /** Something failed that no call waits for; it will be tried again. `stage` is one word, such as `subscribe`. */
-  onError(stage: string, error: unknown): void;
+  /** Something failed that no call waits for; it will be tried again. */
+  onError(stage: ErrorStage, error: unknown): void;
 }
 
 /**

@@ -124,13 +124,48 @@ export interface SocketLike {
   pause?(): void;
 }
 
-/** Where a background failure arose; see `onError`. */
+/**
+ * Where a background failure arose.
+ *
+ * | stage | what was under way |
+ * | --- | --- |
+ * | `beat` | a heartbeat of this router to the store |
+ * | `apply`, `refresh`, `release` | telling the store who came and went, who is alive, and that this router has left |
+ * | `resync` | reading everybody, at first and after something may have been missed |
+ * | `snapshot`, `query` | reading what a dashboard is shown, or what somebody has asked for |
+ * | `subscribe`, `publish` | hearing other routers, and telling whoever listens on the guide's channels |
+ * | `reap`, `sweep`, `repair` | cleaning up after routers that are dead, after losses, and after somebody else's writes |
+ * | `fork` | `besideFork` |
+ * | `store` | whatever else a store has to say |
+ * | `ping`, `send`, `terminate` | a socket |
+ * | `listener`, `identify`, `authorize` | a function of the caller's |
+ */
+export type ErrorStage =
+  | 'beat'
+  | 'apply'
+  | 'refresh'
+  | 'release'
+  | 'resync'
+  | 'snapshot'
+  | 'query'
+  | 'subscribe'
+  | 'publish'
+  | 'reap'
+  | 'sweep'
+  | 'repair'
+  | 'fork'
+  | 'store'
+  | 'ping'
+  | 'send'
+  | 'terminate'
+  | 'listener'
+  | 'identify'
+  | 'authorize';
+
+/** Where a background failure arose, and for whom; see `onError`. */
 export interface ErrorContext {
-  /**
-   * `beat`, `apply`, `refresh`, `release`, `resync`, `snapshot`, and `subscribe`, `publish`, `reap`, `sweep`, `repair` (the store);
-   * `ping`, `send`, `terminate` (a socket); `listener`, `identify`, `authorize` (the caller's functions); `query`.
-   */
-  stage: string;
+  /** What was under way. */
+  stage: ErrorStage;
   /** Whom it concerned, where it concerned one. */
   userId?: string;
 }
@@ -204,7 +239,7 @@ export interface Health {
 /** Something that is wrong for longer than one call. */
 export interface HealthProblem {
   /** Where, as of `onError`. */
-  stage: string;
+  stage: ErrorStage;
   /** As of the error that was reported. */
   code: PresenceErrorCode;
   /** What is wrong, and what follows. */

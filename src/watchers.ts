@@ -5,6 +5,7 @@ import { notShown, Snapshots, willShowAll } from './snapshots';
 import type { PresenceStore } from './store';
 import { isSlow, SendQueue } from './subscriptions/send-queue';
 import { type Change, UpdateLimiter } from './subscriptions/update-limiter';
+import type { ErrorStage } from './types';
 import { type Interest, newWatcher, type Pending, type Watcher } from './watcher';
 import type { Refusal } from './wire/decode-watch';
 import type { Frames } from './wire/frames';
@@ -24,7 +25,7 @@ export interface WatchersOptions {
   readonly frames: Frames;
   readonly commandTimeoutMs: number;
   readonly updatesPerUserPerSecond: number;
-  report(stage: string, error: unknown, userId?: string): void;
+  report(stage: ErrorStage, error: unknown, userId?: string): void;
   close(connection: Connection, code: number, reason: string): void;
 }
 

@@ -1,5 +1,5 @@
 import type { Clock } from '../clock';
-import type { SocketLike } from '../types';
+import type { ErrorStage, SocketLike } from '../types';
 
 /** Close codes that this library sends; those above 4000 are for applications. RFC 6455, section 7.4.2. @internal */
 export const CloseCode = { NOT_ALLOWED: 1008, EXPIRED: 4001, TOO_SLOW: 4008, TOO_MANY_REQUESTS: 4029 } as const;
@@ -11,7 +11,7 @@ const CLOSED = 3;
 /** @internal */
 export interface SocketCloserOptions {
   readonly clock: Clock;
-  report(stage: string, error: unknown, userId?: string): void;
+  report(stage: ErrorStage, error: unknown, userId?: string): void;
 }
 
 /** Every close by this library: a close frame with a code, and `terminate()` after five seconds. @internal */

@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from '../clock';
-import type { Presence, SocketLike } from '../types';
+import type { ErrorStage, Presence, SocketLike } from '../types';
 
 /**
  * What a presence shares with its adapters. Registered, since each CommonJS entry bundles its own copy of this.
@@ -13,7 +13,7 @@ export interface Internals {
   /** How long a function of the caller's may take. */
   readonly callbackTimeoutMs: number;
   /** Hands a background failure to `onError`. */
-  report(stage: string, error: unknown, userId?: string): void;
+  report(stage: ErrorStage, error: unknown, userId?: string): void;
   /** Closes a socket that was not attached, and terminates it a little later. */
   closeSocket(socket: SocketLike, code: number, reason: string): void;
   /** Calls `listener` when the presence is closed. Returns the function that ends it. */
@@ -48,6 +48,6 @@ export function internalsOf(presence: Presence): Internals {
  * Hands a failure in an adapter to the `onError` of its presence.
  * @internal
  */
-export function reportTo(presence: Presence, stage: string, error: unknown): void {
+export function reportTo(presence: Presence, stage: ErrorStage, error: unknown): void {
   internalsOf(presence).report(stage, error);
 }

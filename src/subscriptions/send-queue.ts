@@ -1,6 +1,7 @@
 import type { Clock } from '../clock';
 import type { Connection } from '../connections/connection';
 import { CloseCode } from '../connections/socket-closer';
+import type { ErrorStage } from '../types';
 
 /** A socket with more than this many bytes unsent is slow: what it is owed waits, and collapses. */
 const SLOW_BYTES = 16_384;
@@ -19,7 +20,7 @@ export function isSlow({ socket }: Connection): boolean {
 /** @internal */
 export interface SendQueueOptions {
   readonly clock: Clock;
-  report(stage: string, error: unknown, userId?: string): void;
+  report(stage: ErrorStage, error: unknown, userId?: string): void;
   close(connection: Connection, code: number, reason: string): void;
 }
 

@@ -3,7 +3,7 @@ import type { Connection } from '../connections/connection';
 import { CloseCode } from '../connections/socket-closer';
 import { CallbackTimeout, withCallbackDeadline } from '../diagnostics/callback-deadline';
 import type { Limits } from '../options';
-import type { Identity, PresenceOptions, SocketLike } from '../types';
+import type { ErrorStage, Identity, PresenceOptions, SocketLike } from '../types';
 import type { Watchers } from '../watchers';
 import { decodeWatch, type RefusalCode, type WatchRequest } from '../wire/decode-watch';
 import { TokenBucket } from './token-bucket';
@@ -23,7 +23,7 @@ export interface SubscribeRequestsOptions {
   readonly maxWatchIds: number;
   readonly limits: Limits;
   readonly watchers: Watchers;
-  report(stage: string, error: unknown, userId?: string): void;
+  report(stage: ErrorStage, error: unknown, userId?: string): void;
   close(connection: Connection, code: number, reason: string): void;
 }
 

@@ -1,4 +1,5 @@
 import type { StoreFeed, StoreNode } from '../../store';
+import type { ErrorStage } from '../../types';
 import { Inquiry } from '../inquiry';
 import { type Batch, isCount, isEpoch, MAX_VERSION, parseMessage } from './changes';
 import { type Head, Hearing } from './hearing';
@@ -89,7 +90,7 @@ export class News {
   }
 
   /** Work that no call waits for: what goes wrong with it is told. */
-  inBackground(stage: string, work: Promise<void>): void {
+  inBackground(stage: ErrorStage, work: Promise<void>): void {
     work.catch((error: unknown) => {
       if (!this.runner.isClosed) this.report(stage, error);
     });
@@ -213,7 +214,7 @@ export class News {
     for (const feed of this.feeds.keys()) feed.onGap();
   }
 
-  private report(stage: string, error: unknown): void {
+  private report(stage: ErrorStage, error: unknown): void {
     for (const feed of this.feeds.keys()) feed.onError(stage, error);
   }
 }

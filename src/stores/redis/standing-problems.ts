@@ -1,4 +1,5 @@
 import type { StoreProblem } from '../../store';
+import type { ErrorStage } from '../../types';
 
 /** A problem that nobody has met for so long is over. */
 const OVER_MS = 600_000;
@@ -8,13 +9,16 @@ const MOST_KEYS = 1_000;
 
 /** What is wrong for longer than one call, as `health()` and the log say it; each is reported once. @internal */
 export class StandingProblems {
-  private readonly problems = new Map<string, { readonly message: string; readonly since: number; until: number }>();
+  private readonly problems = new Map<
+    ErrorStage,
+    { readonly message: string; readonly since: number; until: number }
+  >();
   private readonly quietUntil = new Map<string, number>();
 
-  constructor(private readonly report: (stage: string, error: Error) => void) {}
+  constructor(private readonly report: (stage: ErrorStage, error: Error) => void) {}
 
   /** It goes on until it is cleared, or nobody has said so for ten minutes. */
-  set(stage: string, message: string): void {
+  set(stage: ErrorStage, message: string): void {
     const now = Date.now();
     const before = this.problems.get(stage);
     if (before?.message === message && before.until > now) {
@@ -25,7 +29,7 @@ export class StandingProblems {
     this.report(stage, new Error(message));
   }
 
-  clear(stage: string): void {
+  clear(stage: ErrorStage): void {
     this.problems.delete(stage);
   }
 
