@@ -14,7 +14,8 @@ const BEHIND_MS = 2_000;
 /** Of so many users who are offline the last version told is remembered. */
 const MAX_GONE = 65_536;
 
-type Listener = (update: PresenceUpdate, lastSeen: number, stored: number) => unknown;
+/** `lastSeen`: null of whoever the store has forgotten. */
+type Listener = (update: PresenceUpdate, lastSeen: number | null, stored: number) => unknown;
 
 /** @internal */
 export interface FeedOptions {
@@ -55,7 +56,7 @@ interface Reading {
  * @internal
  */
 export class Feed implements StoreFeed {
-  private readonly everyone = new EventEmitter<{ update: [PresenceUpdate, number, number] }>();
+  private readonly everyone = new EventEmitter<{ update: Parameters<Listener> }>();
   private readonly byUser = new EventEmitter<string>();
   /** Who is online. */
   private readonly view = new Map<string, Known>();
@@ -97,7 +98,7 @@ export class Feed implements StoreFeed {
   /** Returns the function that ends it. What the listener throws, or rejects with, is reported and reaches nobody else. */
   listen(listener: Listener, ids: Iterable<string> | undefined): () => void {
     let ended = false;
-    const guarded = (update: PresenceUpdate, lastSeen: number, stored: number): void => {
+    const guarded = (update: PresenceUpdate, lastSeen: number | null, stored: number): void => {
       if (ended) return;
       callGuarded(
         () => listener(update, lastSeen, stored),
@@ -316,7 +317,7 @@ export class Feed implements StoreFeed {
     }
   }
 
-  private tell(update: PresenceUpdate, lastSeen: number, stored: number): void {
+  private tell(update: PresenceUpdate, lastSeen: number | null, stored: number): void {
     this.everyone.emit('update', update, lastSeen, stored);
     this.byUser.emit(update.userId, update, lastSeen, stored);
   }
@@ -409,7 +410,8 @@ export class Feed implements StoreFeed {
     const status = online ? 'online' : 'offline';
     log.transition(userId, status);
     const update = { userId, status, timestamp: new Date(now).toISOString(), version: told, reason: 'resync' } as const;
-    this.tell(update, lastSeen ?? now, stored);
+    // Who is offline and forgotten was seen some time, and nobody knows when.
+    this.tell(update, lastSeen ?? (online ? now : null), stored);
   }
 
   private ask<T>(run: () => Promise<T>): Promise<T> {

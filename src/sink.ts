@@ -9,7 +9,7 @@ export const SINK: unique symbol = Symbol.for('voiceping-presence.sink') as neve
 
 /** @internal */
 export interface Sink {
-  update(update: PresenceUpdate): void;
+  update(update: PresenceUpdate & { readonly lastSeen: string | null }): void;
   snapshot(users: readonly PresenceStatus[]): void;
   stale?(stale: boolean, asOf: string): void;
 }

@@ -7,6 +7,11 @@ export function toStatus({ userId, online, lastSeen }: StoredStatus): PresenceSt
   return {
     userId,
     status: online ? 'online' : 'offline',
-    lastSeen: lastSeen === null ? null : isoTime(lastSeen),
+    lastSeen: toIso(lastSeen),
   };
+}
+
+/** @internal */
+export function toIso(lastSeen: number | null): string | null {
+  return lastSeen === null ? null : isoTime(lastSeen);
 }

@@ -8,7 +8,7 @@ export type Interest = 'all' | Set<string>;
 /** An update that could not be sent yet. @internal */
 export interface Pending {
   readonly update: PresenceUpdate;
-  readonly lastSeen: number;
+  readonly lastSeen: number | null;
   readonly cursor: string | undefined;
 }
 

@@ -2,6 +2,7 @@ import type { Clock } from './clock';
 import type { Connection } from './connections/connection';
 import type { Feed } from './feed';
 import { notShown, Snapshots, willShowAll } from './snapshots';
+import { toIso } from './status';
 import type { PresenceStore } from './store';
 import { isSlow, SendQueue } from './subscriptions/send-queue';
 import { type Change, UpdateLimiter } from './subscriptions/update-limiter';
@@ -202,7 +203,7 @@ export class Watchers {
   private tell(watcher: Watcher, { update, lastSeen, cursor }: Pending, encoded: Encoded = []): void {
     watcher.cursor = cursor;
     if (watcher.sink !== undefined) {
-      watcher.sink.update(update);
+      watcher.sink.update({ ...update, lastSeen: toIso(lastSeen) });
       return;
     }
     const kind = watcher.request !== undefined ? 1 : 0;

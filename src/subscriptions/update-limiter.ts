@@ -9,7 +9,7 @@ const MOST_AT_ONCE = 1_000;
 /** A change of a user's status, and the version that the store gave it. @internal */
 export interface Change {
   readonly update: PresenceUpdate;
-  readonly lastSeen: number;
+  readonly lastSeen: number | null;
   readonly version: number;
 }
 

@@ -1,4 +1,5 @@
 import { Encoder } from '@msgpack/msgpack';
+import { toIso } from '../status';
 import type { PresenceStatus, PresenceUpdate } from '../types';
 import type { Refusal } from './decode-watch';
 import { MessageType } from './message-type';
@@ -28,7 +29,7 @@ export interface SnapshotFrame {
 
 /** How presence is put on the wire of one dialect. @internal */
 export interface Frames {
-  update(update: PresenceUpdate, lastSeen: number, cursor: string | undefined): Uint8Array;
+  update(update: PresenceUpdate, lastSeen: number | null, cursor: string | undefined): Uint8Array;
   snapshot(snapshot: SnapshotFrame): Uint8Array;
   /** `asOf`: until when everything was heard, in milliseconds since the epoch. */
   stale(stale: boolean, asOf: number): Uint8Array;
@@ -51,13 +52,14 @@ function encode(message: unknown): Buffer {
 
 /** MessagePack maps, as in the guide, "WebSocket Events Reference". Times are ISO 8601. */
 const guide: Frames = {
-  update: ({ userId, status, timestamp, version, reason }, _lastSeen, cursor) =>
+  update: ({ userId, status, timestamp, version, reason }, lastSeen, cursor) =>
     encode({
       messageType: MessageType.PRESENCE_UPDATE,
       fromId: userId,
       toId: '',
       status,
       timestamp,
+      lastSeen: toIso(lastSeen),
       channelType: GUIDE_GROUP,
       version,
       reason,
@@ -82,7 +84,7 @@ const router: Frames = {
         userId,
         status,
         timestamp: Date.parse(timestamp),
-        lastSeen,
+        lastSeen: lastSeen ?? 0,
         version,
         reason,
         cursor,

@@ -98,7 +98,14 @@ describe.each([{ transports: ['websocket'] }, { transports: ['polling'] }])(
         ['presence:snapshot', { users: [{ userId: 'u', status: 'online', lastSeen: expect.any(String) }] }],
         [
           'presence:update',
-          { userId: 'v', status: 'online', timestamp: expect.any(String), version: 2, reason: 'connect' },
+          {
+            userId: 'v',
+            status: 'online',
+            timestamp: expect.any(String),
+            lastSeen: expect.any(String),
+            version: 2,
+            reason: 'connect',
+          },
         ],
       ]);
       expect(heard).toEqual([]);

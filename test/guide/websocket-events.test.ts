@@ -42,6 +42,7 @@ describe('PRESENCE_UPDATE (31)', () => {
       toId: '',
       status: 'online',
       timestamp: expect.stringMatching(ISO),
+      lastSeen: expect.stringMatching(ISO),
       channelType: 1,
       version: 1,
       reason: 'connect',

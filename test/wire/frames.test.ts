@@ -17,14 +17,15 @@ const USERS = [
 const SNAPSHOT = { users: USERS, totalOnline: 17, now: AT, asked: undefined };
 
 describe('frames', () => {
-  it('of the guide are maps, with a version and a reason beside what the guide has', () => {
+  it('of the guide are maps, with a version, a reason and the last activity beside what the guide has', () => {
     const guide = framesOf('guide');
-    expect(decode(guide.update(UPDATE, AT, undefined))).toEqual({
+    expect(decode(guide.update(UPDATE, AT - 5_000, undefined))).toEqual({
       messageType: 31,
       fromId: '123',
       toId: '',
       status: 'online',
       timestamp: '2025-12-12T10:30:45.123Z',
+      lastSeen: '2025-12-12T10:30:40.123Z',
       channelType: 1,
       version: 7,
       reason: 'connect',
@@ -72,6 +73,17 @@ describe('frames', () => {
     expect(decode(router.snapshot({ ...SNAPSHOT, asked }))).toMatchObject([0, 32, 0, '', asked]);
     expect(decode(guide.update(UPDATE, AT, 'e.7'))).toMatchObject({ messageType: 31, cursor: 'e.7' });
     expect(decode(router.update(UPDATE, AT, 'e.7'))).toMatchObject([0, 31, 0, 'broadcast', { cursor: 'e.7' }]);
+  });
+
+  it('say of whom the store has forgotten that nobody knows when they were seen', () => {
+    expect(decode(framesOf('guide').update(UPDATE, null, undefined))).toMatchObject({ lastSeen: null });
+    expect(decode(framesOf('router').update(UPDATE, null, undefined))).toMatchObject([
+      0,
+      31,
+      0,
+      'broadcast',
+      { lastSeen: 0 },
+    ]);
   });
 
   it('say that what was told may be out of date, and that somebody may not watch', () => {
