@@ -39,6 +39,8 @@ interface Router {
   readonly store: PresenceStore;
   /** What its feed has told. */
   readonly told: PresenceUpdate[];
+  /** When the user of each of these was last seen. */
+  readonly toldSeen: number[];
   readonly dues: number[];
   alive: boolean;
   apply(...ops: PresenceOp[]): Promise<{ known: boolean }>;
@@ -83,17 +85,29 @@ class World {
     const nodeId = `node-${this.routers.length + 1}-${Math.random().toString(36).slice(2)}`;
     const node = { nodeId, leaseMs: LEASE_MS, ttlMs: 60_000 };
     const told: PresenceUpdate[] = [];
+    const toldSeen: number[] = [];
     const dues: number[] = [];
     const { failures } = this;
     const unsubscribe = store.subscribe({
-      onTransition: (update) => told.push(update),
+      onTransition: (update, lastSeen) => {
+        told.push(update);
+        toldSeen.push(lastSeen);
+      },
       onGap: () => undefined,
       onDue: (inMs) => dues.push(inMs),
       onLost: () => undefined,
       onError: (stage, error) => failures.push(`${stage}: ${error}`),
     });
     this.unsubscribes.push(unsubscribe);
-    const router = { node, store, told, dues, alive: true, apply: (...ops: PresenceOp[]) => store.apply(node, ops) };
+    const router = {
+      node,
+      store,
+      told,
+      toldSeen,
+      dues,
+      alive: true,
+      apply: (...ops: PresenceOp[]) => store.apply(node, ops),
+    };
     this.routers.push(router);
     assert.deepEqual(await store.beat(node), { known: false }, 'the first beat makes the lease');
     return router;
@@ -518,6 +532,30 @@ const CASES: ReadonlyArray<{ name: string; check(world: World): Promise<void> }>
       const [later] = await readUsers(a, ['u']);
       const moved = (later?.lastSeen ?? 0) - (first?.lastSeen ?? 0);
       assert.ok(moved >= 150, `moved by ${moved}`);
+    },
+  },
+  {
+    name: 'a change says when its user was last seen, also where the router that knew has died',
+    async check(world) {
+      const [dead, b] = [await world.router(), await world.router()];
+      await dead.apply(join('silent', 30_000), join('lost', 30_000));
+      await b.apply(join('quiet', 20_000), leave('quiet', 20_000));
+      await dead.store.refresh(dead.node, [{ userId: 'lost', ageMs: 10_000 }]);
+      dead.alive = false;
+      await world.pass(LEASE_MS * 2);
+      await world.arrive(() => b.told.length === 6);
+      const ages: { [userId: string]: number } = {};
+      for (const [index, { userId, status, timestamp }] of b.told.entries()) {
+        if (status === 'offline') ages[userId] = Date.parse(timestamp) - (b.toldSeen[index] as number);
+      }
+      for (const [userId, least] of [
+        ['quiet', 20_000],
+        ['lost', 10_000],
+        ['silent', 30_000],
+      ] as const) {
+        const age = ages[userId] ?? Number.NaN;
+        assert.ok(age >= least && age < least + 9_000, `${userId} was seen ${age} ms before, and not ${least}`);
+      }
     },
   },
   {

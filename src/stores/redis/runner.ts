@@ -100,6 +100,20 @@ export class Runner {
     return answer;
   }
 
+  /** On a Cluster: writes down when users were last seen, where their records say less. */
+  async writeSeen(partition: Partition, users: ReadonlyArray<readonly [userId: string, at: number]>): Promise<void> {
+    if (users.length === 0) return;
+    await askPlaced(this.ask, partition, scripts.seen, () => {
+      const keys = [partition.meta];
+      const args = [partition.seed, partition.knownEpoch];
+      for (const [userId, at] of users) {
+        keys.push(partition.bucketKey(partition.bucketOf(userId)));
+        args.push(userId, String(at));
+      }
+      return { keys, args };
+    });
+  }
+
   /** Runs what sends another command, once that is possible. */
   send<T>(lane: string, run: (client: RedisLike) => Promise<T>): Promise<T> {
     return this.link.send(lane, () => run(this.client));
@@ -142,15 +156,6 @@ export class Runner {
       const at = seen[index];
       if (at !== undefined && at > known && at <= now) later.push([userId, at]);
     }
-    if (later.length === 0) return;
-    await askPlaced(this.ask, partition, scripts.seen, () => {
-      const keys = [partition.meta];
-      const args = [partition.seed, partition.knownEpoch];
-      for (const [userId, at] of later) {
-        keys.push(partition.bucketKey(partition.bucketOf(userId)));
-        args.push(userId, String(at));
-      }
-      return { keys, args };
-    });
+    await this.writeSeen(partition, later);
   }
 }

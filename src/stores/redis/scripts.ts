@@ -698,6 +698,98 @@ end
 return string.format('%d', sum)
 `);
 
+export const held = script('held', String.raw`local LAYOUT = '1'
+local MOST = 4503599627370496
+local EPOCH = 1577836800000
+local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
+local time = call('TIME')
+local now = time[1] * 1000 + floor(time[2] / 1000)
+local function number(text)
+  local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
+  return value and value <= MOST and value or nil
+end
+local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
+local function isEpoch(text)
+  local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
+  return seconds ~= nil and #seconds <= 16 and #micros <= 6
+end
+
+local function checked(fields)
+  if isError(fields) then fields = {} end
+  local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
+  if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
+  local layout = fields[4] or nil
+  local isForeign = layout ~= nil and layout ~= LAYOUT and find(layout, '^%d+$') ~= nil
+  return {
+    isEmpty = layout ~= LAYOUT and not isForeign and not (fields[1] and isEpoch(epoch)),
+    seq = seq or 0,
+    epoch = isEpoch(epoch) and epoch or nil,
+    at = number(fields[3]) or 0,
+    layout = layout,
+    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+  }
+end
+local function isId(text)
+  if text == '' or #text > 256 then return false end
+  if not find(text, '[\128-\255]') then return true end
+  if find(text, '\224[\128-\159]') or find(text, '\237[\160-\191]') or find(text, '\240[\128-\143]') or find(text, '\244[\144-\191]') then
+    return false
+  end
+  text = string.gsub(text, '[\240-\244][\128-\191][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\194-\223][\128-\191]', '')
+  return not find(text, '[\128-\255]')
+end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local function parse(record)
+  if not record or #record > 8192 then return nil end
+  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
+  if #owners > 256 then
+    local left = 512
+    for owner in string.gmatch(owners, '[^,]+') do
+      left = left - 1
+      if left < 0 or #owner > 256 then return nil end
+    end
+  end
+  if minus == '' and grace == '' and owners == '' then return nil end
+  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  if seen > now then seen = now end
+  grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
+  if grace > now + 2147483647 then return nil end
+  return version, seen, grace, owners == '' and ',' or owners
+end
+local MOST_FIELDS = 10000
+local answer = misplaced(checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed')), ARGV[1], ARGV[2])
+if answer then return answer end
+local most, examined, held = tonumber(ARGV[3]), 0, {}
+for b = 2, #KEYS do
+  if examined >= most then break end
+  local length = pcall('HLEN', KEYS[b])
+  local fields = not isError(length) and length <= MOST_FIELDS and call('HGETALL', KEYS[b]) or {}
+  for i = 1, #fields, 2 do
+    local record = fields[i + 1]
+    for a = 4, #ARGV do
+      if find(record, ',' .. ARGV[a] .. ',', 1, true) then
+        if isId(fields[i]) then held[#held + 1] = fields[i] end
+        break
+      end
+    end
+  end
+  examined = examined + #fields / 2
+end
+return #held > 0 and cjson.encode(held) or '[]'
+`);
+
 export const leased = script('leased', String.raw`local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local deadline = redis.pcall('ZSCORE', KEYS[1], ARGV[1])
@@ -1210,7 +1302,7 @@ while done < size and examined < most do
       local version, seen, grace, owners = parse(fields[i + 1])
       if version then
         owners = bereft(owners)
-        if owners == ',' then seen = latest(id, seen) end
+        seen = latest(id, seen)
         if grace <= now then grace = 0 end
         if version > 0 and owners == ',' and grace == 0 then
           version = flip(key, id, false, seen, 'node-down')

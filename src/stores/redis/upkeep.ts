@@ -3,7 +3,7 @@ import type { Incarnation, Incarnations } from './incarnation';
 import { type Layout, type Partition, WALK_BUCKETS, WALK_USERS } from './layout';
 import type { News } from './news';
 import type { Runner } from './runner';
-import type { Changed, Script } from './script';
+import { askPlaced, type Changed, type Script } from './script';
 import * as scripts from './scripts';
 
 /** Graces that one call ends at most, and calls that one beat makes. */
@@ -126,16 +126,37 @@ export class Upkeep {
     try {
       for (let from = 0; from < jobs.length; from += REAPED) {
         const tags = jobs.slice(from, from + REAPED).map(({ tag }) => tag);
-        await this.walk(scripts.reap, partition, 0, partition.buckets, (first, isLast) => [
+        const args = (first: number, isLast: boolean) => [
           String(first),
           isLast ? '1' : '0',
           String(WALK_USERS),
           ...tags,
-        ]);
+        ];
+        const findSeen = (first: number, size: number) => this.findSeen(partition, first, size, tags);
+        await this.walk(scripts.reap, partition, 0, partition.buckets, args, findSeen);
       }
     } finally {
       for (const { name } of jobs) this.reaping.delete(name);
     }
+  }
+
+  /**
+   * On a Cluster the keys of the contract lie in other slots than the records: what they know of the users of dead routers
+   * is written down before these are told offline.
+   */
+  private async findSeen(partition: Partition, first: number, size: number, tags: readonly string[]): Promise<void> {
+    const { ask, mirrors } = this.runner;
+    if (mirrors === undefined) return;
+    const answer = await askPlaced(ask, partition, scripts.held, () => ({
+      keys: [partition.meta].concat(partition.slice(first, size)),
+      args: [partition.seed, partition.knownEpoch, String(WALK_USERS), ...tags],
+    }));
+    const held: readonly string[] = JSON.parse(answer);
+    const seen = await mirrors.get(held);
+    const known: Array<readonly [string, number]> = [];
+    for (const [index, userId] of held.entries())
+      if (seen[index] !== undefined) known.push([userId, seen[index] as number]);
+    await this.runner.writeSeen(partition, known);
   }
 
   private async sweep(partition: Partition, [first, count]: readonly [number, number]): Promise<void> {
@@ -172,9 +193,11 @@ export class Upkeep {
     from: number,
     end: number,
     argsOf: (first: number, isLast: boolean) => string[],
+    before?: (first: number, size: number) => Promise<void>,
   ): Promise<void> {
     for (let first = from; first < end && !this.runner.isClosed; ) {
       const size = Math.min(WALK_BUCKETS, end - first);
+      await before?.(first, size);
       const call = { keys: partition.slice(first, size), args: argsOf(first, first + size === end) };
       const answer = await this.runner.change<Walked>(script, partition, () => call);
       const { done, strays = [] } = answer;

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 /** Before these stand meta.lua and shared.lua. */
 const CHANGING = ['apply', 'beat', 'reap', 'settle', 'stray', 'sweep'];
 /** Before these stands meta.lua. */
-const LOOKING = ['list', 'read', 'seen'];
+const LOOKING = ['held', 'list', 'read', 'seen'];
 const ALONE = ['count', 'leased', 'refresh', 'release'];
 const NAMES = [...CHANGING, ...LOOKING, ...ALONE].sort();
 

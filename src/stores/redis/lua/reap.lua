@@ -52,7 +52,7 @@ while done < size and examined < most do
       local version, seen, grace, owners = parse(fields[i + 1])
       if version then
         owners = bereft(owners)
-        if owners == ',' then seen = latest(id, seen) end
+        seen = latest(id, seen)
         if grace <= now then grace = 0 end
         if version > 0 and owners == ',' and grace == 0 then
           version = flip(key, id, false, seen, 'node-down')

@@ -1,5 +1,5 @@
 --[[
-  When users were last seen who went offline by the death of their router, on a Cluster, where the reaping script cannot
+  When users were last seen who go offline by the death of their router, on a Cluster, where the reaping script cannot
   read the contract's keys.
 
   KEYS[1]    meta, see meta.lua
