@@ -99,7 +99,8 @@ export interface Attachment {
 
 /**
  * What `ws` 5 to 8 share of a server-side socket. `on` and `removeListener` are those of an EventEmitter;
- * heard are `message`, `ping`, `pong` and `close` (with the close code first).
+ * heard are `message` (with the frame first: bytes of any kind, a list of them, or a Blob), `ping`, `pong` and `close` (with
+ * the close code first).
  */
 export interface SocketLike {
   /** 0 connecting, 1 open, 2 closing, 3 closed. */

@@ -77,7 +77,7 @@ export function attachEach<Request, Socket>(
     let isOver = false;
     const early = new EarlyFrames(socket, () => end());
     /** Nobody waits for the identity any more. */
-    const end = (): Uint8Array[] => {
+    const end = (): unknown[] => {
       isOver = true;
       clock.clearTimeout(timer);
       forget();

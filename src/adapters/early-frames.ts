@@ -1,4 +1,5 @@
 import type { SocketLike } from '../types';
+import { bytesOf, isBlob } from '../wire/frame-bytes';
 import { MessageType } from '../wire/message-type';
 import { peekMessageType } from '../wire/peek';
 
@@ -15,7 +16,7 @@ let totalBytes = 0;
  * @internal
  */
 export class EarlyFrames {
-  private frames: Uint8Array[] = [];
+  private frames: unknown[] = [];
   private bytes = 0;
 
   constructor(
@@ -28,7 +29,7 @@ export class EarlyFrames {
   }
 
   /** Gives what was kept, and keeps nothing more. */
-  stop(): Uint8Array[] {
+  stop(): unknown[] {
     this.socket.removeListener('message', this.onMessage);
     this.socket.removeListener('close', this.onClose);
     const { frames } = this;
@@ -39,16 +40,25 @@ export class EarlyFrames {
   }
 
   private readonly onMessage = (data: unknown): void => {
+    // What is in it is not known yet.
+    if (isBlob(data)) {
+      this.keep(data, data.size);
+      return;
+    }
     const messageType = peekMessageType(data);
     if (messageType !== MessageType.PRESENCE_WATCH && messageType !== MessageType.HEARTBEAT) return;
-    const { length } = data as Uint8Array;
+    const bytes = bytesOf(data, MAX_BYTES + 1);
+    // A copy: a small frame may be a part of all that was read from the network at once.
+    if (bytes !== undefined) this.keep(Uint8Array.from(bytes), bytes.length);
+  };
+
+  private keep(frame: unknown, length: number): void {
     if (this.frames.length === MAX_FRAMES || this.bytes + length > MAX_BYTES) return;
     if (totalBytes + length > MAX_TOTAL_BYTES) return;
     this.bytes += length;
     totalBytes += length;
-    // A copy: a small frame may be a part of all that was read from the network at once.
-    this.frames.push(Uint8Array.from(data as Uint8Array));
-  };
+    this.frames.push(frame);
+  }
 
   private readonly onClose = (): void => this.onGone();
 }

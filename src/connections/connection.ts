@@ -1,6 +1,7 @@
 import { toExpiry, toInterest } from '../arguments';
 import { log } from '../log';
 import type { Attachment, SocketLike, UserId } from '../types';
+import { bytesOf, isBlob, MAX_FRAME_BYTES, readBlob } from '../wire/frame-bytes';
 import { MessageType } from '../wire/message-type';
 import { peekMessageType } from '../wire/peek';
 
@@ -157,11 +158,19 @@ export class Connection implements Attachment {
   /** A frame that came in on the socket; also one that came before it was attached. */
   readonly received = (data: unknown): void => {
     this.touch();
+    if (isBlob(data)) readBlob(this, data, (bytes) => this.take(bytes));
+    else this.take(data);
+  };
+
+  private take(data: unknown): void {
     // Any frame is a sign of life, a heartbeat no more than others: whose it is says the socket, not the id inside.
     const messageType = peekMessageType(data);
     if (messageType === MessageType.HEARTBEAT && this.user !== undefined) log.heartbeat(this.userId);
-    else if (messageType === MessageType.PRESENCE_WATCH) this.owner.onWatchRequest(this, data as Uint8Array);
-  };
+    if (messageType !== MessageType.PRESENCE_WATCH) return;
+    // One byte more than may be, so that too much is seen to be too much.
+    const frame = bytesOf(data, MAX_FRAME_BYTES + 1);
+    if (frame !== undefined) this.owner.onWatchRequest(this, frame);
+  }
 
   /** What is in a ping is the client's, and no frame. RFC 6455, section 5.5.2. */
   private readonly onPing = (): void => this.touch();

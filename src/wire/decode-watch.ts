@@ -1,8 +1,7 @@
 import { toUserId } from '../ids';
+import { MAX_FRAME_BYTES } from './frame-bytes';
 import { MsgpackReader } from './msgpack-reader';
 
-/** A client's frame of more bytes is not decoded. */
-const MAX_BYTES = 262_144;
 /** A map of ours has few keys. */
 const MAX_KEYS = 16;
 const MAX_CURSOR = 1_024;
@@ -62,7 +61,7 @@ export function decodeWatch(data: Uint8Array, maxIds: number): WatchRequest | Re
   const rule = `ids is true, false, or a list of at most ${maxIds} ids in 256 KiB`;
   const fields: Fields = { ids: undefined, cursor: undefined, request: undefined };
   try {
-    if (data.length > MAX_BYTES) throw new Malformed(rule);
+    if (data.length > MAX_FRAME_BYTES) throw new Malformed(rule);
     const reader = new MsgpackReader(data);
     const elements = reader.array();
     if (elements !== undefined) {

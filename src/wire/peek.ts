@@ -1,17 +1,22 @@
+import { bytesOf } from './frame-bytes';
+
 /** The bytes of `messageType` as a MessagePack key: a fixstr of 11. */
 const KEY = [0xab, ...Array.from('messageType', (char) => char.charCodeAt(0))];
 
 /** A map of ours has few keys; more are not looked through. */
 const MAX_KEYS = 15;
+/** So many take the keys before, and their values: no scalar of more than 257 bytes is looked past. */
+const HEAD_BYTES = 8_192;
 
 /**
  * The message type of a frame in either dialect, read from its first bytes without decoding it:
  * `[channelType, messageType, ...]`, or a map with a key `messageType` behind scalars only.
- * `undefined` for whatever is not such a frame: nil, text, garbage, audio, fragments. Never throws.
+ * `undefined` for whatever is not such a frame: nil, text, garbage, audio, a Blob. Never throws.
  * @internal
  */
-export function peekMessageType(data: unknown): number | undefined {
-  if (!(data instanceof Uint8Array) || data.length < 3) return undefined;
+export function peekMessageType(frame: unknown): number | undefined {
+  const data = bytesOf(frame, HEAD_BYTES);
+  if (data === undefined || data.length < 3) return undefined;
   const first = data[0] as number;
   // fixarray with a positive fixint in front: nearly every frame of a router.
   if (first >= 0x92 && first <= 0x9f) return (data[1] as number) <= 0x7f ? smallInteger(data, 2) : undefined;

@@ -194,6 +194,48 @@ describe.each(VERSIONS)('attachPresence on ws $version', ({ Server }) => {
     expect(told.map(({ userId }) => userId)).toEqual(['before', 'before']);
   });
 
+  // Shared code of browsers sets it, and then each frame is an ArrayBuffer; presence heard neither heartbeats nor questions.
+  it.each<[string, { early?: boolean }]>(
+    ['nodebuffer', 'arraybuffer', 'fragments', 'blob'].flatMap(
+      (type): Array<[string, { early?: boolean }]> => [
+        [type, {}],
+        [type, { early: true }],
+      ],
+    ),
+  )('a client is answered where binaryType is %s, %j', async (binaryType, { early = false }) => {
+    // The types that this version knows; it keeps its own where it does not.
+    let release: () => void = () => undefined;
+    const gate = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const identifier = (_: RequestLike, socket: WebSocket) => {
+      socket.binaryType = binaryType as 'nodebuffer';
+      const identity = { userId: 'd', track: false };
+      return early ? gate.then(() => identity) : identity;
+    };
+    const { port, wss } = await server({ authorizeWatch: () => true, maxWatchIds: 10_000 }, identifier);
+    const heard: unknown[] = [];
+    wss.on('connection', (socket) => socket.on('message', (data) => heard.push(data)));
+    const dashboard = await client(port, 'd');
+    const answers: Array<{ request: number; users: Array<{ userId: string }> }> = [];
+    dashboard.on('message', (data: Buffer) => answers.push(decode(data) as (typeof answers)[number]));
+    // In two pieces, the first of which ends before the type, and of a size that compression leaves alone.
+    const first = Buffer.from(encode({ messageType: 33, ids: ['a'], request: 1 }));
+    dashboard.send(first.subarray(0, 5), { fin: false });
+    dashboard.send(first.subarray(5), { fin: true });
+    const many = Array.from({ length: 2_000 }, (_, index) => `user-${index}`);
+    const second = Buffer.from(encode({ messageType: 33, ids: many, request: 2 }));
+    dashboard.send(second.subarray(0, 9_000), { fin: false });
+    dashboard.send(second.subarray(9_000), { fin: true });
+    await until(() => expect(heard).toHaveLength(2));
+    release();
+    await until(() => expect(answers[answers.length - 1]).toMatchObject({ request: 2, more: false }));
+    const shown = answers
+      .filter(({ request }) => request === 2)
+      .flatMap(({ users }) => users.map(({ userId }) => userId));
+    expect(shown).toEqual(many);
+  });
+
   it('the voice of a call passes through untouched', async () => {
     const { wss, port } = await server();
     wss.on('connection', (socket) => socket.on('message', (data) => socket.send(data)));
