@@ -29,6 +29,11 @@ async function fork(): Promise<ForkRouter> {
 /** However busy the machine, its lease does not lapse. */
 async function ours({ handOver = false, leaseMs = 15_000 } = {}) {
   const client = new Redis({ port: await port() });
+  const listeners = async (): Promise<number> => {
+    const [, count] = (await client.call('PUBSUB', 'NUMSUB', 'presence:updates')) as [string, number];
+    return count;
+  };
+  const others = await listeners();
   const heard: PresenceUpdate[] = [];
   const errors: PresenceError[] = [];
   const presence = createPresence({
@@ -44,6 +49,8 @@ async function ours({ handOver = false, leaseMs = 15_000 } = {}) {
   });
   presence.onUpdate((update) => heard.push(update));
   await presence.ready();
+  // Else what the fork says at once is found by a later beat only.
+  await until('it hears the fork', async () => (await listeners()) > others);
   const attach = async (userId: string): Promise<FakeSocket> => {
     const socket = fakeSocket();
     await presence.attachToSocket(socket, { userId }).ready;
