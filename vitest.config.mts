@@ -15,7 +15,7 @@ export default defineConfig({
     include: ['test/**/*.test.ts', 'examples/**/*.vitest.test.ts'],
     // Alone, by `npm run chaos`: beside other tests its routers would starve.
     exclude: process.env['CHAOS'] === undefined ? ['test/chaos/**'] : [],
-    globalSetup: ['test/programs.ts'],
+    globalSetup: ['test/programs.ts', 'test/bundles.ts'],
     // More would starve each other on a machine with two cores.
     maxWorkers: 2,
     maxConcurrency: 12,

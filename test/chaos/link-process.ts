@@ -1,15 +1,13 @@
 import { type ChildProcess, fork } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { programOf } from '../bundles';
 import type { LinkState } from './bad-link';
 import type { LinkAnswer, LinkRequest } from './links';
-
-const LINKS = fileURLToPath(new URL('links.ts', import.meta.url));
 
 type Unnumbered<T> = T extends { number: number } ? Omit<T, 'number'> : never;
 
 /** All links, in one process of their own: what the parent is busy with must not delay anybody. */
 export class LinkProcess {
-  private readonly child: ChildProcess = fork(LINKS, { execArgv: ['--import', 'tsx'] });
+  private readonly child: ChildProcess = fork(programOf('chaos/links'), { execArgv: [] });
   private readonly waiting = new Map<number, (port: number) => void>();
   private number = 0;
 

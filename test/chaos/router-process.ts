@@ -1,9 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
+import { programOf } from '../bundles';
 import type { Answers, Command, Report } from './protocol';
-
-const ROUTER = fileURLToPath(new URL('router.ts', import.meta.url));
 
 type Told = Exclude<Report, { kind: 'answer' | 'refusal' }>;
 type Waiting = { resolve(value: Answers[Command['kind']]): void; reject(error: Error): void };
@@ -19,8 +17,8 @@ export class RouterProcess {
   output = '';
 
   constructor(port: number, connects: 'client' | 'itself', onReport: (report: Told) => void) {
-    this.child = fork(ROUTER, [String(port), connects], {
-      execArgv: ['--import', 'tsx', '--expose-gc'],
+    this.child = fork(programOf('chaos/router'), [String(port), connects], {
+      execArgv: ['--expose-gc'],
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
     for (const stream of [this.child.stdout, this.child.stderr]) {

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
+import { programOf } from '../bundles';
 
 /** What a child process can be asked for: each command by its name. */
 export type Commands = { readonly [name: string]: (argument: never) => unknown };
@@ -32,12 +32,11 @@ export class Child<C extends Commands> {
 
   constructor(
     name: string,
-    file: string,
+    program: Parameters<typeof programOf>[0],
     settings: unknown,
     { flags = [], env = {} }: { readonly flags?: readonly string[]; readonly env?: NodeJS.ProcessEnv } = {},
   ) {
-    const script = fileURLToPath(new URL(file, import.meta.url));
-    const command = [process.execPath, '--import', 'tsx', ...flags, script, JSON.stringify(settings)];
+    const command = [process.execPath, ...flags, programOf(program), JSON.stringify(settings)];
     this.child = spawn('sh', ['-c', WITH_FILES, 'sh', ...command], {
       stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
       env: { ...process.env, ...env },

@@ -26,7 +26,7 @@ afterEach(async () => {
 async function world(authorizeWatch: boolean) {
   const given: RouterSettings = { authorizeWatch };
   const flags = ['--expose-gc', '--max-old-space-size=128'];
-  const router = new Child<RouterCommands>('the router', 'router-process.ts', given, { flags });
+  const router = new Child<RouterCommands>('the router', 'hostile/router-process', given, { flags });
   ends.push(() => router.end());
   const port = await router.ask('listen');
   await router.ask('populate', USERS);

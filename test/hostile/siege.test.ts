@@ -64,14 +64,14 @@ it(
     console.log(`seed ${seed}`);
     const routerSettings: RouterSettings = { authorizeWatch: true };
     const router = started(
-      new Child<RouterCommands>('the router', 'router-process.ts', routerSettings, {
+      new Child<RouterCommands>('the router', 'hostile/router-process', routerSettings, {
         flags: ['--expose-gc'],
         env: { LD_PRELOAD: ALLOCATOR },
       }),
     );
     const port = await router.ask('listen');
     const honestSettings: HonestSettings = { port, phones: PHONES, dashboards: DASHBOARDS, everyMs: FRAME_MS };
-    const honest = started(new Child<HonestCommands>('the honest ones', 'honest-process.ts', honestSettings));
+    const honest = started(new Child<HonestCommands>('the honest ones', 'hostile/honest-process', honestSettings));
     const share = Math.ceil(HOSTILE / GENERATORS);
     const generators = Array.from({ length: GENERATORS }, (_, index) => {
       const hostile: HostileSettings = {
@@ -83,7 +83,7 @@ it(
         reconnects: RECONNECTS / GENERATORS,
         seed: seed + index,
       };
-      return started(new Child<HostileCommands>(`generator ${index}`, 'hostile-process.ts', hostile));
+      return started(new Child<HostileCommands>(`generator ${index}`, 'hostile/hostile-process', hostile));
     });
     const totals = async () => {
       const counts = await Promise.all(generators.map((generator) => generator.ask('count')));

@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
 import { expect } from 'vitest';
 import {
@@ -14,6 +13,7 @@ import { redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
 import type { Layout } from '../../src/stores/redis/layout';
 import * as scripts from '../../src/stores/redis/scripts';
+import { programOf } from '../bundles';
 import { describe, it, onTestFinished } from '../side-by-side';
 import { layoutOf } from './layout';
 import { Link } from './link';
@@ -24,7 +24,6 @@ import { sleep, until } from './wait';
 // Each way in which Redis, or the way to it, can fail, on a real server.
 
 const LEASE_MS = 1_500;
-const FORGETFUL = fileURLToPath(new URL('forgetful-process.ts', import.meta.url));
 
 class Rig {
   readonly presences: Presence[] = [];
@@ -750,7 +749,7 @@ describe('what was wrong once', () => {
 
 describe('a process', () => {
   const runScript = async (port: number) => {
-    const child = spawn(process.execPath, ['--import', 'tsx', FORGETFUL, String(port)], { stdio: 'inherit' });
+    const child = spawn(process.execPath, [programOf('redis/forgetful-process'), String(port)], { stdio: 'inherit' });
     const ended = await Promise.race([once(child, 'exit'), sleep(12_000)]);
     child.kill('SIGKILL');
     return ended;

@@ -1,12 +1,10 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
 import type { PresenceUpdate } from 'voiceping-presence';
+import { programOf } from '../bundles';
 import type { Command, Message, Settings } from './router-process';
 import { until } from './wait';
-
-const FILE = fileURLToPath(new URL('router-process.ts', import.meta.url));
 
 /** A router in a process of its own. */
 export class RouterProcess {
@@ -20,7 +18,7 @@ export class RouterProcess {
 
   constructor(settings: Settings) {
     this.ready = this.answerTo(0);
-    this.child = fork(FILE, [JSON.stringify(settings)], { execArgv: ['--import', 'tsx'] });
+    this.child = fork(programOf('redis/router-process'), [JSON.stringify(settings)], { execArgv: [] });
     this.child.on('message', (message: Message) => {
       if ('update' in message) this.heard.push(message.update);
       else if ('answers' in message) this.waiting.get(message.answers)?.resolve(message.value);

@@ -1,0 +1,34 @@
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** Programs that tests start again and again: bundled once, so that each start is not a compiler's start. */
+const PROGRAMS = [
+  'chaos/links',
+  'chaos/router',
+  'hostile/hostile-process',
+  'hostile/honest-process',
+  'hostile/router-process',
+  'redis/forgetful-process',
+  'redis/router-process',
+] as const;
+
+/** The file that Node runs. */
+export const programOf = (name: (typeof PROGRAMS)[number]): string => `${root}.built/${name}.mjs`;
+
+/** Runs once before all tests. */
+export default async function setup(): Promise<void> {
+  await build({
+    entryPoints: PROGRAMS.map((name) => `${root}test/${name}.ts`),
+    outdir: `${root}.built`,
+    outbase: `${root}test`,
+    outExtension: { '.js': '.mjs' },
+    bundle: true,
+    packages: 'external',
+    platform: 'node',
+    format: 'esm',
+    sourcemap: 'inline',
+    tsconfig: `${root}tsconfig.json`,
+  });
+}
