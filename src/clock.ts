@@ -10,6 +10,13 @@ export interface Clock {
   setTimeout(run: () => void, ms: number): unknown;
   /** Takes back a `setTimeout`; fine on one that has run. */
   clearTimeout(timer: unknown): void;
+  /** A number of at least 0 and less than 1, of which waits depend in part. @default Math.random */
+  random?(): number;
+}
+
+/** The chance that a clock has, or the system's. @internal */
+export function randomOf(clock: Clock): () => number {
+  return () => (clock.random === undefined ? Math.random() : clock.random());
 }
 
 /** @internal Looks the globals up at each call, so that fake timers of a test runner take effect. */

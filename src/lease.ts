@@ -1,7 +1,8 @@
-import type { Clock } from './clock';
+import { type Clock, randomOf } from './clock';
 import { withDeadline } from './deadline';
 import { isPresenceError, type PresenceErrorCode } from './errors';
 import type { PresenceStore, StoreNode } from './store';
+import { backoffMs } from './stores/backoff';
 import type { ErrorStage, HealthProblem } from './types';
 
 /** Of more times at which something falls due the next beat takes care, whichever comes first. */
@@ -104,7 +105,8 @@ export class Lease {
       this.missed = true;
       if (this.stopped) return;
       // Not sooner for what has fallen due meanwhile: it stays due until a beat gets through.
-      this.schedule(clock.now() + Math.min(RETRY_MS, node.leaseMs / RETRIES_A_LEASE));
+      const mostMs = Math.min(RETRY_MS, node.leaseMs / RETRIES_A_LEASE);
+      this.schedule(clock.now() + backoffMs(0, { leastMs: mostMs, mostMs }, randomOf(clock)));
       this.options.onMiss();
       this.problem = { error, since: this.problem?.since ?? clock.now() };
       report('beat', error);

@@ -83,7 +83,8 @@ export function toSettings(options: PresenceOptions): Settings {
   }
   if (options.store !== undefined) checkFunctions('store', options.store, STORE_FUNCTIONS, SEE);
   if (options.clock !== undefined) {
-    checkFunctions('clock', options.clock, ['now', 'setTimeout', 'clearTimeout'], SEE);
+    const names = ['now', 'setTimeout', 'clearTimeout'];
+    checkFunctions('clock', options.clock, options.clock?.random === undefined ? names : [...names, 'random'], SEE);
   }
 
   const clock = options.clock ?? systemClock;

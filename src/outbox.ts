@@ -1,16 +1,16 @@
-import type { Clock } from './clock';
+import { type Clock, randomOf } from './clock';
 import { graceLeft, type LocalUser } from './connections/connection';
 import { withDeadline } from './deadline';
 import { SetAside } from './replication/set-aside';
 import type { PresenceOp, PresenceStore, SignOfLife, StoreNode } from './store';
+import { backoffMs } from './stores/backoff';
 import type { ErrorStage } from './types';
 
 /** Of signs of life, and at most of changes. */
 const BATCH = 1_000;
 /** How small a batch of changes becomes where the store does not keep up. */
 const LEAST = 10;
-const RETRY_MS = 100;
-const MAX_RETRY_MS = 1_000;
+const RETRIES = { leastMs: 100, mostMs: 1_000 };
 
 /** @internal */
 export interface OutboxOptions {
@@ -55,14 +55,16 @@ export class Outbox {
   private unanswered = 0;
   /** Who was in a batch that failed at once, until a beat says whether the store is there. */
   private failed: readonly LocalUser[] | undefined;
-  private readonly aside = new SetAside<LocalUser>();
+  private readonly aside: SetAside<LocalUser>;
   private retryTimer: unknown;
   private asideTimer: unknown;
   private gatherTimer: unknown;
   /** While closing: until when, and whom to tell that it is over. */
   private closing: { readonly until: number; over(): void } | undefined;
 
-  constructor(private readonly options: OutboxOptions) {}
+  constructor(private readonly options: OutboxOptions) {
+    this.aside = new SetAside(randomOf(options.clock));
+  }
 
   /** The number of connections of this user went from or to none. */
   change(user: LocalUser): void {
@@ -302,7 +304,7 @@ export class Outbox {
 
   private retryLater(retry: () => void): void {
     const { clock } = this.options;
-    const ms = Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** this.failures);
+    const ms = backoffMs(this.failures, RETRIES, randomOf(clock));
     if (this.closing !== undefined && clock.now() + ms > this.closing.until) {
       this.closing.over();
       return;

@@ -1,5 +1,7 @@
-/** How long one is left alone after each refusal: first it may have been chance. The last one goes on. */
-const WAITS_MS: readonly number[] = [100, 1_000, 5_000, 10_000, 30_000, 60_000];
+import { backoffMs } from '../stores/backoff';
+
+/** How long one is left alone after each refusal: the first may have been chance. */
+const WAITS = { leastMs: 100, mostMs: 60_000, factor: 5 };
 /** Where so many are refused it is not they that are wrong. */
 const MOST = 100;
 
@@ -9,7 +11,9 @@ const MOST = 100;
  * @internal
  */
 export class SetAside<T> {
-  private readonly waiting = new Map<T, { times: number; until: number }>();
+  private readonly waiting = new Map<T, { times: number; until: number; waitMs: number }>();
+
+  constructor(private readonly random: () => number) {}
 
   get isFull(): boolean {
     return this.waiting.size >= MOST;
@@ -26,16 +30,16 @@ export class SetAside<T> {
   /** It was refused, alone. Returns for how long it is left alone now. */
   put(one: T, now: number): number {
     const times = this.waiting.get(one)?.times ?? 0;
-    const waitMs = WAITS_MS[Math.min(times, WAITS_MS.length - 1)] as number;
-    this.waiting.set(one, { times: times + 1, until: now + waitMs });
+    const waitMs = backoffMs(times, WAITS, this.random);
+    this.waiting.set(one, { times: times + 1, until: now + waitMs, waitMs });
     return waitMs;
   }
 
   /** One whose time has come. */
   due(now: number): T | undefined {
-    for (const [one, { times, until }] of this.waiting) {
+    for (const [one, { until, waitMs }] of this.waiting) {
       // Further away than it ever was: the clock was set back.
-      if (until <= now || until - now > (WAITS_MS[Math.min(times, WAITS_MS.length) - 1] as number)) return one;
+      if (until <= now || until - now > waitMs) return one;
     }
     return undefined;
   }

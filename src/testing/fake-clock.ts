@@ -6,6 +6,8 @@ export interface FakeClock extends Clock {
    * Lets `ms` milliseconds pass: every timer that falls due runs at its own time, and promises settle in between.
    */
   advance(ms: number): Promise<void>;
+  /** What waits depend on by chance. Nearly 1 until a test sets another: each wait is as long as it can be. */
+  random: () => number;
   /** Lets promises settle; no time passes. */
   settle(): Promise<void>;
   /** Moves time without running any timer on the way, as when the process stood still; then those that are due run. */
@@ -71,6 +73,7 @@ export function fakeClock(start: number = Date.UTC(2025, 11, 12, 10, 30, 45, 123
       await run(until, false);
       elapsed = until;
     },
+    random: () => 1 - Number.EPSILON,
     settle,
     async jump(ms) {
       elapsed += ms;

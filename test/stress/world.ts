@@ -307,6 +307,7 @@ export class StressWorld {
       now: clock.now,
       setTimeout: (run: () => void, ms: number) => clock.setTimeout(() => this.whenAwake(process, run), ms),
       clearTimeout: clock.clearTimeout,
+      random: clock.random,
     };
   }
 }

@@ -2,7 +2,7 @@ import { checkFunctions } from '../../config/validation';
 import { toUserId } from '../../ids';
 import type { LeaveOp, PresenceOp, PresenceStore, StoreFeed, StoreNode } from '../../store';
 import type { RedisLike } from './client';
-import { quiet } from './connection';
+import { quiet, reconnectMs } from './connection';
 
 /** What `besideFork` uses of an ioredis `Redis`, beyond what `redisStore` does. */
 export interface ForkClient extends RedisLike {
@@ -147,7 +147,7 @@ class BesideFork implements PresenceStore {
       lazyConnect: false,
       enableOfflineQueue: true,
       maxRetriesPerRequest: null,
-      retryStrategy: (times: number) => Math.min(times * 100, 1_000),
+      retryStrategy: reconnectMs,
     });
     quiet(ear);
     ear.on('message', (_, text) => this.hear(text));

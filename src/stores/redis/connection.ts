@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { storeFailure } from '../../diagnostics/store-failure';
 import { optionError, shown } from '../../errors';
+import { backoffMs } from '../backoff';
 import type { RedisLike } from './client';
 
 /** How to reach a Redis, for a store that connects by itself. The names are those of ioredis. */
@@ -43,7 +44,8 @@ export const CONNECTION_NAMES: ReadonlyArray<keyof RedisConnectionOptions> = [
 
 /** A link that is dead without a word is given up after this long without an answer. */
 const SILENCE_MS = 10_000;
-const RECONNECT_MS = 1_000;
+/** How the connections of a store come back. */
+const RECONNECTS = { leastMs: 100, mostMs: 1_000 };
 /** @internal */
 export const MAX_DB = 1_000_000;
 
@@ -80,6 +82,15 @@ function checkInteger(name: string, value: unknown, min: number, max: number): v
   throw optionError(`${name} is ${shown(value)}; it is an integer from ${min} to ${max}`);
 }
 
+/**
+ * When ioredis connects again, after `times` attempts in a row that have failed: its `retryStrategy`, by the real clock, as
+ * are the sockets that it makes.
+ * @internal
+ */
+export function reconnectMs(times: number): number {
+  return backoffMs(times - 1, RECONNECTS, Math.random);
+}
+
 /** A client for a store that connects by itself. @throws TypeError where ioredis is not installed @internal */
 export function connect({ url, tls, ...rest }: RedisConnectionOptions): RedisLike {
   const options = {
@@ -89,7 +100,7 @@ export function connect({ url, tls, ...rest }: RedisConnectionOptions): RedisLik
     ...(tls === undefined || tls === false ? {} : { tls: tls === true ? {} : tls }),
     socketTimeout: SILENCE_MS,
     keepAlive: SILENCE_MS,
-    retryStrategy: (times: number) => Math.min(times * 50, RECONNECT_MS),
+    retryStrategy: reconnectMs,
   };
   const Redis = loadIoredis();
   const client = url === undefined ? new Redis(options) : new Redis(url, options);

@@ -1,5 +1,5 @@
 import type { RedisLike, ShardedClient } from './client';
-import { quiet, reasonOf } from './connection';
+import { quiet, reasonOf, reconnectMs } from './connection';
 import type { Layout, Partition } from './layout';
 import { isReady } from './link';
 
@@ -25,12 +25,11 @@ export class Subscriber {
     const { client, layout } = options;
     this.isPlain = !layout.isCluster;
     for (const partition of layout.partitions) this.byChannel.set(partition.channel, partition);
-    const retry = (times: number) => Math.min(times * 100, 1_000);
     const overrides = {
       lazyConnect: false,
       enableOfflineQueue: true,
       maxRetriesPerRequest: null,
-      ...(layout.isCluster ? { clusterRetryStrategy: retry } : { retryStrategy: retry }),
+      ...(layout.isCluster ? { clusterRetryStrategy: reconnectMs } : { retryStrategy: reconnectMs }),
     };
     const duplicate = client.duplicate as (...args: unknown[]) => RedisLike;
     // Sharded, each message stays on one master instead of going through the whole Cluster.

@@ -1,0 +1,103 @@
+import { EventEmitter } from 'node:events';
+import { describe, expect, it } from 'vitest';
+import { createPresence, type PresenceStore } from 'voiceping-presence';
+import { besideFork, redisStore } from 'voiceping-presence/redis';
+import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
+import { backoffMs } from '../../src/stores/backoff';
+import { connect, reconnectMs } from '../../src/stores/redis/connection';
+import { random } from '../random';
+import { faultyStore } from './faulty-store';
+
+const { next } = random();
+
+describe('a wait', () => {
+  it('doubles up to a cap, and half of it is by chance', () => {
+    const range = { leastMs: 100, mostMs: 1_000 };
+    for (const [failures, wholeMs] of [100, 200, 400, 800, 1_000, 1_000].entries()) {
+      expect(backoffMs(failures, range, () => 0)).toBe(wholeMs / 2);
+      expect(backoffMs(failures, range, () => 0.5)).toBe(wholeMs * 0.75);
+      expect(backoffMs(failures, range, () => 1 - Number.EPSILON)).toBe(wholeMs);
+    }
+    expect(backoffMs(1e9, range, () => 0)).toBe(500);
+    expect(backoffMs(2, { leastMs: 1, mostMs: 1_000, factor: 10 }, () => 0)).toBe(50);
+  });
+});
+
+/** When each of a fleet of routers calls a store that has just gone away under all of them. */
+async function callsOf(what: 'beat' | 'apply', breakIt: 'everything' | 'apply only'): Promise<number[][]> {
+  const fleet = Array.from({ length: 10 }, async () => {
+    const clock = { ...fakeClock(), random: next };
+    const { store } = faultyStore(clock.now);
+    const at: number[] = [];
+    let isBroken = false;
+    const startedAt = clock.now();
+    const call = <T>(name: string, run: () => Promise<T>): Promise<T> => {
+      if (isBroken && name === what) at.push(clock.now() - startedAt);
+      const fails = isBroken && (breakIt === 'everything' || name === 'apply');
+      return fails ? Promise.reject(new Error('ECONNREFUSED')) : run();
+    };
+    const broken: PresenceStore = {
+      ...store,
+      beat: (node) => call('beat', () => store.beat(node)),
+      apply: (node, ops) => call('apply', () => store.apply(node, ops)),
+    };
+    const presence = createPresence({ clock, store: broken, onError: () => undefined });
+    await clock.settle();
+    isBroken = true;
+    presence.attachToSocket(fakeSocket(), { userId: 'u' });
+    await clock.advance(20_000);
+    return at;
+  });
+  return Promise.all(fleet);
+}
+
+describe('routers that have lost one store together do not come back to it together', () => {
+  it.each([
+    ['beat', 'everything'],
+    // Refused, the store being there: they set their user aside.
+    ['apply', 'apply only'],
+    // Until a beat says whether the store is there.
+    ['apply', 'everything'],
+  ] as const)('%s, where it fails: %s', async (what, breakIt) => {
+    const fleet = await callsOf(what, breakIt);
+    const last = fleet.map((at) => at[at.length - 1] as number);
+    for (const at of fleet) expect(at.length).toBeGreaterThan(3);
+    expect(new Set(last).size).toBeGreaterThan(fleet.length / 2);
+  });
+
+  it('connections neither: those that the store makes, for commands and for messages', () => {
+    for (const [times, wholeMs] of [100, 200, 400, 800, 1_000, 1_000].entries()) {
+      const waits = Array.from({ length: 100 }, () => reconnectMs(times + 1));
+      expect(Math.min(...waits)).toBeGreaterThanOrEqual(wholeMs / 2);
+      expect(Math.max(...waits)).toBeLessThanOrEqual(wholeMs);
+      expect(new Set(waits).size).toBeGreaterThan(20);
+    }
+    expect(connect({}).options).toMatchObject({ retryStrategy: reconnectMs });
+    const overrides: unknown[] = [];
+    const feed = { onTransition() {}, onGap() {}, onDue() {}, onLost() {}, onError() {} };
+    const clientOf = (isCluster: boolean) => {
+      const client = Object.assign(new EventEmitter(), {
+        isCluster,
+        status: 'connecting',
+        duplicate: (...given: unknown[]) => {
+          overrides.push(given[isCluster ? 1 : 0]);
+          return client;
+        },
+        subscribe: () => new Promise(() => undefined),
+        disconnect: () => undefined,
+      });
+      for (const name of ['evalsha', 'eval', 'xrange', 'mget', 'hmget', 'pipeline', 'publish', 'scan', 'sscan'])
+        Object.assign(client, { [name]: () => new Promise(() => undefined) });
+      return client as never;
+    };
+    redisStore({ client: clientOf(false) }).subscribe(feed)();
+    redisStore({ client: clientOf(true) }).subscribe(feed)();
+    besideFork(redisStore({ client: clientOf(false) }), clientOf(false)).subscribe(feed)();
+    expect(overrides).toEqual([
+      expect.objectContaining({ retryStrategy: reconnectMs }),
+      expect.objectContaining({ clusterRetryStrategy: reconnectMs }),
+      expect.objectContaining({ retryStrategy: reconnectMs }),
+      expect.objectContaining({ retryStrategy: reconnectMs }),
+    ]);
+  });
+});
