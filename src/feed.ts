@@ -66,6 +66,7 @@ export class Feed implements StoreFeed {
   private readonly doubtful = new Map<string, number>();
   private listeners = 0;
   private active = false;
+  private wokenAt = 0;
   private hasBaseline = false;
   /** From where on every change is known; of no use while something has to be read. */
   private since: Sequence | undefined;
@@ -237,10 +238,16 @@ export class Feed implements StoreFeed {
     this.forget();
   }
 
+  /** Since when everybody is being read for the first time, and has not been yet. */
+  get pendingSince(): number | undefined {
+    return this.active && !this.hasBaseline ? this.wokenAt : undefined;
+  }
+
   private wake(): void {
     this.options.clock.clearTimeout(this.forgetTimer);
     if (this.active) return;
     this.active = true;
+    this.wokenAt = this.options.clock.now();
     this.wanted = 'baseline';
     this.read();
   }

@@ -1,9 +1,8 @@
 import { type Clock, randomOf } from './clock';
 import { withDeadline } from './deadline';
-import { isPresenceError, type PresenceErrorCode } from './errors';
 import type { PresenceStore, StoreNode } from './store';
 import { backoffMs } from './stores/backoff';
-import type { ErrorStage, HealthProblem } from './types';
+import type { ErrorStage } from './types';
 
 /** Of more times at which something falls due the next beat takes care, whichever comes first. */
 const MAX_DUES = 4_096;
@@ -15,10 +14,6 @@ const DUE_MARGIN_MS = 5;
 const RETRY_MS = 1_000;
 const RETRIES_A_LEASE = 12;
 
-function codeOf(error: unknown): PresenceErrorCode {
-  return isPresenceError(error) ? error.code : 'ERR_PRESENCE_STORE';
-}
-
 /** @internal */
 export interface LeaseOptions {
   readonly clock: Clock;
@@ -29,9 +24,9 @@ export interface LeaseOptions {
   /**
    * After each beat that got through. `known` is false when the lease had to be made anew, and also when an answer was
    * lost before: that one may have said so. `isLatest` is false when another beat was wanted after this one was sent: it
-   * says nothing of what that was wanted for.
+   * says nothing of what that was wanted for. `now` is the time by the store's clock, where it says that.
    */
-  onBeat(known: boolean, isLatest: boolean): void;
+  onBeat(known: boolean, isLatest: boolean, now: number | undefined): void;
   /** A beat did not get through. */
   onMiss(): void;
   report(stage: ErrorStage, error: unknown): void;
@@ -49,8 +44,6 @@ export class Lease {
   private beating = false;
   private again = false;
   private missed = false;
-  /** Why beats do not get through. */
-  private problem: { readonly error: unknown; readonly since: number } | undefined;
   private stopped = false;
 
   constructor(private readonly options: LeaseOptions) {
@@ -71,14 +64,6 @@ export class Lease {
     if (at < this.timerAt && !this.beating) this.schedule(at);
   }
 
-  /** Why this router is not known to be alive, where it is not. */
-  get problems(): HealthProblem[] {
-    if (this.problem === undefined) return [];
-    const { error, since } = this.problem;
-    const { message } = error as Error;
-    return [{ stage: 'beat', code: codeOf(error), message, since: new Date(since).toISOString() }];
-  }
-
   stop(): void {
     this.stopped = true;
     this.options.clock.clearTimeout(this.timer);
@@ -90,16 +75,15 @@ export class Lease {
     this.beating = true;
     this.again = false;
     try {
-      const { known } = await withDeadline(clock, timeoutMs, () => store.beat(node));
+      const { known, now } = await withDeadline(clock, timeoutMs, () => store.beat(node));
       this.beating = false;
-      this.problem = undefined;
       if (this.stopped) return;
       for (const due of this.dues) if (due <= startedAt) this.dues.delete(due);
       const isLatest = !this.again;
       this.scheduleNext(isLatest ? this.beatMs : 0);
       const certain = known && !this.missed;
       this.missed = false;
-      onBeat(certain, isLatest);
+      onBeat(certain, isLatest, now);
     } catch (error) {
       this.beating = false;
       this.missed = true;
@@ -108,7 +92,6 @@ export class Lease {
       const mostMs = Math.min(RETRY_MS, node.leaseMs / RETRIES_A_LEASE);
       this.schedule(clock.now() + backoffMs(0, { leastMs: mostMs, mostMs }, randomOf(clock)));
       this.options.onMiss();
-      this.problem = { error, since: this.problem?.since ?? clock.now() };
       report('beat', error);
     }
   }

@@ -1,11 +1,14 @@
+import { hostname } from 'node:os';
 import { type Clock, systemClock } from './clock';
 import { checkedFlag, checkedMs, checkFunctions } from './config/validation';
+import { stderrLogger } from './diagnostics/failure-log';
 import { checkNames, optionError, shown } from './errors';
 import type { PresenceStore } from './store';
 import { memoryStore } from './stores/memory';
-import type { PresenceLimits, PresenceOptions } from './types';
+import type { Logger, PresenceLimits, PresenceOptions, RouterOptions } from './types';
 
 const PING_MS = 120_000;
+const MAX_NAME_BYTES = 256;
 const TTL_RULE = 'should be at least 2x the';
 
 /** @internal */
@@ -26,6 +29,9 @@ export interface Settings {
   readonly maxWatchIds: number;
   readonly limits: Limits;
   readonly onError: PresenceOptions['onError'];
+  /** `undefined`: no lines. */
+  readonly logger: Logger | undefined;
+  readonly router: { readonly name: string; readonly address: string | null };
   readonly clock: Clock;
 }
 
@@ -43,6 +49,8 @@ const NAMES: ReadonlyArray<keyof Settings> = [
   'maxWatchIds',
   'limits',
   'onError',
+  'logger',
+  'router',
   'clock',
 ];
 
@@ -103,8 +111,33 @@ export function toSettings(options: PresenceOptions): Settings {
     maxWatchIds,
     limits: toLimits(options.limits, commandTimeoutMs),
     onError: options.onError,
+    logger: toLogger(options),
+    router: toRouter(options.router),
     clock,
   };
+}
+
+function toLogger({ logger, onError }: PresenceOptions): Logger | undefined {
+  if (logger === false) return undefined;
+  if (logger === undefined) return onError === undefined ? stderrLogger : undefined;
+  const rule = 'it is false, or has the functions warn and error of one string, as console, pino and winston have';
+  checkFunctions('logger', logger, ['warn', 'error'], rule);
+  if (logger.info !== undefined && typeof logger.info !== 'function') {
+    throw optionError(`logger.info is ${shown(logger.info)}; it is a function`);
+  }
+  return logger;
+}
+
+function toRouter(given: RouterOptions = {}): Settings['router'] {
+  checkNames(given, ['name', 'address']);
+  for (const key of ['name', 'address'] as const) {
+    const value: unknown = given[key];
+    if (value === undefined) continue;
+    if (typeof value !== 'string' || value === '' || Buffer.byteLength(value) > MAX_NAME_BYTES) {
+      throw optionError(`router.${key} is ${shown(value)}; it is a string of 1 to ${MAX_NAME_BYTES} bytes`);
+    }
+  }
+  return { name: given.name ?? `${hostname()}:${process.pid}`, address: given.address ?? null };
 }
 
 function toLimits(given: PresenceLimits = {}, commandTimeoutMs: number): Limits {

@@ -26,6 +26,8 @@ export interface OutboxOptions {
   /** A beat is wanted: the lease is lost, or it is to be found out whether the store is there. */
   beat(): void;
   report(stage: ErrorStage, error: unknown, userId?: string): void;
+  /** What was reported as failed works again. */
+  worked(stage: ErrorStage): void;
 }
 
 /**
@@ -100,6 +102,11 @@ export class Outbox {
       user.waiting = user.waiting ?? [];
       user.waiting.push(resolve);
     });
+  }
+
+  /** Whether the store is told of everybody. */
+  get isIdle(): boolean {
+    return this.changed.size === 0 && !this.applying;
   }
 
   /**
@@ -191,6 +198,7 @@ export class Outbox {
       this.batch = Math.min(BATCH, this.batch + (this.batch >> 2) + 1);
       if (known) this.failures = 0;
       else this.lose();
+      if (known && this.aside.isEmpty) this.options.worked('apply');
       this.flush();
     } catch (error) {
       this.applying = false;
@@ -245,7 +253,8 @@ export class Outbox {
     try {
       const { known, missing } = await withDeadline(clock, timeoutMs, () => store.refresh(node, signs));
       this.refreshing = false;
-      if (!known) this.lose();
+      if (known) this.options.worked('refresh');
+      else this.lose();
       for (const userId of missing) this.reassert(userId);
       void this.flushSigns();
     } catch (error) {

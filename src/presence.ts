@@ -7,9 +7,10 @@ import { inertAttachment } from './connections/inert-attachment';
 import { Liveness } from './connections/ping-wheel';
 import { CloseCode, SocketCloser } from './connections/socket-closer';
 import { withDeadline } from './deadline';
+import { FailureLog } from './diagnostics/failure-log';
 import { INTERNALS, type Internals, type WithInternals } from './diagnostics/internals';
 import { PresenceError } from './errors';
-import { toReport } from './failures';
+import { Failures } from './failures';
 import { Feed } from './feed';
 import { toUserIds } from './ids';
 import { Lease } from './lease';
@@ -22,6 +23,7 @@ import { isSlow } from './subscriptions/send-queue';
 import { SubscribeRequests } from './subscriptions/subscribe-requests';
 import type {
   Attachment,
+  ErrorStage,
   Health,
   HealthProblem,
   Identity,
@@ -54,7 +56,10 @@ export function createPresence(options: PresenceOptions = {}): Presence {
   const settings = toSettings(options);
   // Short, since a store may keep it with every user; and unique among the routers of any fleet.
   const nodeId = randomBytes(6).toString('base64');
-  return settings.enabled ? new LocalPresence(nodeId, settings) : disabledPresence(nodeId);
+  if (settings.enabled) return new LocalPresence(nodeId, settings);
+  const { clock, logger, router } = settings;
+  if (logger !== undefined) new FailureLog(clock, logger, router.name).info('disabled');
+  return disabledPresence(nodeId);
 }
 
 class LocalPresence implements Presence, WithInternals, ConnectionOwner {
@@ -72,6 +77,9 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
   private readonly staleness: Staleness;
   readonly [INTERNALS]: Internals;
   private readonly report: Internals['report'];
+  private readonly log: FailureLog | undefined;
+  private readonly failures: Failures;
+  private readonly startedAt: number;
   private readonly node: StoreNode;
   private readonly refreshAfterMs: number;
   private readonly pingAfterMs: number;
@@ -85,7 +93,11 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
     private readonly settings: Settings,
   ) {
     const { clock, store, ttlMs, pingIntervalMs, commandTimeoutMs } = settings;
-    const report = toReport(settings.onError);
+    const { onError, logger, router } = settings;
+    this.startedAt = clock.now();
+    this.log = logger && new FailureLog(clock, logger, router.name);
+    this.failures = new Failures({ clock, quietMs: settings.leaseMs, ttlMs, onError, log: this.log });
+    const { report, worked } = this.failures;
     this.report = report;
     this.closer = new SocketCloser({ clock, report });
     this.expiry = new Expiry(clock, (connection) => this.end(connection, CloseCode.EXPIRED, 'credentials have ended'));
@@ -119,7 +131,7 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
     this.lease = new Lease({
       ...shared,
       timeoutMs,
-      onBeat: (known, isLatest) => this.onBeat(known, isLatest),
+      onBeat: (known, isLatest, now) => this.onBeat(known, isLatest, now),
       onMiss: () => {
         this.staleness.missed();
         this.outbox.miss();
@@ -130,6 +142,7 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
       timeoutMs,
       gatherMs: Math.min(1_000, ttlMs / 20),
       users: this.users,
+      worked,
       beat: () => this.lease.beat(),
     });
     this.feed = new Feed({
@@ -138,6 +151,7 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
       leaseMs: settings.leaseMs,
       onDue: (inMs) => this.lease.due(inMs),
       onKnown: (again) => {
+        worked('resync');
         this.watchers.sendOwed(again);
         this.staleness.end();
       },
@@ -173,6 +187,7 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
       onFoundClosed: (connection) => this.release(connection, 'drop'),
     });
 
+    if (logger?.info !== undefined) this.log?.info(this.greeting());
     this.lease.beat();
   }
 
@@ -223,12 +238,21 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
   }
 
   health(): Health {
-    const { store } = this.settings;
-    const problems: HealthProblem[] = (store.problems?.() ?? []).map(({ stage, message, since }) => {
-      return { stage, code: 'ERR_PRESENCE_STORE', message, since: new Date(since).toISOString() };
-    });
-    const health = this.staleness.health(problems.concat(this.lease.problems));
-    return this.closing === undefined ? health : { ...health, status: 'closed' };
+    const { staleness, failures } = this;
+    const { asOf } = staleness;
+    const told = this.storeProblems();
+    const problems = told.concat(failures.list(told));
+    const has = (stage: ErrorStage): boolean => problems.some((problem) => problem.stage === stage);
+    const pending = (stage: ErrorStage, message: string, since: number | undefined): void => {
+      if (since === undefined || has('beat') || has(stage)) return;
+      problems.push({ stage, code: 'ERR_PRESENCE_STORE', message, since: new Date(since).toISOString() });
+    };
+    pending('beat', 'the store has not answered yet', asOf === null ? this.startedAt : undefined);
+    pending('resync', 'who is online is being read for the first time', this.feed.pendingSince);
+    pending('resync', 'what was missed is being read', staleness.missedSince);
+    if (this.closing !== undefined) return { status: 'closed', asOf, problems };
+    if (has('beat') || has('resync')) return { status: 'stale', asOf, problems };
+    return { status: problems.length > 0 ? 'degraded' : 'ok', asOf, problems };
   }
 
   onUpdate(listener: (update: PresenceUpdate) => void, options: { ids?: Iterable<UserId> } = {}): () => void {
@@ -374,8 +398,24 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
     }
   }
 
-  private onBeat(known: boolean, isLatest: boolean): void {
-    this.staleness.heard();
+  private greeting(): string {
+    const { store, ttlMs, router } = this.settings;
+    const where = router.address === null ? '' : ` at ${router.address}`;
+    return `started${where}: node ${this.nodeId}, store ${store.describe?.() ?? 'of its own kind'}, ttl ${ttlMs / 1_000} s`;
+  }
+
+  private storeProblems(): HealthProblem[] {
+    return (this.settings.store.problems?.() ?? []).map(({ stage, message, since }) => {
+      return { stage, code: 'ERR_PRESENCE_STORE', message, since: new Date(since).toISOString() };
+    });
+  }
+
+  private onBeat(known: boolean, isLatest: boolean, now: number | undefined): void {
+    const { failures } = this;
+    this.staleness.heard(now);
+    failures.heard((stage) => this.storeProblems().some((problem) => problem.stage === stage));
+    if (this.feed.isSettled) failures.worked('resync');
+    if (this.outbox.isIdle) failures.worked('apply');
     this.outbox.hold(!known, isLatest);
     this.feed.onBeat();
     this.watchers.sendOwed();
@@ -397,7 +437,10 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
   private query<T>(run: (store: PresenceStore) => Promise<T>): Promise<T> {
     if (this.closing !== undefined) return Promise.reject(closedError());
     this.outbox.flush();
-    return this.ask(() => run(this.settings.store));
+    return this.ask(() => run(this.settings.store)).then((answer) => {
+      this.failures.worked('query');
+      return answer;
+    });
   }
 
   private ask<T>(run: () => Promise<T>): Promise<T> {
@@ -426,6 +469,7 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
       );
     }
     this.feed.close();
+    this.log?.stop();
   }
 }
 

@@ -1,5 +1,4 @@
 import type { Clock } from './clock';
-import type { Health } from './types';
 
 /** @internal */
 export interface StalenessOptions {
@@ -19,23 +18,25 @@ export interface StalenessOptions {
  */
 export class Staleness {
   private readonly startedAt: number;
-  /** When the store was heard last. */
+  /** When the store was heard last, by its own clock. */
   private heardAt: number | undefined;
   private isStale = false;
   /** How often a beat has not got through: an answer to what was asked before the last time says nothing of it. */
   private misses = 0;
+  private missedAt = 0;
 
   constructor(private readonly options: StalenessOptions) {
     this.startedAt = options.clock.now();
   }
 
-  /** A beat got through. */
-  heard(): void {
-    this.heardAt = this.options.clock.now();
+  /** A beat got through. `now`: by the clock of the store, where it says so. */
+  heard(now: number = this.options.clock.now()): void {
+    this.heardAt = now;
   }
 
   /** A beat did not get through. */
   missed(): void {
+    if (!this.isStale) this.missedAt = this.options.clock.now();
     this.isStale = true;
     this.misses += 1;
     this.options.onChange(this.heardAt ?? this.startedAt);
@@ -58,9 +59,13 @@ export class Staleness {
     );
   }
 
-  health(problems: Health['problems']): Health {
-    const asOf = this.heardAt === undefined ? null : new Date(this.heardAt).toISOString();
-    if (this.isStale || asOf === null) return { status: 'stale', asOf, problems };
-    return { status: problems.length > 0 ? 'degraded' : 'ok', asOf, problems };
+  /** When the store was heard last; `null` where it never was. */
+  get asOf(): string | null {
+    return this.heardAt === undefined ? null : new Date(this.heardAt).toISOString();
+  }
+
+  /** Since when changes may have been missed that are not known yet. */
+  get missedSince(): number | undefined {
+    return this.isStale ? this.missedAt : undefined;
   }
 }

@@ -144,7 +144,11 @@ export interface PresenceStore {
    * - MUST NOT take a lapsed lease for a dead node where the store itself was away or had not been asked for longer than
    *   half a lease: then a node gets a full lease anew, once from one beat of its own to the next.
    */
-  beat(node: StoreNode): Promise<{ known: boolean }>;
+  beat(node: StoreNode): Promise<{
+    known: boolean;
+    /** The time by the store's clock, in milliseconds since the epoch, for `health()`. */
+    now?: number;
+  }>;
 
   /**
    * Applies what changed on a node, in order. At most 1,000 operations a call.
@@ -208,4 +212,7 @@ export interface PresenceStore {
 
   /** What is wrong with it now, for `health()`. A store that has nothing to say MAY leave it out. */
   problems?(): StoreProblem[];
+
+  /** What it is and where, for the log: `redis at localhost:6379`. MUST NOT say a password. It MAY be left out. */
+  describe?(): string;
 }

@@ -183,6 +183,24 @@ export interface PresenceLimits {
   updatesPerUserPerSecond?: number;
 }
 
+/** Where lines for people go. Each function is called with one string; `pino`, `winston` and `console` fit as they are. */
+export interface Logger {
+  /** What is worth a line and no failure. */
+  info?(line: string): unknown;
+  /** A failure is over. */
+  warn(line: string): unknown;
+  /** A failure. */
+  error(line: string): unknown;
+}
+
+/** This router, for people. */
+export interface RouterOptions {
+  /** What logs call it. 1 to 256 bytes. @default `${hostname}:${pid}` */
+  name?: string;
+  /** Where it can be reached. 1 to 256 bytes. */
+  address?: string;
+}
+
 /** Durations are milliseconds. Every value that breaks a rule throws `ERR_PRESENCE_OPTIONS` at once. */
 export interface PresenceOptions {
   /** Where presence is kept. @default memoryStore() */
@@ -217,8 +235,16 @@ export interface PresenceOptions {
   maxWatchIds?: number;
   /** What a stranger may cost. */
   limits?: PresenceLimits;
-  /** Where background failures go; they never throw into the router. @default they are logged under `vp:presence` */
+  /** Where background failures go; they never throw into the router. @default they are logged: see `logger` */
   onError?: (error: PresenceError, context: ErrorContext) => void;
+  /**
+   * Gets a line for each kind of failure, with its cause, at most once a minute; one when it is over; and one at the start.
+   * What it throws, or rejects with, is lost. `false`: no lines.
+   * @default none where there is an `onError`, else lines about failures go to `process.stderr`
+   */
+  logger?: Logger | false;
+  /** This router, for people. */
+  router?: RouterOptions;
   /** The source of time; tests hand in a fake one. @default the system's */
   clock?: Clock;
 }
@@ -226,14 +252,17 @@ export interface PresenceOptions {
 /** Whether a presence hears its store. */
 export interface Health {
   /**
-   * `stale`: the store cannot be reached, so that changes may be missed; queries fail, and nobody goes offline for it.
-   * `degraded`: the store is reached, and something is wrong all the same: see `problems`.
+   * `stale`: changes may be missed, since no heartbeat gets through or everybody could not be read yet. Nobody goes offline
+   * for it.
+   * `degraded`: heartbeats get through, and something else fails: see `problems`.
    * `disabled`: by `enabled: false`.
    */
   status: 'ok' | 'degraded' | 'stale' | 'disabled' | 'closed';
-  /** ISO 8601: when the store was heard last, at least every third of a lease. `null` where it never was. */
+  /**
+   * ISO 8601 by the clock of the store: when it was heard last, at least every third of a lease. `null` where it never was.
+   */
   asOf: string | null;
-  /** What is wrong now; empty where nothing is. */
+  /** What is wrong now; empty where nothing is. While no heartbeat gets through that is the one problem of the router. */
   problems: HealthProblem[];
 }
 
@@ -245,7 +274,7 @@ export interface HealthProblem {
   code: PresenceErrorCode;
   /** What is wrong, and what follows. */
   message: string;
-  /** ISO 8601, since when. */
+  /** ISO 8601 by the clock of this router: when it began. */
   since: string;
 }
 
@@ -274,7 +303,8 @@ export interface Presence {
    */
   attachToSocket(socket: SocketLike, identity: Identity): Attachment;
   /**
-   * One entry an id, also for those never seen. The map has no prototype, so any id is just a key.
+   * One entry an id, also for those never seen. The map has no prototype, so any id is just a key; `assert.deepStrictEqual`
+   * and the like therefore want a copy of it: `{ ...statuses }`.
    *
    * @throws TypeError `ERR_PRESENCE_INVALID_ID`
    * @returns rejects with `ERR_PRESENCE_STORE` within `commandTimeoutMs`, `ERR_PRESENCE_DISABLED`, `ERR_PRESENCE_CLOSED`

@@ -96,7 +96,11 @@ class MemoryStore implements PresenceStore {
     this.wall = now();
   }
 
-  async beat(node: StoreNode): Promise<{ known: boolean }> {
+  describe(): string {
+    return 'in memory';
+  }
+
+  async beat(node: StoreNode): Promise<{ known: boolean; now: number }> {
     this.readClock();
     const lease = this.leases.get(node.nodeId);
     // A lease that has lapsed is gone even if nobody has noticed: its node must assert its users anew.
@@ -105,7 +109,7 @@ class MemoryStore implements PresenceStore {
     if (known) this.leases.set(node.nodeId, renewed);
     this.settle();
     if (!known) this.leases.set(node.nodeId, renewed);
-    return { known };
+    return { known, now: this.wall };
   }
 
   async apply(node: StoreNode, ops: readonly PresenceOp[]): Promise<{ known: boolean }> {

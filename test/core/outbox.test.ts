@@ -279,6 +279,7 @@ describe('the outbox', () => {
       gatherMs: 1_000,
       beat: () => undefined,
       report: () => undefined,
+      worked: () => undefined,
     });
     for (let visit = 0; visit < 1_000; visit += 1) {
       const user = new LocalUser(`u${visit}`, clock.now());
@@ -308,6 +309,7 @@ describe('the outbox', () => {
       users,
       beat: () => undefined,
       report: (_stage, error) => expect.fail(String(error)),
+      worked: () => undefined,
     });
     outbox.hold(true, true);
     const user = new LocalUser('u', clock.now());
@@ -394,6 +396,7 @@ describe('the outbox', () => {
       users,
       beat: () => undefined,
       report: () => undefined,
+      worked: () => undefined,
     });
     for (let id = 0; id < 1_000; id += 1) {
       const user = new LocalUser(String(id), clock.now());

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import { describe, expect, it, vi } from 'vitest';
 import * as entry from 'voiceping-presence';
@@ -518,4 +519,12 @@ describe('the entry', () => {
       expect(isPresenceError(other)).toBe(false);
     }
   });
+});
+
+it('what getStatuses gives is compared as a copy, whatever the ids', async () => {
+  const { presence } = await router();
+  const statuses = await presence.getStatuses(['u', '__proto__']);
+  const never = (userId: string) => ({ userId, status: 'offline', lastSeen: null });
+  // As its docstring says it. A computed name is a key; a plain one would be the prototype.
+  assert.deepStrictEqual({ ...statuses }, { u: never('u'), ['__proto__']: never('__proto__') });
 });

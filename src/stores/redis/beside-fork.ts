@@ -86,7 +86,7 @@ class BesideFork implements PresenceStore {
     private readonly client: ForkClient,
   ) {}
 
-  async beat(node: StoreNode): Promise<{ known: boolean }> {
+  async beat(node: StoreNode): ReturnType<PresenceStore['beat']> {
     this.bridge = this.bridge ?? { node: { ...node, nodeId: `${node.nodeId}.fork` }, owner: node.nodeId };
     const answer = await this.store.beat(node);
     if (this.bridge.owner === node.nodeId) this.inBackground(this.beatBridge(this.bridge.node));
@@ -101,7 +101,7 @@ class BesideFork implements PresenceStore {
       if (kind === 'join') own.add(userId);
       else own.delete(userId);
     }
-    this.inBackground(this.describe(ops));
+    this.inBackground(this.writeMeta(ops));
     return answer;
   }
 
@@ -123,6 +123,7 @@ class BesideFork implements PresenceStore {
   count: PresenceStore['count'] = () => this.store.count();
   caughtUp: NonNullable<PresenceStore['caughtUp']> = async () => this.store.caughtUp?.();
   problems: NonNullable<PresenceStore['problems']> = () => this.store.problems?.() ?? [];
+  describe: NonNullable<PresenceStore['describe']> = () => `${this.store.describe?.() ?? 'a store'}, beside the fork`;
 
   subscribe(feed: StoreFeed): () => void {
     const unsubscribe = this.store.subscribe(feed);
@@ -356,7 +357,7 @@ class BesideFork implements PresenceStore {
   }
 
   /** Without this hash the fork takes whoever has a key for offline. */
-  private async describe(ops: readonly PresenceOp[]): Promise<void> {
+  private async writeMeta(ops: readonly PresenceOp[]): Promise<void> {
     const now = Date.now();
     const commands: string[][] = [];
     for (const { userId, kind, ageMs } of ops) {

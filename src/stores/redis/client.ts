@@ -42,3 +42,39 @@ export interface RedisPipelineLike {
 export interface ShardedClient {
   ssubscribe(channel: string): Promise<unknown>;
 }
+
+interface Address {
+  readonly host?: string;
+  readonly port?: number;
+  readonly path?: string;
+  readonly db?: number;
+  readonly name?: string;
+  readonly sentinels?: readonly unknown[] | null;
+}
+
+/** Where a client connects to, for people: never a user or a password. @internal */
+export function addressOf(client: RedisLike): string {
+  const { host, port, path, db, name, sentinels } = (client.options ?? {}) as Address;
+  const { startupNodes } = client as { startupNodes?: readonly unknown[] };
+  if (client.isCluster === true) return `cluster at ${listed(startupNodes)}`;
+  if (Array.isArray(sentinels) && sentinels.length > 0) return `${String(name)} by sentinels at ${listed(sentinels)}`;
+  return `at ${path ?? placeOf({ host, port })}${db === undefined || db === 0 ? '' : `/${db}`}`;
+}
+
+/** Of very many the first will do. */
+function listed(places: readonly unknown[] = []): string {
+  return places.slice(0, 3).map(placeOf).join(', ') + (places.length > 3 ? ', …' : '');
+}
+
+/** A node as ioredis takes it: `{ host, port }`, a port, or a URL, which may have a password in it. */
+function placeOf(place: unknown): string {
+  if (typeof place === 'number') return `localhost:${place}`;
+  if (typeof place !== 'object' || place === null) {
+    return String(place)
+      .replace(/^[a-z]+:\/\//i, '')
+      .replace(/^.*@/, '')
+      .replace(/[/?].*$/, '');
+  }
+  const { host = 'localhost', port = 6379 } = place as Address;
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
+}

@@ -8,7 +8,7 @@ import type {
   StoreNode,
   StoreProblem,
 } from '../../store';
-import type { RedisLike } from './client';
+import { addressOf, type RedisLike } from './client';
 import { Incarnations } from './incarnation';
 import { Layout } from './layout';
 import { News } from './news';
@@ -83,7 +83,7 @@ export class RedisStore implements PresenceStore {
     });
   }
 
-  async beat(node: StoreNode): Promise<{ known: boolean }> {
+  async beat(node: StoreNode): Promise<{ known: boolean; now: number }> {
     this.runner.open();
     this.ttlMs = Number.isFinite(this.ttlMs) ? Math.max(this.ttlMs, node.ttlMs) : node.ttlMs;
     return this.upkeep.beat(node);
@@ -135,5 +135,9 @@ export class RedisStore implements PresenceStore {
 
   problems(): StoreProblem[] {
     return this.news.problems.list;
+  }
+
+  describe(): string {
+    return `redis ${addressOf(this.runner.client)}, prefix ${this.layout.prefix}`;
   }
 }

@@ -44,9 +44,10 @@ export class Upkeep {
     private readonly retentionMs: number,
   ) {}
 
-  async beat(node: StoreNode): Promise<{ known: boolean }> {
+  async beat(node: StoreNode): Promise<{ known: boolean; now: number }> {
     const answers = await Promise.all(this.layout.partitions.map((partition) => this.beatOne(partition, node)));
-    return { known: answers.every((known) => known) };
+    // Masters of a Cluster each have a clock of their own.
+    return { known: answers.every(({ known }) => known), now: Math.min(...answers.map(({ now }) => now)) };
   }
 
   async release(node: StoreNode): Promise<void> {
@@ -80,7 +81,7 @@ export class Upkeep {
     this.news.inBackground('sweep', sweep);
   }
 
-  private async beatOne(partition: Partition, node: StoreNode): Promise<boolean> {
+  private async beatOne(partition: Partition, node: StoreNode): Promise<{ known: boolean; now: number }> {
     const incarnation = this.incarnations.of(node, partition);
     if (incarnation.isBeating) throw new Error('the beat before has no answer yet');
     incarnation.isBeating = true;
@@ -92,7 +93,7 @@ export class Upkeep {
         const answer = await this.beatNow(partition, node, incarnation);
         known = known && answer.known;
         // More graces have ended than one call takes on; of very many the next beats take on the rest.
-        if (!answer.more || call === BEAT_CALLS) return known;
+        if (!answer.more || call === BEAT_CALLS) return { known, now: answer.now };
       }
     } finally {
       incarnation.isBeating = false;

@@ -1,0 +1,105 @@
+import type { Clock } from '../clock';
+import type { Logger } from '../types';
+import { printable } from './printable';
+import { writeToStderr } from './stderr';
+
+const MINUTE_MS = 60_000;
+/** More kinds of failures than there are. */
+const MOST_KINDS = 64;
+const MOST_CHARS = 1_000;
+
+/** Something that fails again and again: what it said last, and how often since its last line. */
+interface Repeated {
+  text: string;
+  more: number;
+  /** It works again. */
+  isOver: boolean;
+  readonly timer: unknown;
+}
+
+/**
+ * Lines for people: one a kind of failure with its cause, at most one a minute, and one when it is over. Whatever a logger
+ * does, nothing comes of it but a line that is missing.
+ * @internal
+ */
+export class FailureLog {
+  private readonly repeated = new Map<string, Repeated>();
+  private saidOverAt: number | undefined;
+  private isStopped = false;
+
+  constructor(
+    private readonly clock: Clock,
+    private readonly logger: Logger,
+    /** Of the router. */
+    private readonly name: string,
+  ) {}
+
+  /** Something that is worth a line and no failure. */
+  info(text: string): void {
+    this.write('info', text);
+  }
+
+  failed(kind: string, text: string): void {
+    const before = this.repeated.get(kind);
+    if (before === undefined) {
+      this.begin(kind, text, '');
+      return;
+    }
+    before.text = text;
+    before.more += 1;
+    before.isOver = false;
+  }
+
+  /** All of these kinds have come to an end. */
+  over(kinds: Iterable<string>, text: string): void {
+    const now = this.clock.now();
+    const isSoon = this.saidOverAt !== undefined && Math.abs(now - this.saidOverAt) < MINUTE_MS;
+    let more = 0;
+    for (const kind of kinds) {
+      const one = this.repeated.get(kind);
+      if (one === undefined) continue;
+      one.isOver = true;
+      more += one.more;
+      if (!isSoon) one.more = 0;
+    }
+    if (isSoon) return;
+    this.saidOverAt = now;
+    this.write('warn', more === 0 ? text : `${text} (it had failed ${more} more times)`);
+  }
+
+  /** Nothing is waited for any more. */
+  stop(): void {
+    this.isStopped = true;
+    for (const { timer } of this.repeated.values()) this.clock.clearTimeout(timer);
+  }
+
+  private begin(kind: string, text: string, suffix: string): void {
+    if (this.repeated.size >= MOST_KINDS) return;
+    const timer = this.isStopped ? undefined : this.clock.setTimeout(() => this.turn(kind), MINUTE_MS);
+    // Before the line is written: a logger may fail in a way that is a failure of this kind.
+    this.repeated.set(kind, { text, more: 0, isOver: false, timer });
+    this.write('error', text + suffix);
+  }
+
+  private turn(kind: string): void {
+    const { text, more, isOver } = this.repeated.get(kind) as Repeated;
+    this.repeated.delete(kind);
+    if (more > 0) this.begin(kind, text, ` (${more} more in the last minute${isOver ? '; it works again' : ''})`);
+  }
+
+  private write(level: 'info' | 'warn' | 'error', text: string): void {
+    const line = printable(`presence ${this.name}: ${text}`);
+    try {
+      // As a method, which loggers are.
+      const result = this.logger[level]?.(line.length > MOST_CHARS ? `${line.slice(0, MOST_CHARS)}…` : line);
+      if (typeof (result as PromiseLike<unknown> | undefined)?.then === 'function') {
+        (result as PromiseLike<unknown>).then(undefined, () => undefined);
+      }
+    } catch {
+      // It is the caller's, and there is nowhere else to say it.
+    }
+  }
+}
+
+/** Where lines go that nobody has said anything about; what is no failure goes nowhere. @internal */
+export const stderrLogger: Logger = { warn: writeToStderr, error: writeToStderr };
