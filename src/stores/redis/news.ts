@@ -1,3 +1,4 @@
+import { storeFailure } from '../../diagnostics/store-failure';
 import type { StoreFeed, StoreNode } from '../../store';
 import type { ErrorStage } from '../../types';
 import { Inquiry } from '../inquiry';
@@ -24,6 +25,8 @@ export class News {
   /** Each with the versions that had been seen when it subscribed. */
   private readonly feeds = new Map<StoreFeed, readonly number[]>();
   private subscriber: Subscriber | undefined;
+  /** Since when the last heartbeat that got through has found it deaf, and what is said of that. */
+  private deaf: { readonly since: number; message: string | undefined } | undefined;
 
   constructor(
     private readonly layout: Layout,
@@ -51,6 +54,7 @@ export class News {
   close(): void {
     this.subscriber?.close();
     this.subscriber = undefined;
+    this.problems.clear('subscribe');
     // What changes from now on is no news to whoever subscribes later.
     for (const hearing of this.hearings) hearing.close();
     for (const inquiry of this.lossInquiries) inquiry.close();
@@ -83,6 +87,23 @@ export class News {
     if (losses.isNews(times)) this.lose(partition, [], times);
     // Whoever was not asserted meanwhile is found by whoever believes that they are online.
     if (losses.isOver(node)) this.tellGap();
+  }
+
+  /**
+   * A heartbeat has got through. Where a second one does and messages do not it is not the server that is away: something
+   * is wrong with their connection, which no call would tell.
+   */
+  watchSubscriber(): void {
+    const deafness = this.subscriber?.deafness;
+    const before = this.deaf;
+    if (deafness === undefined || before?.since !== deafness.since) {
+      this.deaf = deafness && { since: deafness.since, message: undefined };
+      return;
+    }
+    const { reason = 'it does not connect' } = this;
+    // What it says first; the reasons of later attempts are many.
+    before.message = before.message ?? this.sayDeafness(deafness.error ?? new Error(reason));
+    this.problems.set('subscribe', before.message, deafness.since);
   }
 
   tellDue(inMs: number): void {
@@ -157,14 +178,16 @@ export class News {
   }
 
   private reportDeafness(error: unknown): void {
-    const { message } = error as Error;
-    if (!/^NOPERM/.test(message)) {
-      this.report('subscribe', error);
-      return;
-    }
+    if (/^NOPERM/.test((error as Error).message)) this.problems.set('subscribe', this.sayDeafness(error));
+    else this.report('subscribe', error);
+  }
+
+  private sayDeafness(error: unknown): string {
     const { channel } = this.layout.partitions[0] as Partition;
     const consequence = 'changes on other routers are learned from heartbeats only, up to a third of a lease late';
-    this.problems.set('subscribe', lackingChannel('subscribe to', channel, consequence));
+    const { message } = error as Error;
+    if (/^NOPERM/.test(message)) return lackingChannel('subscribe to', channel, consequence);
+    return `the connection for messages is down: ${storeFailure(error).words}; ${consequence}`;
   }
 
   private async resume(): Promise<void> {

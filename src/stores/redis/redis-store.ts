@@ -86,7 +86,9 @@ export class RedisStore implements PresenceStore {
   async beat(node: StoreNode): Promise<{ known: boolean; now: number }> {
     this.runner.open();
     this.ttlMs = Number.isFinite(this.ttlMs) ? Math.max(this.ttlMs, node.ttlMs) : node.ttlMs;
-    return this.upkeep.beat(node);
+    const answer = await this.upkeep.beat(node);
+    this.news.watchSubscriber();
+    return answer;
   }
 
   async apply(node: StoreNode, ops: readonly PresenceOp[]): Promise<{ known: boolean }> {

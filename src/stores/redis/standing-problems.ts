@@ -18,14 +18,14 @@ export class StandingProblems {
   constructor(private readonly report: (stage: ErrorStage, error: Error) => void) {}
 
   /** It goes on until it is cleared, or nobody has said so for ten minutes. */
-  set(stage: ErrorStage, message: string): void {
+  set(stage: ErrorStage, message: string, since?: number): void {
     const now = Date.now();
     const before = this.problems.get(stage);
     if (before?.message === message && before.until > now) {
       before.until = now + OVER_MS;
       return;
     }
-    this.problems.set(stage, { message, since: now, until: now + OVER_MS });
+    this.problems.set(stage, { message, since: since ?? now, until: now + OVER_MS });
     this.report(stage, new Error(message));
   }
 

@@ -20,6 +20,8 @@ export class Subscriber {
   private isPlain: boolean;
   private isClosed = false;
   private wasListening = false;
+  /** Since when no channel is heard, and why, where that is known. */
+  private down: { readonly since: number; error?: unknown } | undefined = { since: Date.now() };
 
   constructor(private readonly options: SubscriberOptions) {
     const { client, layout } = options;
@@ -44,11 +46,19 @@ export class Subscriber {
     this.client.on('message', onMessage);
     this.client.on('smessage', onMessage);
     this.client.on('ready', () => void this.listenToAll());
+    this.client.on('close', () => {
+      this.down = this.down ?? { since: Date.now() };
+    });
     if (isReady(this.client)) void this.listenToAll();
   }
 
   get reason(): string | undefined {
     return reasonOf(this.client);
+  }
+
+  /** Since when it hears nothing, and what a server has answered, where one has. */
+  get deafness(): { readonly since: number; readonly error?: unknown } | undefined {
+    return this.down;
   }
 
   /** Listens anew: nothing came where something should have. */
@@ -66,10 +76,13 @@ export class Subscriber {
       const channels = Array.from(this.byChannel.keys());
       await Promise.all(channels.map((channel) => this.subscribe(channel)));
       if (this.isClosed) return;
+      this.down = undefined;
       this.options.onListening(!this.wasListening);
       this.wasListening = true;
     } catch (error) {
-      if (!this.isClosed) this.options.onError(error);
+      if (this.isClosed) return;
+      this.down = { since: this.down?.since ?? Date.now(), error };
+      this.options.onError(error);
     }
   }
 
