@@ -20,7 +20,8 @@ export interface SnapshotsOptions {
   readonly feed: Feed;
   readonly frames: Frames;
   readonly commandTimeoutMs: number;
-  send(watcher: Watcher, frame: Uint8Array): void;
+  /** Sends a frame, or an event in place of it. */
+  send(watcher: Watcher, frame: Uint8Array | (() => void)): void;
   /** Calls again after a while: the socket is slow, or this router behind. */
   lookLater(watcher: Watcher): void;
   /** A snapshot of everything that is watched begins: what is known now need not be told again. */
@@ -158,7 +159,8 @@ export class Snapshots {
     }
     // The walk had ended just where a frame does; who has asked waits to be told so.
     if (ids.length === 0 && part > 0 && request === undefined) return;
-    if (watcher.sink !== undefined) watcher.sink.snapshot(users);
+    const { sink } = watcher;
+    if (sink !== undefined) this.options.send(watcher, () => sink.snapshot(users));
     else {
       const cursor = more ? undefined : snapshot.cursor;
       const asked = request && { request: request.name, part, more, resumed: isResumed, cursor };

@@ -115,8 +115,8 @@ export interface SocketLike {
   removeListener(event: string, listener: (...args: any[]) => void): unknown;
   /** Sends a binary frame. */
   send(data: Uint8Array): void;
-  /** Sends a ping. */
-  ping(): void;
+  /** Sends a ping, and calls `sent` once that has left, if it can: so is seen that a slow socket takes what it is sent. */
+  ping(sent?: (error?: Error) => void): void;
   /** Ends the connection without a close. */
   terminate(): void;
   /** Closes it, with a code and a reason; `terminate` follows after five seconds. */

@@ -202,8 +202,9 @@ export class Watchers {
 
   private tell(watcher: Watcher, { update, lastSeen, cursor }: Pending, encoded: Encoded = []): void {
     watcher.cursor = cursor;
-    if (watcher.sink !== undefined) {
-      watcher.sink.update({ ...update, lastSeen: toIso(lastSeen) });
+    const { sink } = watcher;
+    if (sink !== undefined) {
+      this.queue.send(watcher.connection, () => sink.update({ ...update, lastSeen: toIso(lastSeen) }));
       return;
     }
     const kind = watcher.request !== undefined ? 1 : 0;
@@ -246,8 +247,9 @@ export class Watchers {
     }
     watcher.isToldStale = isStale;
     const asOf = staleSince ?? this.options.clock.now();
-    if (watcher.sink !== undefined) watcher.sink.stale?.(isStale, new Date(asOf).toISOString());
-    else this.queue.send(watcher.connection, this.options.frames.stale(isStale, asOf));
+    const { sink, connection } = watcher;
+    if (sink === undefined) this.queue.send(connection, this.options.frames.stale(isStale, asOf));
+    else this.queue.send(connection, () => sink.stale?.(isStale, new Date(asOf).toISOString()));
   }
 
   private checkLater(watcher: Watcher): void {

@@ -44,9 +44,9 @@ export interface EngineConnectionLike {
   /** Packets that have not left yet. */
   readonly writeBuffer: { readonly length: number };
   /** Adds a listener. */
-  on(event: 'packet', listener: () => void): unknown;
+  on(event: 'packet' | 'flush', listener: () => void): unknown;
   /** Takes away a listener. */
-  removeListener(event: 'packet', listener: () => void): unknown;
+  removeListener(event: 'packet' | 'flush', listener: () => void): unknown;
   /** Ends the connection; `true` without waiting for what is unsent. */
   close(discard?: boolean): unknown;
 }
@@ -122,6 +122,8 @@ function wrapped(socket: SocketIoSocketLike, presence: Presence): SocketLike {
 class SocketIoSocket implements SocketLike {
   /** By listener: what takes it off again. */
   private readonly forget = new Map<(...args: unknown[]) => void, () => void>();
+  /** Takes off the listener that waits for a flush. */
+  private forgetFlush: (() => void) | undefined;
 
   /** About how many bytes were emitted since nothing was waiting. */
   private emittedBytes = 0;
@@ -157,21 +159,28 @@ class SocketIoSocket implements SocketLike {
       this.forget.set(listener, listenShared(socket.conn as EmitterLike, 'packet', listener));
     } else if (event === 'close') {
       const onDisconnect = (reason: unknown) => listener(CHOSEN.includes(reason) ? NORMAL_CLOSURE : ABNORMAL_CLOSURE);
-      this.forget.set(listener, () => socket.removeListener('disconnect', onDisconnect));
-      socket.on('disconnect', onDisconnect);
+      this.forget.set(listener, listenShared(socket as EmitterLike, 'disconnect', onDisconnect));
     }
   }
 
   removeListener(_event: string, listener: (...args: unknown[]) => void): void {
     this.forget.get(listener)?.();
     this.forget.delete(listener);
+    if (this.forget.size === 0) this.forgetFlush?.();
   }
 
   /** Never called: it takes events, by its sink. */
   send(): void {}
 
-  /** Never needed: engine.io has a heartbeat of its own. */
-  ping(): void {}
+  /** Sends nothing, since engine.io has a heartbeat of its own. It hands over what waits once all before that has left. */
+  ping(sent?: () => void): void {
+    if (sent === undefined) return;
+    this.forgetFlush?.();
+    this.forgetFlush = listenShared(this.socket.conn as EmitterLike, 'flush', () => {
+      this.forgetFlush?.();
+      sent();
+    });
+  }
 
   terminate(): void {
     this.socket.conn.close(true);

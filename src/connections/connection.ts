@@ -97,6 +97,8 @@ export class Connection implements Attachment {
   /** `alive` until it times out (`silent`, and back on a sign of life) or is let go of (`gone`). */
   state: 'alive' | 'silent' | 'gone' = 'alive';
   lastLife: number;
+  /** It takes what it is sent, though much is unsent: it may be sent one frame. */
+  isTaking = false;
   /** Its place in the liveness wheel. */
   slot = 0;
   index = 0;

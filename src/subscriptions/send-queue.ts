@@ -9,12 +9,17 @@ const SLOW_BYTES = 16_384;
 const CHECK_MS = 50;
 /** A slow socket that has taken nothing between so many looks is closed: after half a minute, whatever a clock does. */
 const STUCK_LOOKS = 600;
+/**
+ * What leaves is seen once all of it has that was handed over together, so where much is unsent it takes longer to see that a
+ * socket takes something. 4 KiB a second: slower than any link that carries voice.
+ */
+const BYTES_A_LOOK = (4_096 * CHECK_MS) / 1_000;
 const CONNECTING = 0;
 const OPEN = 1;
 
 /** @internal */
-export function isSlow({ socket }: Connection): boolean {
-  return socket.bufferedAmount > SLOW_BYTES || socket.readyState === CONNECTING;
+export function isSlow({ socket, isTaking }: Connection): boolean {
+  return (socket.bufferedAmount > SLOW_BYTES && !isTaking) || socket.readyState === CONNECTING;
 }
 
 /** @internal */
@@ -33,11 +38,18 @@ interface Owed {
   /** What was unsent at the last look, and looks in a row at which it was not less. */
   unsent: number;
   stuckLooks: number;
+  /** At so many of these it is closed. */
+  patience: number;
+  /** A ping behind all that is unsent: when it has left, so has that, however much the router has sent since. */
+  probe: 'none' | 'sent' | 'left';
 }
 
 /**
  * The one way to a socket. A socket that is slow is sent nothing: one refusal waits for it, and whoever owes it more is
  * called once it has taken what it was sent. One that takes nothing for half a minute is closed.
+ *
+ * A router sends more than presence over a socket, so what is unsent may never become less while all of it leaves in time.
+ * Each time everything has left that was unsent at one moment, a slow socket is sent one more frame of ours.
  * @internal
  */
 export class SendQueue {
@@ -46,11 +58,14 @@ export class SendQueue {
 
   constructor(private readonly options: SendQueueOptions) {}
 
-  /** Sends a frame to a socket that is not slow; whoever calls has looked. */
-  send({ socket, userId }: Connection, frame: Uint8Array): void {
+  /** Sends a frame, or an event in place of it, to a socket that is not slow; whoever calls has looked. */
+  send(connection: Connection, frame: Uint8Array | (() => void)): void {
+    const { socket, userId } = connection;
+    connection.isTaking = false;
     if (socket.readyState !== OPEN) return;
     try {
-      socket.send(frame);
+      if (typeof frame === 'function') frame();
+      else socket.send(frame);
     } catch (error) {
       this.options.report('send', error, userId);
     }
@@ -87,7 +102,8 @@ export class SendQueue {
   private owedTo(connection: Connection): Owed {
     let owed = this.owed.get(connection);
     if (owed === undefined) {
-      owed = { refusal: undefined, proceed: undefined, unsent: Number.POSITIVE_INFINITY, stuckLooks: 0 };
+      const unsent = Number.POSITIVE_INFINITY;
+      owed = { refusal: undefined, proceed: undefined, unsent, stuckLooks: 0, patience: STUCK_LOOKS, probe: 'none' };
       this.owed.set(connection, owed);
     }
     this.timer = this.timer ?? this.options.clock.setTimeout(() => this.check(), CHECK_MS);
@@ -97,19 +113,37 @@ export class SendQueue {
   private check(): void {
     this.timer = undefined;
     for (const [connection, owed] of Array.from(this.owed)) {
-      if (isSlow(connection)) {
-        const { bufferedAmount } = connection.socket;
-        owed.stuckLooks = bufferedAmount < owed.unsent ? 0 : owed.stuckLooks + 1;
-        owed.unsent = bufferedAmount;
-        if (owed.stuckLooks >= STUCK_LOOKS) this.disconnectSlow(connection);
+      if (isSlow(connection) && owed.probe !== 'left') {
+        this.watchProgress(connection, owed);
         continue;
       }
+      connection.isTaking = owed.probe === 'left';
       this.owed.delete(connection);
       if (owed.refusal !== undefined) this.send(connection, owed.refusal);
       owed.proceed?.();
     }
     if (this.owed.size > 0 && this.timer === undefined) {
       this.timer = this.options.clock.setTimeout(() => this.check(), CHECK_MS);
+    }
+  }
+
+  private watchProgress(connection: Connection, owed: Owed): void {
+    const { bufferedAmount, readyState } = connection.socket;
+    owed.stuckLooks = bufferedAmount < owed.unsent ? 0 : owed.stuckLooks + 1;
+    owed.unsent = bufferedAmount;
+    if (owed.stuckLooks >= owed.patience) this.disconnectSlow(connection);
+    else if (owed.probe === 'none' && readyState === OPEN) this.probe(connection, owed);
+  }
+
+  private probe({ socket, userId }: Connection, owed: Owed): void {
+    owed.probe = 'sent';
+    owed.patience = Math.max(STUCK_LOOKS, Math.ceil(owed.unsent / BYTES_A_LOOK));
+    try {
+      socket.ping(() => {
+        owed.probe = 'left';
+      });
+    } catch (error) {
+      this.options.report('ping', error, userId);
     }
   }
 

@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Server } from 'socket.io';
@@ -12,6 +12,7 @@ import {
   type PresenceUpdate,
 } from 'voiceping-presence';
 import { attachPresence } from 'voiceping-presence/socket.io';
+import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
 
 const cleanups: Array<() => unknown> = [];
 afterEach(async () => {
@@ -178,6 +179,66 @@ describe('attachPresence on socket.io', () => {
     // A warning comes on a later tick.
     await new Promise(setImmediate);
     expect(warnings).toEqual([]);
+  });
+
+  it('a dozen presences on one socket are no leak', async () => {
+    const { io, url } = await server({}, () => null);
+    const tenants = Array.from({ length: 12 }, () => createPresence());
+    cleanups.push(() => Promise.all(tenants.map((tenant) => tenant.close())));
+    for (const tenant of tenants) attachPresence(tenant, io, { identify: () => ({ userId: 'u' }) });
+    await client(url, { id: 'u' });
+    await until(async () => {
+      for (const tenant of tenants) expect(await isOnline(tenant, 'u')).toBe(true);
+    });
+    const [socket] = Array.from(io.sockets.sockets.values());
+    // One of ours, and those of socket.io.
+    expect(socket?.listenerCount('disconnect')).toBe(1);
+    expect(socket?.conn.listenerCount('packet')).toBe(1);
+  });
+
+  // Packets of the router itself wait all the time, so it was taken for one that takes nothing, told nothing and closed.
+  it('a dashboard that also hears voice is shown what changes, and closed once nothing leaves any more', async () => {
+    const clock = fakeClock();
+    const presence = createPresence({ clock, onError: () => undefined });
+    const emitted: string[] = [];
+    const ends: unknown[] = [];
+    const events = new EventEmitter();
+    const conn = Object.assign(new EventEmitter(), {
+      writeBuffer: [] as unknown[],
+      close(how: unknown) {
+        ends.push(how);
+        events.emit('disconnect', 'forced close');
+      },
+    });
+    const socket = {
+      connected: true,
+      request: {},
+      conn,
+      on: events.on.bind(events),
+      removeListener: events.removeListener.bind(events),
+      emit: (event: string, { userId }: { userId?: string }) => emitted.push(userId ?? event),
+      disconnect: () => undefined,
+    };
+    const io = new EventEmitter();
+    attachPresence(presence, io, { identify: () => ({ userId: 'dash', track: false, watch: true }) });
+    io.emit('connection', socket);
+    await clock.settle();
+    conn.writeBuffer = Array(100).fill('voice');
+    for (let second = 1; second <= 120; second += 1) {
+      if (second % 20 === 0) presence.attachToSocket(fakeSocket(), { userId: `u${second}` });
+      conn.writeBuffer.push('voice');
+      if (second % 15 === 0) conn.emit('flush');
+      await clock.advance(1_000);
+      expect(conn.listenerCount('flush')).toBeLessThan(2);
+    }
+    expect(ends).toEqual([]);
+    expect(emitted).toEqual(['presence:snapshot', 'u20', 'u40', 'u60', 'u80', 'u100']);
+    await clock.advance(60_000);
+    expect(ends).toEqual([true]);
+    await presence.close();
+    expect([conn.listenerCount('flush'), conn.listenerCount('packet'), events.listenerCount('disconnect')]).toEqual([
+      0, 0, 0,
+    ]);
   });
 
   it('a server-side disconnect is a clean close', async () => {

@@ -299,6 +299,69 @@ describe('a client that reads nothing', () => {
     expect(codes).toEqual([]);
   });
 
+  /** A dashboard that is slow from now on, for the router sends it voice too. `leave`: what is unsent now leaves, ping and all. */
+  async function busy(unsent: number) {
+    const world = await router();
+    const { socket, codes } = await closable(world, 'd', { track: false, watch: true });
+    const pings: Array<() => void> = [];
+    socket.ping = (sent?: () => void) => {
+      if (sent !== undefined) pings.push(sent);
+    };
+    socket.bufferedAmount = unsent;
+    socket.sent.length = 0;
+    const minute = async (look: () => void = () => undefined) => {
+      for (let second = 0; second < 60; second += 1) {
+        socket.bufferedAmount += 5_000;
+        look();
+        await world.clock.advance(1_000);
+      }
+    };
+    const leave = () => {
+      for (const sent of pings.splice(0)) sent();
+    };
+    return { ...world, socket, codes, pings, minute, leave };
+  }
+
+  // It was closed: what is unsent does not get less while the router goes on sending.
+  it('is told from one that takes what it is sent, however much the router sends meanwhile', async () => {
+    const { socket, codes, minute, leave, pings, connect } = await busy(60_000);
+    let phones = 0;
+    for (let count = 0; count < 5; count += 1) {
+      await minute(() => {
+        phones += 1;
+        if (phones % 10 === 0) void connect(`u${phones}`);
+        if (phones % 25 === 0) leave();
+        expect(pings.length).toBeLessThan(2);
+      });
+    }
+    expect(codes).toEqual([]);
+    // One for each time at which all before it had left: no backlog of ours grows behind that of the router.
+    expect(socket.sent.length).toBe(12);
+    socket.bufferedAmount = 0;
+    await minute();
+    expect(socket.sent.length).toBe(30);
+  });
+
+  it('is closed once nothing leaves any more, however much the router still sends', async () => {
+    const { codes, minute, leave, connect } = await busy(60_000);
+    await connect('u');
+    await minute(leave);
+    await connect('v');
+    await minute();
+    expect(codes).toEqual([]);
+    await minute();
+    expect(codes).toEqual([4008]);
+  });
+
+  it('has longer where so much is unsent that it takes longer on a slow link: a second for each 4 KiB', async () => {
+    const { codes, minute, connect } = await busy(4_096 * 100);
+    await connect('u');
+    await minute();
+    expect(codes).toEqual([]);
+    await minute();
+    expect(codes).toEqual([4008]);
+  });
+
   it('keeps a refusal that waits although the router ends what it watches', async () => {
     const { presence, clock } = await router({ authorizeWatch: () => false });
     const socket = fakeSocket();
