@@ -1,3 +1,4 @@
+import { listenShared } from '../diagnostics/shared-listener';
 import type { SocketLike } from '../types';
 import { bytesOf, isBlob } from '../wire/frame-bytes';
 import { MessageType } from '../wire/message-type';
@@ -18,20 +19,25 @@ let totalBytes = 0;
 export class EarlyFrames {
   private frames: unknown[] = [];
   private bytes = 0;
+  private readonly unlisten: () => void;
 
   constructor(
-    private readonly socket: SocketLike,
+    socket: SocketLike,
     /** The socket has closed meanwhile. */
-    private readonly onGone: () => void,
+    onGone: () => void,
   ) {
-    socket.on('message', this.onMessage);
-    socket.on('close', this.onClose);
+    const forget = [
+      listenShared(socket, 'message', (data) => this.onMessage(data)),
+      listenShared(socket, 'close', onGone),
+    ];
+    this.unlisten = () => {
+      for (const end of forget) end();
+    };
   }
 
   /** Gives what was kept, and keeps nothing more. */
   stop(): unknown[] {
-    this.socket.removeListener('message', this.onMessage);
-    this.socket.removeListener('close', this.onClose);
+    this.unlisten();
     const { frames } = this;
     this.frames = [];
     totalBytes -= this.bytes;
@@ -39,7 +45,7 @@ export class EarlyFrames {
     return frames;
   }
 
-  private readonly onMessage = (data: unknown): void => {
+  private onMessage(data: unknown): void {
     // What is in it is not known yet.
     if (isBlob(data)) {
       this.keep(data, data.size);
@@ -50,7 +56,7 @@ export class EarlyFrames {
     const bytes = bytesOf(data, MAX_BYTES + 1);
     // A copy: a small frame may be a part of all that was read from the network at once.
     if (bytes !== undefined) this.keep(Uint8Array.from(bytes), bytes.length);
-  };
+  }
 
   private keep(frame: unknown, length: number): void {
     if (this.frames.length === MAX_FRAMES || this.bytes + length > MAX_BYTES) return;
@@ -59,6 +65,4 @@ export class EarlyFrames {
     totalBytes += length;
     this.frames.push(frame);
   }
-
-  private readonly onClose = (): void => this.onGone();
 }

@@ -89,6 +89,12 @@ export interface ConnectionOwner {
 }
 
 /**
+ * By socket: who listens to it. Where several presences did, the eleventh would make Node warn of a leak, and that limit is
+ * the caller's to set.
+ */
+const listening = new WeakMap<SocketLike, Connection>();
+
+/**
  * One attached socket, and what the caller holds of it. Listens, and translates; what follows is decided by its owner.
  * There is one for every socket of a router, so it is small: what can be made when asked for is.
  * @internal
@@ -99,6 +105,8 @@ export class Connection implements Attachment {
   lastLife: number;
   /** It takes what it is sent, though much is unsent: it may be sent one frame. */
   isTaking = false;
+  /** Who hears the socket through this one, where it is attached to several presences. Never changed in place. */
+  private others: readonly Connection[] | undefined = undefined;
   /** Its place in the liveness wheel. */
   slot = 0;
   index = 0;
@@ -112,10 +120,9 @@ export class Connection implements Attachment {
     private readonly serial: number,
   ) {
     this.lastLife = owner.now();
-    socket.on('message', this.received);
-    socket.on('ping', this.onPing);
-    socket.on('pong', this.onPong);
-    socket.on('close', this.onClose);
+    const first = listening.get(socket);
+    if (first === undefined) this.listen();
+    else first.others = (first.others ?? []).concat(this);
   }
 
   get connectionId(): string {
@@ -149,20 +156,43 @@ export class Connection implements Attachment {
     return this.owner.letGo(this);
   }
 
-  /** Takes away exactly the listeners that were added. */
+  /** Takes away exactly the listeners that were added; where others hear the socket, too, one of them listens from now on. */
   unlisten(): void {
-    this.socket.removeListener('message', this.received);
-    this.socket.removeListener('ping', this.onPing);
-    this.socket.removeListener('pong', this.onPong);
-    this.socket.removeListener('close', this.onClose);
+    const { socket } = this;
+    const first = listening.get(socket);
+    if (first !== this) {
+      if (first !== undefined) first.others = first.others?.filter((other) => other !== this);
+      return;
+    }
+    listening.delete(socket);
+    for (const [event, listener] of this.listeners()) socket.removeListener(event, listener);
+    const [next, ...rest] = this.others ?? [];
+    this.others = undefined;
+    if (next === undefined) return;
+    next.others = rest.length > 0 ? rest : undefined;
+    next.listen();
+  }
+
+  private listen(): void {
+    listening.set(this.socket, this);
+    for (const [event, listener] of this.listeners()) this.socket.on(event, listener);
+  }
+
+  private listeners(): ReadonlyArray<readonly [event: string, listener: (value: unknown) => void]> {
+    return [
+      ['message', this.onMessage],
+      ['ping', this.onPing],
+      ['pong', this.onPong],
+      ['close', this.onClose],
+    ];
   }
 
   /** A frame that came in on the socket; also one that came before it was attached. */
-  readonly received = (data: unknown): void => {
+  received(data: unknown): void {
     this.touch();
     if (isBlob(data)) readBlob(this, data, (bytes) => this.take(bytes));
     else this.take(data);
-  };
+  }
 
   private take(data: unknown): void {
     // Any frame is a sign of life, a heartbeat no more than others: whose it is says the socket, not the id inside.
@@ -175,14 +205,32 @@ export class Connection implements Attachment {
   }
 
   /** What is in a ping is the client's, and no frame. RFC 6455, section 5.5.2. */
-  private readonly onPing = (): void => this.touch();
+  private readonly onPing = (): void => {
+    const { others } = this;
+    this.touch();
+    if (others !== undefined) for (const other of others) other.touch();
+  };
 
   private readonly onPong = (): void => {
-    if (this.user !== undefined) log.pong(this.userId);
-    this.touch();
+    const { others } = this;
+    this.ponged();
+    if (others !== undefined) for (const other of others) other.ponged();
   };
 
   private readonly onClose = (code: unknown): void => {
-    this.owner.onClose(this, code !== ABNORMAL_CLOSURE);
+    const { others, owner } = this;
+    owner.onClose(this, code !== ABNORMAL_CLOSURE);
+    if (others !== undefined) for (const other of others) other.owner.onClose(other, code !== ABNORMAL_CLOSURE);
   };
+
+  private readonly onMessage = (data: unknown): void => {
+    const { others } = this;
+    this.received(data);
+    if (others !== undefined) for (const other of others) other.received(data);
+  };
+
+  private ponged(): void {
+    if (this.user !== undefined) log.pong(this.userId);
+    this.touch();
+  }
 }

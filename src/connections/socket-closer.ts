@@ -1,4 +1,5 @@
 import type { Clock } from '../clock';
+import { listenShared } from '../diagnostics/shared-listener';
 import type { ErrorStage, SocketLike } from '../types';
 
 /** Close codes that this library sends; those above 4000 are for applications. RFC 6455, section 7.4.2. @internal */
@@ -27,11 +28,11 @@ export class SocketCloser {
     const forget = (): void => {
       clock.clearTimeout(timer);
       this.pending.delete(socket);
-      socket.removeListener('close', forget);
+      unlisten();
     };
     const timer = clock.setTimeout(() => this.terminate(socket, userId), CLOSE_MS);
     this.pending.set(socket, forget);
-    socket.on('close', forget);
+    const unlisten = listenShared(socket, 'close', forget);
     // Without a close frame there is nothing to wait for.
     if (socket.close === undefined) this.terminate(socket, userId);
     else this.guard(() => socket.close?.(code, reason), userId);

@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { decode, encode } from '@msgpack/msgpack';
@@ -224,6 +224,18 @@ describe('an identity that is waited for', () => {
 });
 
 describe('frames that come before it is known whose they are', () => {
+  it('are waited for with one listener, however many presences look at the socket', async () => {
+    const wss = new EventEmitter();
+    const tenants = Array.from({ length: 12 }, () => createPresence());
+    for (const tenant of tenants) attachPresence(tenant, wss, { identify: () => new Promise(() => undefined) });
+    const socket = fakeSocket();
+    wss.emit('connection', socket, { headers: {} });
+    const counts = () => ['message', 'close'].map((event) => socket.listenerCount(event));
+    expect([wss.listenerCount('connection'), counts()]).toEqual([1, [1, 1]]);
+    await Promise.all(tenants.map((tenant) => tenant.close()));
+    expect(counts()).toEqual([0, 0]);
+  });
+
   const slow = () => {
     let resolve: (identity: Identity | null) => void = () => undefined;
     const world = fakeServer(() => new Promise((done) => (resolve = done)));

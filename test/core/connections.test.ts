@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createPresence, memoryStore } from 'voiceping-presence';
-import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
+import { type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
+import { watchFrame } from '../../src/client/frames';
 import { router } from './world';
 
 describe('a user', () => {
@@ -214,5 +215,53 @@ describe('an attachment', () => {
     }
     await clock.settle();
     expect(heard).toEqual(['message', 'ping', 'pong', 'close']);
+  });
+});
+
+// Each had four listeners of its own, and the eleventh made Node warn of a leak.
+describe('one socket attached to a dozen presences', () => {
+  const counts = (socket: FakeSocket) =>
+    ['message', 'ping', 'pong', 'close'].map((event) => socket.listenerCount(event));
+
+  it('has one listener an event; all hear it, and those that let go do not disturb the others', async () => {
+    const clock = fakeClock();
+    const socket = fakeSocket();
+    const tenants = await Promise.all(
+      Array.from({ length: 12 }, () => router({ ttlMs: 60_000, authorizeWatch: () => false }, clock)),
+    );
+    const attachments = tenants.map(({ presence }) => presence.attachToSocket(socket, { userId: 'u' }));
+    await clock.settle();
+    expect(counts(socket)).toEqual([1, 1, 1, 1]);
+    socket.receive(watchFrame(true, undefined, 1));
+    await clock.settle();
+    expect(socket.sent).toHaveLength(12);
+    socket.answersPings = false;
+    await clock.advance(40_000);
+    socket.emit('ping');
+    await clock.advance(40_000);
+    socket.emit('pong');
+    await clock.advance(40_000);
+    for (const tenant of tenants) expect(await tenant.status('u')).toBe('online');
+
+    for (const attachment of attachments.slice(0, 6)) await attachment.detach();
+    expect(counts(socket)).toEqual([1, 1, 1, 1]);
+    socket.close();
+    await clock.settle();
+    for (const { lines } of tenants) expect(lines()).toEqual(['u online connect', 'u offline disconnect']);
+    expect(counts(socket)).toEqual([0, 0, 0, 0]);
+  });
+
+  it('is closed by all of them at once, and nothing is left', async () => {
+    const clock = fakeClock();
+    const socket = fakeSocket();
+    const tenants = await Promise.all(Array.from({ length: 12 }, () => router({}, clock)));
+    for (const { presence } of tenants) {
+      presence.attachToSocket(socket, { userId: 'u', expiresAt: clock.now() + 1_000 });
+    }
+    socket.close = () => undefined;
+    await clock.advance(2_000);
+    expect(socket.listenerCount('close')).toBe(1);
+    for (const { presence } of tenants) await presence.close();
+    expect([socket.listenerCount('close'), clock.timers]).toEqual([0, 0]);
   });
 });
