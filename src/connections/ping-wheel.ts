@@ -18,6 +18,8 @@ const CLOSED = 3;
 
 /** A tick catches up at most this many slots, so that a stall is not followed by a burst of pings. */
 const MAX_SLOTS_A_TICK = 4;
+/** A turn may take weeks: a slot a second would be thirty megabytes, whoever is connected. */
+const MAX_SLOTS = 3_600;
 
 /**
  * One timer for all pings and time-outs. Connections sit in the slots of a wheel that turns once a ping interval; each
@@ -41,7 +43,7 @@ export class Liveness {
   constructor(private readonly options: LivenessOptions) {
     const { ttlMs, pingIntervalMs } = options;
     this.turnMs = pingIntervalMs === false ? ttlMs / 3 : pingIntervalMs;
-    this.tickMs = Math.max(10, Math.min(1_000, this.turnMs / 10, ttlMs / 20));
+    this.tickMs = Math.max(10, this.turnMs / MAX_SLOTS, Math.min(1_000, this.turnMs / 10, ttlMs / 20));
     const count = Math.max(1, Math.round(this.turnMs / this.tickMs));
     for (let index = 0; index < count; index += 1) this.slots.push([]);
   }
