@@ -5,7 +5,7 @@ import { CallbackTimeout, withCallbackDeadline } from '../diagnostics/callback-d
 import type { Limits } from '../options';
 import type { ErrorStage, Identity, PresenceOptions, SocketLike } from '../types';
 import type { Watchers } from '../watchers';
-import { decodeWatch, type RefusalCode, type WatchRequest } from '../wire/decode-watch';
+import { decodeWatch, type RefusalCode, requestOf, type WatchRequest } from '../wire/decode-watch';
 import { TokenBucket } from './token-bucket';
 
 /** Calls of `authorizeWatch` within a minute that did not answer in time; past them a connection is refused at once. */
@@ -86,14 +86,14 @@ export class SubscribeRequests {
     this.timers.clear();
   }
 
-  /** A frame in which a client asks. It is not decoded before that is known to be of use. */
+  /** A frame in which a client asks. Of one that is refused anyway only its number is looked for. */
   take(connection: Connection, frame: Uint8Array): void {
     if (connection.state === 'gone') return;
     const { authorizeWatch, maxWatchIds } = this.options;
     const asker = this.askerOf(connection);
-    if (!this.isInTime(connection, asker)) return;
+    if (!this.isInTime(connection, asker, frame)) return;
     if (authorizeWatch === undefined) {
-      this.refuse(connection, 'not-allowed', 'this router takes no PRESENCE_WATCH');
+      this.refuse(connection, 'not-allowed', 'this router takes no PRESENCE_WATCH', requestOf(frame));
       return;
     }
     const request = decodeWatch(frame, maxWatchIds);
@@ -121,13 +121,14 @@ export class SubscribeRequests {
   }
 
   /** Whoever asks too often is refused, and whoever goes on is closed. */
-  private isInTime(connection: Connection, asker: Asker): boolean {
+  private isInTime(connection: Connection, asker: Asker, frame: Uint8Array): boolean {
     const { clock, limits, close } = this.options;
     if (asker.bucket.take(clock.now())) return true;
     if (!asker.refusals.take(clock.now())) {
       close(connection, CloseCode.TOO_MANY_REQUESTS, 'presence: too many requests');
     } else {
-      this.refuse(connection, 'too-many-requests', `at most ${limits.watchRequestsPerSecond} requests a second`);
+      const error = `at most ${limits.watchRequestsPerSecond} requests a second`;
+      this.refuse(connection, 'too-many-requests', error, requestOf(frame));
     }
     return false;
   }

@@ -5,6 +5,8 @@ import { MsgpackReader } from './msgpack-reader';
 /** A map of ours has few keys. */
 const MAX_KEYS = 16;
 const MAX_CURSOR = 1_024;
+/** So many ids are passed by to find out how a request is called that is refused unread. */
+const MAX_PASSED_BY = 16_384;
 
 /** Why a request is refused, as a client can read it. @internal */
 export type RefusalCode =
@@ -74,10 +76,37 @@ export function decodeWatch(data: Uint8Array, maxIds: number): WatchRequest | Re
     if (ids === undefined || !reader.isAtEnd) throw new Malformed(rule);
     return { ids, cursor, request };
   } catch (error) {
-    const { request } = fields;
+    // It may stand behind what was wrong.
+    const request = fields.request ?? requestOf(data);
     if (error instanceof Malformed) return { code: error.code, error: error.message, request };
     return { code: 'malformed', error: rule, request };
   }
+}
+
+/**
+ * How a client calls a request that is refused without a look at the rest of it. Looked for past plain values and one list,
+ * not further than is cheap. Never throws.
+ * @internal
+ */
+export function requestOf(data: Uint8Array): number | undefined {
+  try {
+    const reader = new MsgpackReader(data.subarray(0, MAX_FRAME_BYTES));
+    if (reader.array() !== undefined) for (let index = 0; index < 4; index += 1) reader.skip(0);
+    for (let pair = Math.min(reader.map() ?? 0, MAX_KEYS); pair > 0; pair -= 1) {
+      if (reader.read(0) === 'request') return toRequest(reader.read(0));
+      const elements = reader.array();
+      if (elements === undefined) reader.skip(0);
+      else if (elements > MAX_PASSED_BY) return undefined;
+      else for (let index = 0; index < elements; index += 1) reader.skip(0);
+    }
+  } catch {
+    // It nests, or ends too soon: what stands behind is not found.
+  }
+  return undefined;
+}
+
+function toRequest(value: unknown): number | undefined {
+  return Number.isSafeInteger(value) ? (value as number) : undefined;
 }
 
 function readFields(reader: MsgpackReader, depth: number, maxIds: number, fields: Fields): void {
@@ -91,8 +120,7 @@ function readFields(reader: MsgpackReader, depth: number, maxIds: number, fields
       if (typeof cursor === 'string' && cursor.length > MAX_CURSOR) throw new Malformed('the cursor is none of ours');
       fields.cursor = typeof cursor === 'string' ? cursor : undefined;
     } else if (key === 'request') {
-      const request = reader.read(0);
-      fields.request = Number.isSafeInteger(request) ? (request as number) : undefined;
+      fields.request = toRequest(reader.read(0));
     } else reader.skip(depth);
   }
 }

@@ -32,8 +32,85 @@ describe('PRESENCE_WATCH', () => {
     socket.receive(watchFrame(true, undefined, 1));
     await clock.settle();
     expect(framesOf(socket)).toEqual([
-      { messageType: 33, error: 'this router takes no PRESENCE_WATCH', code: 'not-allowed' },
+      { messageType: 33, error: 'this router takes no PRESENCE_WATCH', code: 'not-allowed', request: 1 },
     ]);
+  });
+
+  // Without it a client took the refusal of an older request for that of its last one.
+  it('says in each refusal which request it answers', async () => {
+    const { connect, clock } = await router({
+      authorizeWatch: () => false,
+      maxWatchIds: 2,
+      limits: { watchRequestBurst: 5 },
+    });
+    const socket = await connect('d', dashboard);
+    const many = Array.from({ length: 5_000 }, (_, index) => `u${index}`);
+    const frames = [
+      encode({ messageType: 33, ids: ['a'], request: 1 }),
+      encode({ messageType: 33, ids: many, request: 2 }),
+      encode({ messageType: 33, ids: many, cursor: 'x'.repeat(2_000), request: 3 }),
+      encode([0, 33, 0, '', { ids: [''], request: 4 }]),
+      Buffer.concat([encode({ messageType: 33, request: 5, ids: [] }), Buffer.alloc(300_000)]),
+      encode({ messageType: 33, ids: ['a'], request: 6 }),
+    ];
+    for (const frame of frames) {
+      socket.receive(frame);
+      await clock.settle();
+    }
+    const codes = ['not-allowed', 'too-many-ids', 'too-many-ids', 'malformed', 'malformed', 'too-many-requests'];
+    expect(framesOf(socket)).toMatchObject(codes.map((code, index) => ({ code, request: index + 1 })));
+  });
+
+  it('an older one that is refused late is told by its own number, and undoes nothing', async () => {
+    const { connect, clock } = await router({
+      authorizeWatch: (_, ids) => ids !== true,
+      limits: { watchRequestBurst: 2 },
+    });
+    const socket = await connect('d', dashboard);
+    // The refusal waits for a socket that is slow.
+    socket.bufferedAmount = 20_000;
+    socket.receive(watchFrame(true, undefined, 1));
+    await clock.settle();
+    socket.receive(watchFrame(['a'], undefined, 2));
+    await clock.settle();
+    socket.bufferedAmount = 0;
+    await clock.advance(100);
+    expect(framesOf(socket).map((frame) => [frame.request, frame.messageType])).toEqual([
+      [1, 33],
+      [2, 32],
+    ]);
+    await connect('a');
+    expect(last(socket)).toMatchObject({ messageType: 31, fromId: 'a' });
+  });
+
+  it('is answered no more once its attachment is detached, wherever it stood', async () => {
+    const decisions: Array<(allowed: boolean) => void> = [];
+    const world = await router({ authorizeWatch: () => new Promise((resolve) => decisions.push(resolve)) });
+    const { presence, clock, connect } = world;
+    for (let user = 0; user < 600; user += 1) void connect(`u${user}`);
+    await clock.settle();
+    const attach = (watch: boolean) => {
+      const socket = fakeSocket();
+      return { socket, attachment: presence.attachToSocket(socket, { userId: 'd', track: false, watch }) };
+    };
+    const [deciding, refused, waiting, halfShown] = [attach(false), attach(false), attach(false), attach(true)];
+    for (const { socket } of [deciding, refused, waiting]) socket.receive(watchFrame(true, undefined, 1));
+    waiting.socket.receive(watchFrame(['a'], undefined, 2));
+    for (const { socket } of [refused, halfShown]) socket.bufferedAmount = 20_000;
+    await clock.settle();
+    decisions[1]?.(false);
+    await clock.settle();
+    const all = [deciding, refused, waiting, halfShown];
+    await Promise.all(all.map(({ attachment }) => attachment.detach()));
+    const before = all.map(({ socket }) => socket.sent.length);
+    for (const decide of decisions) decide(true);
+    for (const { socket } of all) {
+      socket.bufferedAmount = 0;
+      // Nor what it asks from now on.
+      socket.receive(watchFrame(true, undefined, 3));
+    }
+    await clock.advance(10_000);
+    expect(all.map(({ socket }) => socket.sent.length)).toEqual(before);
   });
 
   it('asks whether this identity may watch these users, and only true lets it', async () => {

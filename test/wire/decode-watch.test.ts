@@ -1,6 +1,6 @@
 import { encode } from '@msgpack/msgpack';
 import { describe, expect, it } from 'vitest';
-import { decodeWatch } from '../../src/wire/decode-watch';
+import { decodeWatch, requestOf } from '../../src/wire/decode-watch';
 
 const guide = (fields: object) => encode({ messageType: 33, ...fields });
 const router = (fields: unknown) => encode([0, 33, 'd', 0, fields]);
@@ -110,5 +110,30 @@ describe('PRESENCE_WATCH is decoded', () => {
     for (let end = 0; end < frame.length; end += 1) {
       expect(decodeWatch(frame.slice(0, end), 100)).toMatchObject({ code: 'malformed' });
     }
+  });
+});
+
+describe('the number of a request that is refused unread', () => {
+  const many = (count: number) => Array.from({ length: count }, (_, index) => index);
+
+  it.each<[string, Uint8Array, number | undefined]>([
+    ['in front', guide({ request: 7, ids: ['a'] }), 7],
+    ['behind a list', guide({ ids: many(16_384), request: 7 }), 7],
+    ['behind a longer one, which is too dear to pass by', guide({ ids: many(16_385), request: 7 }), undefined],
+    ['in the dialect of the router', router({ ids: ['a'], cursor: 'x', request: 7 }), 7],
+    [
+      'in front of more than a frame may have',
+      Buffer.concat([guide({ request: 7, ids: [] }), Buffer.alloc(300_000)]),
+      7,
+    ],
+    ['in front of what is cut off', guide({ request: 7, ids: ['a', 'b'] }).subarray(0, 26), 7],
+    ['behind what nests', guide({ more: [[1]], request: 7 }), undefined],
+    ['that is none', guide({ request: 'x', ids: [] }), undefined],
+    ['that no double holds', guide({ request: 2 ** 60, ids: [] }), undefined],
+    ['that is not there', guide({ ids: ['a'] }), undefined],
+    ['of what is no frame', bytes(0xc0), undefined],
+    ['of nothing', bytes(), undefined],
+  ])('%s', (_, frame, request) => {
+    expect(requestOf(frame)).toBe(request);
   });
 });
