@@ -5,22 +5,35 @@ import { isPresenceError, PresenceError } from './errors';
 const KNOWN: readonly string[] = ['ERR_PRESENCE_OPTIONS', 'ERR_PRESENCE_LAYOUT'];
 
 /**
- * What the store answers, or an `ERR_PRESENCE_STORE` once `ms` have passed or the store has failed. A store that
- * throws at once is one that has failed.
+ * What the store answers, or an `ERR_PRESENCE_STORE` once the store has failed, or nothing has been answered for `ms`: a
+ * call that takes several answers calls `onAnswer` at each, and has as long for the next. A store that throws at once is
+ * one that has failed.
  * @internal
  */
-export function withDeadline<T>(clock: Clock, ms: number, ask: () => Promise<T>): Promise<T> {
+export function withDeadline<T>(clock: Clock, ms: number, ask: (onAnswer: () => void) => Promise<T>): Promise<T> {
   return new Promise<T>((resolve, reject) => {
-    const timer = clock.setTimeout(() => {
-      reject(new PresenceError('ERR_PRESENCE_STORE', `the store did not answer within ${ms} ms`, undefined, 'slow'));
-    }, ms);
-    new Promise<T>((answer) => answer(ask())).then(
+    let isOver = false;
+    let timer: unknown;
+    const wait = (): void => {
+      if (isOver) return;
+      clock.clearTimeout(timer);
+      timer = clock.setTimeout(() => {
+        isOver = true;
+        reject(new PresenceError('ERR_PRESENCE_STORE', `the store did not answer within ${ms} ms`, undefined, 'slow'));
+      }, ms);
+    };
+    const end = (): void => {
+      isOver = true;
+      clock.clearTimeout(timer);
+    };
+    wait();
+    new Promise<T>((answer) => answer(ask(wait))).then(
       (value) => {
-        clock.clearTimeout(timer);
+        end();
         resolve(value);
       },
       (error: unknown) => {
-        clock.clearTimeout(timer);
+        end();
         // Misuse that only the store can see, such as a foreign cursor, stays what it is; as do data of another version.
         const isKnown = isPresenceError(error) && KNOWN.includes(error.code);
         reject(isKnown ? error : storeError('the store failed', error));

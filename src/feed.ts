@@ -3,7 +3,7 @@ import type { Clock } from './clock';
 import { withDeadline } from './deadline';
 import { callGuarded } from './failures';
 import { log } from './log';
-import type { PresenceStore, Sequence, StoredPage, StoredStatus, StoreFeed } from './store';
+import type { OnAnswer, PresenceStore, Sequence, StoredPage, StoredStatus, StoreFeed } from './store';
 import type { ErrorStage, PresenceUpdate } from './types';
 
 const PAGE = 1_000;
@@ -295,7 +295,7 @@ export class Feed implements StoreFeed {
   private async look(late: ReadonlyMap<string, Known>): Promise<void> {
     const ids = Array.from(late.keys());
     for (let at = 0; at < ids.length; at += PAGE) {
-      const { users } = await this.ask(() => this.options.store.read(ids.slice(at, at + PAGE)));
+      const { users } = await this.ask((onAnswer) => this.options.store.read(ids.slice(at, at + PAGE), onAnswer));
       if (!this.active) return;
       for (const user of users) {
         const { userId, online } = user;
@@ -367,7 +367,9 @@ export class Feed implements StoreFeed {
     let cursor: string | null = null;
     do {
       const from: string | null = cursor;
-      const page: StoredPage = await this.ask(() => this.options.store.list({ cursor: from, limit: PAGE }));
+      const page: StoredPage = await this.ask((onAnswer) =>
+        this.options.store.list({ cursor: from, limit: PAGE }, onAnswer),
+      );
       if (this.reading !== reading) return;
       cursor = page.cursor;
       if (from === null) reading.from = page.sequence;
@@ -391,7 +393,7 @@ export class Feed implements StoreFeed {
     for (const id of this.doubtful.keys()) if (present.has(id)) this.doubtful.delete(id);
     for (let at = 0; at < missing.length; at += PAGE) {
       const ids = missing.slice(at, at + PAGE);
-      const { users } = await this.ask(() => store.read(ids));
+      const { users } = await this.ask((onAnswer) => store.read(ids, onAnswer));
       if (this.reading !== reading) return;
       const now = clock.now();
       for (const user of users) {
@@ -421,7 +423,7 @@ export class Feed implements StoreFeed {
     this.tell(update, lastSeen ?? (online ? now : null), stored);
   }
 
-  private ask<T>(run: () => Promise<T>): Promise<T> {
+  private ask<T>(run: (onAnswer: OnAnswer) => Promise<T>): Promise<T> {
     return withDeadline(this.options.clock, this.options.commandTimeoutMs, run);
   }
 }

@@ -7,6 +7,7 @@ export type {
   DropOp,
   JoinOp,
   LeaveOp,
+  OnAnswer,
   PresenceOp,
   PresenceStore,
   Sequence,

@@ -18,7 +18,7 @@ import { type Settings, toSettings } from './options';
 import { Outbox } from './outbox';
 import { Staleness } from './staleness';
 import { toStatus } from './status';
-import type { PresenceStore, StoredStatus, StoreNode } from './store';
+import type { OnAnswer, PresenceStore, StoredStatus, StoreNode } from './store';
 import { isSlow } from './subscriptions/send-queue';
 import { SubscribeRequests } from './subscriptions/subscribe-requests';
 import type {
@@ -173,7 +173,7 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
     this.requests = new SubscribeRequests({ ...settings, watchers, report, close });
     this.staleness = new Staleness({
       clock,
-      ask: () => this.ask(() => store.read([]).then(() => store.caughtUp?.())),
+      ask: () => this.ask((onAnswer) => store.read([], onAnswer).then(() => store.caughtUp?.())),
       isSettled: () => this.feed.isSettled,
       onChange: (since) => watchers.setStale(since),
     });
@@ -219,7 +219,7 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
 
   getStatuses(ids: Iterable<UserId>): Promise<{ [userId: string]: PresenceStatus }> {
     const userIds = Array.from(toUserIds(ids, 'ids'));
-    return this.query((store) => store.read(userIds)).then(({ users, now }) => {
+    return this.query((store, onAnswer) => store.read(userIds, onAnswer)).then(({ users, now }) => {
       const statuses: { [userId: string]: PresenceStatus } = Object.create(null);
       for (const user of users) statuses[user.userId] = toStatus(this.corrected(user, now));
       return statuses;
@@ -228,13 +228,13 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
 
   listOnline(page: { cursor?: string; limit?: number } = {}): Promise<OnlinePage> {
     const wanted = checkPage(page);
-    return this.query((store) => store.list(wanted)).then(({ users, now, cursor }) => {
+    return this.query((store, onAnswer) => store.list(wanted, onAnswer)).then(({ users, now, cursor }) => {
       return { users: users.map((user) => toStatus(this.corrected(user, now))), cursor };
     });
   }
 
   countOnline(): Promise<number> {
-    return this.query((store) => store.count());
+    return this.query((store, onAnswer) => store.count(onAnswer));
   }
 
   health(): Health {
@@ -434,16 +434,16 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
   }
 
   /** Sees what has changed here, too. */
-  private query<T>(run: (store: PresenceStore) => Promise<T>): Promise<T> {
+  private query<T>(run: (store: PresenceStore, onAnswer: OnAnswer) => Promise<T>): Promise<T> {
     if (this.closing !== undefined) return Promise.reject(closedError());
     this.outbox.flush();
-    return this.ask(() => run(this.settings.store)).then((answer) => {
+    return this.ask((onAnswer) => run(this.settings.store, onAnswer)).then((answer) => {
       this.failures.worked('query');
       return answer;
     });
   }
 
-  private ask<T>(run: () => Promise<T>): Promise<T> {
+  private ask<T>(run: (onAnswer: OnAnswer) => Promise<T>): Promise<T> {
     return withDeadline(this.settings.clock, this.settings.commandTimeoutMs, run);
   }
 

@@ -113,7 +113,7 @@ export class Snapshots {
       const ids = next(rest, SNAPSHOT_USERS);
       const lastSeen = new Map<string, StoredStatus>();
       try {
-        const { users } = await withDeadline(clock, commandTimeoutMs, () => store.read(ids));
+        const { users } = await withDeadline(clock, commandTimeoutMs, (onAnswer) => store.read(ids, onAnswer));
         for (const user of users) lastSeen.set(user.userId, user);
       } catch (error) {
         // A walk that has passed some by begins anew.

@@ -114,6 +114,9 @@ export interface StoreFeed {
   onError(stage: ErrorStage, error: unknown): void;
 }
 
+/** What a query is given to say that the backend has answered a part of it. Never throws. */
+export type OnAnswer = () => void;
+
 /**
  * Where presence is kept. Three parties meet here: the core, which owns the connections of one router; the store,
  * which decides what that means for the world; and other routers on the same backend.
@@ -130,6 +133,8 @@ export interface StoreFeed {
  * - Time MUST be the store's own. Only durations cross this interface.
  * - Ids MUST be treated as data: no id may collide with another, with a prototype or with a key of the store's.
  * - A store that is away MUST reject, and MUST NOT answer from memory; it MAY also not answer: the core stops waiting.
+ * - A query that asks its backend more than once SHOULD call `onAnswer` at each answer, and SHOULD NOT ask one after another
+ *   what it can ask at once: the core gives a query up once nothing has been answered for `commandTimeoutMs`.
  * - Calls that the core has given up MUST NOT pile up: the core calls again, with the newest state, when the time comes.
  * - It MUST NOT keep the process alive, and MUST NOT write to the console.
  */
@@ -180,7 +185,7 @@ export interface PresenceStore {
   release(node: StoreNode): Promise<void>;
 
   /** One entry an id, in the order asked. MUST NOT say online for a grace or a lease that has ended. */
-  read(userIds: readonly string[]): Promise<StoredStatuses>;
+  read(userIds: readonly string[], onAnswer?: OnAnswer): Promise<StoredStatuses>;
 
   /**
    * A page of users who are online. `cursor` is null for the first page, else what the page before gave.
@@ -188,10 +193,10 @@ export interface PresenceStore {
    *
    * @throws TypeError `ERR_PRESENCE_OPTIONS` (rejects) for a cursor that this store never gives
    */
-  list(page: { cursor: string | null; limit: number }): Promise<StoredPage>;
+  list(page: { cursor: string | null; limit: number }, onAnswer?: OnAnswer): Promise<StoredPage>;
 
   /** How many users are online. */
-  count(): Promise<number>;
+  count(onAnswer?: OnAnswer): Promise<number>;
 
   /**
    * Tells a feed every change from now on, in the order in which they happened to each user.

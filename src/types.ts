@@ -221,7 +221,7 @@ export interface PresenceOptions {
   leaseMs?: number;
   /** `guide`: MessagePack maps. `router`: the arrays of the existing router. @default 'guide' */
   wire?: 'guide' | 'router';
-  /** How long a query waits for the store. @default 2_000 // 2 seconds */
+  /** A query rejects once the store has answered none of its calls for so long. @default 2_000 // 2 seconds */
   commandTimeoutMs?: number;
   /** A socket with no sign of life for `ttlMs` is terminated, so that its phone comes back. @default true */
   terminateDeadSockets?: boolean;
@@ -307,7 +307,8 @@ export interface Presence {
    * and the like therefore want a copy of it: `{ ...statuses }`.
    *
    * @throws TypeError `ERR_PRESENCE_INVALID_ID`
-   * @returns rejects with `ERR_PRESENCE_STORE` within `commandTimeoutMs`, `ERR_PRESENCE_DISABLED`, `ERR_PRESENCE_CLOSED`
+   * @returns rejects with `ERR_PRESENCE_STORE`, once the store has failed, or answered none of the calls that this takes for
+   * `commandTimeoutMs`; with `ERR_PRESENCE_DISABLED`, `ERR_PRESENCE_CLOSED`
    */
   getStatuses(ids: Iterable<UserId>): Promise<{ [userId: string]: PresenceStatus }>;
   /**

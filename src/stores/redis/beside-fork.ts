@@ -118,9 +118,9 @@ class BesideFork implements PresenceStore {
   }
 
   refresh: PresenceStore['refresh'] = (node, signs) => this.store.refresh(node, signs);
-  read: PresenceStore['read'] = (userIds) => this.store.read(userIds);
-  list: PresenceStore['list'] = (page) => this.store.list(page);
-  count: PresenceStore['count'] = () => this.store.count();
+  read: PresenceStore['read'] = (userIds, onAnswer) => this.store.read(userIds, onAnswer);
+  list: PresenceStore['list'] = (page, onAnswer) => this.store.list(page, onAnswer);
+  count: PresenceStore['count'] = (onAnswer) => this.store.count(onAnswer);
   caughtUp: NonNullable<PresenceStore['caughtUp']> = async () => this.store.caughtUp?.();
   problems: NonNullable<PresenceStore['problems']> = () => this.store.problems?.() ?? [];
   describe: NonNullable<PresenceStore['describe']> = () => `${this.store.describe?.() ?? 'a store'}, beside the fork`;

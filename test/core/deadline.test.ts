@@ -1,0 +1,109 @@
+import { describe, expect, it } from 'vitest';
+import { createPresence, memoryStore, type OnAnswer, type PresenceStore } from 'voiceping-presence';
+import { fakeClock } from 'voiceping-presence/testing';
+import { withDeadline } from '../../src/deadline';
+
+/** A store of which each query takes `answers` answers, one every `everyMs`; the last of them is the answer. */
+function slowStore(now: () => number, clock: ReturnType<typeof fakeClock>) {
+  const behind = memoryStore({ now });
+  const pace = { answers: 1, everyMs: 0 };
+  const slowly = async <T>(onAnswer: OnAnswer | undefined, ask: () => Promise<T>): Promise<T> => {
+    for (let answer = 0; answer < pace.answers; answer += 1) {
+      await new Promise<void>((resolve) => clock.setTimeout(resolve, pace.everyMs));
+      onAnswer?.();
+    }
+    return ask();
+  };
+  const store: PresenceStore = {
+    beat: (node) => behind.beat(node),
+    apply: (node, ops) => behind.apply(node, ops),
+    refresh: (node, signs) => behind.refresh(node, signs),
+    release: (node) => behind.release(node),
+    subscribe: (feed) => behind.subscribe(feed),
+    read: (ids, onAnswer) => slowly(onAnswer, () => behind.read(ids)),
+    list: (page, onAnswer) => slowly(onAnswer, () => behind.list(page)),
+    count: (onAnswer) => slowly(onAnswer, () => behind.count()),
+  };
+  return { store, pace };
+}
+
+const outcome = (promise: Promise<unknown>): { is: string } => {
+  const seen = { is: 'pending' };
+  promise.then(
+    () => {
+      seen.is = 'answered';
+    },
+    (error: Error) => {
+      seen.is = error.message;
+    },
+  );
+  return seen;
+};
+
+describe('a query to a store that takes several answers', () => {
+  const QUERIES = ['getStatuses', 'listOnline', 'countOnline'] as const;
+
+  it.each(QUERIES)('(%s) is never given up while answers arrive', async (query) => {
+    const clock = fakeClock();
+    const { store, pace } = slowStore(clock.now, clock);
+    const presence = createPresence({ clock, store, commandTimeoutMs: 2_000 });
+    await presence.ready();
+    Object.assign(pace, { answers: 16, everyMs: 1_999 });
+    const seen = outcome(query === 'getStatuses' ? presence.getStatuses(['u']) : presence[query]());
+    await clock.advance(15 * 1_999);
+    expect(seen.is).toBe('pending');
+    await clock.advance(1_999);
+    expect(seen.is).toBe('answered');
+  });
+
+  it.each(QUERIES)('(%s) is given up once none has come for commandTimeoutMs', async (query) => {
+    const clock = fakeClock();
+    const { store, pace } = slowStore(clock.now, clock);
+    const presence = createPresence({ clock, store, commandTimeoutMs: 2_000 });
+    await presence.ready();
+    const list = outcome(presence.listOnline());
+    await clock.advance(10);
+    expect(list.is).toBe('answered');
+    Object.assign(pace, { answers: 3, everyMs: 1_000 });
+    const seen = outcome(query === 'getStatuses' ? presence.getStatuses(['u']) : presence[query]());
+    await clock.advance(1_500);
+    pace.everyMs = 5_000;
+    // The second answer comes after two seconds, and the third would after seven.
+    await clock.advance(2_499);
+    expect(seen.is).toBe('pending');
+    await clock.advance(2);
+    expect(seen.is).toMatch(/did not answer within 2000 ms/);
+  });
+
+  it('dashboards become live, however many answers that takes', async () => {
+    const clock = fakeClock();
+    const { store, pace } = slowStore(clock.now, clock);
+    Object.assign(pace, { answers: 16, everyMs: 300 });
+    const errors: unknown[] = [];
+    const presence = createPresence({ clock, store, commandTimeoutMs: 2_000, onError: (error) => errors.push(error) });
+    await presence.ready();
+    const told: string[] = [];
+    presence.onUpdate(({ userId }) => told.push(userId));
+    await clock.advance(60_000);
+    expect(errors).toEqual([]);
+    expect(presence.health().status).toBe('ok');
+  });
+});
+
+describe('a deadline', () => {
+  it('keeps no timer after the end, whatever is said then', async () => {
+    const clock = fakeClock();
+    const late: OnAnswer[] = [];
+    const ask = (answer: Promise<void>) => (onAnswer: OnAnswer) => {
+      late.push(onAnswer);
+      return answer;
+    };
+    await withDeadline(clock, 1_000, ask(Promise.resolve()));
+    await expect(withDeadline(clock, 1_000, ask(Promise.reject(new Error('no'))))).rejects.toThrow('no');
+    const hangs = outcome(withDeadline(clock, 1_000, ask(new Promise(() => undefined))));
+    await clock.advance(1_000);
+    expect(hangs.is).toMatch(/did not answer/);
+    for (const onAnswer of late) onAnswer();
+    expect(clock.timers).toBe(0);
+  });
+});
