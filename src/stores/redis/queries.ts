@@ -1,29 +1,18 @@
-import { optionError, shown } from '../../errors';
-import { toUserId } from '../../ids';
-import type { Sequence, StoredPage, StoredStatus, StoredStatuses } from '../../store';
+import type { OnAnswer, StoredPage, StoredStatus, StoredStatuses } from '../../store';
+import { mapBounded } from './bounded';
 import type { Hearing } from './hearing';
-import { gather, type Layout, type Partition, WALK_BUCKETS, WALK_USERS } from './layout';
+import { gather, type Layout, type Partition } from './layout';
+import { Listing } from './listing';
 import type { Losses } from './losses';
 import type { Mirrors } from './mirrors';
-import { type Ask, askPlaced } from './script';
+import type { From } from './page-walk';
+import { type Ask, askPlaced, tap, tapped } from './script';
 import * as scripts from './scripts';
 
 /** Ids that are read at once: some milliseconds, so that others are served in between. */
 const READ_IDS = 1_000;
-
-interface ListedPart {
-  readonly now: number;
-  readonly e: string;
-  readonly seq: number;
-  readonly done: number;
-  readonly after: number;
-  readonly users: Array<[userId: string, version: number, lastSeen: number, bucket: number, isKeyed: 0 | 1]>;
-  /** Buckets in which something is that is not ours. */
-  readonly junk: number[];
-}
-
-/** Where a page begins. @internal */
-export type From = [partition: number, bucket: number, after: number];
+/** And so often at the same time. */
+const MOST_PIECES = 8;
 
 /** @internal */
 export interface QueriesOptions {
@@ -53,81 +42,38 @@ export interface QueriesOptions {
  */
 export class Queries {
   private readonly layout: Layout;
+  private readonly listing: Listing;
 
   constructor(private readonly options: QueriesOptions) {
     this.layout = options.layout;
+    this.listing = new Listing(options, (users, now, onAnswer) => this.withMirrors(users, now, onAnswer));
   }
 
-  async read(userIds: readonly string[]): Promise<StoredStatuses> {
-    const users: StoredStatus[] = new Array(userIds.length);
-    let now = 0;
+  async read(userIds: readonly string[], onAnswer: OnAnswer): Promise<StoredStatuses> {
+    const pieces: Array<readonly string[]> = [];
     for (let from = 0; from < userIds.length || from === 0; from += READ_IDS) {
-      const piece = userIds.slice(from, from + READ_IDS);
-      const read = await this.readPiece(piece);
-      now = read.now;
-      for (const [index, user] of read.users.entries()) users[from + index] = user;
+      pieces.push(userIds.slice(from, from + READ_IDS));
+    }
+    const answers = await mapBounded(pieces, MOST_PIECES, (piece) => this.readPiece(piece, onAnswer));
+    const users: StoredStatus[] = [];
+    let now = 0;
+    for (const answer of answers) {
+      now = Math.max(now, answer.now);
+      for (const user of answer.users) users.push(user);
     }
     return { now, users };
   }
 
-  async list([index, bucket, after]: From, limit: number): Promise<StoredPage> {
-    const { layout } = this;
-    const users: StoredStatus[] = [];
-    let now = 0;
-    let sequence: Sequence | undefined;
-    const page = async (next: string | null): Promise<StoredPage> => {
-      const whole = { now, users: await this.withMirrors(users, now), cursor: next };
-      return sequence === undefined ? whole : { ...whole, sequence };
-    };
-    while (index < layout.partitions.length) {
-      const partition = layout.partitions[index] as Partition;
-      if (bucket === partition.buckets) {
-        index += 1;
-        bucket = 0;
-        continue;
-      }
-      if (users.length === limit) return page(`${index}.${bucket}.${after}`);
-      const hearing = this.options.hearingOf(partition);
-      const answer = await askPlaced(this.options.ask, partition, scripts.list, () => ({
-        keys: [partition.meta].concat(partition.slice(bucket, WALK_BUCKETS)),
-        args: [
-          layout.isCluster ? '' : layout.userPrefix,
-          String(limit - users.length),
-          String(after),
-          String(WALK_USERS),
-          partition.seed,
-          partition.knownEpoch,
-          String(bucket),
-        ],
-      }));
-      const part: ListedPart = JSON.parse(answer);
-      for (const junk of part.junk) this.options.repair(partition, junk);
-      now = part.now;
-      // Of the beginning: what changes while the page is read is told, too, as is what was not heard yet when it was read.
-      // Partitions of a Cluster count each for itself.
-      if (!layout.isCluster) {
-        const told = hearing.learn(part.e, part.seq);
-        sequence = sequence ?? { epoch: part.e.replace('.', '-'), version: part.seq, told };
-      }
-      bucket += part.done;
-      after = part.after;
-      const strays: Array<readonly [bucket: number, userId: string]> = [];
-      for (const [userId, version, lastSeen, at, isKeyed] of part.users) {
-        if (!isUserId(userId)) continue;
-        const isAtHome = partition.bucketOf(userId) === at;
-        if (isAtHome) users.push({ userId, online: true, lastSeen, version });
-        // Nobody else writes a record without a key: whoever holds that user has to say so again.
-        if (!isAtHome || isKeyed === 0) strays.push([at, userId]);
-      }
-      if (strays.length > 0) this.options.clear(partition, strays);
-    }
-    return page(null);
+  list(from: From, limit: number, onAnswer: OnAnswer): Promise<StoredPage> {
+    return this.listing.page(from, limit, onAnswer);
   }
 
-  async count(): Promise<number> {
+  async count(onAnswer: OnAnswer): Promise<number> {
     const counts = await Promise.all(
       this.layout.partitions.map((partition) =>
-        this.options.ask(partition, scripts.count, partition.keys.slice(4, 5), [String(partition.buckets)]),
+        tapped(this.options.ask, onAnswer)(partition, scripts.count, partition.keys.slice(4, 5), [
+          String(partition.buckets),
+        ]),
       ),
     );
     return counts.reduce((sum, count) => sum + Number(count), 0);
@@ -137,10 +83,12 @@ export class Queries {
    * Whoever has a key of the contract is online: it is deleted in the same step in which its user goes offline. Of the
    * others, and on a Cluster of all, the record knows; as it does where records were lost.
    */
-  private async readPiece(userIds: readonly string[]): Promise<StoredStatuses> {
+  private async readPiece(userIds: readonly string[], onAnswer: OnAnswer): Promise<StoredStatuses> {
     const { isCluster } = this.layout;
     // What time it is goes with the keys: where all have one, nothing else is asked.
-    const [keys, time] = isCluster ? [[], 0] : await Promise.all([this.keysOf(userIds), this.records(0, [])]);
+    const [keys, time] = isCluster
+      ? [[], 0]
+      : await Promise.all([tap(this.keysOf(userIds), onAnswer), this.records(0, [], onAnswer)]);
     let now = Number(time);
     const wereLost = this.options.losses.some(({ isAny }) => isAny);
     const users: StoredStatus[] = new Array(userIds.length);
@@ -154,10 +102,10 @@ export class Queries {
       }
     }
     if (isCluster && groups.size === 0) groups.set(0, []);
-    await Promise.all(
+    const reading = Promise.all(
       Array.from(groups, async ([partition, group]) => {
         const ids = group.map((index) => userIds[index] as string);
-        const [time, ...records] = (await this.records(partition, ids)).split(',');
+        const [time, ...records] = (await this.records(partition, ids, onAnswer)).split(',');
         now = Math.max(now, Number(time));
         for (const [place, index] of group.entries()) {
           const userId = ids[place] as string;
@@ -169,15 +117,17 @@ export class Queries {
         }
       }),
     );
-    const whole = await this.withMirrors(users, now);
-    if (wereLost) await this.settle(whole, ([] as number[]).concat(...groups.values()));
+    // One round trip for both.
+    const [seen] = await Promise.all([this.mirrorsOf(userIds, onAnswer), reading]);
+    const whole = this.seenBy(seen, users, now);
+    if (wereLost) await this.settle(whole, ([] as number[]).concat(...groups.values()), onAnswer);
     return { now, users: whole };
   }
 
   /** What time it is, and the records of users of one partition, joined by commas. */
-  private records(index: number, userIds: string[]): Promise<string> {
+  private records(index: number, userIds: string[], onAnswer: OnAnswer): Promise<string> {
     const partition = this.layout.partitions[index] as Partition;
-    return askPlaced(this.options.ask, partition, scripts.read, () => ({
+    return askPlaced(tapped(this.options.ask, onAnswer), partition, scripts.read, () => ({
       keys: [partition.meta].concat(userIds.map((id) => partition.bucketKey(partition.bucketOf(id)))),
       args: [partition.seed, partition.knownEpoch].concat(userIds),
     }));
@@ -201,11 +151,26 @@ export class Queries {
     return values.map((value) => (typeof value === 'string' && /^\d{12,16}$/.test(value) ? Number(value) : undefined));
   }
 
+  private async withMirrors(users: StoredStatus[], now: number, onAnswer: OnAnswer): Promise<StoredStatus[]> {
+    const seen = await this.mirrorsOf(
+      users.map(({ userId }) => userId),
+      onAnswer,
+    );
+    return this.seenBy(seen, users, now);
+  }
+
   /** On a Cluster the last sign of life stands elsewhere. */
-  private async withMirrors(users: StoredStatus[], now: number): Promise<StoredStatus[]> {
+  private async mirrorsOf(userIds: readonly string[], onAnswer: OnAnswer): Promise<Array<number | undefined>> {
     const mirrors = this.options.mirrors();
-    if (mirrors === undefined) return users;
-    const seen = await mirrors.get(users.map(({ userId }) => userId));
+    if (mirrors === undefined) return [];
+    const pieces: Array<readonly string[]> = [];
+    for (let from = 0; from < userIds.length; from += READ_IDS) pieces.push(userIds.slice(from, from + READ_IDS));
+    const answers = await mapBounded(pieces, MOST_PIECES, (piece) => tap(mirrors.get(piece), onAnswer));
+    return ([] as Array<number | undefined>).concat(...answers);
+  }
+
+  private seenBy(seen: ReadonlyArray<number | undefined>, users: StoredStatus[], now: number): StoredStatus[] {
+    if (!this.layout.isCluster) return users;
     return users.map((user, index) => {
       const lastSeen = seen[index];
       return this.isOurs(lastSeen, now) ? withKey(user, lastSeen) : user;
@@ -218,7 +183,7 @@ export class Queries {
   }
 
   /** Decides on those who have no record, though nobody took it away who may, and a key that outlived it. */
-  private async settle(users: StoredStatus[], asked: readonly number[]): Promise<void> {
+  private async settle(users: StoredStatus[], asked: readonly number[], onAnswer: OnAnswer): Promise<void> {
     const groups = new Map<number, number[]>();
     for (const index of asked) {
       const { userId, online, version } = users[index] as StoredStatus;
@@ -229,9 +194,9 @@ export class Queries {
         const partition = this.layout.partitions[at] as Partition;
         const lost = group.map((index) => users[index] as StoredStatus);
         const ids = lost.map(({ userId }) => userId);
-        await this.options.settle(partition, lost);
+        await tap(this.options.settle(partition, lost), onAnswer);
         // They have a record now: the one just made, or that of a router that came first.
-        const again = await this.readPiece(ids);
+        const again = await this.readPiece(ids, onAnswer);
         for (const [place, index] of group.entries()) users[index] = again.users[place] as StoredStatus;
       }),
     );
@@ -247,15 +212,6 @@ function withKey(user: StoredStatus, lastSeen: number): StoredStatus {
 /** Clocks of one server do not jump; what is later is not ours. */
 const SLACK_MS = 60_000;
 
-/** What stands in a bucket anybody may have written, who may write there at all. */
-function isUserId(id: string): boolean {
-  try {
-    return toUserId(id, 'id') === id;
-  } catch {
-    return false;
-  }
-}
-
 /** Times of records begin with 2020, see lua/shared.lua. */
 const EPOCH_MS = 1_577_836_800_000;
 
@@ -268,15 +224,4 @@ function toStored(userId: string, record: string): StoredStatus {
     lastSeen: Number.parseInt(lastSeen, 16) + EPOCH_MS,
     version: Math.abs(Number.parseInt(version, 16)),
   };
-}
-
-/** @throws TypeError `ERR_PRESENCE_OPTIONS` for what no page gave. @internal */
-export function cursorOf(cursor: string | null, layout: Layout): From {
-  if (cursor === null) return [0, 0, 0];
-  const match = /^(\d{1,2})\.(\d{1,4})\.(\d{1,16})$/.exec(cursor);
-  const [, partition, bucket, after] = match ?? [];
-  if (match === null || layout.partitions[Number(partition)]?.slice(Number(bucket), 1).length !== 1) {
-    throw optionError(`cursor is ${shown(cursor)}; it is null or what the page before gave`);
-  }
-  return [Number(partition), Number(bucket), Number(after)];
 }

@@ -1,4 +1,5 @@
 import type {
+  OnAnswer,
   PresenceOp,
   PresenceStore,
   SignOfLife,
@@ -11,8 +12,9 @@ import type {
 import { addressOf, type RedisLike } from './client';
 import { Incarnations } from './incarnation';
 import { Layout } from './layout';
+import { cursorOf } from './listing';
 import { News } from './news';
-import { cursorOf, Queries } from './queries';
+import { Queries } from './queries';
 import { Runner } from './runner';
 import * as scripts from './scripts';
 import { lackingChannel } from './standing-problems';
@@ -25,6 +27,8 @@ export interface RedisStoreSettings {
   readonly retentionMs: number;
   readonly publish: boolean;
 }
+
+const ignore: OnAnswer = () => undefined;
 
 /** Wires the parts; each of the port's functions is in one of them. @internal */
 export class RedisStore implements PresenceStore {
@@ -105,20 +109,20 @@ export class RedisStore implements PresenceStore {
     return this.upkeep.release(node);
   }
 
-  async read(userIds: readonly string[]): Promise<StoredStatuses> {
+  async read(userIds: readonly string[], onAnswer: OnAnswer = ignore): Promise<StoredStatuses> {
     this.runner.open();
-    return this.queries.read(userIds);
+    return this.queries.read(userIds, onAnswer);
   }
 
-  async list(page: { cursor: string | null; limit: number }): Promise<StoredPage> {
+  async list(page: { cursor: string | null; limit: number }, onAnswer: OnAnswer = ignore): Promise<StoredPage> {
     const from = cursorOf(page.cursor, this.layout);
     this.runner.open();
-    return this.queries.list(from, page.limit);
+    return this.queries.list(from, page.limit, onAnswer);
   }
 
-  async count(): Promise<number> {
+  async count(onAnswer: OnAnswer = ignore): Promise<number> {
     this.runner.open();
-    return this.queries.count();
+    return this.queries.count(onAnswer);
   }
 
   subscribe(feed: StoreFeed): () => void {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { PresenceError } from '../../errors';
+import type { OnAnswer } from '../../store';
 import { LAYOUT, type Partition } from './layout';
 
 /** A Lua script, which the server knows by the SHA-1 of its text. @internal */
@@ -21,6 +22,18 @@ export type Ask = (
   keys: readonly string[],
   args: readonly string[],
 ) => Promise<string>;
+
+/** Says when an answer has come. @internal */
+export async function tap<T>(asked: Promise<T>, onAnswer: OnAnswer): Promise<T> {
+  const answer = await asked;
+  onAnswer();
+  return answer;
+}
+
+/** The same, of each answer. @internal */
+export function tapped(ask: Ask, onAnswer: OnAnswer): Ask {
+  return (...question) => tap(ask(...question), onAnswer);
+}
 
 /** What every script that changes something answers. @internal */
 export interface Changed {

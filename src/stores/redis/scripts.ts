@@ -937,8 +937,8 @@ if ARGV[1] ~= '' and #found > 0 then
 end
 local users = {}
 for i, user in ipairs(found) do users[i] = format('[%s,%d,%d,%d,%d]', json(user.id), user.version, math.min(user.seen, now), user.bucket, user.isKeyed == false and 0 or 1) end
-return format('{"now":%d,"e":"%s","seq":%d,"done":%d,"after":%d,"users":[%s],"junk":[%s]}',
-  now, meta.epoch or '', meta.seq, done, after, table.concat(users, ','), table.concat(junk, ','))
+return format('{"now":%d,"e":"%s","seq":%d,"done":%d,"after":%d,"examined":%d,"users":[%s],"junk":[%s]}',
+  now, meta.epoch or '', meta.seq, done, after, examined, table.concat(users, ','), table.concat(junk, ','))
 `);
 
 export const read = script('read', String.raw`local LAYOUT = '1'

@@ -13,7 +13,7 @@
   ARGV[7]     the number of the first bucket
 
   Result: {"now":ms,"e":epoch,"seq":version of the last change,"done":how many of the buckets are through,
-  "after":where the next one stopped,"users":[[user, version, last seen, bucket, 0 where the key is missing], ...],"junk":[buckets in which something is that is not ours]};
+  "after":where the next one stopped,"examined":how many records were looked at,"users":[[user, version, last seen, bucket, 0 where the key is missing], ...],"junk":[buckets in which something is that is not ours]};
   or "!{...}", see meta.lua.
 ]]
 local MOST_FIELDS = 10000
@@ -88,5 +88,5 @@ if ARGV[1] ~= '' and #found > 0 then
 end
 local users = {}
 for i, user in ipairs(found) do users[i] = format('[%s,%d,%d,%d,%d]', json(user.id), user.version, math.min(user.seen, now), user.bucket, user.isKeyed == false and 0 or 1) end
-return format('{"now":%d,"e":"%s","seq":%d,"done":%d,"after":%d,"users":[%s],"junk":[%s]}',
-  now, meta.epoch or '', meta.seq, done, after, table.concat(users, ','), table.concat(junk, ','))
+return format('{"now":%d,"e":"%s","seq":%d,"done":%d,"after":%d,"examined":%d,"users":[%s],"junk":[%s]}',
+  now, meta.epoch or '', meta.seq, done, after, examined, table.concat(users, ','), table.concat(junk, ','))

@@ -1,0 +1,125 @@
+import { optionError, shown } from '../../errors';
+import { toUserId } from '../../ids';
+import type { OnAnswer, Sequence, StoredPage, StoredStatus } from '../../store';
+import { type Layout, type Partition, WALK_USERS } from './layout';
+import { type Found, type From, PageWalk } from './page-walk';
+import type { QueriesOptions } from './queries';
+import { askPlaced, tapped } from './script';
+import * as scripts from './scripts';
+
+interface ListedPart {
+  readonly now: number;
+  readonly e: string;
+  readonly seq: number;
+  readonly done: number;
+  readonly after: number;
+  readonly examined: number;
+  readonly users: Array<[userId: string, version: number, lastSeen: number, bucket: number, isKeyed: 0 | 1]>;
+  /** Buckets in which something is that is not ours. */
+  readonly junk: number[];
+}
+
+/** Adds what is known elsewhere of when users were last seen. */
+type WithSeen = (users: StoredStatus[], now: number, onAnswer: OnAnswer) => Promise<StoredStatus[]>;
+
+/** Pages of users who are online. @internal */
+export class Listing {
+  private readonly layout: Layout;
+  private readonly walk: PageWalk;
+
+  constructor(
+    private readonly options: Pick<QueriesOptions, 'layout' | 'ask' | 'hearingOf' | 'repair' | 'clear'>,
+    private readonly withSeen: WithSeen,
+  ) {
+    this.layout = options.layout;
+    this.walk = new PageWalk(options.layout.partitions.map(({ buckets }) => buckets));
+  }
+
+  async page(from: From, limit: number, onAnswer: OnAnswer): Promise<StoredPage> {
+    const { partitions, isCluster } = this.layout;
+    let now = 0;
+    let sequence: Sequence | undefined;
+    const { users, next } = await this.walk.page(from, limit, async (index, first, count, after, room) => {
+      const partition = partitions[index] as Partition;
+      const part = await this.listPart(partition, first, count, after, room, onAnswer);
+      now = Math.max(now, part.now);
+      // Of the beginning: what changes while the page is read is told, too, as is what was not heard yet when it was read.
+      // Partitions of a Cluster count each for itself.
+      if (!isCluster) {
+        const told = this.options.hearingOf(partition).learn(part.e, part.seq);
+        sequence = earlier(sequence, { epoch: part.e.replace('.', '-'), version: part.seq, told });
+      }
+      return { users: this.foundIn(partition, part), done: part.done, after: part.after, examined: part.examined };
+    });
+    const whole = {
+      now,
+      users: await this.withSeen(users, now, onAnswer),
+      cursor: next === null ? null : next.join('.'),
+    };
+    return sequence === undefined ? whole : { ...whole, sequence };
+  }
+
+  private async listPart(
+    partition: Partition,
+    first: number,
+    count: number,
+    after: number,
+    room: number,
+    onAnswer: OnAnswer,
+  ): Promise<ListedPart> {
+    const answer = await askPlaced(tapped(this.options.ask, onAnswer), partition, scripts.list, () => ({
+      keys: [partition.meta].concat(partition.slice(first, count)),
+      args: [
+        this.layout.isCluster ? '' : this.layout.userPrefix,
+        String(room),
+        String(after),
+        String(WALK_USERS),
+        partition.seed,
+        partition.knownEpoch,
+        String(first),
+      ],
+    }));
+    return JSON.parse(answer);
+  }
+
+  private foundIn(partition: Partition, part: ListedPart): Array<Found<StoredStatus>> {
+    for (const junk of part.junk) this.options.repair(partition, junk);
+    const found: Array<Found<StoredStatus>> = [];
+    const strays: Array<readonly [bucket: number, userId: string]> = [];
+    for (const [userId, version, lastSeen, bucket, isKeyed] of part.users) {
+      if (!isUserId(userId)) continue;
+      const isAtHome = partition.bucketOf(userId) === bucket;
+      if (isAtHome) found.push({ user: { userId, online: true, lastSeen, version }, bucket, version });
+      // Nobody else writes a record without a key: whoever holds that user has to say so again.
+      if (!isAtHome || isKeyed === 0) strays.push([bucket, userId]);
+    }
+    if (strays.length > 0) this.options.clear(partition, strays);
+    return found;
+  }
+}
+
+/** Of two answers to one page: the one from which whoever has read it goes on. After a loss the two cannot be compared. */
+function earlier(one: Sequence | undefined, other: Sequence): Sequence {
+  if (one === undefined) return other;
+  return other.epoch === one.epoch && other.version < one.version ? other : one;
+}
+
+/** What stands in a bucket anybody may have written, who may write there at all. */
+function isUserId(id: string): boolean {
+  try {
+    return toUserId(id, 'id') === id;
+  } catch {
+    return false;
+  }
+}
+
+/** @throws TypeError `ERR_PRESENCE_OPTIONS` for what no page gave. @internal */
+export function cursorOf(cursor: string | null, layout: Layout): From {
+  if (cursor === null) return [0, 0, 0];
+  const match = /^(\d{1,2})\.(\d{1,4})\.(\d{1,16})$/.exec(cursor);
+  const [, partition, bucket, after] = match ?? [];
+  if (match === null || layout.partitions[Number(partition)]?.slice(Number(bucket), 1).length !== 1) {
+    throw optionError(`cursor is ${shown(cursor)}; it is null or what the page before gave`);
+  }
+  return [Number(partition), Number(bucket), Number(after)];
+}

@@ -1,0 +1,101 @@
+import { describe, expect, it } from 'vitest';
+import { fakeClock } from 'voiceping-presence/testing';
+import { Layout } from '../../src/stores/redis/layout';
+import { Losses } from '../../src/stores/redis/losses';
+import { Queries } from '../../src/stores/redis/queries';
+
+const ROUND_TRIP_MS = 300;
+
+/** Queries to a Redis that answers after a round trip: everybody asked about was seen just now, or never. */
+function far(isCluster: boolean, isKeyed: boolean) {
+  const clock = fakeClock();
+  const layout = new Layout('p:', isCluster);
+  const later = <T>(value: T): Promise<T> =>
+    new Promise((resolve) => clock.setTimeout(() => resolve(value), ROUND_TRIP_MS));
+  const queries = new Queries({
+    layout,
+    losses: layout.partitions.map(() => new Losses()),
+    ask: (_partition, script, keys) => {
+      if (script.name === 'count') return later('1');
+      if (script.name === 'list') {
+        const done = keys.length - 1;
+        return later(JSON.stringify({ now: 1, e: '1.1', seq: 0, done, after: 0, examined: done, users: [], junk: [] }));
+      }
+      return later([clock.now(), ...keys.slice(1).map(() => '')].join(','));
+    },
+    hearingOf: () => ({ learn: () => 0 }) as never,
+    valuesOf: (keys) => later(keys.map(() => (isKeyed ? String(clock.now()) : null))),
+    mirrors: () => (isCluster ? ({ get: (ids: string[]) => later(ids.map(() => undefined)) } as never) : undefined),
+    settle: () => later(undefined),
+    repair: () => undefined,
+    clear: () => undefined,
+    ttlMs: () => 60_000,
+  });
+  /** How many round trips it takes, and how many of them at most pass between two answers. */
+  const measure = async (ask: (onAnswer: () => void) => Promise<unknown>) => {
+    const startedAt = clock.now();
+    let [answeredAt, longest, isOver] = [startedAt, 0, false];
+    ask(() => {
+      longest = Math.max(longest, clock.now() - answeredAt);
+      answeredAt = clock.now();
+    }).then(() => {
+      isOver = true;
+    });
+    while (!isOver) await clock.advance(ROUND_TRIP_MS);
+    return { roundTrips: (clock.now() - startedAt) / ROUND_TRIP_MS, silence: longest / ROUND_TRIP_MS };
+  };
+  return { queries, measure };
+}
+
+const idsOf = (count: number): string[] => Array.from({ length: count }, (_, index) => `u${index}`);
+
+describe('queries to a Redis that is far away', () => {
+  it.each([
+    ['who have a key', false, true, 1],
+    ['who have none', false, false, 2],
+    ['on a Cluster', true, false, 1],
+  ])('of users %s: eight thousand take no more round trips than one', async (_, isCluster, isKeyed, roundTrips) => {
+    for (const count of [0, 1, 1_000, 8_000]) {
+      const { queries, measure } = far(isCluster, isKeyed);
+      const taken = await measure((onAnswer) => queries.read(idsOf(count), onAnswer));
+      expect(taken.roundTrips).toBeLessThanOrEqual(roundTrips);
+      expect(taken.silence).toBe(1);
+    }
+  });
+
+  it('of very many users say with each answer that there was one', async () => {
+    const { queries, measure } = far(false, false);
+    const { roundTrips, silence } = await measure((onAnswer) => queries.read(idsOf(50_000), onAnswer));
+    expect(roundTrips).toBe(14);
+    expect(silence).toBe(1);
+  });
+
+  it.each([false, true])('of all users, and their number (Cluster: %s)', async (isCluster) => {
+    const { queries, measure } = far(isCluster, true);
+    const count = await measure((onAnswer) => queries.count(onAnswer));
+    expect(count).toEqual({ roundTrips: 1, silence: 1 });
+    const list = await measure((onAnswer) => queries.list([0, 0, 0], 1_000, onAnswer));
+    expect(list.roundTrips).toBeLessThanOrEqual(2);
+    expect(list.silence).toBe(1);
+  });
+
+  it('fail as one, whichever of their calls fails', async () => {
+    const layout = new Layout('p:', true);
+    const fails = { ask: true };
+    const answer = async (isAsk: boolean): Promise<never> => {
+      await Promise.resolve();
+      throw new Error(isAsk === fails.ask ? 'first' : 'second');
+    };
+    for (fails.ask of [true, false]) {
+      const queries = new Queries({
+        layout,
+        losses: layout.partitions.map(() => new Losses()),
+        ask: () => answer(true),
+        mirrors: () => ({ get: () => answer(false) }) as never,
+      } as never);
+      // One that nobody waits for any more would end the process.
+      await expect(queries.read(['u'], () => undefined)).rejects.toThrow(/first|second/);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  });
+});
