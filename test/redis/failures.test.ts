@@ -446,7 +446,8 @@ describe('one way is cut, and the other is not', () => {
       'online connect',
       ...Array(10).fill(['offline disconnect', 'online connect']).flat(),
     ]);
-    for (const [index, { version }] of b.heard.entries()) expect(version).toBe(index + 1);
+    const first = b.heard[0]?.version as number;
+    for (const [index, { version }] of b.heard.entries()) expect(version).toBe(first + index);
   });
 
   it('commands: they go on after the connection was killed, and nothing happens twice', async () => {

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { optionError, shown } from '../../errors';
 
 /** The number of this layout, as in lua/meta.lua. @internal */
-export const LAYOUT = 1;
+export const LAYOUT = 2;
 /** On a Cluster users are spread over so many slots; elsewhere one is the unit of atomicity. */
 const CLUSTER_PARTITIONS = 64;
 /** Of all partitions together. With a million users a bucket still is a listpack, which is what makes a user cheap. */
@@ -11,6 +11,9 @@ const BUCKETS = 4_096;
 export const WALK_BUCKETS = 256;
 /** @internal */
 export const WALK_USERS = 2_000;
+
+/** Of a seed; what follows them is the base, see lua/meta.lua. */
+const SEED_DIGITS = 16;
 
 /** Where a user is kept. @internal */
 export interface Place {
@@ -56,6 +59,11 @@ export class Partition {
 
   get meta(): string {
     return this.keys[2] as string;
+  }
+
+  /** The version from which records count. */
+  get base(): number {
+    return Number.parseInt(this.hexSeed.slice(SEED_DIGITS), 16) || 0;
   }
 
   /** A script has worked with the seed, or has said which one is in use. */
@@ -129,7 +137,7 @@ function fnv(text: string, start: number): number {
 }
 
 function halves(seed: string): [number, number] {
-  return [Number.parseInt(seed.slice(0, 8), 16) | 0, Number.parseInt(seed.slice(8), 16) | 0];
+  return [Number.parseInt(seed.slice(0, 8), 16) | 0, Number.parseInt(seed.slice(8, SEED_DIGITS), 16) | 0];
 }
 
 /** Adds what belongs to one partition to what belongs there already. @internal */

@@ -106,12 +106,13 @@ export class Queries {
       Array.from(groups, async ([partition, group]) => {
         const ids = group.map((index) => userIds[index] as string);
         const [time, ...records] = (await this.records(partition, ids, onAnswer)).split(',');
+        const { base } = this.layout.partitions[partition] as Partition;
         now = Math.max(now, Number(time));
         for (const [place, index] of group.entries()) {
           const userId = ids[place] as string;
           const record = records[place] as string;
           if (record === '?') this.repair(userId);
-          const user = toStored(userId, record === '?' ? '' : record);
+          const user = toStored(userId, record === '?' ? '' : record, base);
           const lastSeen = keys[index];
           users[index] = this.isOurs(lastSeen, now) ? withKey(user, lastSeen) : user;
         }
@@ -215,13 +216,13 @@ const SLACK_MS = 60_000;
 /** Times of records begin with 2020, see lua/shared.lua. */
 const EPOCH_MS = 1_577_836_800_000;
 
-function toStored(userId: string, record: string): StoredStatus {
+function toStored(userId: string, record: string, base: number): StoredStatus {
   if (record === '') return { userId, online: false, lastSeen: null, version: 0 };
   const [version, lastSeen] = record.split(' ') as [string, string];
   return {
     userId,
     online: !version.startsWith('-'),
     lastSeen: Number.parseInt(lastSeen, 16) + EPOCH_MS,
-    version: Math.abs(Number.parseInt(version, 16)),
+    version: base + Math.abs(Number.parseInt(version, 16)),
   };
 }

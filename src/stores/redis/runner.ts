@@ -83,7 +83,7 @@ export class Runner {
       return { keys: partition.keys.concat(keys), args: shared.concat(args) };
     });
     const answer: T = JSON.parse(text);
-    partition.learn(answer.e);
+    partition.learn(answer.e, answer.seed);
     if (answer.junk !== undefined) onJunk(answer.junk);
     if (answer.lacks !== undefined) onLacking(answer.lacks);
     if (mirrors !== undefined) {

@@ -44,6 +44,8 @@ export interface Changed {
   readonly off: Array<[userId: string, lastSeen: number]>;
   /** Keys in which something was that is not ours, and was deleted. */
   readonly junk?: string[];
+  /** The seed from now on, where it is another one than that of the caller. */
+  readonly seed?: string;
   /** A channel on which the user of Redis may not publish. */
   readonly lacks?: string;
 }

@@ -1,9 +1,10 @@
 // Made of lua/*.lua by lua/embed.mjs, which `npm run build` and `npm run embed` call. Edit those.
 import { script } from './script';
 
-export const apply = script('apply', String.raw`local LAYOUT = '1'
+export const apply = script('apply', String.raw`local LAYOUT = '2'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
+local FLOOR_PER_MS = 256
 local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
@@ -29,7 +30,7 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
-    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+    seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
 local function isId(text)
@@ -51,6 +52,8 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local base = 0
+local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 local function parse(record)
   if not record or #record > 8192 then return nil end
   local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
@@ -64,7 +67,7 @@ local function parse(record)
     end
   end
   if minus == '' and grace == '' and owners == '' then return nil end
-  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
   if minus ~= '' then version = -version end
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
@@ -92,23 +95,44 @@ local answer = misplaced(meta, ARGV[8], ARGV[9])
 if answer then return answer end
 
 local seq, epoch, at = meta.seq, meta.epoch, meta.at
-local stored = seq
+local isNew = not epoch
+local seed = ARGV[8]
+base = baseOf(seed)
+if isNew or seq == 0 then seq = math.max(seq, (now - EPOCH) * FLOOR_PER_MS) end
 local highest = number(ARGV[7]) or 0
-if seq < highest then seq = highest end
-if not epoch then epoch = time[1] .. '.' .. time[2] end
-try('HSET', KEYS[3], 'epoch', epoch)
-if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
-  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', ARGV[8])
-  if ARGV[9] == '' then
-    local keys = { KEYS[4], KEYS[5] }
-    for bucket = 0, buckets - 1 do
-      keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
-      if #keys > 1000 or bucket == buckets - 1 then
-        pcall('UNLINK', unpack(keys))
-        keys = {}
-      end
+seq = math.max(seq, highest, base)
+epoch = epoch or time[1] .. '.' .. time[2]
+local stored = meta.seq
+if isNew or stored == 0 then
+  stored = seq
+  try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
+else
+  try('HSET', KEYS[3], 'epoch', epoch)
+end
+local function onBuckets(command)
+  local keys, sum = {}, 0
+  for bucket = 0, buckets - 1 do
+    keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
+    if #keys == 1000 or bucket == buckets - 1 then
+      local answer = pcall(command, unpack(keys))
+      sum = sum + (isError(answer) and 1 or answer)
+      keys = {}
     end
   end
+  return sum
+end
+
+if meta.layout ~= LAYOUT or meta.seed ~= seed then
+  local isEmpty = ARGV[9] == ''
+  if isEmpty then
+    pcall('UNLINK', KEYS[4], KEYS[5])
+    onBuckets('UNLINK')
+  end
+  if isEmpty or (isNew and onBuckets('EXISTS') == 0) then
+    base = seq
+    seed = format('%s%x', string.sub(seed, 1, 16), base)
+  end
+  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', seed)
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
@@ -116,7 +140,7 @@ local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
   if seen < EPOCH then seen = EPOCH end
   if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
-  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
+  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version) - base, seen - EPOCH, owners))
 end
 local function drop(bucket, id)
   call('HDEL', bucket, id)
@@ -232,6 +256,7 @@ local function answered()
     for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
     extra = ',"junk":[' .. table.concat(names, ',') .. ']'
   end
+  if seed ~= ARGV[8] then extra = extra .. ',"seed":"' .. seed .. '"' end
   if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
   return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
 end
@@ -313,9 +338,10 @@ if #missing > 0 then lose(missing) end
 return '{"known":true,' .. answered()
 `);
 
-export const beat = script('beat', String.raw`local LAYOUT = '1'
+export const beat = script('beat', String.raw`local LAYOUT = '2'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
+local FLOOR_PER_MS = 256
 local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
@@ -341,7 +367,7 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
-    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+    seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
 local function isId(text)
@@ -363,6 +389,8 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local base = 0
+local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 local function parse(record)
   if not record or #record > 8192 then return nil end
   local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
@@ -376,7 +404,7 @@ local function parse(record)
     end
   end
   if minus == '' and grace == '' and owners == '' then return nil end
-  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
   if minus ~= '' then version = -version end
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
@@ -404,23 +432,44 @@ local answer = misplaced(meta, ARGV[8], ARGV[9])
 if answer then return answer end
 
 local seq, epoch, at = meta.seq, meta.epoch, meta.at
-local stored = seq
+local isNew = not epoch
+local seed = ARGV[8]
+base = baseOf(seed)
+if isNew or seq == 0 then seq = math.max(seq, (now - EPOCH) * FLOOR_PER_MS) end
 local highest = number(ARGV[7]) or 0
-if seq < highest then seq = highest end
-if not epoch then epoch = time[1] .. '.' .. time[2] end
-try('HSET', KEYS[3], 'epoch', epoch)
-if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
-  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', ARGV[8])
-  if ARGV[9] == '' then
-    local keys = { KEYS[4], KEYS[5] }
-    for bucket = 0, buckets - 1 do
-      keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
-      if #keys > 1000 or bucket == buckets - 1 then
-        pcall('UNLINK', unpack(keys))
-        keys = {}
-      end
+seq = math.max(seq, highest, base)
+epoch = epoch or time[1] .. '.' .. time[2]
+local stored = meta.seq
+if isNew or stored == 0 then
+  stored = seq
+  try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
+else
+  try('HSET', KEYS[3], 'epoch', epoch)
+end
+local function onBuckets(command)
+  local keys, sum = {}, 0
+  for bucket = 0, buckets - 1 do
+    keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
+    if #keys == 1000 or bucket == buckets - 1 then
+      local answer = pcall(command, unpack(keys))
+      sum = sum + (isError(answer) and 1 or answer)
+      keys = {}
     end
   end
+  return sum
+end
+
+if meta.layout ~= LAYOUT or meta.seed ~= seed then
+  local isEmpty = ARGV[9] == ''
+  if isEmpty then
+    pcall('UNLINK', KEYS[4], KEYS[5])
+    onBuckets('UNLINK')
+  end
+  if isEmpty or (isNew and onBuckets('EXISTS') == 0) then
+    base = seq
+    seed = format('%s%x', string.sub(seed, 1, 16), base)
+  end
+  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', seed)
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
@@ -428,7 +477,7 @@ local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
   if seen < EPOCH then seen = EPOCH end
   if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
-  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
+  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version) - base, seen - EPOCH, owners))
 end
 local function drop(bucket, id)
   call('HDEL', bucket, id)
@@ -544,6 +593,7 @@ local function answered()
     for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
     extra = ',"junk":[' .. table.concat(names, ',') .. ']'
   end
+  if seed ~= ARGV[8] then extra = extra .. ',"seed":"' .. seed .. '"' end
   if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
   return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
 end
@@ -673,7 +723,7 @@ end
 
 call('HSET', KEYS[3], 'at', format('%d', now))
 finish()
-if try('HSETNX', KEYS[5], '', 0) == 1 and (fields[1] or seq > 0) then lose({}) end
+if try('HSETNX', KEYS[5], '', 0) == 1 and (fields[1] or meta.seq > 0 or highest > 0) then lose({}) end
 return format('{"known":%s,"more":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d,', tostring(isKnown), tostring(#due == most),
   table.concat(dead, ','), first, slice, number(call('HGET', KEYS[3], 'lost')) or 0) .. answered()
 `);
@@ -698,9 +748,10 @@ end
 return string.format('%d', sum)
 `);
 
-export const held = script('held', String.raw`local LAYOUT = '1'
+export const held = script('held', String.raw`local LAYOUT = '2'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
+local FLOOR_PER_MS = 256
 local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
@@ -726,7 +777,7 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
-    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+    seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
 local function isId(text)
@@ -748,6 +799,8 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local base = 0
+local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 local function parse(record)
   if not record or #record > 8192 then return nil end
   local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
@@ -761,7 +814,7 @@ local function parse(record)
     end
   end
   if minus == '' and grace == '' and owners == '' then return nil end
-  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
   if minus ~= '' then version = -version end
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
@@ -797,9 +850,10 @@ if type(deadline) ~= 'string' or tonumber(deadline) <= now then return '?' end
 return string.format('%d', now)
 `);
 
-export const list = script('list', String.raw`local LAYOUT = '1'
+export const list = script('list', String.raw`local LAYOUT = '2'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
+local FLOOR_PER_MS = 256
 local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
@@ -825,7 +879,7 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
-    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+    seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
 local function isId(text)
@@ -847,6 +901,8 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local base = 0
+local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 local function parse(record)
   if not record or #record > 8192 then return nil end
   local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
@@ -860,7 +916,7 @@ local function parse(record)
     end
   end
   if minus == '' and grace == '' and owners == '' then return nil end
-  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
   if minus ~= '' then version = -version end
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
@@ -872,6 +928,7 @@ local room, after, most, first = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(
 local meta = checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed'))
 local answer = misplaced(meta, ARGV[5], ARGV[6])
 if answer then return answer end
+base = baseOf(ARGV[5])
 
 local function json(text)
   if find(text, '[%c"\\]') then
@@ -900,10 +957,10 @@ while done < size and examined < most and not isFull do
     if not isUsual then
       local parsed, at = parse(record)
       minus, version, seen = '', nil, nil
-      if parsed then minus, version, seen = parsed <= 0 and '-' or '', format('%x', math.abs(parsed)), format('%x', at - EPOCH) end
+      if parsed then minus, version, seen = parsed <= 0 and '-' or '', format('%x', math.abs(parsed) - base), format('%x', at - EPOCH) end
     end
     if version and isId(id) then
-      version = minus == '' and tonumber(version, 16) or 0
+      version = minus == '' and tonumber(version, 16) + base or 0
       if version > after then users[#users + 1] = { id = id, version = version, seen = tonumber(seen, 16) + EPOCH, bucket = first + done } end
     else
       isWhole = false
@@ -941,9 +998,10 @@ return format('{"now":%d,"e":"%s","seq":%d,"done":%d,"after":%d,"examined":%d,"u
   now, meta.epoch or '', meta.seq, done, after, examined, table.concat(users, ','), table.concat(junk, ','))
 `);
 
-export const read = script('read', String.raw`local LAYOUT = '1'
+export const read = script('read', String.raw`local LAYOUT = '2'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
+local FLOOR_PER_MS = 256
 local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
@@ -969,7 +1027,7 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
-    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+    seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
 local function isId(text)
@@ -991,6 +1049,8 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local base = 0
+local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 local function parse(record)
   if not record or #record > 8192 then return nil end
   local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
@@ -1004,7 +1064,7 @@ local function parse(record)
     end
   end
   if minus == '' and grace == '' and owners == '' then return nil end
-  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
   if minus ~= '' then version = -version end
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
@@ -1027,9 +1087,10 @@ end
 return table.concat(records, ',')
 `);
 
-export const reap = script('reap', String.raw`local LAYOUT = '1'
+export const reap = script('reap', String.raw`local LAYOUT = '2'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
+local FLOOR_PER_MS = 256
 local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
@@ -1055,7 +1116,7 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
-    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+    seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
 local function isId(text)
@@ -1077,6 +1138,8 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local base = 0
+local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 local function parse(record)
   if not record or #record > 8192 then return nil end
   local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
@@ -1090,7 +1153,7 @@ local function parse(record)
     end
   end
   if minus == '' and grace == '' and owners == '' then return nil end
-  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
   if minus ~= '' then version = -version end
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
@@ -1118,23 +1181,44 @@ local answer = misplaced(meta, ARGV[8], ARGV[9])
 if answer then return answer end
 
 local seq, epoch, at = meta.seq, meta.epoch, meta.at
-local stored = seq
+local isNew = not epoch
+local seed = ARGV[8]
+base = baseOf(seed)
+if isNew or seq == 0 then seq = math.max(seq, (now - EPOCH) * FLOOR_PER_MS) end
 local highest = number(ARGV[7]) or 0
-if seq < highest then seq = highest end
-if not epoch then epoch = time[1] .. '.' .. time[2] end
-try('HSET', KEYS[3], 'epoch', epoch)
-if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
-  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', ARGV[8])
-  if ARGV[9] == '' then
-    local keys = { KEYS[4], KEYS[5] }
-    for bucket = 0, buckets - 1 do
-      keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
-      if #keys > 1000 or bucket == buckets - 1 then
-        pcall('UNLINK', unpack(keys))
-        keys = {}
-      end
+seq = math.max(seq, highest, base)
+epoch = epoch or time[1] .. '.' .. time[2]
+local stored = meta.seq
+if isNew or stored == 0 then
+  stored = seq
+  try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
+else
+  try('HSET', KEYS[3], 'epoch', epoch)
+end
+local function onBuckets(command)
+  local keys, sum = {}, 0
+  for bucket = 0, buckets - 1 do
+    keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
+    if #keys == 1000 or bucket == buckets - 1 then
+      local answer = pcall(command, unpack(keys))
+      sum = sum + (isError(answer) and 1 or answer)
+      keys = {}
     end
   end
+  return sum
+end
+
+if meta.layout ~= LAYOUT or meta.seed ~= seed then
+  local isEmpty = ARGV[9] == ''
+  if isEmpty then
+    pcall('UNLINK', KEYS[4], KEYS[5])
+    onBuckets('UNLINK')
+  end
+  if isEmpty or (isNew and onBuckets('EXISTS') == 0) then
+    base = seq
+    seed = format('%s%x', string.sub(seed, 1, 16), base)
+  end
+  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', seed)
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
@@ -1142,7 +1226,7 @@ local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
   if seen < EPOCH then seen = EPOCH end
   if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
-  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
+  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version) - base, seen - EPOCH, owners))
 end
 local function drop(bucket, id)
   call('HDEL', bucket, id)
@@ -1258,6 +1342,7 @@ local function answered()
     for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
     extra = ',"junk":[' .. table.concat(names, ',') .. ']'
   end
+  if seed ~= ARGV[8] then extra = extra .. ',"seed":"' .. seed .. '"' end
   if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
   return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
 end
@@ -1358,9 +1443,10 @@ redis.call('ZADD', KEYS[1], string.format('%d', now), ARGV[1])
 return '1'
 `);
 
-export const seen = script('seen', String.raw`local LAYOUT = '1'
+export const seen = script('seen', String.raw`local LAYOUT = '2'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
+local FLOOR_PER_MS = 256
 local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
@@ -1386,7 +1472,7 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
-    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+    seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
 local function isId(text)
@@ -1408,6 +1494,8 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local base = 0
+local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 local function parse(record)
   if not record or #record > 8192 then return nil end
   local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
@@ -1421,7 +1509,7 @@ local function parse(record)
     end
   end
   if minus == '' and grace == '' and owners == '' then return nil end
-  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
   if minus ~= '' then version = -version end
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
@@ -1443,9 +1531,10 @@ end
 return '1'
 `);
 
-export const settle = script('settle', String.raw`local LAYOUT = '1'
+export const settle = script('settle', String.raw`local LAYOUT = '2'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
+local FLOOR_PER_MS = 256
 local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
@@ -1471,7 +1560,7 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
-    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+    seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
 local function isId(text)
@@ -1493,6 +1582,8 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local base = 0
+local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 local function parse(record)
   if not record or #record > 8192 then return nil end
   local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
@@ -1506,7 +1597,7 @@ local function parse(record)
     end
   end
   if minus == '' and grace == '' and owners == '' then return nil end
-  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
   if minus ~= '' then version = -version end
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
@@ -1534,23 +1625,44 @@ local answer = misplaced(meta, ARGV[8], ARGV[9])
 if answer then return answer end
 
 local seq, epoch, at = meta.seq, meta.epoch, meta.at
-local stored = seq
+local isNew = not epoch
+local seed = ARGV[8]
+base = baseOf(seed)
+if isNew or seq == 0 then seq = math.max(seq, (now - EPOCH) * FLOOR_PER_MS) end
 local highest = number(ARGV[7]) or 0
-if seq < highest then seq = highest end
-if not epoch then epoch = time[1] .. '.' .. time[2] end
-try('HSET', KEYS[3], 'epoch', epoch)
-if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
-  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', ARGV[8])
-  if ARGV[9] == '' then
-    local keys = { KEYS[4], KEYS[5] }
-    for bucket = 0, buckets - 1 do
-      keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
-      if #keys > 1000 or bucket == buckets - 1 then
-        pcall('UNLINK', unpack(keys))
-        keys = {}
-      end
+seq = math.max(seq, highest, base)
+epoch = epoch or time[1] .. '.' .. time[2]
+local stored = meta.seq
+if isNew or stored == 0 then
+  stored = seq
+  try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
+else
+  try('HSET', KEYS[3], 'epoch', epoch)
+end
+local function onBuckets(command)
+  local keys, sum = {}, 0
+  for bucket = 0, buckets - 1 do
+    keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
+    if #keys == 1000 or bucket == buckets - 1 then
+      local answer = pcall(command, unpack(keys))
+      sum = sum + (isError(answer) and 1 or answer)
+      keys = {}
     end
   end
+  return sum
+end
+
+if meta.layout ~= LAYOUT or meta.seed ~= seed then
+  local isEmpty = ARGV[9] == ''
+  if isEmpty then
+    pcall('UNLINK', KEYS[4], KEYS[5])
+    onBuckets('UNLINK')
+  end
+  if isEmpty or (isNew and onBuckets('EXISTS') == 0) then
+    base = seq
+    seed = format('%s%x', string.sub(seed, 1, 16), base)
+  end
+  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', seed)
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
@@ -1558,7 +1670,7 @@ local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
   if seen < EPOCH then seen = EPOCH end
   if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
-  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
+  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version) - base, seen - EPOCH, owners))
 end
 local function drop(bucket, id)
   call('HDEL', bucket, id)
@@ -1674,6 +1786,7 @@ local function answered()
     for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
     extra = ',"junk":[' .. table.concat(names, ',') .. ']'
   end
+  if seed ~= ARGV[8] then extra = extra .. ',"seed":"' .. seed .. '"' end
   if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
   return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
 end
@@ -1691,9 +1804,10 @@ finish()
 return '{' .. answered()
 `);
 
-export const stray = script('stray', String.raw`local LAYOUT = '1'
+export const stray = script('stray', String.raw`local LAYOUT = '2'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
+local FLOOR_PER_MS = 256
 local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
@@ -1719,7 +1833,7 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
-    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+    seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
 local function isId(text)
@@ -1741,6 +1855,8 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local base = 0
+local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 local function parse(record)
   if not record or #record > 8192 then return nil end
   local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
@@ -1754,7 +1870,7 @@ local function parse(record)
     end
   end
   if minus == '' and grace == '' and owners == '' then return nil end
-  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
   if minus ~= '' then version = -version end
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
@@ -1782,23 +1898,44 @@ local answer = misplaced(meta, ARGV[8], ARGV[9])
 if answer then return answer end
 
 local seq, epoch, at = meta.seq, meta.epoch, meta.at
-local stored = seq
+local isNew = not epoch
+local seed = ARGV[8]
+base = baseOf(seed)
+if isNew or seq == 0 then seq = math.max(seq, (now - EPOCH) * FLOOR_PER_MS) end
 local highest = number(ARGV[7]) or 0
-if seq < highest then seq = highest end
-if not epoch then epoch = time[1] .. '.' .. time[2] end
-try('HSET', KEYS[3], 'epoch', epoch)
-if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
-  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', ARGV[8])
-  if ARGV[9] == '' then
-    local keys = { KEYS[4], KEYS[5] }
-    for bucket = 0, buckets - 1 do
-      keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
-      if #keys > 1000 or bucket == buckets - 1 then
-        pcall('UNLINK', unpack(keys))
-        keys = {}
-      end
+seq = math.max(seq, highest, base)
+epoch = epoch or time[1] .. '.' .. time[2]
+local stored = meta.seq
+if isNew or stored == 0 then
+  stored = seq
+  try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
+else
+  try('HSET', KEYS[3], 'epoch', epoch)
+end
+local function onBuckets(command)
+  local keys, sum = {}, 0
+  for bucket = 0, buckets - 1 do
+    keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
+    if #keys == 1000 or bucket == buckets - 1 then
+      local answer = pcall(command, unpack(keys))
+      sum = sum + (isError(answer) and 1 or answer)
+      keys = {}
     end
   end
+  return sum
+end
+
+if meta.layout ~= LAYOUT or meta.seed ~= seed then
+  local isEmpty = ARGV[9] == ''
+  if isEmpty then
+    pcall('UNLINK', KEYS[4], KEYS[5])
+    onBuckets('UNLINK')
+  end
+  if isEmpty or (isNew and onBuckets('EXISTS') == 0) then
+    base = seq
+    seed = format('%s%x', string.sub(seed, 1, 16), base)
+  end
+  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', seed)
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
@@ -1806,7 +1943,7 @@ local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
   if seen < EPOCH then seen = EPOCH end
   if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
-  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
+  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version) - base, seen - EPOCH, owners))
 end
 local function drop(bucket, id)
   call('HDEL', bucket, id)
@@ -1922,6 +2059,7 @@ local function answered()
     for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
     extra = ',"junk":[' .. table.concat(names, ',') .. ']'
   end
+  if seed ~= ARGV[8] then extra = extra .. ',"seed":"' .. seed .. '"' end
   if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
   return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
 end
@@ -1951,9 +2089,10 @@ if #lost > 0 then lose(lost) end
 return '{' .. answered()
 `);
 
-export const sweep = script('sweep', String.raw`local LAYOUT = '1'
+export const sweep = script('sweep', String.raw`local LAYOUT = '2'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
+local FLOOR_PER_MS = 256
 local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
@@ -1979,7 +2118,7 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
-    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+    seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
 local function isId(text)
@@ -2001,6 +2140,8 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local base = 0
+local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 local function parse(record)
   if not record or #record > 8192 then return nil end
   local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
@@ -2014,7 +2155,7 @@ local function parse(record)
     end
   end
   if minus == '' and grace == '' and owners == '' then return nil end
-  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
   if minus ~= '' then version = -version end
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
@@ -2042,23 +2183,44 @@ local answer = misplaced(meta, ARGV[8], ARGV[9])
 if answer then return answer end
 
 local seq, epoch, at = meta.seq, meta.epoch, meta.at
-local stored = seq
+local isNew = not epoch
+local seed = ARGV[8]
+base = baseOf(seed)
+if isNew or seq == 0 then seq = math.max(seq, (now - EPOCH) * FLOOR_PER_MS) end
 local highest = number(ARGV[7]) or 0
-if seq < highest then seq = highest end
-if not epoch then epoch = time[1] .. '.' .. time[2] end
-try('HSET', KEYS[3], 'epoch', epoch)
-if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
-  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', ARGV[8])
-  if ARGV[9] == '' then
-    local keys = { KEYS[4], KEYS[5] }
-    for bucket = 0, buckets - 1 do
-      keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
-      if #keys > 1000 or bucket == buckets - 1 then
-        pcall('UNLINK', unpack(keys))
-        keys = {}
-      end
+seq = math.max(seq, highest, base)
+epoch = epoch or time[1] .. '.' .. time[2]
+local stored = meta.seq
+if isNew or stored == 0 then
+  stored = seq
+  try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
+else
+  try('HSET', KEYS[3], 'epoch', epoch)
+end
+local function onBuckets(command)
+  local keys, sum = {}, 0
+  for bucket = 0, buckets - 1 do
+    keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
+    if #keys == 1000 or bucket == buckets - 1 then
+      local answer = pcall(command, unpack(keys))
+      sum = sum + (isError(answer) and 1 or answer)
+      keys = {}
     end
   end
+  return sum
+end
+
+if meta.layout ~= LAYOUT or meta.seed ~= seed then
+  local isEmpty = ARGV[9] == ''
+  if isEmpty then
+    pcall('UNLINK', KEYS[4], KEYS[5])
+    onBuckets('UNLINK')
+  end
+  if isEmpty or (isNew and onBuckets('EXISTS') == 0) then
+    base = seq
+    seed = format('%s%x', string.sub(seed, 1, 16), base)
+  end
+  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', seed)
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
@@ -2066,7 +2228,7 @@ local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
   if seen < EPOCH then seen = EPOCH end
   if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
-  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
+  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version) - base, seen - EPOCH, owners))
 end
 local function drop(bucket, id)
   call('HDEL', bucket, id)
@@ -2182,6 +2344,7 @@ local function answered()
     for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
     extra = ',"junk":[' .. table.concat(names, ',') .. ']'
   end
+  if seed ~= ARGV[8] then extra = extra .. ',"seed":"' .. seed .. '"' end
   if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
   return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
 end

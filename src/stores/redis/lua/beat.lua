@@ -156,6 +156,6 @@ end
 call('HSET', KEYS[3], 'at', format('%d', now))
 finish()
 -- Without the counts nobody could tell whether buckets are missing too.
-if try('HSETNX', KEYS[5], '', 0) == 1 and (fields[1] or seq > 0) then lose({}) end
+if try('HSETNX', KEYS[5], '', 0) == 1 and (fields[1] or meta.seq > 0 or highest > 0) then lose({}) end
 return format('{"known":%s,"more":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d,', tostring(isKnown), tostring(#due == most),
   table.concat(dead, ','), first, slice, number(call('HGET', KEYS[3], 'lost')) or 0) .. answered()

@@ -21,6 +21,7 @@ local room, after, most, first = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(
 local meta = checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed'))
 local answer = misplaced(meta, ARGV[5], ARGV[6])
 if answer then return answer end
+base = baseOf(ARGV[5])
 
 local function json(text)
   if find(text, '[%c"\\]') then
@@ -50,10 +51,10 @@ while done < size and examined < most and not isFull do
     if not isUsual then
       local parsed, at = parse(record)
       minus, version, seen = '', nil, nil
-      if parsed then minus, version, seen = parsed <= 0 and '-' or '', format('%x', math.abs(parsed)), format('%x', at - EPOCH) end
+      if parsed then minus, version, seen = parsed <= 0 and '-' or '', format('%x', math.abs(parsed) - base), format('%x', at - EPOCH) end
     end
     if version and isId(id) then
-      version = minus == '' and tonumber(version, 16) or 0
+      version = minus == '' and tonumber(version, 16) + base or 0
       if version > after then users[#users + 1] = { id = id, version = version, seen = tonumber(seen, 16) + EPOCH, bucket = first + done } end
     else
       isWhole = false

@@ -4,19 +4,25 @@
   The hash "meta" says how these data are laid out. What another tenant of the server has put there counts as missing.
 
     layout   the number of this layout; a router of another one changes nothing
-    seed     16 hexadecimal digits: which bucket a user is in depends on them, so nobody outside can choose ids that meet
+    seed     16 hexadecimal digits: which bucket a user is in depends on them, so nobody outside can choose ids that meet.
+             The digits after them are the base: the version from which records count
     epoch    "<seconds>.<microseconds>": when these data began
-    seq      the version of the last change
+    seq      the version of the last change. New data begin at a version that follows from the time, which is above all that
+             were given before, whoever writes first: see FLOOR_PER_MS
     at       when a router beat last, in milliseconds
 
   A bucket is a hash: user -> "<version> <last seen>[/<grace until>][,<owner>,<owner>,]". The version is that of the last
-  change, and negative while the user is offline. An owner is the incarnation of a router that holds the user. Numbers are
+  change, less the base, and negative while the user is offline. An owner is the incarnation of a router that holds the user. Numbers are
   hexadecimal, and times milliseconds since 2020: five bytes a user less than in decimal.
 ]]
-local LAYOUT = '1'
+local LAYOUT = '2'
 -- Versions beyond it would lose their last digits where numbers are doubles.
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
+-- No server makes so many changes in a millisecond: where data are lost, the time gives a version that is above all of theirs,
+-- also to a router that remembers none. Another server, whose clock is behind, may give a lower one; then the routers that
+-- remember raise it.
+local FLOOR_PER_MS = 256
 local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
@@ -50,7 +56,7 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
-    seed = seed and #seed == 16 and match(seed, '^%x+$') or nil,
+    seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
 
@@ -78,6 +84,10 @@ local function misplaced(meta, seed, knownEpoch)
   return nil
 end
 
+-- From which version records count, by the seed of the caller.
+local base = 0
+local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
+
 -- What a record says; nothing for what is none.
 local function parse(record)
   if not record or #record > 8192 then return nil end
@@ -94,7 +104,7 @@ local function parse(record)
   end
   -- Whoever is online is held by a router, or in grace.
   if minus == '' and grace == '' and owners == '' then return nil end
-  version, seen = tonumber(version, 16), tonumber(seen, 16) + EPOCH
+  version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
   if minus ~= '' then version = -version end
   -- Nobody was seen later than now.
   if seen > now then seen = now end

@@ -8,7 +8,7 @@
   ARGV[3..]  the users
 
   Result: the time in milliseconds, and for each user the record of its bucket, see shared.lua, as far as it is of use:
-  "<version> <last seen>", the version negative while offline; nothing where there is none; "?" for what is none. All joined by commas.
+  "<version> <last seen>", the version less the base, and negative while offline; nothing where there is none; "?" for what is none. All joined by commas.
   Or "!{...}", see meta.lua.
 ]]
 local answer = misplaced(checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed')), ARGV[1], ARGV[2])

@@ -20,7 +20,8 @@
   ARGV[10] how many buckets there are
 
   Result, beside those of each script: "!{...}" where nothing was done, see meta.lua; and in others, where it applies,
-  "junk":[keys in which something was that is not ours, and was deleted], "lacks":a channel that may not be published on.
+  "junk":[keys in which something was that is not ours, and was deleted], "seed":the seed from now on where it has a new base,
+  "lacks":a channel that may not be published on.
 ]]
 -- A bucket of more users was filled by somebody else: with a seed that nobody knows, users are spread evenly.
 local MOST_FIELDS = 10000
@@ -47,27 +48,51 @@ local answer = misplaced(meta, ARGV[8], ARGV[9])
 if answer then return answer end
 
 local seq, epoch, at = meta.seq, meta.epoch, meta.at
-local stored = seq
--- After a loss the versions go on where any router that asks has seen them.
+local isNew = not epoch
+local seed = ARGV[8]
+base = baseOf(seed)
+-- After a loss the versions go on above all that were given, and where any router that asks has seen them.
+if isNew or seq == 0 then seq = math.max(seq, (now - EPOCH) * FLOOR_PER_MS) end
 local highest = number(ARGV[7]) or 0
-if seq < highest then seq = highest end
-if not epoch then epoch = time[1] .. '.' .. time[2] end
+seq = math.max(seq, highest, base)
+epoch = epoch or time[1] .. '.' .. time[2]
+local stored = meta.seq
 -- A write before all others: a server that takes none (full, or a replica) must not have published half of a step by then.
-try('HSET', KEYS[3], 'epoch', epoch)
-if meta.layout ~= LAYOUT or meta.seed ~= ARGV[8] then
-  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', ARGV[8])
-  -- By a seed that nobody has used what was there can't be found any more.
-  if ARGV[9] == '' then
-    local keys = { KEYS[4], KEYS[5] }
-    for bucket = 0, buckets - 1 do
-      keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
-      if #keys > 1000 or bucket == buckets - 1 then
-        -- On a Cluster whose slots move, some are elsewhere at the moment.
-        pcall('UNLINK', unpack(keys))
-        keys = {}
-      end
+if isNew or stored == 0 then
+  stored = seq
+  try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
+else
+  try('HSET', KEYS[3], 'epoch', epoch)
+end
+
+-- A command on all buckets, some at a time; the sum of its answers. On a Cluster whose slots move some are elsewhere at the
+-- moment: nothing is said of those.
+local function onBuckets(command)
+  local keys, sum = {}, 0
+  for bucket = 0, buckets - 1 do
+    keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
+    if #keys == 1000 or bucket == buckets - 1 then
+      local answer = pcall(command, unpack(keys))
+      sum = sum + (isError(answer) and 1 or answer)
+      keys = {}
     end
   end
+  return sum
+end
+
+if meta.layout ~= LAYOUT or meta.seed ~= seed then
+  local isEmpty = ARGV[9] == ''
+  if isEmpty then
+    -- By a seed that nobody has used what was there can't be found any more.
+    pcall('UNLINK', KEYS[4], KEYS[5])
+    onBuckets('UNLINK')
+  end
+  -- No record is left that counts from the old base. From a new one versions are short again.
+  if isEmpty or (isNew and onBuckets('EXISTS') == 0) then
+    base = seq
+    seed = format('%s%x', string.sub(seed, 1, 16), base)
+  end
+  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', seed)
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
@@ -77,7 +102,7 @@ local function save(bucket, id, version, seen, grace, owners)
   if owners == ',' then owners = '' end
   if seen < EPOCH then seen = EPOCH end
   if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
-  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version), seen - EPOCH, owners))
+  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version) - base, seen - EPOCH, owners))
 end
 
 -- What stands in a bucket under an id, and is no record.
@@ -220,6 +245,7 @@ local function answered()
     for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
     extra = ',"junk":[' .. table.concat(names, ',') .. ']'
   end
+  if seed ~= ARGV[8] then extra = extra .. ',"seed":"' .. seed .. '"' end
   if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
   return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
 end
