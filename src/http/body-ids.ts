@@ -30,12 +30,17 @@ const NOT_HANDED_ON =
   'something in front of the status handler has read the body of the request and has left nothing; put what it read on ' +
   'the body property of the request, or, for the handler of the Fetch standard, hand it over as the second argument';
 
+/** Also of another realm. @internal */
+export function isArrayBuffer(value: unknown): value is ArrayBuffer {
+  return Object.prototype.toString.call(value) === '[object ArrayBuffer]';
+}
+
 /** A body that something else has read, in the form in which it was left. @internal */
 export function leftBody(left: unknown): StatusBody {
   if (left === undefined) return 'consumed';
   if (typeof left === 'string') return { bytes: left };
   if (ArrayBuffer.isView(left)) return { bytes: new Uint8Array(left.buffer, left.byteOffset, left.byteLength) };
-  if (left instanceof ArrayBuffer) return { bytes: new Uint8Array(left) };
+  if (isArrayBuffer(left)) return { bytes: new Uint8Array(left) };
   return { parsed: left };
 }
 

@@ -1,44 +1,84 @@
 import type { IncomingMessage } from 'node:http';
+import type { Readable } from 'node:stream';
 import type { Clock } from '../clock';
 import { internalsOf } from '../diagnostics/internals';
 import type { Presence } from '../types';
 import { BodyBuffer } from './body-buffer';
 import { BODY_TIMEOUT_MS, leftBody, MAX_BODY_BYTES, MAX_DISCARDED_BYTES, type StatusBody } from './body-ids';
+import { invalid } from './responses';
 import type { StatusRequest } from './status';
 
+/** Something that has a body: a request of node:http, or that of a framework. */
+interface Holder {
+  readonly body?: unknown;
+  readonly rawBody?: unknown;
+}
+
+/** A stream of a body: a request, or what a hook has made of it. */
+type BodyStream = Readable & Partial<IncomingMessage>;
+
 /**
- * A request of node:http as the neutral core takes it. Where something in front has read the body, what it left is used.
+ * A request of node:http as the neutral core takes it. Where something in front has read the body, what it left is used; it is
+ * not looked at before, for some hosts parse a body when it is asked for.
  *
- * @param left - what a body parser left, if there was one
+ * @param holders - where a body parser may have left something
+ * @param payload - a stream to read instead of the request, such as one that inflates it
  * @internal
  */
 export function fromIncoming<Request>(
   presence: Presence,
   incoming: IncomingMessage,
-  left: unknown,
+  holders: readonly object[],
   original: Request,
+  payload: BodyStream = incoming,
 ): StatusRequest<Request> {
-  const unread = isConsumed(incoming) ? undefined : new UnreadBody(incoming, left, internalsOf(presence).clock);
+  const left = (): unknown => leftOn(holders);
+  const unread = isConsumed(payload) ? undefined : new UnreadBody(payload, left, internalsOf(presence).clock);
   return {
     method: incoming.method ?? '',
     header(name) {
+      // Of what came over the wire, and not of the payload.
+      if (payload !== incoming && name.startsWith('content-')) return undefined;
       const value = incoming.headers[name];
       return Array.isArray(value) ? value.join(', ') : value;
     },
     isRead: unread === undefined,
-    body: async () => (unread === undefined ? leftBody(left) : unread.read()),
+    body: async () => (unread === undefined ? leftBody(left()) : unread.read()),
     discard: () => unread?.discard(),
     original,
   };
 }
 
+/** Whether a body that was left is a stream of its own. @internal */
+export function isStream(left: unknown): left is BodyStream {
+  const { on, pause, resume } = (left ?? {}) as { [name: string]: unknown };
+  return typeof on === 'function' && typeof pause === 'function' && typeof resume === 'function';
+}
+
 /**
  * Whether the stream was read to its end. A parser that does not care for the content type leaves `{}` and an unread
- * stream, so what it left says nothing by itself.
+ * stream, so what it left says nothing by itself; those that did read it, and hosts that never had a stream, say so by
+ * `_body`. A stand-in for a request may be no stream at all.
  */
-function isConsumed(incoming: IncomingMessage): boolean {
-  const state = (incoming as { _readableState?: { endEmitted?: boolean } })._readableState;
-  return incoming.readableEnded ?? state?.endEmitted ?? false;
+function isConsumed(stream: BodyStream): boolean {
+  const { _readableState: state, _body: isParsed } = stream as BodyStream & {
+    _readableState?: { endEmitted?: boolean };
+    _body?: unknown;
+  };
+  return !isStream(stream) || isParsed === true || (stream.readableEnded ?? state?.endEmitted ?? false);
+}
+
+/** What a body parser has left, if there was one: what it made of the body, or else the bytes that some keep beside it. */
+function leftOn(holders: readonly object[]): unknown {
+  try {
+    for (const { body } of holders as readonly Holder[]) if (body !== undefined) return body;
+    for (const { rawBody } of holders as readonly Holder[]) if (rawBody !== undefined) return rawBody;
+  } catch (error) {
+    const { statusCode } = error as { statusCode?: unknown };
+    if (statusCode === 400 || error instanceof SyntaxError) throw invalid('the body is not valid JSON');
+    throw error;
+  }
+  return undefined;
 }
 
 /**
@@ -76,13 +116,14 @@ class UnreadBody {
   private isText = false;
   private size = 0;
   private settle: (body: StatusBody) => void = () => undefined;
+  private fail: (error: unknown) => void = () => undefined;
   private timer: unknown;
   private socket: IncomingMessage['socket'] | undefined;
   private readonly onSocketClose = () => this.end('ended');
 
   constructor(
-    private readonly incoming: IncomingMessage,
-    private readonly left: unknown,
+    private readonly incoming: BodyStream,
+    private readonly left: () => unknown,
     private readonly clock: Clock,
   ) {
     // It must not run dry while `authorize` thinks, where a listener of somebody else has set it flowing.
@@ -90,8 +131,9 @@ class UnreadBody {
   }
 
   read(): Promise<StatusBody> {
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       this.settle = resolve;
+      this.fail = reject;
       this.start('reading');
     });
   }
@@ -109,10 +151,11 @@ class UnreadBody {
     if (this.isOver() || this.incoming.complete) return;
     this.timer = this.clock.setTimeout(() => cutOff(this.incoming), BODY_TIMEOUT_MS);
     // HTTP/2 tells the request itself, and its connection has many.
-    if (this.incoming.httpVersionMajor >= 2) return;
+    const { httpVersionMajor = 1, socket } = this.incoming;
+    if (httpVersionMajor >= 2) return;
     // Once the answer is written, Node does not tell the request that its connection has ended.
-    this.socket = this.incoming.socket;
-    this.socket.on('close', this.onSocketClose);
+    this.socket = socket;
+    socket?.on('close', this.onSocketClose);
   }
 
   private isOver(): boolean {
@@ -123,7 +166,7 @@ class UnreadBody {
     const { incoming } = this;
     // By `authorize`, for one.
     if (isConsumed(incoming)) {
-      this.end(leftBody(this.left));
+      this.endWithLeft();
       return;
     }
     // Gone before we came: no event will ever say so.
@@ -133,9 +176,29 @@ class UnreadBody {
     }
     this.state = state;
     incoming.on('data', (chunk: Buffer | string) => this.take(chunk));
-    incoming.on('end', () => this.end({ bytes: this.isText ? this.kept.take().toString() : this.kept.take() }));
+    incoming.on('end', () => {
+      // Somebody has read the beginning.
+      if (!this.isText && this.size < Number(incoming.headers?.['content-length'])) this.endWithLeft();
+      else this.end({ bytes: this.isText ? this.kept.take().toString() : this.kept.take() });
+    });
     for (const event of ['error', 'aborted', 'close']) incoming.on(event, () => this.end('ended'));
+    // Where somebody waits for it to be readable, nothing flows until it is read.
+    const drain = (): void => {
+      while (incoming.read() !== null);
+    };
+    if (incoming.listenerCount('readable') > 0) incoming.on('readable', drain);
     incoming.resume();
+    if (incoming.listenerCount('readable') > 0) drain();
+  }
+
+  private endWithLeft(): void {
+    let body: StatusBody | undefined;
+    try {
+      body = leftBody(this.left());
+    } catch (error) {
+      this.fail(error);
+    }
+    this.end(body ?? 'consumed');
   }
 
   private take(chunk: Buffer | string): void {
@@ -163,9 +226,9 @@ class UnreadBody {
 }
 
 /** Ends the connection, or, in HTTP/2, the one stream of a connection that others share. */
-function cutOff(incoming: IncomingMessage): void {
-  const { stream } = incoming as { stream?: { close(code: number): void } };
+function cutOff(incoming: BodyStream): void {
+  const { stream, httpVersionMajor = 1 } = incoming as BodyStream & { stream?: { close(code: number): void } };
   const NO_ERROR = 0;
-  if (incoming.httpVersionMajor < 2 || stream === undefined) incoming.destroy();
+  if (httpVersionMajor < 2 || stream === undefined) incoming.destroy();
   else stream.close(NO_ERROR);
 }

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Presence } from '../types';
-import { fromIncoming, headersFor } from './body';
+import { fromIncoming, headersFor, isStream } from './body';
 import { createStatusCore, type StatusHandlerOptions } from './status';
 
 export type { StatusHandlerOptions } from './status';
@@ -44,7 +44,9 @@ export function createStatusHandler<Request extends FastifyRequestLike = Fastify
 ): (request: Request, reply: FastifyReplyLike) => Promise<void> {
   const handle = createStatusCore(presence, options);
   return async (request, reply) => {
-    const { status, headers, body } = await handle(fromIncoming(presence, request.raw, request.body, request));
+    const { raw, body: left } = request;
+    const payload = isStream(left) ? left : raw;
+    const { status, headers, body } = await handle(fromIncoming(presence, raw, [request], request, payload));
     reply.code(status);
     reply.headers(headersFor(request.raw, headers, reply.getHeader('vary')));
     await reply.send(status === 204 ? undefined : body);

@@ -2,7 +2,14 @@ import type { Clock } from '../clock';
 import { internalsOf } from '../diagnostics/internals';
 import type { Presence } from '../types';
 import { BodyBuffer } from './body-buffer';
-import { BODY_TIMEOUT_MS, leftBody, MAX_BODY_BYTES, MAX_DISCARDED_BYTES, type StatusBody } from './body-ids';
+import {
+  BODY_TIMEOUT_MS,
+  isArrayBuffer,
+  leftBody,
+  MAX_BODY_BYTES,
+  MAX_DISCARDED_BYTES,
+  type StatusBody,
+} from './body-ids';
 import { createStatusCore, type StatusHandlerOptions } from './status';
 
 export type { StatusHandlerOptions } from './status';
@@ -57,7 +64,7 @@ export function createStatusHandler(
  */
 function isData(value: unknown, levels = 1): boolean {
   if (typeof value !== 'object' || value === null) return typeof value !== 'function';
-  if (Array.isArray(value) || ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return true;
+  if (Array.isArray(value) || ArrayBuffer.isView(value) || isArrayBuffer(value)) return true;
   const prototype: unknown = Object.getPrototypeOf(value);
   // The prototype of plain objects has none itself, also where they come from another realm.
   if (prototype !== null && Object.getPrototypeOf(prototype) !== null) return false;

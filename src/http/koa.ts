@@ -36,8 +36,8 @@ export function createStatusHandler<Context extends KoaContext = KoaContext>(
 ): (context: Context) => Promise<void> {
   const handle = createStatusCore(presence, options);
   return async (context) => {
-    const { body: parsed } = context.request as { body?: unknown };
-    const { status, headers, body } = await handle(fromIncoming(presence, context.req, parsed, context));
+    const { req, request } = context;
+    const { status, headers, body } = await handle(fromIncoming(presence, req, [request, req], context));
     context.status = status;
     context.body = status === 204 ? null : body;
     context.set(headersFor(context.req, headers, context.response.get('vary')));

@@ -26,13 +26,12 @@ export function createStatusHandler(
 ): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
   const handle = createStatusCore(presence, options);
   return async (request, response) => {
-    const { body } = request as { body?: unknown };
-    const { status, headers, body: answer } = await handle(fromIncoming(presence, request, body, request));
+    const { status, headers, body } = await handle(fromIncoming(presence, request, [request], request));
     // Something in front of us, such as a time-out, has answered meanwhile, or the client is gone.
     if (response.headersSent || response.finished) return;
     // An answer without content has no length either. RFC 9110, section 8.6.
-    const length = status === 204 ? {} : { 'content-length': String(Buffer.byteLength(answer)) };
+    const length = status === 204 ? {} : { 'content-length': String(Buffer.byteLength(body)) };
     response.writeHead(status, { ...headersFor(request, headers, response.getHeader('vary')), ...length });
-    response.end(answer);
+    response.end(body);
   };
 }

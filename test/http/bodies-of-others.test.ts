@@ -1,5 +1,7 @@
-import type { RequestListener } from 'node:http';
-import { gzipSync } from 'node:zlib';
+import { once } from 'node:events';
+import { IncomingMessage, type RequestListener } from 'node:http';
+import { runInNewContext } from 'node:vm';
+import { createGunzip, gzipSync } from 'node:zlib';
 import { getRequestListener } from '@hono/node-server';
 import express from 'express';
 import Fastify from 'fastify';
@@ -161,6 +163,220 @@ describe('a compressed body', () => {
   });
 });
 
+describe('a body that hosts and middleware have touched in ways of their own', () => {
+  /** Reads all of it, and then puts this on the request. */
+  const readBefore =
+    (left: () => object): ((presence: ReturnType<typeof createPresence>) => RequestListener) =>
+    (presence) => {
+      const handle = forNode(presence, OPEN);
+      return (request, response) =>
+        request.resume().on('end', () => {
+          Object.defineProperties(request, Object.getOwnPropertyDescriptors(left()));
+          void handle(request, response);
+        });
+    };
+  const touched =
+    (
+      touch: (request: IncomingMessage) => unknown,
+    ): ((presence: ReturnType<typeof createPresence>) => RequestListener) =>
+    (presence) => {
+      const handle = forNode(presence, OPEN);
+      return (request, response) => {
+        const done = touch(request);
+        // A body that flows is gone a tick later.
+        if (done instanceof Promise) void done.then(() => handle(request, response));
+        else void handle(request, response);
+      };
+    };
+  const firstBytes = async (request: IncomingMessage, count: number): Promise<Buffer> => {
+    for (;;) {
+      const bytes = request.read(count);
+      if (bytes !== null) return bytes;
+      await once(request, 'readable');
+    }
+  };
+  class Form {
+    userIds = ['u'];
+  }
+
+  it.each<[string, (presence: ReturnType<typeof createPresence>) => RequestListener]>([
+    ['its bytes kept as rawBody', readBefore(() => ({ rawBody: Buffer.from(BODY) }))],
+    ['its text kept as rawBody', readBefore(() => ({ body: undefined, rawBody: BODY }))],
+    [
+      'an object without a prototype, as multer leaves it',
+      readBefore(() => ({ body: Object.assign(Object.create(null), { userIds: ['u'] }) })),
+    ],
+    ['an instance of a class', readBefore(() => ({ body: new Form() }))],
+    ['a frozen object', readBefore(() => ({ body: Object.freeze({ userIds: Object.freeze(['u']) }) }))],
+    ['an object of another realm', readBefore(() => ({ body: runInNewContext("({ userIds: ['u'] })") }))],
+    [
+      'bytes of another realm',
+      readBefore(() => ({ body: runInNewContext('Uint8Array.from(bytes)', { bytes: Array.from(Buffer.from(BODY)) }) })),
+    ],
+    [
+      'bytes in an ArrayBuffer of another realm',
+      readBefore(() => ({
+        body: runInNewContext('Uint8Array.from(bytes).buffer', { bytes: Array.from(Buffer.from(BODY)) }),
+      })),
+    ],
+    [
+      'a parser that has run, and a stream that is still whole',
+      touched((request) => Object.assign(request, { _body: true, body: { userIds: ['u'] } })),
+    ],
+    // The host parses it when it is asked for, which nobody has to here.
+    [
+      'a getter that throws, and an unread stream',
+      touched((request) =>
+        Object.defineProperty(request, 'body', {
+          get() {
+            throw new Error('not valid');
+          },
+        }),
+      ),
+    ],
+    ['paused', touched((request) => request.pause())],
+    [
+      'somebody who waits until it is readable, and reads nothing',
+      touched((request) => request.on('readable', () => undefined)),
+    ],
+    ['its first bytes read and put back', touched(async (request) => request.unshift(await firstBytes(request, 3)))],
+    [
+      'its first bytes read, and all of it handed on',
+      touched(async (request) =>
+        Object.assign(request, { body: (await firstBytes(request, 3)) && { userIds: ['u'] } }),
+      ),
+    ],
+    ['somebody who hears it, too', touched((request) => request.on('data', () => undefined))],
+  ])('%s: is used', async (_name, listener) => {
+    const { presence, reported } = router();
+    const response = await post(await served(listener(presence)), BODY);
+    expect([response.status, await response.json(), reported]).toEqual([200, { u: expect.anything() }, []]);
+  });
+
+  it.each<[string, object]>([
+    ['a list', { body: ['u'] }],
+    ['a number', { body: 7 }],
+    ['null', { body: null }],
+    ['false', { body: false }],
+    ['nothing in it', { body: {} }],
+    ['a Map', { body: new Map([['userIds', ['u']]]) }],
+    ['ids in an object', { body: { userIds: { 0: 'u' } } }],
+    ['a form with one id', { body: { userIds: 'u' } }],
+    ['a form whose name was the JSON', { body: { [BODY]: '' } }],
+    ['text that is no JSON', { body: 'userIds=u' }],
+  ])('%s: is refused with 400', async (_name, left) => {
+    const { presence, reported } = router();
+    const response = await post(await served(readBefore(() => left)(presence)), BODY);
+    expect([response.status, reported]).toEqual([400, []]);
+  });
+
+  it.each<[string, Error, number, string]>([
+    [
+      'as a host does',
+      Object.assign(new Error('Invalid JSON'), { statusCode: 400 }),
+      400,
+      'the body is not valid JSON',
+    ],
+    ['as JSON.parse does', new SyntaxError('Unexpected token'), 400, 'the body is not valid JSON'],
+    ['for another reason', new Error('the words of a host'), 500, 'unexpected error'],
+  ])('a getter that throws %s', async (_name, error, status, details) => {
+    const { presence } = router();
+    const left = Object.defineProperty({}, 'body', {
+      enumerable: true,
+      get() {
+        throw error;
+      },
+    });
+    const response = await post(await served(readBefore(() => left)(presence)), BODY);
+    expect([response.status, await response.json()]).toEqual([status, expect.objectContaining({ details })]);
+  });
+
+  // Its rest was taken for all of it, and the client was told that it had sent no JSON.
+  it('its first bytes read, and nothing handed on: is said to be so', async () => {
+    const { presence, reported } = router();
+    const url = await served(touched((request) => firstBytes(request, 3))(presence));
+    const response = await post(url, BODY);
+    expect([response.status, await response.json()]).toEqual([500, NOT_SET_UP]);
+    expect(reported).toEqual(['query ERR_PRESENCE_OPTIONS']);
+  });
+
+  it('on Koa, left on the request of Node: is used', async () => {
+    const { presence } = router();
+    const app = new Koa().use(async (context, next) => {
+      for await (const _chunk of context.req);
+      Object.assign(context.req, { body: { userIds: ['u'] } });
+      await next();
+    });
+    const response = await post(await served(app.use(forKoa(presence, OPEN)).callback()), BODY);
+    expect(await response.json()).toHaveProperty('u');
+  });
+
+  it.each<[string, Buffer, number]>([
+    ['is used', gzipSync(BODY), 200],
+    ['is refused where there is too much in it', gzipSync(Buffer.alloc(3_000_000, ' ')), 413],
+    ['is refused where it is none', gzipSync('none'), 400],
+  ])('on Fastify, a stream that a hook inflates: %s', async (_name, body, status) => {
+    const { presence } = router();
+    const app = Fastify();
+    app.removeAllContentTypeParsers();
+    app.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
+    app.addHook('preParsing', async (_request, _reply, payload) => payload.pipe(createGunzip()));
+    app.post('/api/presence/status', forFastify(presence, OPEN));
+    await app.ready();
+    const url = await served((request, response) => app.routing(request, response));
+    const response = await post(url, body, { ...JSON_TYPE, 'Content-Encoding': 'gzip' });
+    expect(response.status).toBe(status);
+    if (status === 200) expect(await response.json()).toHaveProperty('u');
+  });
+
+  /** What was answered. */
+  const stand = () => {
+    const answer = { status: 0, text: '' };
+    const response = {
+      headersSent: false,
+      finished: false,
+      getHeader: () => undefined,
+      writeHead(status: number) {
+        answer.status = status;
+      },
+      end(text: string) {
+        answer.text = text;
+      },
+    };
+    return { answer, response };
+  };
+
+  it('a stand-in for a request, as unit tests make it: is used', async () => {
+    const { presence } = router();
+    const { answer, response } = stand();
+    const request = { method: 'POST', headers: {}, httpVersionMajor: 1, body: { userIds: ['u'] } };
+    await forNode(presence, OPEN)(request as never, response as never);
+    expect([answer.status, Object.keys(JSON.parse(answer.text))]).toEqual([200, ['u']]);
+  });
+
+  it('a request that a serverless host makes of an event, over no connection: is used', async () => {
+    const { presence } = router();
+    const socket = { encrypted: true, readable: false, remoteAddress: '127.0.0.1', end() {}, destroy() {} };
+    for (const body of [BODY, '{"userIds"']) {
+      const request = new IncomingMessage(socket as never);
+      Object.assign(request, {
+        method: 'POST',
+        headers: {},
+        complete: true,
+        httpVersionMajor: 1,
+        body: Buffer.from(body),
+      });
+      request._read = () => {
+        request.push(body);
+        request.push(null);
+      };
+      const { answer, response } = stand();
+      await forNode(presence, OPEN)(request, response as never);
+      expect(answer.status).toBe(body === BODY ? 200 : 400);
+    }
+  });
+});
+
 describe('a body that was read, and not handed on', () => {
   // A parser of Fastify's is what reads there; the others read before they call anything.
   it.each(FRAMEWORKS.filter(({ source }) => source !== 'fetch.ts'))(
@@ -231,6 +447,10 @@ describe('the second argument of the handler of the Fetch standard', () => {
     ['bytes', new TextEncoder().encode(BODY)],
     ['a part of some bytes', Buffer.from(`xx${BODY}xx`).subarray(2, -2)],
     ['an ArrayBuffer', new TextEncoder().encode(BODY).buffer],
+    [
+      'an ArrayBuffer of another realm',
+      runInNewContext('new Uint8Array(bytes).buffer', { bytes: Array.from(Buffer.from(BODY)) }),
+    ],
   ])('is used where it is %s, and the body was read', async (_name, parsed) => {
     const { presence, reported } = router();
     const handle = forFetch(presence, OPEN);
