@@ -221,7 +221,7 @@ function showConnection({ state, asOf, refused }) {
   byId('main').classList.toggle('stale-view', !stale.hidden);
   if (!stale.hidden) {
     const lost = state === 'stale' ? 'The router cannot hear its store' : 'Connection lost';
-    stale.textContent = `${lost}: this is the state of ${new Date(asOf).toLocaleTimeString()}. Trying again…`;
+    stale.textContent = `${lost}: this is the state of ${new Date(asOf).toLocaleTimeString()}.${state === 'closed' ? '' : ' Trying again…'}`;
   }
   if (state === 'live') load().catch((error) => console.warn(error));
 }
@@ -257,6 +257,8 @@ function sample() {
 
 const client = createPresenceClient({
   url: `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}`,
+  // A browser does not tell a page that its token was refused in the handshake; this endpoint does.
+  statusUrl: '/api/presence/status',
   token,
   ids: given === null ? true : [],
   deviceId: `web-${crypto.getRandomValues(new Uint32Array(1))[0]}`,

@@ -1,5 +1,6 @@
-import type { PresenceStatus } from '../types';
+import type { PresenceStatus, PresenceUpdate } from '../types';
 import { MsgpackReader } from '../wire/msgpack-reader';
+import { decodeUtf8, encodeUtf8 } from './utf8';
 
 /** The kinds of frames, by their message types. @internal */
 export const UPDATE = 31;
@@ -16,6 +17,8 @@ export type Said =
       readonly kind: typeof UPDATE;
       readonly user: PresenceStatus;
       readonly version: number;
+      /** `undefined` also for one that only a later router knows. */
+      readonly reason?: PresenceUpdate['reason'] | undefined;
       readonly cursor?: string | undefined;
     }
   | {
@@ -45,9 +48,10 @@ const YEAR_10000 = 253_402_300_800_000;
 const ISO_8601 = /^\d{4}-\d\d-\d\d(T[\d:.,+Z-]+)?$/;
 /** The fields that are read; the users of a snapshot are read apart. */
 const NAMES =
-  'messageType fromId userId status timestamp lastSeen version cursor request part more resumed error code stale asOf'.split(
+  'messageType fromId userId status timestamp lastSeen version reason cursor request part more resumed error code stale asOf'.split(
     ' ',
   );
+const REASONS: ReadonlyArray<string | undefined> = ['connect', 'disconnect', 'timeout', 'node-down', 'resync'];
 
 type Fields = { [name: string]: unknown };
 type Rule<T> = (value: unknown) => value is T;
@@ -58,13 +62,14 @@ const isTime: Rule<number> = (value): value is number => typeof value === 'numbe
 const isBoolean: Rule<boolean> = (value): value is boolean => typeof value === 'boolean';
 const isText: Rule<string> = (value): value is string => typeof value === 'string';
 const isShort: Rule<string> = (value): value is string => isText(value) && value.length <= MAX_LENGTH;
+const isPresent: Rule<Uint8Array> = (value): value is Uint8Array => value !== undefined;
 const isStatus: Rule<PresenceStatus['status']> = (value): value is PresenceStatus['status'] =>
   value === 'online' || value === 'offline';
 const isId: Rule<string> = (value): value is string =>
   isShort(value) &&
   value !== '' &&
   // A UTF-16 unit is at most 3 bytes of UTF-8, so short ids need no counting.
-  (value.length * 3 <= MAX_LENGTH || new TextEncoder().encode(value).length <= MAX_LENGTH);
+  (value.length * 3 <= MAX_LENGTH || encodeUtf8(value).length <= MAX_LENGTH);
 
 /** One field that breaks its rule breaks the frame. */
 function required<T>(value: unknown, rule: Rule<T>): T {
@@ -115,7 +120,14 @@ function toSaid(kind: unknown, fields: Fields): Said | undefined {
   const request = optional(fields['request'], isInteger);
   const cursor = optional(fields['cursor'], isShort);
   if (kind === UPDATE) {
-    return { kind, user: userOf({ userId, status, lastSeen }), version: required(fields['version'], isCount), cursor };
+    const reason = optional(fields['reason'], isText);
+    return {
+      kind,
+      user: userOf({ userId, status, lastSeen }),
+      version: required(fields['version'], isCount),
+      reason: REASONS.includes(reason) ? (reason as PresenceUpdate['reason']) : undefined,
+      cursor,
+    };
   }
   if (kind === SNAPSHOT) {
     return {
@@ -154,16 +166,28 @@ function readSaid(reader: MsgpackReader): Said | undefined {
 /** The bytes of a frame; `undefined` for text, and whatever else has none at hand. */
 function bytesOf(data: unknown): Uint8Array | undefined {
   if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  // As ws gives them where its binaryType is 'fragments'.
+  if (Array.isArray(data)) return joined(data.map(bytesOf));
   // One of another window, or of a test's, is no instance of ours.
   const isBuffer = Object.prototype.toString.call(data) === '[object ArrayBuffer]';
   return isBuffer ? new Uint8Array(data as ArrayBuffer) : undefined;
+}
+
+function joined(pieces: ReadonlyArray<Uint8Array | undefined>): Uint8Array {
+  const bytes = new Uint8Array(pieces.reduce((length, piece) => length + required(piece, isPresent).length, 0));
+  let at = 0;
+  for (const piece of pieces as readonly Uint8Array[]) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  return bytes;
 }
 
 /** Reads a frame; `undefined` for one that is not of presence, or breaks a rule. Never throws. @internal */
 export function readFrame(data: unknown): Said | undefined {
   try {
     const bytes = bytesOf(data);
-    return bytes && readSaid(new MsgpackReader(bytes));
+    return bytes && readSaid(new MsgpackReader(bytes, decodeUtf8));
   } catch {
     return undefined;
   }
@@ -177,6 +201,21 @@ export function readUser(user: unknown): PresenceStatus | undefined {
     return undefined;
   }
 }
+
+/**
+ * A PRESENCE_WATCH without ids, `{ messageType: 33, request: -1 }`. The router refuses that at once, whatever its store does
+ * and whomever it watches for this client: it costs nothing, and says that the link is alive.
+ * @internal
+ */
+export const PING = Uint8Array.of(
+  0x82,
+  0xab,
+  ...encodeUtf8('messageType'),
+  WATCH,
+  0xa7,
+  ...encodeUtf8('request'),
+  0xff,
+);
 
 /**
  * PRESENCE_WATCH, as MessagePack: there is nothing in it but strings and a list, so no encoder is needed. A request of more
@@ -193,7 +232,7 @@ export function watchFrame(ids: readonly string[] | true, cursor: string | undef
         bytes.push(value);
         continue;
       }
-      const utf8 = new TextEncoder().encode(value);
+      const utf8 = encodeUtf8(value);
       // Short ones as short as can be: routers look for the key of the type without decoding.
       if (utf8.length < 32) bytes.push(0xa0 | utf8.length);
       else putLong(0xdb, utf8.length);

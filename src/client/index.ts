@@ -1,361 +1,317 @@
-import type { PresenceStatus, UserId } from '../types';
-import { readFrame, type Said, SNAPSHOT, UPDATE, WATCH, watchFrame } from './frames';
-import { backOffMs, createRequestPacer } from './request-pacer';
-import { fetchStatuses } from './status-request';
+import type { UserId } from '../types';
+import { createBackoff } from './backoff';
+import { createConversation } from './conversation';
+import { createCredentials } from './credentials';
+import { delayOf, globals } from './globals';
+import { createLink, type Link, type LinkEnd } from './link';
+import { createListeners, type Refusal } from './listeners';
+import { fetchStatuses, type StatusAnswer } from './status-request';
+import type { PresenceClient, PresenceClientOptions } from './types';
 import { createView } from './view';
+import { watchWaking } from './waking';
 
 export type { PresenceStatus, UserId } from '../types';
+export type {
+  Connection,
+  PresenceChange,
+  PresenceClient,
+  PresenceClientOptions,
+  TokenSource,
+  WebSocketClass,
+  WebSocketLike,
+} from './types';
 
-/** What is used of a `WebSocket`: that of browsers and of Node 22, or that of `ws`. */
-export interface WebSocketLike {
-  /** `arraybuffer`. */
-  binaryType: string;
-  /** 1 while open. */
-  readonly readyState: number;
-  /** Sends a binary frame. */
-  send(data: Uint8Array): void;
-  /** Closes it. */
-  close(): void;
-  /** Called when it is open. */
-  onopen: unknown;
-  /** Called with each frame. */
-  onmessage: unknown;
-  /** Called when it is closed, or could not be opened. */
-  onclose: unknown;
-  /** Called when something fails; it closes then. */
-  onerror: unknown;
-}
-
-/** What `createPresenceClient` takes. */
-export interface PresenceClientOptions {
-  /** The router: `wss://router.example`. */
-  url: string;
-  /** Its status endpoint, to show named ids before the socket is open. @default none */
-  statusUrl?: string;
-  /** Sent as the first subprotocol, as browsers can set no header, and to `statusUrl` as a bearer token. @default none */
-  token?: string;
-  /** The second subprotocol. @default 'web' */
-  deviceId?: string;
-  /** Whom to watch. @default true // everybody who is online */
-  ids?: true | Iterable<UserId>;
-  /** Where there is no global one, as in Node before 22: that of `ws`. @default the global one */
-  WebSocket?: new (
-    url: string,
-    protocols?: string[],
-  ) => WebSocketLike;
-  /** The first wait before connecting again, at most; it doubles each time. @default 1_000 // 1 second */
-  minBackoffMs?: number;
-  /** No wait is longer. @default 30_000 // 30 seconds */
-  maxBackoffMs?: number;
-  /** A link on which nothing came for so long is asked whether it is alive. @default 30_000 // 30 seconds */
-  probeMs?: number;
-}
-
-/** What is known of the connection, and so how old what is shown may be. */
-export interface Connection {
-  /**
-   * - `connecting`: for the first time, or after a loss
-   * - `live`: everything shown is true now
-   * - `stale`: the router cannot hear its store, so changes may be missed
-   * - `offline`: the connection is lost, and the next attempt is waited for
-   * - `closed`: by `close()`, or by a router that does not let this client in (close code 1008); `refused` says why then
-   */
-  readonly state: 'connecting' | 'live' | 'stale' | 'offline' | 'closed';
-  /** ISO 8601: what is shown was true then; `null` where nothing is. While `live`, that is when it became so. */
-  readonly asOf: string | null;
-  /** Why the router refuses to let these users be watched; at most 256 characters. */
-  readonly refused?: string | undefined;
-  /**
-   * The same for programs: `not-allowed`, `too-many-ids`, `malformed`, `unsupported`, or what a later router says; none from
-   * an older one. After `too-many-requests` and `timeout` the client asks again by itself, and neither is shown.
-   */
-  readonly refusedCode?: string | undefined;
-}
-
-/** A live view of who is online. Made by `createPresenceClient`. */
-export interface PresenceClient {
-  /** What is known of the connection. Another object each time it changes. */
-  readonly connection: Connection;
-  /** The status of a user; `undefined` where nothing is known. The same object until it changes. */
-  getStatus(id: UserId): PresenceStatus | undefined;
-  /** Everybody who is known, in no order. */
-  getAll(): PresenceStatus[];
-  /**
-   * Replaces whom it watches. However often it is called, the router is asked at most twice a second, for the latest.
-   * @throws TypeError for a lone string, which would be a list of letters
-   */
-  watch(ids: true | Iterable<UserId>): void;
-  /**
-   * Calls `listener` with whoever has changed, once a frame. What it throws is an uncaught error, and no other listener
-   * misses anything. Returns the function that ends it.
-   */
-  onChange(listener: (changed: readonly PresenceStatus[]) => void): () => void;
-  /** Calls `listener` whenever `connection` changes. Returns the function that ends it. */
-  onConnectionChange(listener: (connection: Connection) => void): () => void;
-  /** Ends it for good. */
-  close(): void;
-}
-
-const OPEN = 1;
-/** The router does not let this client in. */
+/** Close codes: the router does not let this client in; its credentials have ended; it asked too often. */
 const NOT_ALLOWED = 1008;
+const UNAUTHORIZED = 4001;
 const TOO_MANY_REQUESTS = 4029;
-/** A refusal that passes: the same request may be granted later. */
-const PASSING = ['too-many-requests', 'timeout'];
-/** After a connection that lasts so long, a close code 4029 counts as the first. */
-const FORGIVEN_MS = 60_000;
+const MAX_ANSWER_MS = 10_000;
+const MAX_REASON = 256;
 
 /**
  * The dashboard's side: connects to a router, shows who is online, and goes on where it was after each loss. The router
  * must allow it to watch, by `authorizeWatch`; what a router sends by itself (`watch: true` in the identity) it
  * understands as well, without resuming.
  *
- * Between attempts it waits a random time up to a bound that doubles, so that a thousand dashboards do not come back in
- * the same second ("full jitter", M. Brooker, Exponential Backoff And Jitter).
+ * Where there is no WebSocket, as where a page is rendered on a server, it is `closed` and shows nobody.
  *
- * @throws TypeError where there is no WebSocket, and for a url or a list of ids that is none
+ * @throws TypeError for a url, a WebSocket or a list of ids that is none
  *
  * @example
- * const client = createPresenceClient({ url: 'wss://router.example', token, ids: ['acme_u1', 'acme_u2'] });
+ * const client = createPresenceClient({ url: 'wss://router.example', token: () => session.token, ids: ['acme_u1'] });
  * client.onChange((changed) => changed.forEach(({ userId, status }) => paint(userId, status)));
  * client.onConnectionChange(({ state, asOf }) => (bar.textContent = state === 'live' ? '' : `showing state of ${asOf}`));
  */
 export function createPresenceClient(options: PresenceClientOptions): PresenceClient {
-  // Node before 12 has none.
-  const global: Globals = typeof globalThis === 'object' ? (globalThis as Globals) : {};
-  const { url, statusUrl, token, deviceId = 'web', WebSocket = global.WebSocket as never } = options;
-  const { minBackoffMs = 1_000, maxBackoffMs = 30_000, probeMs = 30_000 } = options;
+  const { url, statusUrl, deviceId = 'web', WebSocket = globals().WebSocket } = options;
+  const { minBackoffMs = 1_000, maxBackoffMs = 30_000, probeMs = 30_000, logger = console } = options;
   if (!/^wss?:\/\//.test(url)) throw new TypeError(`url is ${url}; it is ws:// or wss://`);
-  if (typeof WebSocket !== 'function') throw new TypeError(`WebSocket is ${WebSocket}; it is that of ws`);
+  if (WebSocket !== undefined && WebSocket !== false && typeof WebSocket !== 'function')
+    throw new TypeError(`WebSocket is ${WebSocket}; it is that of ws`);
+  if (!/^(string|function|undefined)$/.test(typeof (options.token ?? undefined)))
+    throw new TypeError(`token is a ${typeof options.token}; it is a string, or a function that gives one`);
+  if (logger && typeof logger.warn !== 'function') throw new TypeError('logger has no warn(); it is { warn(message) }');
 
   const view = createView(toIds(options.ids ?? true));
-  const changeListeners = new Set<(changed: readonly PresenceStatus[]) => void>();
-  const connectionListeners = new Set<(connection: Connection) => void>();
-  let connection: Connection = { state: 'connecting', asOf: null };
-  let socket: WebSocketLike | undefined;
+  const credentials = createCredentials(options.token);
+  const listeners = createListeners();
+  const backoff = createBackoff(minBackoffMs, maxBackoffMs);
+  const answerMs = Math.min(MAX_ANSWER_MS, probeMs / 3);
+  const { become } = listeners;
+  const warned = new Set<string>();
+  let link: Link | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
-  let attempts = 0;
-  let heardAt: string | undefined;
-  /** What it watches from its next request on. */
-  let wanted: readonly string[] | true | undefined;
-  /** Close codes 4029 in a row, where no connection lasted for long. */
-  let floods = 0;
-  let openedAt = 0;
-  /** Whether a browser that has a network again may connect before the wait is over: not after 4029. */
+  /** Whatever is under way belongs to one turn, and ends with it. */
+  let turn = 0;
+  let isShown = false;
+  let isLoaded = false;
+  let isEnded = false;
+  /** Whether it may connect before the wait is over, where it has woken: not after 4029. */
   let mayHurry = true;
-  /** Whether the next request is to find out if the link is alive. */
-  let isProbing = false;
-  const requests = createRequestPacer(sendRequest);
+  /** Attempts in a row that were never open. */
+  let unopened = 0;
+  let isChecking = false;
+  /** Whether another token was asked for at once since a connection lasted. */
+  let isRenewed = false;
+  /** A token that does not come is waited for no longer. */
+  let onLateToken: (() => void) | undefined;
+  let stopWaking: (() => void) | undefined;
+  const conversation = createConversation({
+    view,
+    listeners,
+    answerMs,
+    send: (frame) => link?.send(frame) === true,
+    onUnanswered: () => link?.giveUp(),
+    onWhole() {
+      isShown = true;
+      backoff.live();
+      listeners.shown();
+    },
+    onNotAllowed: (error) =>
+      warn(
+        'not-allowed',
+        `the router refuses to be asked who is online: ${error}. It sets no authorizeWatch, or that says no.`,
+      ),
+  });
 
-  function become(state: Connection['state'], { refused, refusedCode }: Refusal = {}, asOf?: string | null): void {
-    const isSame = connection.refused === refused && connection.refusedCode === refusedCode;
-    if (connection.state === state && isSame && !asOf) return;
-    const isKnown = state === 'live' || connection.state === 'live';
-    connection = { state, asOf: asOf ?? (isKnown ? now() : connection.asOf), refused, refusedCode };
-    for (const listener of connectionListeners) call(() => listener(connection));
+  function warn(what: string, message: string): void {
+    if (!warned.has(what) && logger) logger.warn(`voiceping-presence: ${message}`);
+    warned.add(what);
   }
 
-  function tell(changed: readonly PresenceStatus[]): void {
-    if (changed.length > 0) for (const listener of changeListeners) call(() => listener(changed));
+  /** Ends whatever is under way. Gives a function that says whether what begins now is still the latest. */
+  function begin(): () => boolean {
+    turn += 1;
+    const mine = turn;
+    clearTimeout(timer);
+    credentials.forget();
+    conversation.stop();
+    link?.drop();
+    link = undefined;
+    onLateToken = undefined;
+    return () => mine === turn;
   }
 
   function later(run: () => void, ms: number): void {
     clearTimeout(timer);
-    // What is no number would be no wait at all.
-    timer = setTimeout(run, ms >= 0 ? ms : 1_000);
+    timer = setTimeout(run, delayOf(ms));
+  }
+
+  function askToken(use: (token: string | undefined) => void, fail: () => void): void {
+    onLateToken = fail;
+    // It may never come.
+    later(fail, probeMs);
+    credentials.ask(use, (error) => {
+      warn('token', `there is no token: ${String(error).slice(0, MAX_REASON)}`);
+      fail();
+    });
   }
 
   function connect(): void {
+    const isMine = begin();
+    stopWaking = stopWaking ?? watchWaking(onWake);
     become('connecting');
     // A listener may have closed it.
-    if (isClosed()) return;
+    if (isMine()) askToken(open, () => lose());
+  }
+
+  function open(token: string | undefined): void {
+    clearTimeout(timer);
+    if (!WebSocket) return;
+    conversation.restart();
+    if (!isLoaded) load(token);
+    link = createLink({
+      url,
+      WebSocket,
+      probeMs,
+      answerMs,
+      onOpen() {
+        unopened = 0;
+        backoff.opened();
+        conversation.open();
+      },
+      onFrame: conversation.hear,
+      onEnd,
+      probe: conversation.probe,
+    });
     try {
-      socket = new WebSocket(url, token ? [token, deviceId] : []);
-      socket.binaryType = 'arraybuffer';
-      socket.onopen = open;
-      socket.onmessage = ({ data }: { data: unknown }) => hear(data);
-      socket.onerror = () => undefined;
-      socket.onclose = closed;
-      probeLater();
+      link.open(token ? [token, deviceId] : []);
     } catch (error) {
       // A token that cannot be a subprotocol never becomes one.
-      end({ refused: String(error) });
+      stop({ refused: String(error).slice(0, MAX_REASON) });
     }
   }
 
-  function open(): void {
-    openedAt = Date.now();
-    requests.restart();
-  }
-
-  function closed({ code, reason }: { readonly code?: unknown; readonly reason?: unknown } = {}): void {
+  function onEnd({ code, reason, status, wasOpen, silentSince }: LinkEnd): void {
+    const why = typeof reason === 'string' ? reason.slice(0, MAX_REASON) : '';
+    if (status === 401) refuse('unauthorized', 'the router answered 401');
+    else if (status === 403) refuse('not-allowed', 'the router answered 403');
+    else if (code === UNAUTHORIZED) refuse('unauthorized', why || 'the credentials have ended');
     // Whoever could not be identified in time may be the next time.
-    if (code !== NOT_ALLOWED || (typeof reason === 'string' && /try again$/.test(reason))) {
-      lose(undefined, code === TOO_MANY_REQUESTS);
-      return;
-    }
-    const why = typeof reason === 'string' ? reason.slice(0, 256) : '';
-    end({ refused: why || 'this client is not allowed', refusedCode: 'not-allowed' });
-  }
-
-  /** Goes on where it was; from the start, if that is nowhere, or others are wanted. */
-  function sendRequest(): boolean {
-    if (socket?.readyState !== OPEN) return false;
-    if (wanted) view.watch(wanted);
-    wanted = undefined;
-    view.asked = (view.asked + 1) & 127;
-    socket.send(watchFrame(view.ids, view.cursor, view.asked));
-    // Not from when it was wanted: it may have waited. Nor anew with each request.
-    if (isProbing) later(giveUp, probeMs / 3);
-    isProbing = false;
-    return true;
-  }
-
-  function hear(data: unknown): void {
-    const said = readFrame(data);
-    // Junk is no answer: a link that carries nothing else is dead.
-    if (!said) return;
-    heardAt = now();
-    probeLater();
-    if (said.kind === UPDATE) {
-      tell(view.update(said));
-    } else if (said.kind === SNAPSHOT) {
-      tell(view.show(said));
-      if (said.more) return;
-      attempts = 0;
-      requests.settle();
-      // The answer to an earlier request does not end the refusal of a later one.
-      const isAnswer = (said.request ?? view.asked) === view.asked;
-      become(connection.state === 'connecting' ? 'live' : connection.state, isAnswer ? {} : connection);
-    } else if (said.kind === WATCH) refuse(said);
-    else if (said.stale) become('stale', connection, said.asOf);
-    else if (view.isWhole) become('live', connection);
-  }
-
-  function refuse({ error, code, request }: Extract<Said, { kind: typeof WATCH }>): void {
-    // An earlier request was refused, and other ids are wanted now.
-    if (requests.isDue || (request ?? view.asked) !== view.asked) return;
-    if (code && PASSING.includes(code)) requests.backOff();
-    else become(connection.state, { refused: error, refusedCode: code });
-  }
-
-  function lose(asOf?: string, isFlood = false): void {
-    socket = undefined;
-    if (Date.now() - openedAt > FORGIVEN_MS) floods = 0;
-    const wait = Math.random() * Math.min(maxBackoffMs, minBackoffMs * 2 ** attempts);
-    later(connect, isFlood ? Math.max(wait, backOffMs(floods)) : wait);
-    attempts += 1;
-    mayHurry = !isFlood;
-    if (isFlood) floods += 1;
-    // Last, for whoever hears it may end it for good.
-    become('offline', {}, connection.state === 'live' ? asOf : undefined);
-  }
-
-  function end(refusal?: Refusal): void {
-    global.removeEventListener?.('online', onOnline);
-    clearTimeout(timer);
-    requests.stop();
-    drop();
-    become('closed', refusal);
-  }
-
-  const isClosed = (): boolean => connection.state === 'closed';
-
-  /** Lets go of a socket that may be dead: its end may come much later, and is of no interest then. */
-  function drop(): void {
-    if (!socket) return;
-    socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.close();
-    socket = undefined;
-  }
-
-  /** A link on which nothing came for `probeMs` is asked. Without an answer, the client connects anew. */
-  function probeLater(): void {
-    isProbing = false;
-    later(probe, probeMs);
-  }
-
-  function probe(): void {
-    if (socket?.readyState !== OPEN) giveUp();
-    // Without a cursor the answer would be everything.
-    else if (!view.cursor) probeLater();
+    else if (code === NOT_ALLOWED && !/try again$/.test(why))
+      refuse('not-allowed', why || 'this client is not allowed');
     else {
-      isProbing = true;
-      requests.ask();
+      unopened = wasOpen ? 0 : unopened + 1;
+      lose({}, silentSince, code === TOO_MANY_REQUESTS);
+      if (unopened > 0 && unopened % 2 === 0) check();
     }
   }
 
-  function giveUp(): void {
-    drop();
-    lose(heardAt);
+  function lose(refusal: Refusal = {}, heardAt?: number, isFlood = false): void {
+    begin();
+    later(connect, backoff.next(isFlood));
+    mayHurry = !isFlood;
+    const wasLive = listeners.connection.state === 'live';
+    // Last, for whoever hears it may end it for good.
+    become('offline', refusal, wasLive && heardAt !== undefined ? new Date(heardAt).toISOString() : undefined);
+  }
+
+  /** The router does not let this client in. Trying again cannot help, unless with another token. */
+  function refuse(refusedCode: string, refused: string): void {
+    const refusal = { refused, refusedCode };
+    if (backoff.lasted()) isRenewed = false;
+    if (refusedCode !== 'unauthorized' || !credentials.canChange) stop(refusal);
+    else if (!isRenewed && credentials.canAsk) {
+      isRenewed = true;
+      const isMine = begin();
+      become('offline', refusal);
+      if (isMine()) renew();
+      // One that was taken, for a moment, may be again; one that was not is as good as the last.
+    } else if (!isRenewed || backoff.isLive) {
+      isRenewed = true;
+      lose(refusal);
+    } else stop(refusal);
+  }
+
+  /** Asks for a token, and connects only with another one. */
+  function renew(): void {
+    const { token } = credentials;
+    begin();
+    const stay = (): void => {
+      const { refused, refusedCode } = listeners.connection;
+      const isMine = stop({ refused, refusedCode });
+      // Asking for a token costs the router nothing.
+      if (isMine() && refusedCode === 'unauthorized') later(renew, maxBackoffMs);
+    };
+    askToken((other) => {
+      if (other === token) {
+        stay();
+        return;
+      }
+      const isMine = begin();
+      become('connecting');
+      if (isMine()) open(other);
+    }, stay);
+  }
+
+  function stop(refusal?: Refusal): () => boolean {
+    const isMine = begin();
+    if (isEnded || !credentials.canAsk) {
+      stopWaking?.();
+      stopWaking = undefined;
+    }
+    become('closed', refusal);
+    return isMine;
   }
 
   /** Shows named ids at once, where the router can be asked over HTTP, until the socket shows what is true. */
-  async function load(): Promise<void> {
-    if (!statusUrl || view.ids === true) return;
-    const users = (await fetchStatuses(statusUrl, token, view.ids)).filter(view.isWatched);
-    if (view.isWhole || isClosed()) return;
-    for (const user of users) view.users.set(user.userId, user);
-    tell(users);
+  function load(token: string | undefined): void {
+    isLoaded = true;
+    if (!statusUrl || view.ids === true || view.ids.length === 0) return;
+    const show = ({ users }: StatusAnswer): void => {
+      if (isShown || isEnded) return;
+      const watched = users.filter(view.isWatched);
+      for (const user of watched) view.users.set(user.userId, user);
+      listeners.tell(watched);
+    };
+    // Where that fails the socket tells, a little later.
+    fetchStatuses(statusUrl, token, view.ids).then(show, () => undefined);
   }
 
-  /** A browser knows when there is a network again. */
-  const onOnline = (): unknown => connection.state === 'offline' && mayHurry && connect();
+  /** A browser does not say why a router cannot be connected to. Its status endpoint may. */
+  function check(): void {
+    if (!statusUrl || isChecking) return;
+    const { token } = credentials;
+    isChecking = true;
+    const judge = ({ status }: Pick<StatusAnswer, 'status'>): void => {
+      isChecking = false;
+      // Since then it may have connected, or have another token.
+      if (unopened === 0 || token !== credentials.token || listeners.connection.state === 'closed') return;
+      if (status === 401) refuse('unauthorized', 'the status endpoint answered 401');
+      if (status === 403) refuse('not-allowed', 'the status endpoint answered 403');
+    };
+    fetchStatuses(statusUrl, token, view.ids === true ? [] : view.ids).then(judge, () => judge({ status: 0 }));
+  }
 
-  const getAll = (): PresenceStatus[] => [...view.users.values()];
+  /** The machine, the page or the network has slept: what is known may be old, whatever it says. */
+  function onWake(): void {
+    const { state } = listeners.connection;
+    if (link) link.wake();
+    else if (onLateToken && credentials.isAsking) {
+      later(onLateToken, answerMs);
+      onLateToken = undefined;
+    } else if (credentials.isAsking) return;
+    else if (state === 'offline' && mayHurry) connect();
+    else if (state === 'closed') renew();
+  }
 
-  global.addEventListener?.('online', onOnline);
-  connect();
-  // Where that fails the socket tells, a little later.
-  load().catch(() => undefined);
+  if (WebSocket) connect();
+  else {
+    const refused = 'there is no WebSocket here, so nothing is connected to; in Node before 22 give that of ws';
+    if (WebSocket === undefined) warn('WebSocket', refused);
+    stop({ refused, refusedCode: 'unsupported' });
+  }
 
   return {
     get connection() {
-      return connection;
+      return listeners.connection;
+    },
+    get ready() {
+      return listeners.ready;
     },
     getStatus: (id) => view.users.get(String(id)),
-    getAll,
-    watch(ids) {
-      wanted = toIds(ids);
-      requests.ask();
+    getAll: () => Array.from(view.users.values()),
+    watch: (ids) => conversation.watch(toIds(ids)),
+    onChange: listeners.onChange,
+    onConnectionChange: listeners.onConnectionChange,
+    reconnect(token) {
+      if (isEnded || !WebSocket) return;
+      if (token !== undefined) credentials.replace(token);
+      isRenewed = false;
+      // Else whoever does that at each loss would never wait.
+      if (listeners.isTelling) lose();
+      else connect();
     },
-    onChange: (listener) => subscribe(changeListeners, listener),
-    onConnectionChange: (listener) => subscribe(connectionListeners, listener),
     close() {
-      if (!isClosed()) end();
+      isEnded = true;
+      stop(listeners.connection.state === 'closed' ? listeners.connection : undefined);
     },
   };
 }
-
-type Refusal = Pick<Connection, 'refused' | 'refusedCode'>;
-
-interface Globals {
-  readonly WebSocket?: PresenceClientOptions['WebSocket'];
-  addEventListener?(name: 'online', listener: () => unknown): void;
-  removeEventListener?(name: 'online', listener: () => unknown): void;
-}
-
-function subscribe<Listener>(listeners: Set<Listener>, listener: Listener): () => void {
-  listeners.add(listener);
-  return () => listeners.delete(listener);
-}
-
-/** What a listener throws is thrown where no other listener, nor the connection, is in its way. */
-function call(listener: () => void): void {
-  try {
-    listener();
-  } catch (error) {
-    setTimeout(() => {
-      throw error;
-    });
-  }
-}
-
-const now = (): string => new Date().toISOString();
 
 function toIds(ids: true | Iterable<UserId>): string[] | true {
   if (ids === true) return ids;
   // A lone string would be a list of letters.
   if (typeof ids !== 'object') throw new TypeError(`ids is ${ids}; it is a list`);
-  return [...new Set(Array.from(ids, String))];
+  return Array.from(new Set(Array.from(ids, String)));
 }

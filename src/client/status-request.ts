@@ -5,8 +5,16 @@ import { readUser } from './frames';
 const MAX_LENGTH_PER_ID = 4_096;
 const MAX_LENGTH = 65_536;
 
+/** What a status endpoint answers. @internal */
+export interface StatusAnswer {
+  /** Of HTTP. */
+  readonly status: number;
+  /** What is none in the answer is passed by. */
+  readonly users: PresenceStatus[];
+}
+
 /**
- * Asks a status endpoint of some users. What is none in the answer is passed by.
+ * Asks a status endpoint of some users.
  *
  * @throws whatever goes wrong, also for an answer that is too long
  * @internal
@@ -15,20 +23,21 @@ export async function fetchStatuses(
   url: string,
   token: string | undefined,
   userIds: readonly string[],
-): Promise<PresenceStatus[]> {
+): Promise<StatusAnswer> {
   const response = await fetch(url, {
     method: 'POST',
     headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) },
     body: JSON.stringify({ userIds }),
   });
-  if (!response.ok) return [];
-  const answer: unknown = JSON.parse(await textOf(response, MAX_LENGTH + userIds.length * MAX_LENGTH_PER_ID));
   const users: PresenceStatus[] = [];
+  const { status } = response;
+  if (!response.ok) return { status, users };
+  const answer: unknown = JSON.parse(await textOf(response, MAX_LENGTH + userIds.length * MAX_LENGTH_PER_ID));
   for (const value of Object.values(answer as object)) {
     const user = readUser(value);
     if (user) users.push(user);
   }
-  return users;
+  return { status, users };
 }
 
 /** Never holds much more than `maxLength` characters. @throws RangeError past them */

@@ -1,5 +1,6 @@
 import type { PresenceStatus } from '../types';
 import type { Said, SNAPSHOT, UPDATE } from './frames';
+import type { PresenceChange } from './types';
 
 /** Whom a client watches, and what it knows of them: what frames say, put together. @internal */
 export interface View {
@@ -9,12 +10,14 @@ export interface View {
   asked: number;
   /** Where it can go on after a loss; `undefined`: nowhere. */
   cursor: string | undefined;
-  /** Whether it has been shown everything once. */
+  /** Whether it has been shown everything on this connection. */
   isWhole: boolean;
+  /** There is another connection: what the last one had begun to show it does not end. */
+  restart(): void;
   watch(ids: readonly string[] | true): void;
   isWatched(user: PresenceStatus): boolean;
   /** Gives whoever has changed. */
-  update(said: Extract<Said, { kind: typeof UPDATE }>): PresenceStatus[];
+  update(said: Extract<Said, { kind: typeof UPDATE }>): PresenceChange[];
   /** Gives whoever has changed. */
   show(said: Extract<Said, { kind: typeof SNAPSHOT }>): PresenceStatus[];
 }
@@ -44,18 +47,22 @@ export function createView(ids: readonly string[] | true): View {
     asked: 0,
     cursor: undefined,
     isWhole: false,
+    restart() {
+      view.isWhole = false;
+      next = undefined;
+    },
     watch(others) {
       view.ids = others;
       watched = new Set(others === true ? [] : others);
       view.cursor = undefined;
     },
     isWatched,
-    update({ user, version, cursor }) {
+    update({ user, version, reason, cursor }) {
       if (!isWatched(user) || version <= (versions.get(user.userId) ?? 0)) return [];
       versions.set(user.userId, version);
       // Of those who were watched before, perhaps: it is where these can go on once a snapshot has shown them.
       view.cursor &&= cursor ?? view.cursor;
-      return [user].filter(put);
+      return put(user) ? [{ ...user, reason, version }] : [];
     },
     // A router that does not say which request it answers answers the last.
     show({ users: said, request = view.asked, part, more, resumed, cursor }) {

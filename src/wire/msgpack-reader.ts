@@ -22,7 +22,11 @@ export class MsgpackReader {
   private value: unknown;
   private decoder: InstanceType<typeof TextDecoder> | undefined;
 
-  constructor(private readonly bytes: Uint8Array) {
+  /** `decode`: UTF-8 where there is no TextDecoder; it throws for what is none. */
+  constructor(
+    private readonly bytes: Uint8Array,
+    private readonly decode?: (utf8: Uint8Array) => string,
+  ) {
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
@@ -178,7 +182,9 @@ export class MsgpackReader {
       }
       if (index === end) return text;
     }
+    const utf8 = bytes.subarray(at, end);
+    if (this.decode !== undefined) return this.decode(utf8);
     this.decoder = this.decoder ?? new TextDecoder('utf-8', UTF8);
-    return this.decoder.decode(bytes.subarray(at, end));
+    return this.decoder.decode(utf8);
   }
 }

@@ -13,8 +13,8 @@ import {
 } from 'voiceping-presence/client';
 import { createStatusHandler } from 'voiceping-presence/http';
 import { fakeSocket } from 'voiceping-presence/testing';
-import { attachPresence } from 'voiceping-presence/ws';
-import { WebSocket, WebSocketServer } from 'ws';
+import { attachPresence, type Identify } from 'voiceping-presence/ws';
+import { type ServerOptions, WebSocket, WebSocketServer } from 'ws';
 
 const endings: Array<() => unknown> = [];
 afterEach(async () => {
@@ -22,13 +22,18 @@ afterEach(async () => {
 });
 const until = (check: () => unknown) => vi.waitFor(check, { timeout: 10_000, interval: 5 });
 
+interface Door {
+  readonly identify?: Identify;
+  readonly verifyClient?: ServerOptions['verifyClient'];
+}
+
 /** A router with real sockets. `port`: one that was there before. */
-async function router(options: PresenceOptions = {}, port = 0) {
+async function router(options: PresenceOptions = {}, port = 0, door: Door = {}) {
   const presence = createPresence({ authorizeWatch: () => true, graceMs: 0, ...options });
   const answer = createStatusHandler(presence, { authorize: 'everybody' });
   const server = createServer((request, response) => void answer(request, response)).listen(port, '127.0.0.1');
   await once(server, 'listening');
-  const wss = new WebSocketServer({ server });
+  const wss = new WebSocketServer({ server, ...(door.verifyClient && { verifyClient: door.verifyClient }) });
   const protocols: string[] = [];
   let bytes = 0;
   wss.on('connection', (socket, request) => {
@@ -40,7 +45,7 @@ async function router(options: PresenceOptions = {}, port = 0) {
       send(data);
     }) as typeof socket.send;
   });
-  attachPresence(presence, wss, { identify: () => ({ userId: 'dashboard', track: false }) });
+  attachPresence(presence, wss, { identify: door.identify ?? (() => ({ userId: 'dashboard', track: false })) });
   const stop = async (): Promise<void> => {
     for (const socket of wss.clients) socket.terminate();
     server.close();
@@ -62,6 +67,17 @@ async function router(options: PresenceOptions = {}, port = 0) {
   };
 }
 
+/** As on a Cluster, where versions are counted in many places. */
+function withoutCursors() {
+  const store = memoryStore();
+  const list = store.list.bind(store);
+  store.list = async (page) => {
+    const { sequence, ...rest } = await list(page);
+    return rest;
+  };
+  return store;
+}
+
 async function connect(presence: Presence, userId: string) {
   const socket = fakeSocket();
   await presence.attachToSocket(socket, { userId }).ready;
@@ -72,6 +88,7 @@ function dashboard(options: Partial<PresenceClientOptions> & { url: string }) {
   const client = createPresenceClient({
     WebSocket: WebSocket as unknown as new (url: string) => WebSocketLike,
     minBackoffMs: 50,
+    logger: false,
     ...options,
   });
   endings.push(() => client.close());
@@ -255,6 +272,97 @@ describe('createPresenceClient', () => {
     await until(() => expect(states.at(-1)).toBe('live'));
     for (const socket of sockets()) (socket as unknown as { _socket: { pause(): void } })._socket.pause();
     await until(() => expect(states.slice(-3)).toEqual(['offline', 'connecting', 'live']));
+  });
+
+  const deafen = (sockets: Iterable<unknown>) => {
+    for (const socket of sockets) (socket as { _socket: { pause(): void } })._socket.pause();
+  };
+
+  // Without a cursor it asked nothing, and showed what had been for ever.
+  it.each([
+    ['that sends by itself', { identify: () => ({ userId: 'dashboard', track: false, watch: true }) }, {}],
+    ['that gives no cursor', {}, { store: withoutCursors() }],
+  ])('notices a dead link to a router %s, and keeps one that is merely silent', async (_, door, options) => {
+    const { url, sockets } = await router(
+      { authorizeWatch: 'identify' in door ? undefined : () => true, ...options } as PresenceOptions,
+      0,
+      door,
+    );
+    const { client, states } = dashboard({ url, probeMs: 600 });
+    await until(() => expect(states.at(-1)).toBe('live'));
+    const frames: unknown[] = [];
+    const [socket] = sockets();
+    socket?.on('message', (data) => frames.push(data));
+    await until(() => expect(frames.length).toBeGreaterThan(2));
+    expect(states).toEqual(['live']);
+    expect(client.connection.refusedCode).not.toBe('malformed');
+    deafen(sockets());
+    await until(() => expect(states.slice(-3)).toEqual(['offline', 'connecting', 'live']));
+  });
+
+  const tokenOf = (request: { headers: object }) =>
+    String((request.headers as { [name: string]: string })['sec-websocket-protocol']).split(/, */)[0];
+
+  // It was refused with 401 for ever, and told nobody.
+  it('says that its token is refused in the handshake, and comes back with another one', async () => {
+    let taken = 'first';
+    let refused = 0;
+    const { url, cut } = await router({}, 0, {
+      verifyClient: ({ req }, done) => {
+        const isTaken = tokenOf(req) === taken;
+        if (!isTaken) refused += 1;
+        done(isTaken, 401);
+      },
+    });
+    const { client, states } = dashboard({ url, token: 'first' });
+    await client.ready;
+    taken = 'second';
+    cut();
+    await until(() => expect(states.at(-1)).toBe('closed'));
+    expect(client.connection).toMatchObject({ refused: 'the router answered 401', refusedCode: 'unauthorized' });
+    expect(refused).toBe(1);
+    client.reconnect('second');
+    await until(() => expect(states.at(-1)).toBe('live'));
+  });
+
+  it('asks for another token when its own has ended, and shows on', async () => {
+    const asked: string[] = [];
+    const { presence, url, protocols } = await router({}, 0, {
+      identify: (request) => ({
+        userId: 'dashboard',
+        track: false,
+        ...(tokenOf(request) === 't1' && { expiresAt: Date.now() + 300 }),
+      }),
+    });
+    await connect(presence, 'a');
+    const token = async () => {
+      asked.push(`t${asked.length + 1}`);
+      return String(asked.at(-1));
+    };
+    const { client, states } = dashboard({ url, token, minBackoffMs: 30_000 });
+    const codes: unknown[] = [];
+    client.onConnectionChange(({ refusedCode }) => refusedCode && codes.push(refusedCode));
+    await until(() => expect(states).toEqual(['live', 'offline', 'connecting', 'live']));
+    expect(protocols).toEqual(['t1,web', 't2,web']);
+    expect(codes).toEqual(['unauthorized']);
+    expect(statusesOf(client)).toEqual(['a online']);
+  });
+
+  it.each(['guide', 'router'] as const)('says why somebody changed, and in which order (%s)', async (wire) => {
+    const { presence, url } = await router({ wire });
+    const { client, states } = dashboard({ url });
+    await until(() => expect(states.at(-1)).toBe('live'));
+    const changes: unknown[] = [];
+    client.onChange((changed) => changes.push(...changed));
+    const socket = await connect(presence, 'a');
+    await until(() => expect(changes).toHaveLength(1));
+    socket.close();
+    await until(() => expect(changes).toHaveLength(2));
+    const lastSeen = expect.stringMatching(/^20/);
+    expect(changes).toEqual([
+      { userId: 'a', status: 'online', lastSeen, reason: 'connect', version: 1 },
+      { userId: 'a', status: 'offline', lastSeen, reason: 'disconnect', version: 2 },
+    ]);
   });
 
   it('waits longer each time, and never as long as any other', async () => {

@@ -21,10 +21,16 @@ export class FakeWebSocket implements WebSocketLike {
   onerror: Handler;
   isClosedByClient = false;
   readonly requests: Request[] = [];
+  /** When it was asked whether it is there, and nothing else. */
+  readonly pings: number[] = [];
+  protocols: readonly string[] = [];
 
   send(data: Uint8Array): void {
     if (this.readyState !== 1) throw new Error('it is not open');
-    this.requests.push({ ...(decode(data) as Omit<Request, 'at'>), at: Date.now() });
+    const request = decode(data) as Omit<Request, 'at'>;
+    if (request.request === -1) {
+      if (!('ids' in request)) this.pings.push(Date.now());
+    } else this.requests.push({ ...request, at: Date.now() });
   }
 
   close(): void {
@@ -42,13 +48,18 @@ export class FakeWebSocket implements WebSocketLike {
     this.onmessage?.({ data });
   }
 
+  /** What a router answers to that. */
+  pong(): void {
+    this.say({ messageType: 33, error: 'ids is true, false, or a list', code: 'malformed', request: -1 });
+  }
+
   say(frame: unknown): void {
     const { buffer, byteOffset, byteLength } = encode(frame, { ignoreUndefined: true });
     this.deliver(buffer.slice(byteOffset, byteOffset + byteLength));
   }
 
-  /** Answers the last request with everything. */
-  answer(users: ReadonlyArray<readonly [string, 'online' | 'offline']> = [], cursor: string | undefined = 'e.1'): void {
+  /** Answers the last request with everything; a cursor of `null` is none. */
+  answer(users: ReadonlyArray<readonly [string, 'online' | 'offline']> = [], cursor: string | null = 'e.1'): void {
     this.say({
       messageType: 32,
       users: users.map(([userId, status]) => ({ userId, status, lastSeen: null })),
@@ -56,7 +67,7 @@ export class FakeWebSocket implements WebSocketLike {
       part: 0,
       more: false,
       resumed: false,
-      cursor,
+      cursor: cursor ?? undefined,
     });
   }
 
@@ -78,8 +89,9 @@ export function fakeRouter() {
     sockets,
     connectedAt,
     WebSocket: class extends FakeWebSocket {
-      constructor() {
+      constructor(_url: string, protocols: readonly string[] = []) {
         super();
+        this.protocols = protocols;
         sockets.push(this);
         connectedAt.push(Date.now());
       }

@@ -1,9 +1,11 @@
+import { runInNewContext } from 'node:vm';
 import { encode } from '@msgpack/msgpack';
 import { describe, expect, it, vi } from 'vitest';
 import { createPresence, memoryStore } from 'voiceping-presence';
 import { fakeSocket } from 'voiceping-presence/testing';
-import { readFrame, watchFrame } from '../../src/client/frames';
+import { PING, readFrame, type Said, type UPDATE, watchFrame } from '../../src/client/frames';
 import { decodeWatch } from '../../src/wire/decode-watch';
+import { peekMessageType } from '../../src/wire/peek';
 
 type Fields = { [name: string]: unknown };
 
@@ -73,6 +75,7 @@ const BROKEN: ReadonlyArray<[string, string, readonly unknown[]]> = [
   ['update', 'lastSeen', NOT_TIME],
   ['update', 'version', [null, undefined, ...NOT_COUNT]],
   ['update', 'cursor', NOT_CURSOR],
+  ['update', 'reason', [7, true, ...CONTAINERS]],
   ['snapshot', 'users', [null, undefined, {}, 'a', 7, ['a'], [null], [[]], [{}], Uint8Array.of(0x90)]],
   ['snapshot', 'users.userId', NOT_ID],
   ['snapshot', 'users.status', NOT_STATUS],
@@ -98,7 +101,7 @@ describe.each(dialects)('frames of the dialect %s', (_, frameOf) => {
       const { type, fields } = FRAMES[kind] as { type: number; fields: Fields };
       return said(frameOf(type, fields));
     };
-    expect(of('update')).toEqual({ kind: 31, user, version: 7, cursor: 'e.7' });
+    expect(of('update')).toEqual({ kind: 31, user, version: 7, reason: 'connect', cursor: 'e.7' });
     expect(of('snapshot')).toEqual({
       kind: 32,
       users: [{ userId: 'b', status: 'offline', lastSeen: null }, user],
@@ -132,7 +135,9 @@ describe.each(dialects)('frames of the dialect %s', (_, frameOf) => {
     ['refusal', 'request', [undefined, null]],
     ['stale', 'stale', [true, false]],
     ['stale', 'asOf', [ISO, MS, undefined, null, 0]],
+    ['update', 'reason', ['connect', 'disconnect', 'timeout', 'node-down', 'resync', undefined, null]],
     // Of a later router.
+    ['update', 'reason', ['moved', '', '<b>', 'constructor', 'x'.repeat(1_000)]],
     ['update', 'groups', ['g', ['g'], [{ name: 'g', of: ['a'] }], null]],
   ])('are frames: a %s whose %s keeps it', (kind, field, values) => {
     for (const value of values) {
@@ -164,6 +169,18 @@ describe.each(dialects)('frames of the dialect %s', (_, frameOf) => {
     expect(said(frameOf(33, { error: 'x'.repeat(1_000_000) }))).toEqual({ kind: 33, error: 'x'.repeat(256) });
   });
 
+  it('say why, in words that are known, and when somebody was last active where a router says it', () => {
+    const { type, fields } = FRAMES['update'] as { type: number; fields: Fields };
+    for (const reason of ['moved', '<b>', 'constructor', null]) {
+      expect(said(frameOf(type, { ...fields, reason }))).toMatchObject({ reason: undefined });
+    }
+    const earlier = '2025-12-12T10:24:45.123Z';
+    expect(said(frameOf(type, { ...fields, lastSeen: earlier }))).toMatchObject({ user: { lastSeen: earlier } });
+    // One that does not: the change is all that is known of it.
+    const { lastSeen, ...without } = { ...fields };
+    expect(said(frameOf(type, without))).toMatchObject({ user: { lastSeen: ISO } });
+  });
+
   it('may be of numbers: ids as the existing router has them, and milliseconds', () => {
     const users = [
       { userId: 7, status: 'online', lastSeen: MS },
@@ -193,6 +210,46 @@ describe('what a WebSocket gives', () => {
     }
   });
 
+  // What is of another realm is no instance of our classes: that is so of everything under jest's jsdom.
+  it('is a frame whichever realm it is from, and in pieces', () => {
+    const other = runInNewContext(`({
+      buffer: (bytes) => Uint8Array.from(bytes).buffer,
+      view: (bytes) => Uint8Array.from(bytes),
+      pieces: (bytes) => [Uint8Array.from(bytes.slice(0, 5)).buffer, Uint8Array.from(bytes.slice(5))],
+    })`) as { [form: string]: (bytes: number[]) => unknown };
+    for (const make of Object.values(other)) {
+      const data = make(Array.from(bytes));
+      expect(data).not.toBeInstanceOf(Object);
+      expect(readFrame(data)).toMatchObject({ kind: 31, version: 7 });
+    }
+    const pieces = [Buffer.from(bytes.subarray(0, 1)), Uint8Array.from(bytes.subarray(1, 9)).buffer, bytes.subarray(9)];
+    for (const data of [pieces, [bytes]]) expect(readFrame(data)).toMatchObject({ kind: 31, version: 7 });
+  });
+
+  // jsdom has none of the two, and React Native one.
+  it('is read, and asked for, without TextEncoder and TextDecoder', () => {
+    const ids = ['é', '日本', '😀', '\ufeffa', '100%25', 'a\u0000\u007f', 'é'.repeat(128)];
+    const frames = ids.map((userId) => bytesOf(DIALECTS.guide(type, { ...fields, userId })));
+    const wanted = `${ids.join()}\ud800\udc00\udc00\ud800`;
+    const asked = Array.from(new TextEncoder().encode(wanted));
+    vi.stubGlobal('TextEncoder', undefined);
+    vi.stubGlobal('TextDecoder', undefined);
+    try {
+      const read = frames.map((frame) => readFrame(frame) as Extract<Said, { kind: typeof UPDATE }>);
+      expect(read.map(({ user }) => user.userId)).toEqual(ids);
+      expect(Array.from(watchFrame([wanted], undefined, 1).slice(-asked.length))).toEqual(asked);
+      // No UTF-8: too long, too short, a surrogate, beyond what there is.
+      for (const bad of [[0xc0, 0xaf], [0xe2, 0x82], [0xed, 0xa0, 0x80], [0xf4, 0x90, 0x80, 0x80], [0xff], [0x80]]) {
+        const id = String.fromCharCode(...bad.map(() => 0x61));
+        const frame = Buffer.from(bytesOf(DIALECTS.guide(type, { ...fields, userId: id })));
+        frame.set(bad, frame.indexOf('userId') + 7);
+        expect(readFrame(frame)).toBeUndefined();
+      }
+    } finally {
+      vi.unstubAllGlobals();
+    }
+  });
+
   // A text of digits was taken for a length: 3 GB.
   it.each(['3000000000', '400000000', '31', '', 'text', '{"messageType":31}'])('is none as the text %s', (text) => {
     const before = process.memoryUsage().arrayBuffers;
@@ -209,7 +266,10 @@ describe('what a WebSocket gives', () => {
       new Blob([Buffer.from(bytes)]),
       {},
       Array.from(bytes),
-      [Buffer.from(bytes)],
+      [],
+      ['text'],
+      [Buffer.from(bytes), null],
+      [[], [[]]],
     ];
     for (const value of [...values, { length: 400_000_000 }, { byteLength: 5 }, () => bytes, Symbol('frame')]) {
       const before = process.memoryUsage().arrayBuffers;
@@ -294,5 +354,10 @@ describe('watchFrame', () => {
       });
     }
     expect(decodeWatch(watchFrame([], undefined, 0), 1_000)).toEqual({ ids: new Set(), cursor: undefined, request: 0 });
+  });
+
+  it('has one that asks nothing: routers refuse it at once, by its name, and what is watched stays', () => {
+    expect(peekMessageType(PING)).toBe(33);
+    expect(decodeWatch(PING, 1_000)).toMatchObject({ code: 'malformed', request: -1 });
   });
 });

@@ -1,64 +1,20 @@
 import { encode } from '@msgpack/msgpack';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import {
-  type Connection,
-  createPresenceClient,
-  type PresenceClient,
-  type PresenceClientOptions,
-  type PresenceStatus,
-} from 'voiceping-presence/client';
+import { describe, expect, it, vi } from 'vitest';
+import type { Connection, PresenceStatus } from 'voiceping-presence/client';
 import { random } from '../random';
-import { fakeRouter } from './fake-router';
+import { ISO, known, pass, playing } from './playing';
 
 // The client against a router that a test plays, on a clock of its own.
 
-const ISO = '2025-12-12T10:30:45.123Z';
-const clients: PresenceClient[] = [];
-beforeEach(() => {
-  vi.useFakeTimers();
-});
-afterEach(() => {
-  for (const client of clients.splice(0)) client.close();
-  // A client that has ended leaves nothing behind.
-  expect(vi.getTimerCount()).toBe(0);
-  vi.useRealTimers();
-  vi.unstubAllGlobals();
-  vi.restoreAllMocks();
-});
-const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
-
-function start(options: Partial<PresenceClientOptions> = {}) {
-  const router = fakeRouter();
-  const client = createPresenceClient({ url: 'ws://router', WebSocket: router.WebSocket, ...options });
-  clients.push(client);
-  const states: Connection['state'][] = [];
-  client.onConnectionChange(({ state }) => states.push(state));
-  return { router, client, states };
-}
-
-/** One that is live, and was for a while. */
-async function live(options: Partial<PresenceClientOptions> = {}) {
-  const started = start(options);
-  started.router.socket.open();
-  started.router.socket.answer();
-  expect(started.client.connection.state).toBe('live');
-  await pass(500);
-  return started;
-}
-
+const { start, live } = playing();
 const gaps = (times: readonly number[]) => times.slice(1).map((at, index) => at - (times[index] as number));
-const known = (client: PresenceClient) =>
-  client
-    .getAll()
-    .map(({ userId, status }) => `${userId} ${status}`)
-    .sort();
-
 describe('how often a client asks', () => {
   it('is at once, and then twice a second for the latest, however often it is told to watch others', async () => {
     const { router, client } = start({ ids: [] });
     router.socket.open();
     const { requests } = router.socket;
     expect(requests.map(({ ids }) => ids)).toEqual([[]]);
+    router.socket.answer();
     await pass(10_000);
     const from = Date.now();
     for (let row = 0; row < 300; row += 1) {

@@ -45,6 +45,15 @@ describe('the view of a client', () => {
     ]);
   });
 
+  it('gives why and in which order, where the router says it, and keeps the status only', () => {
+    const view = createView(true);
+    expect(view.show({ kind, users: [user('a')], part: 0, more: false, resumed: false })).toEqual([user('a')]);
+    const changed = view.update({ kind: UPDATE, user: user('a', 'offline'), version: 4, reason: 'timeout' });
+    expect(changed).toEqual([{ ...user('a', 'offline'), version: 4, reason: 'timeout' }]);
+    expect(view.users.get('a')).toEqual(user('a', 'offline'));
+    expect(Object.keys(view.users.get('a') as object)).toEqual(['userId', 'status', 'lastSeen']);
+  });
+
   // A router could fill the memory of a page with those.
   it('keeps nothing of users who are not watched, and goes on from no change of theirs', () => {
     const view = createView(['a', 'b']);
@@ -55,8 +64,8 @@ describe('the view of a client', () => {
     expect(view.cursor).toBe('e.1');
     view.watch(['y']);
     // Nor has its version been kept: it would hide the changes that follow.
-    expect(view.update({ kind: UPDATE, user: user('y'), version: 4 })).toEqual([user('y')]);
+    expect(view.update({ kind: UPDATE, user: user('y'), version: 4 })).toMatchObject([user('y')]);
     view.watch(true);
-    expect(view.update({ kind: UPDATE, user: user('x'), version: 1 })).toEqual([user('x')]);
+    expect(view.update({ kind: UPDATE, user: user('x'), version: 1 })).toMatchObject([user('x')]);
   });
 });

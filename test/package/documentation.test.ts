@@ -48,7 +48,8 @@ describe('the documentation', () => {
   });
 
   it('has only examples that compile', () => {
-    const blocks = Array.from(read('README.md').matchAll(/```ts\n(.*?)```/gs), ([, code]) => String(code));
+    const pages = `${read('README.md')}${read('docs/dashboards.md')}`;
+    const blocks = Array.from(pages.matchAll(/```ts\n(.*?)```/gs), ([, code]) => String(code));
     expect(blocks.length).toBeGreaterThan(10);
     const sources = new Map(blocks.map((code, index) => [`${root}examples/readme-${index}.ts`, code]));
     const host = ts.createCompilerHost(options);
@@ -108,6 +109,7 @@ describe('the documentation', () => {
     const pages = [
       'README.md',
       'SECURITY.md',
+      'docs/dashboards.md',
       'docs/protocol.md',
       'docs/security.md',
       'bench/RESULTS.md',

@@ -1,0 +1,103 @@
+import type { Connection, PresenceChange } from './types';
+
+/** Why a client, or what it asks for, is refused. @internal */
+export type Refusal = Pick<Connection, 'refused' | 'refusedCode'>;
+
+/** Who is told what. @internal */
+export interface Listeners {
+  readonly connection: Connection;
+  readonly ready: Promise<void>;
+  /** Whether a listener is being called, so that what is done now may be done by it. */
+  readonly isTelling: boolean;
+  become(state: Connection['state'], refusal?: Refusal, asOf?: string | null): void;
+  tell(changed: readonly PresenceChange[]): void;
+  /** Everything has been shown. */
+  shown(): void;
+  onChange(listener: (changed: readonly PresenceChange[]) => void): () => void;
+  onConnectionChange(listener: (connection: Connection) => void): () => void;
+}
+
+/** @internal */
+export function createListeners(): Listeners {
+  const changes = new Set<(changed: readonly PresenceChange[]) => void>();
+  const connections = new Set<(connection: Connection) => void>();
+  let connection: Connection = { state: 'connecting', asOf: null };
+  let depth = 0;
+  let ready = deferred();
+
+  /** What a listener throws is thrown where no other listener, nor the connection, is in its way. */
+  function call(listener: () => void): void {
+    depth += 1;
+    try {
+      listener();
+    } catch (error) {
+      setTimeout(() => {
+        throw error;
+      });
+    }
+    depth -= 1;
+  }
+
+  return {
+    get connection() {
+      return connection;
+    },
+    get ready() {
+      return ready.promise;
+    },
+    get isTelling() {
+      return depth > 0;
+    },
+    become(state, { refused, refusedCode } = {}, asOf) {
+      const isSame = connection.refused === refused && connection.refusedCode === refusedCode;
+      if (connection.state === state && isSame && !asOf) return;
+      const isKnown = state === 'live' || connection.state === 'live';
+      if (state === 'closed') ready.reject(new Error(refused ?? 'the client is closed'));
+      // It may be there yet.
+      else if (connection.state === 'closed' && ready.isRejected) ready = deferred();
+      connection = { state, asOf: asOf ?? (isKnown ? now() : connection.asOf), refused, refusedCode };
+      for (const listener of connections) call(() => listener(connection));
+    },
+    tell(changed) {
+      if (changed.length > 0) for (const listener of changes) call(() => listener(changed));
+    },
+    shown() {
+      ready.resolve();
+    },
+    onChange: (listener) => subscribe(changes, listener),
+    onConnectionChange: (listener) => subscribe(connections, listener),
+  };
+}
+
+const now = (): string => new Date().toISOString();
+
+function subscribe<Listener>(listeners: Set<Listener>, listener: Listener): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+interface Deferred {
+  readonly promise: Promise<void>;
+  isRejected: boolean;
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+/** A promise whose rejection is of no interest where nobody looks. */
+function deferred(): Deferred {
+  const result = { isRejected: false } as { -readonly [Key in keyof Deferred]: Deferred[Key] };
+  let isSettled = false;
+  result.promise = new Promise((resolve, reject) => {
+    result.resolve = () => {
+      isSettled = true;
+      resolve();
+    };
+    result.reject = (error) => {
+      result.isRejected = result.isRejected || !isSettled;
+      isSettled = true;
+      reject(error);
+    };
+  });
+  result.promise.catch(() => undefined);
+  return result;
+}
