@@ -12,6 +12,8 @@ import type { Connection, PresenceClient, PresenceStatus, UserId } from './index
 /** Who watches what, of one client: it watches whatever any component wants. */
 class Registry {
   private readonly wanted = new Map<string, number>();
+  /** Whom the client has been told to watch. */
+  private watched = new Set<string>();
   private isDue = false;
 
   constructor(readonly client: PresenceClient) {}
@@ -27,17 +29,29 @@ class Registry {
     // Once, for all components that come and go together.
     Promise.resolve().then(() => {
       this.isDue = false;
-      this.client.watch(this.wanted.keys());
+      const { wanted, watched } = this;
+      // Asking for the same again would bring all of it again.
+      if (wanted.size === watched.size && Array.from(wanted.keys()).every((id) => watched.has(id))) return;
+      this.watched = new Set(wanted.keys());
+      this.client.watch(this.watched);
     });
   }
+}
+
+/** One a client: two providers of one would each watch what the other does not. */
+const registries = new WeakMap<PresenceClient, Registry>();
+
+function registryOf(client: PresenceClient): Registry {
+  const registry = registries.get(client) ?? new Registry(client);
+  registries.set(client, registry);
+  return registry;
 }
 
 const Context = createContext<Registry | undefined>(undefined);
 
 /** Gives a client, made with `ids: []`, to all components below. It stays yours to close. */
 export function PresenceProvider(props: { client: PresenceClient; children?: ReactNode }): ReactNode {
-  const registry = useMemo(() => new Registry(props.client), [props.client]);
-  return createElement(Context.Provider, { value: registry }, props.children);
+  return createElement(Context.Provider, { value: registryOf(props.client) }, props.children);
 }
 
 function useRegistry(): Registry {
@@ -64,16 +78,22 @@ export function usePresence(ids: readonly UserId[]): ReadonlyArray<PresenceStatu
     registry.add(names, 1);
     return () => registry.add(names, -1);
   }, [registry, names]);
-  const snapshot = useMemo(() => {
-    let last: ReadonlyArray<PresenceStatus | undefined> = [];
-    return () => {
-      const now = names.map((name) => client.getStatus(name));
-      const isSame = now.length === last.length && now.every((status, index) => status === last[index]);
-      if (!isSame) last = now;
-      return last;
+  const { subscribe, snapshot, unknown } = useMemo(() => {
+    const none: ReadonlyArray<undefined> = names.map(() => undefined);
+    let last: ReadonlyArray<PresenceStatus | undefined> = none;
+    return {
+      // A function of its own at each render would be subscribed anew at each.
+      subscribe: (changed: () => void) => client.onChange(changed),
+      snapshot() {
+        const now = names.map((name) => client.getStatus(name));
+        if (now.some((status, index) => status !== last[index])) last = now;
+        return last;
+      },
+      // Of a page that a server has rendered, the first render in the browser is that of the server.
+      unknown: () => none,
     };
   }, [client, names]);
-  return useSyncExternalStore((changed) => client.onChange(changed), snapshot, snapshot);
+  return useSyncExternalStore(subscribe, snapshot, unknown);
 }
 
 /**
@@ -83,6 +103,15 @@ export function usePresence(ids: readonly UserId[]): ReadonlyArray<PresenceStatu
  */
 export function usePresenceConnection(): Connection {
   const { client } = useRegistry();
-  const snapshot = (): Connection => client.connection;
-  return useSyncExternalStore((changed) => client.onConnectionChange(changed), snapshot, snapshot);
+  const { subscribe, snapshot } = useMemo(
+    () => ({
+      subscribe: (changed: () => void) => client.onConnectionChange(changed),
+      snapshot: () => client.connection,
+    }),
+    [client],
+  );
+  return useSyncExternalStore(subscribe, snapshot, unconnected);
 }
+
+const UNCONNECTED: Connection = { state: 'connecting', asOf: null };
+const unconnected = (): Connection => UNCONNECTED;

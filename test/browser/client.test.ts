@@ -31,7 +31,7 @@ function readme(title: string, language: string): string {
 }
 
 /** A page with some HTML and a module, bundled as a user's bundler does. */
-async function page(html: string, code: string, loader: 'js' | 'jsx') {
+async function page(html: string, code: string, loader: 'js' | 'jsx', mode = 'production') {
   const { outputFiles } = buildSync({
     stdin: { contents: code, resolveDir: root, loader },
     bundle: true,
@@ -39,7 +39,7 @@ async function page(html: string, code: string, loader: 'js' | 'jsx') {
     write: false,
     jsx: 'automatic',
     tsconfig: `${root}tsconfig.json`,
-    define: { 'process.env.NODE_ENV': '"production"' },
+    define: { 'process.env.NODE_ENV': JSON.stringify(mode) },
   });
   const server = createServer((request, response) => {
     const isScript = request.url === '/page.js';
@@ -97,6 +97,89 @@ it('the React hook renders what it watches, and no more', async () => {
   phones[1]?.close();
   await until(async () => expect(await classesOf(open)).toEqual(['acme_u3 offline', 'acme_u1 online']));
   expect(problems).toEqual([]);
+});
+
+// Each render was a subscription of its own, and each mount a request for everything.
+it('components that render all the time, in StrictMode and with ids made anew, subscribe and ask once', async () => {
+  const { ws, phone } = await running({ allowedOrigins: ['*'] });
+  const phones = [phone('acme_u1'), phone('acme_u2')];
+  const app = `
+    import { createElement, StrictMode, useEffect, useState } from 'react';
+    import { createRoot } from 'react-dom/client';
+    import { createPresenceClient } from 'voiceping-presence/client';
+    import { PresenceProvider, usePresence, usePresenceConnection } from 'voiceping-presence/react';
+    const client = createPresenceClient({ url: '${ws}', token: 'dashboard_1', ids: [] });
+    window.counts = { onChange: 0, onConnectionChange: 0, watch: 0, renders: 0 };
+    window.watched = [];
+    const counted = Object.create(client, Object.fromEntries(['onChange', 'onConnectionChange', 'watch'].map((name) => [name, {
+      value(argument) {
+        window.counts[name] += 1;
+        if (name === 'watch') window.watched.push([...argument].sort().join());
+        return client[name](argument);
+      },
+    }])));
+    function Dots({ users }) {
+      const [, again] = useState(0);
+      useEffect(() => {
+        const timer = setInterval(() => again((count) => count + 1), 5);
+        return () => clearInterval(timer);
+      }, []);
+      window.counts.renders += 1;
+      const { state } = usePresenceConnection();
+      return usePresence([...users]).map((user, index) =>
+        createElement('li', { key: index, className: state === 'live' ? user?.status : 'unknown' }, users[index]));
+    }
+    const root = createRoot(document.querySelector('#app'));
+    // Two providers of one client, and the same user in both.
+    window.show = (...lists) => root.render(createElement(StrictMode, null, lists.map((users, index) =>
+      createElement(PresenceProvider, { key: users.join(), client: counted }, createElement(Dots, { users })))));
+    window.show(['acme_u1'], ['acme_u1', 'acme_u2']);`;
+  const { page: open, problems } = await chromium.open(await page('<ul id="app"></ul>', app, 'jsx', 'development'));
+  const all = ['acme_u1 online', 'acme_u1 online', 'acme_u2 online'];
+  await until(async () => expect(await classesOf(open)).toEqual(all));
+  await until(async () => expect(await open.evaluate('window.counts.renders')).toBeGreaterThan(200));
+  // Two components, each mounted twice by StrictMode.
+  expect(await open.evaluate('window.counts')).toMatchObject({ onChange: 4, onConnectionChange: 4, watch: 1 });
+  // Who is still wanted by another stays as it is; and only who is new is asked for.
+  await open.evaluate(`window.show(['acme_u2', 'acme_u1'])`);
+  await until(async () => expect(await classesOf(open)).toEqual(['acme_u2 online', 'acme_u1 online']));
+  await open.evaluate(`window.show(['acme_u1'])`);
+  await until(async () => expect(await classesOf(open)).toEqual(['acme_u1 online']));
+  expect(await open.evaluate('window.watched')).toEqual(['acme_u1,acme_u2', 'acme_u1']);
+  for (const one of phones) one.close();
+  await until(async () => expect(await classesOf(open)).toEqual(['acme_u1 offline']));
+  expect(problems).toEqual([]);
+});
+
+// React renders twice where they differ, and says so.
+it('a page that a server has rendered begins as the server did, whatever the client knows by then', async () => {
+  const { ws, phone } = await running({ allowedOrigins: ['*'] });
+  const phones = [phone('acme_u1')];
+  const app = `
+    import { createElement } from 'react';
+    import { hydrateRoot } from 'react-dom/client';
+    import { renderToString } from 'react-dom/server.browser';
+    import { createPresenceClient } from 'voiceping-presence/client';
+    import { PresenceProvider, usePresence, usePresenceConnection } from 'voiceping-presence/react';
+    function Dot() {
+      const [user] = usePresence(['acme_u1']);
+      return createElement('li', { className: user?.status ?? 'unknown' }, usePresenceConnection().state);
+    }
+    const rendered = (client) => createElement(PresenceProvider, { client }, createElement(Dot));
+    const options = { url: '${ws}', token: 'dashboard_1', ids: ['acme_u1'] };
+    window.html = renderToString(rendered(createPresenceClient({ ...options, WebSocket: false })));
+    document.querySelector('#app').innerHTML = window.html;
+    window.mended = [];
+    const client = createPresenceClient(options);
+    client.ready.then(() => hydrateRoot(document.querySelector('#app'), rendered(client), {
+      onRecoverableError: (error) => window.mended.push(String(error)),
+    }));`;
+  const { page: open, problems } = await chromium.open(await page('<ul id="app"></ul>', app, 'jsx', 'development'));
+  await until(async () => expect(await classesOf(open)).toEqual(['live online']));
+  expect(await open.evaluate('window.html')).toBe('<li class="unknown">connecting</li>');
+  expect(await open.evaluate('window.mended')).toEqual([]);
+  expect(problems).toEqual([]);
+  for (const one of phones) one.close();
 });
 
 async function routerProcess(port: number, redis: RedisServer): Promise<ChildProcess> {
