@@ -26,7 +26,7 @@ export class News {
   private readonly feeds = new Map<StoreFeed, readonly number[]>();
   private subscriber: Subscriber | undefined;
   /** Since when the last heartbeat that got through has found it deaf, and what is said of that. */
-  private deaf: { readonly since: number; message: string | undefined } | undefined;
+  private deaf: { readonly since: number; readonly nodeId: string; message: string | undefined } | undefined;
 
   constructor(
     private readonly layout: Layout,
@@ -90,16 +90,18 @@ export class News {
   }
 
   /**
-   * A heartbeat has got through. Where a second one does and messages do not it is not the server that is away: something
-   * is wrong with their connection, which no call would tell.
+   * A heartbeat of a router has got through. Where its next one does and messages do not it is not the server that is away:
+   * something is wrong with their connection, which no call would tell.
    */
-  watchSubscriber(): void {
+  watchSubscriber({ nodeId }: StoreNode): void {
     const deafness = this.subscriber?.deafness;
     const before = this.deaf;
     if (deafness === undefined || before?.since !== deafness.since) {
-      this.deaf = deafness && { since: deafness.since, message: undefined };
+      this.deaf = deafness && { since: deafness.since, nodeId, message: undefined };
       return;
     }
+    // Several routers that share a store begin at once, before there is a connection.
+    if (before.nodeId !== nodeId) return;
     const { reason = 'it does not connect' } = this;
     // What it says first; the reasons of later attempts are many.
     before.message = before.message ?? this.sayDeafness(deafness.error ?? new Error(reason));

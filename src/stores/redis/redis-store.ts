@@ -91,7 +91,7 @@ export class RedisStore implements PresenceStore {
     this.runner.open();
     this.ttlMs = Number.isFinite(this.ttlMs) ? Math.max(this.ttlMs, node.ttlMs) : node.ttlMs;
     const answer = await this.upkeep.beat(node);
-    this.news.watchSubscriber();
+    this.news.watchSubscriber(node);
     return answer;
   }
 
