@@ -1,6 +1,6 @@
 import { Redis } from 'ioredis';
 import { expect } from 'vitest';
-import { createPresence, type PresenceError, type PresenceUpdate } from 'voiceping-presence';
+import { createPresence, type PresenceError, type PresenceStore, type PresenceUpdate } from 'voiceping-presence';
 import { besideFork, redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
 import { describe, it, onTestFinished, perTest } from '../side-by-side';
@@ -27,7 +27,7 @@ async function fork(): Promise<ForkRouter> {
 }
 
 /** However busy the machine, its lease does not lapse. */
-async function ours({ handOver = false, leaseMs = 15_000 } = {}) {
+async function ours({ handOver = false, leaseMs = 15_000, around = (store: PresenceStore) => store } = {}) {
   const client = new Redis({ port: await port() });
   const listeners = async (): Promise<number> => {
     const [, count] = (await client.call('PUBSUB', 'NUMSUB', 'presence:updates')) as [string, number];
@@ -40,7 +40,7 @@ async function ours({ handOver = false, leaseMs = 15_000 } = {}) {
     leaseMs,
     graceMs: 0,
     pingIntervalMs: 60_000,
-    store: besideFork(redisStore({ client }), client),
+    store: besideFork(around(redisStore({ client })), client),
     onError: (error) => errors.push(error),
   });
   onTestFinished(async () => {
@@ -153,6 +153,158 @@ describe('users of ours', () => {
     await until('its dashboards are told the truth', () => theirs.told('acme') === 'online');
     expect(await a.status('acme')).toBe('online');
   });
+});
+
+/** A store whose calls of `apply` for users of the fork, or for others, are held up: before they are made, or on their way back. */
+function held(whose: 'fork' | 'own', when: 'before' | 'after') {
+  let open: () => void = () => undefined;
+  let gate: Promise<void> | undefined;
+  const around = (store: PresenceStore): PresenceStore => {
+    const apply = store.apply.bind(store);
+    store.apply = async (node, ops) => {
+      const isHeld = node.nodeId.endsWith('.fork') === (whose === 'fork');
+      if (isHeld && when === 'before') await gate;
+      const answer = await apply(node, ops);
+      if (isHeld && when === 'after') await gate;
+      return answer;
+    };
+    return store;
+  };
+  return {
+    around,
+    shut() {
+      gate = new Promise((resolve) => {
+        open = resolve;
+      });
+    },
+    open: () => open(),
+  };
+}
+
+describe('a user who moves', () => {
+  const isMember = (client: Redis, userId: string) => client.sismember('presence:fork', userId);
+
+  // For our store they were online all the time, so nobody told the dashboards of the fork, which showed them offline until
+  // they left.
+  it('from the fork to us in the same moment, and is known to be here a little later', async () => {
+    const theirs = await fork();
+    const gate = held('own', 'after');
+    const a = await ours({ around: gate.around });
+    await theirs.connect('moves');
+    await until('it is heard', () => a.changes('moves').length === 1);
+    gate.shut();
+    const moved = a.attach('moves');
+    await until('it is here too', async () => (await a.client.hlen('presence:meta:moves')) > 0);
+    await theirs.leave('moves');
+    await until('it is heard that it has left', async () => (await isMember(a.client, 'moves')) === 0);
+    expect(theirs.told('moves')).toBe('offline');
+    gate.open();
+    await moved;
+    await until('the fork says online again', () => theirs.told('moves') === 'online');
+    expect(a.changes('moves')).toEqual(['online']);
+    expect(await theirs.status('moves')).toBe('online');
+  });
+
+  it('from the fork to us, while another of our routers has not heard yet that it has left', async () => {
+    const theirs = await fork();
+    const gate = held('fork', 'before');
+    const [a, b] = [await ours(), await ours({ around: gate.around })];
+    await theirs.connect('moves');
+    await until('both heard', () => a.changes('moves').length === 1 && b.changes('moves').length === 1);
+    await until('both hold it', async () => (await isMember(a.client, 'moves')) === 1);
+    gate.shut();
+    await theirs.leave('moves');
+    await until('one of ours has let go', async () => (await isMember(a.client, 'moves')) === 0);
+    await a.attach('moves');
+    gate.open();
+    await until('the fork says online again', () => theirs.told('moves') === 'online');
+    expect(await theirs.status('moves')).toBe('online');
+    expect(a.changes('moves')).toEqual(['online']);
+  });
+
+  it('from the fork to us, while nobody of ours could hear that it has left', async () => {
+    const theirs = await fork();
+    const a = await ours();
+    await theirs.connect('moves');
+    await until('it is heard', () => a.changes('moves').length === 1);
+    await a.attach('moves');
+    await until('it is described', async () => (await a.client.hlen('presence:meta:moves')) > 0);
+    // As the fork writes it; its message was lost.
+    await a.client.hset('presence:meta:moves', 'status', 'offline');
+    await a.client.del('presence:user:moves');
+    theirs.sent.length = 0;
+    await a.client.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    await until('the fork is told that it is online', () => theirs.told('moves') === 'online', 15_000);
+    await until('it answers so', async () => (await theirs.status('moves')) === 'online', 15_000);
+  });
+
+  it('from the fork to us, together with ten thousand others', async () => {
+    const [theirs, a] = [await fork(), await ours()];
+    await theirs.connect('moves');
+    await until('it is heard', () => a.changes('moves').length === 1);
+    await a.attach('moves');
+    const timestamp = Date.now();
+    for (let user = 0; user < 10_500; user += 1) {
+      const message = { status: 'offline', timestamp, type: 'presence_update', userId: `ghost${user}` };
+      void a.client.publish('presence:updates', JSON.stringify(message));
+    }
+    await theirs.leave('moves');
+    await until('the fork says online again', () => theirs.told('moves') === 'online');
+    expect(await a.status('moves')).toBe('online');
+  });
+
+  // Our leave deleted the key that the fork had just written, and both said offline until the phone connected anew.
+  it('from us back to the fork in the same moment', async () => {
+    const theirs = await fork();
+    const [a, b] = [await ours(), await ours()];
+    const phone = await a.attach('moves');
+    await until('all heard', () => theirs.told('moves') === 'online' && b.changes('moves').length === 1);
+    theirs.sent.length = 0;
+    // What the fork writes first; its message comes later.
+    await a.client.set('presence:user:moves', '1', 'EX', 60);
+    await a.client.hset('presence:meta:moves', 'status', 'online', 'role', 'mobile');
+    phone.close();
+    await until('we hold it for the fork', async () => (await isMember(a.client, 'moves')) === 1);
+    await theirs.connect('moves');
+    await sleep(LEASE_MS);
+    expect([await theirs.status('moves'), await a.status('moves'), await b.status('moves')]).toEqual(
+      Array(3).fill('online'),
+    );
+    expect([a.changes('moves'), b.changes('moves')]).toEqual([['online'], ['online']]);
+    expect(theirs.sent.map(({ status }) => status)).not.toContain('offline');
+    await theirs.leave('moves');
+    await until('who leaves has left', () => a.changes('moves').length === 2 && b.changes('moves').length === 2);
+  });
+});
+
+// Whether users have moved is asked before: what waits for that answer must not be told after what is true since.
+it('what the core has given up is not told later', async () => {
+  const applied: unknown[] = [];
+  const answers: Array<(values: string[]) => void> = [];
+  const client = {
+    mget: () => new Promise((resolve) => answers.push(resolve)),
+    publish() {},
+    scan() {},
+    sscan() {},
+    pipeline: () => ({ exec: async () => [] }),
+    duplicate() {},
+  };
+  const store = {
+    beat() {},
+    subscribe() {},
+    apply: async (_node: unknown, ops: unknown) => {
+      applied.push(ops);
+      return { known: true };
+    },
+  };
+  const beside = besideFork(store as never, client as never);
+  const node = { nodeId: 'n', leaseMs: 1_000, ttlMs: 1_000 };
+  const leave = beside.apply(node, [{ kind: 'leave', userId: 'u', ageMs: 0, reason: 'timeout' }]);
+  const join = { kind: 'join', userId: 'u', ageMs: 0, reassert: true } as const;
+  await beside.apply(node, [join]);
+  answers[0]?.(['1700000000000']);
+  await expect(leave).rejects.toThrow('overtaken');
+  expect(applied).toEqual([[join]]);
 });
 
 describe('somebody who may publish, and is no router', () => {

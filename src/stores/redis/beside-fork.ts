@@ -25,6 +25,9 @@ const FORKS = '1';
 const MAX_TEXT = 8_192;
 /** Users of whom something was said, and who are not verified yet. Of more than that everything is looked through. */
 const MAX_SAID = 10_000;
+/** Users who have left the fork lately: who has moved to one of our routers meanwhile is known to be here a little later. */
+const MAX_LEFT = 100_000;
+const LEFT_MS = 30_000;
 /** From one verification to the next. */
 const VERIFY_MS = 200;
 /** What our other routers do about the same message takes so many of them. */
@@ -65,10 +68,16 @@ class BesideFork implements PresenceStore {
   private readonly feeds = new Set<StoreFeed>();
   /** Who is connected to each router of ours in this process. */
   private readonly own = new Map<string, Set<string>>();
+  /** The last call of `apply` of each. */
+  private readonly calls = new Map<string, object>();
   /** Whom routers of the fork hold. */
   private readonly held = new Set<string>();
   /** What was said, to be verified: the latest of each user. */
   private readonly said = new Map<string, Said>();
+  /** Who has left a router of the fork, as that said, and when; the latest last. */
+  private readonly left = new Map<string, number>();
+  /** Who is connected here and has left, as the fork says. */
+  private readonly contradicted = new Set<string>();
   private isVerifying = false;
   private verifyTimer: ReturnType<typeof setTimeout> | undefined;
   /** What is to be told of them, the latest of each. */
@@ -77,6 +86,8 @@ class BesideFork implements PresenceStore {
   private bridge: { readonly node: StoreNode; readonly owner: string } | undefined;
   private isLeased = false;
   private isBusy = false;
+  /** The last of what was told to the store. */
+  private telling: Promise<void> = Promise.resolve();
   private isStale = true;
   private checkedAt = 0;
   private ear: RedisLike | undefined;
@@ -94,13 +105,23 @@ class BesideFork implements PresenceStore {
   }
 
   async apply(node: StoreNode, ops: readonly PresenceOp[]): Promise<{ known: boolean }> {
+    const call = {};
+    this.calls.set(node.nodeId, call);
+    await this.holdMoved(ops);
+    // The core has given this one up since, and what it says may not be true any more.
+    if (this.calls.get(node.nodeId) !== call) throw new Error('a later call has overtaken this one');
     const answer = await this.store.apply(node, ops);
     const own = this.own.get(node.nodeId) ?? new Set();
     this.own.set(node.nodeId, own);
     for (const { userId, kind } of ops) {
-      if (kind === 'join') own.add(userId);
-      else own.delete(userId);
+      if (kind !== 'join') own.delete(userId);
+      else {
+        own.add(userId);
+        // Who has moved here in the same moment was never offline, as our store sees it, so nobody has said otherwise.
+        if (this.hasLeft(userId)) this.contradicted.add(userId);
+      }
     }
+    this.verify();
     this.inBackground(this.writeMeta(ops));
     return answer;
   }
@@ -108,6 +129,7 @@ class BesideFork implements PresenceStore {
   async release(node: StoreNode): Promise<void> {
     const { bridge } = this;
     this.own.delete(node.nodeId);
+    this.calls.delete(node.nodeId);
     if (bridge?.owner === node.nodeId) {
       // Not released, for its users have not left: the others of ours hold them too, and without any the fork goes on.
       this.bridge = undefined;
@@ -135,6 +157,8 @@ class BesideFork implements PresenceStore {
         this.ear?.disconnect();
         this.ear = undefined;
         this.said.clear();
+        this.left.clear();
+        this.contradicted.clear();
         clearTimeout(this.verifyTimer as never);
         this.verifyTimer = undefined;
       }
@@ -174,14 +198,33 @@ class BesideFork implements PresenceStore {
     }
     const { status } = said;
     if (status !== 'online' && status !== 'offline') return;
+    if (status === 'online') this.left.delete(userId);
+    else if (this.isOwn(userId)) this.contradicted.add(userId);
+    else this.rememberLeft(userId);
     if (this.said.size < MAX_SAID || this.said.has(userId)) this.said.set(userId, { status, tries: 0 });
     else this.isStale = true;
     this.verify();
   }
 
+  private rememberLeft(userId: string): void {
+    this.left.delete(userId);
+    this.left.set(userId, Date.now());
+    for (const oldest of this.left.keys()) {
+      if (this.left.size <= MAX_LEFT) break;
+      this.left.delete(oldest);
+    }
+  }
+
+  /** Whether a user has left the fork just now; asked once. */
+  private hasLeft(userId: string): boolean {
+    const at = this.left.get(userId);
+    return this.left.delete(userId) && Math.abs(Date.now() - (at as number)) <= LEFT_MS;
+  }
+
   /** The fork writes the key before it says anything, so the key is asked. */
   private verify(): void {
-    if (this.isVerifying || this.verifyTimer !== undefined || this.said.size === 0 || this.feeds.size === 0) return;
+    if (this.isVerifying || this.verifyTimer !== undefined || this.feeds.size === 0) return;
+    if (this.said.size === 0 && this.contradicted.size === 0) return;
     this.isVerifying = true;
     this.inBackground(
       this.verifySome().then(
@@ -206,17 +249,20 @@ class BesideFork implements PresenceStore {
   private async verifySome(): Promise<void> {
     const some: Array<[string, Said]> = [];
     for (const entry of this.said) if (some.push(entry) === BATCH) break;
+    if (some.length > 0) await this.verifySaid(some);
+    await this.contradict();
+  }
+
+  private async verifySaid(some: ReadonlyArray<readonly [string, Said]>): Promise<void> {
     const values = await this.client.mget(...some.map(([userId]) => keyOf(userId)));
     // Our store has overwritten what the fork had written, or this was never the fork's.
     const unclear = some.filter((_, index) => values[index] !== null && values[index] !== FORKS);
     const members = await this.membersOf(unclear.map(([userId]) => userId));
-    const contradicted = new Set<string>();
     for (const [index, [userId, said]] of some.entries()) {
       // Something else was said meanwhile.
       if (this.said.get(userId) !== said) continue;
       this.said.delete(userId);
       const { status, tries } = said;
-      if (status === 'offline' && tries === 0 && this.isOwn(userId)) contradicted.add(userId);
       if (values[index] === null) this.letGo(userId, 'disconnect');
       else if (values[index] === FORKS) this.hold(userId);
       else if (members.has(userId) !== (status === 'online') && tries < MAX_TRIES) {
@@ -224,7 +270,6 @@ class BesideFork implements PresenceStore {
       } else if (!members.has(userId)) this.letGo(userId, 'disconnect');
       else if (!this.held.has(userId)) this.hold(userId);
     }
-    if (contradicted.size > 0) await this.contradict(contradicted);
   }
 
   /** Who of these is held by routers of the fork, as routers of ours have found. */
@@ -253,7 +298,20 @@ class BesideFork implements PresenceStore {
   }
 
   private flush(): void {
-    if (!this.isBusy) this.inBackground(this.tellAll());
+    if (this.isBusy) return;
+    this.telling = this.tellAll();
+    this.inBackground(this.telling);
+  }
+
+  /** Who leaves us and has a key as only the fork writes it has moved there: without this the key would go with the user. */
+  private async holdMoved(ops: readonly PresenceOp[]): Promise<void> {
+    const leaving = ops.filter(({ kind }) => kind !== 'join').map(({ userId }) => userId);
+    if (leaving.length === 0) return;
+    const values = await this.client.mget(...leaving.map(keyOf));
+    const moved = leaving.filter((userId, index) => values[index] === FORKS && !this.held.has(userId));
+    for (const userId of moved) this.hold(userId);
+    // What goes wrong with it is reported, and holds up nobody.
+    if (moved.length > 0) await this.telling.catch(() => undefined);
   }
 
   private async tellAll(): Promise<void> {
@@ -300,7 +358,7 @@ class BesideFork implements PresenceStore {
     this.checkedAt = now;
     if (this.isStale) {
       this.isStale = false;
-      await this.look().catch((error) => {
+      await Promise.all([this.look(), this.lookAtOwn()]).catch((error) => {
         this.isStale = true;
         throw error;
       });
@@ -345,15 +403,40 @@ class BesideFork implements PresenceStore {
   }
 
   /** The fork says that users have left, and may have deleted their keys, who are connected here. */
-  private async contradict(userIds: ReadonlySet<string>): Promise<void> {
-    for (const feed of this.feeds) feed.onLost((id) => userIds.has(id));
-    const timestamp = Date.now();
-    const commands: string[][] = [];
-    for (const userId of userIds) {
-      const message = { type: 'presence_update', userId, status: 'online', timestamp, reason: 'resync' };
-      for (const channel of ['presence:online', UPDATES]) commands.push(['publish', channel, JSON.stringify(message)]);
+  private async contradict(): Promise<void> {
+    const all = Array.from(this.contradicted).filter((userId) => this.isOwn(userId));
+    this.contradicted.clear();
+    for (let from = 0; from < all.length; from += BATCH) {
+      const some = new Set(all.slice(from, from + BATCH));
+      for (const feed of this.feeds) feed.onLost((id) => some.has(id));
+      const timestamp = Date.now();
+      const commands: string[][] = [];
+      for (const userId of some) {
+        const message = { type: 'presence_update', userId, status: 'online', timestamp, reason: 'resync' };
+        for (const channel of ['presence:online', UPDATES])
+          commands.push(['publish', channel, JSON.stringify(message)]);
+      }
+      await this.run(commands).catch((error) => {
+        this.isStale = true;
+        throw error;
+      });
     }
-    await this.run(commands);
+  }
+
+  /** Finds who is connected here and has left the fork, as that has written while nobody here heard it. */
+  private async lookAtOwn(): Promise<void> {
+    for (const own of this.own.values()) {
+      const all = Array.from(own);
+      for (let from = 0; from < all.length; from += BATCH) {
+        const some = all.slice(from, from + BATCH);
+        const commands = some.map((userId) => ['hget', metaOf(userId), 'status']);
+        // What is no hash says nothing.
+        const answers = (await this.client.pipeline(commands).exec()) ?? [];
+        for (const [index, userId] of some.entries())
+          if (answers[index]?.[1] === 'offline') this.contradicted.add(userId);
+      }
+    }
+    this.verify();
   }
 
   /** Without this hash the fork takes whoever has a key for offline. */
