@@ -75,7 +75,7 @@ export class Lease {
     this.beating = true;
     this.again = false;
     try {
-      const { known, now } = await withDeadline(clock, timeoutMs, () => store.beat(node));
+      const { known, now } = await withDeadline(clock, timeoutMs, (onAnswer) => store.beat(node, onAnswer));
       this.beating = false;
       if (this.stopped) return;
       for (const due of this.dues) if (due <= startedAt) this.dues.delete(due);

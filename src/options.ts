@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
-import { type Clock, systemClock } from './clock';
-import { checkedFlag, checkedMs, checkFunctions } from './config/validation';
+import type { Clock } from './clock';
+import { checkedClock, checkedFlag, checkedMs, checkFunctions } from './config/validation';
 import { stderrLogger } from './diagnostics/failure-log';
 import { checkNames, optionError, shown } from './errors';
 import type { PresenceStore } from './store';
@@ -90,12 +90,8 @@ export function toSettings(options: PresenceOptions): Settings {
     throw optionError(`maxWatchIds is ${shown(maxWatchIds)}; it is an integer of at least 1`);
   }
   if (options.store !== undefined) checkFunctions('store', options.store, STORE_FUNCTIONS, SEE);
-  if (options.clock !== undefined) {
-    const names = ['now', 'setTimeout', 'clearTimeout'];
-    checkFunctions('clock', options.clock, options.clock?.random === undefined ? names : [...names, 'random'], SEE);
-  }
 
-  const clock = options.clock ?? systemClock;
+  const clock = checkedClock(options.clock);
   const commandTimeoutMs = checkedMs('commandTimeoutMs', options.commandTimeoutMs, 1, 2_000);
   return {
     store: options.store ?? memoryStore({ now: () => clock.now() }),

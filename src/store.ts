@@ -114,7 +114,7 @@ export interface StoreFeed {
   onError(stage: ErrorStage, error: unknown): void;
 }
 
-/** What a query is given to say that the backend has answered a part of it. Never throws. */
+/** What a query, or a beat, is given to say that the backend has answered a part of it. Never throws. */
 export type OnAnswer = () => void;
 
 /**
@@ -133,8 +133,9 @@ export type OnAnswer = () => void;
  * - Time MUST be the store's own. Only durations cross this interface.
  * - Ids MUST be treated as data: no id may collide with another, with a prototype or with a key of the store's.
  * - A store that is away MUST reject, and MUST NOT answer from memory; it MAY also not answer: the core stops waiting.
- * - A query that asks its backend more than once SHOULD call `onAnswer` at each answer, and SHOULD NOT ask one after another
- *   what it can ask at once: the core gives a query up once nothing has been answered for `commandTimeoutMs`.
+ * - A query or a beat that asks its backend more than once SHOULD call `onAnswer` at each answer, and SHOULD NOT ask one after
+ *   another what it can ask at once: the core gives it up once nothing has been answered for `commandTimeoutMs`. A step
+ *   on the way to a connection, such as that it is open, is an answer, too.
  * - Calls that the core has given up MUST NOT pile up: the core calls again, with the newest state, when the time comes.
  * - It MUST NOT keep the process alive, and MUST NOT write to the console.
  */
@@ -149,7 +150,10 @@ export interface PresenceStore {
    * - MUST NOT take a lapsed lease for a dead node where the store itself was away or had not been asked for longer than
    *   half a lease: then a node gets a full lease anew, once from one beat of its own to the next.
    */
-  beat(node: StoreNode): Promise<{
+  beat(
+    node: StoreNode,
+    onAnswer?: OnAnswer,
+  ): Promise<{
     known: boolean;
     /** The time by the store's clock, in milliseconds since the epoch, for `health()`. */
     now?: number;

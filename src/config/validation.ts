@@ -1,3 +1,4 @@
+import { type Clock, systemClock } from '../clock';
 import { optionError, shown } from '../errors';
 
 /** The longest delay that a timer of Node takes. @internal */
@@ -21,6 +22,16 @@ export function checkedFlag(name: string, value: unknown, fallback: boolean): bo
   if (value === undefined) return fallback;
   if (typeof value !== 'boolean') throw optionError(`${name} is ${shown(value)}; it is true or false`);
   return value;
+}
+
+/** @internal The clock that was given, or the system's. */
+export function checkedClock(clock: Clock | undefined): Clock {
+  if (clock === undefined) return systemClock;
+  const functions: Array<keyof Clock> = ['now', 'setTimeout', 'clearTimeout'];
+  // May be left out.
+  if (clock !== null && clock.random !== undefined) functions.push('random');
+  checkFunctions('clock', clock, functions, 'see Clock');
+  return clock;
 }
 
 /** @internal A thing with functions, or the error that names the first one that it lacks. */

@@ -1,8 +1,12 @@
-/** After a question that found nothing the next one waits this long, and so does one after a failure. */
+import { type Clock, randomOf } from '../clock';
+import { backoffMs } from './backoff';
+
+/** After a question that found nothing the next one waits this long, and one after a failure no longer. */
 const PACE_MS = 2_000;
 
 /** @internal */
 export interface InquiryOptions {
+  readonly clock: Clock;
   /** Asks once. Resolves to whether anything was found that was not known. */
   ask(): Promise<boolean>;
   /** It failed, and will be tried again; told once until it works again. */
@@ -21,7 +25,7 @@ export class Inquiry {
   private isFailing = false;
   private isClosed = false;
   private notBefore = 0;
-  private timer: ReturnType<typeof setTimeout> | undefined;
+  private timer: unknown;
 
   constructor(private readonly options: InquiryOptions) {}
 
@@ -34,18 +38,18 @@ export class Inquiry {
 
   close(): void {
     this.isClosed = true;
-    clearTimeout(this.timer as never);
+    this.options.clock.clearTimeout(this.timer);
   }
 
   private proceed(): void {
-    clearTimeout(this.timer as never);
+    const { clock } = this.options;
+    clock.clearTimeout(this.timer);
     this.timer = undefined;
     if (!this.isWanted || this.isAsking || this.isClosed) return;
-    const waitMs = this.isUrgent ? 0 : this.notBefore - Date.now();
+    const waitMs = this.isUrgent ? 0 : this.notBefore - clock.now();
     if (waitMs > 0) {
       // A clock that was set back must not make it longer.
-      this.timer = setTimeout(() => this.resume(), Math.min(waitMs, PACE_MS));
-      this.timer.unref();
+      this.timer = clock.setTimeout(() => this.resume(), Math.min(waitMs, PACE_MS));
       return;
     }
     this.isWanted = false;
@@ -54,14 +58,14 @@ export class Inquiry {
     this.options.ask().then(
       (hasFound) => {
         this.isFailing = false;
-        this.finish(hasFound);
+        this.finish(hasFound ? 0 : PACE_MS);
       },
       (error: unknown) => {
         if (!this.isFailing && !this.isClosed) this.options.onError(error);
         this.isFailing = true;
         this.isWanted = true;
         this.isUrgent = false;
-        this.finish(false);
+        this.finish(backoffMs(0, { leastMs: PACE_MS, mostMs: PACE_MS }, randomOf(clock)));
       },
     );
   }
@@ -71,9 +75,9 @@ export class Inquiry {
     this.proceed();
   }
 
-  private finish(hasFound: boolean): void {
+  private finish(waitMs: number): void {
     this.isAsking = false;
-    this.notBefore = hasFound ? 0 : Date.now() + PACE_MS;
+    this.notBefore = waitMs === 0 ? 0 : this.options.clock.now() + waitMs;
     this.proceed();
   }
 }

@@ -36,6 +36,8 @@ describe('options', () => {
     [{ store: {} }, ['store is an object without beat()']],
     [{ store: 'redis://localhost' }, ['store is "redis://localhost" without beat()']],
     [{ clock: { now: Date.now } }, ['clock is an object without setTimeout()']],
+    [{ clock: null }, ['clock is null without now()']],
+    [{ clock: { ...fakeClock(), random: 0.5 } }, ['clock is an object without random()']],
     [{ ttl: 360 }, ['"ttl" is no option', 'ttlMs']],
   ])('%o throws at once, and names the option, its value and the rule', (options, parts) => {
     expect(() => createPresence(options as PresenceOptions)).toThrow(misuse('ERR_PRESENCE_OPTIONS', ...parts));

@@ -332,7 +332,8 @@ describe('Hearing', () => {
     change(2);
     await settle(20_000);
     expect(heard).toMatchObject({ errors: 1, gaps: 0 });
-    expect(redis.asked).toBeLessThan(12);
+    // Every one or two seconds, by chance.
+    expect(redis.asked).toBeLessThan(22);
     redis.fails = false;
     await settle(2_000);
     expect(told).toEqual([1, 2]);

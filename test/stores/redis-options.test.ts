@@ -31,6 +31,7 @@ describe('options', () => {
     ['a url and a port', { url: 'redis://h', port: 1 }, /url and port are both given/],
     ['sentinels without a name', { sentinels: [{ host: 'h', port: 1 }] }, /name says whom they watch/],
     ['a retention', { retentionMs: -1 }, /retentionMs is -1/],
+    ['a clock', { clock: { now: Date.now } }, /clock is an object without setTimeout\(\)/],
     ['publish', { publish: 'no' }, /publish is "no"; it is true or false/],
   ])('%s is refused at once', (_name, options, words) => {
     expect(() => redisStore(options as RedisStoreOptions)).toThrow(misuse(words));

@@ -1,6 +1,8 @@
-import { checkFunctions } from '../../config/validation';
+import type { Clock } from '../../clock';
+import { checkedClock, checkFunctions } from '../../config/validation';
+import { checkNames } from '../../errors';
 import { toUserId } from '../../ids';
-import type { LeaveOp, PresenceOp, PresenceStore, StoreFeed, StoreNode } from '../../store';
+import type { LeaveOp, OnAnswer, PresenceOp, PresenceStore, StoreFeed, StoreNode } from '../../store';
 import type { RedisLike } from './client';
 import { quiet, reconnectMs } from './connection';
 
@@ -47,15 +49,17 @@ const metaOf = (userId: string): string => `presence:meta:${userId}`;
  * Take it away once the last router of the fork is gone. Then `DEL presence:fork`.
  *
  * @param client - an ioredis `Redis` of the same server and database; it stays yours to close
+ * @param options - `clock`: what it waits by, and the time that the fork is told; for tests
  *
  * @example
  * const client = new Redis({ host: '127.0.0.1' });
  * const presence = createPresence({ store: besideFork(redisStore({ client }), client), wire: 'router' });
  */
-export function besideFork(store: PresenceStore, client: ForkClient): PresenceStore {
+export function besideFork(store: PresenceStore, client: ForkClient, options: { clock?: Clock } = {}): PresenceStore {
   checkFunctions('store', store, ['beat', 'apply', 'subscribe'], 'it is what redisStore gives');
   checkFunctions('client', client, ['publish', 'scan', 'sscan', 'pipeline', 'duplicate'], 'it is an ioredis Redis');
-  return new BesideFork(store, client);
+  checkNames(options, ['clock']);
+  return new BesideFork(store, client, checkedClock(options.clock));
 }
 
 /** What somebody who may publish has said of a user. */
@@ -79,7 +83,7 @@ class BesideFork implements PresenceStore {
   /** Who is connected here and has left, as the fork says. */
   private readonly contradicted = new Set<string>();
   private isVerifying = false;
-  private verifyTimer: ReturnType<typeof setTimeout> | undefined;
+  private verifyTimer: unknown;
   /** What is to be told of them, the latest of each. */
   private readonly changed = new Map<string, 'join' | LeaveOp['reason']>();
   /** The router that holds them, as the store sees it; it lives as long as the one that makes it beat. */
@@ -95,11 +99,12 @@ class BesideFork implements PresenceStore {
   constructor(
     private readonly store: PresenceStore,
     private readonly client: ForkClient,
+    private readonly clock: Clock,
   ) {}
 
-  async beat(node: StoreNode): ReturnType<PresenceStore['beat']> {
+  async beat(node: StoreNode, onAnswer?: OnAnswer): ReturnType<PresenceStore['beat']> {
     this.bridge = this.bridge ?? { node: { ...node, nodeId: `${node.nodeId}.fork` }, owner: node.nodeId };
-    const answer = await this.store.beat(node);
+    const answer = await this.store.beat(node, onAnswer);
     if (this.bridge.owner === node.nodeId) this.inBackground(this.beatBridge(this.bridge.node));
     return answer;
   }
@@ -159,7 +164,7 @@ class BesideFork implements PresenceStore {
         this.said.clear();
         this.left.clear();
         this.contradicted.clear();
-        clearTimeout(this.verifyTimer as never);
+        this.clock.clearTimeout(this.verifyTimer);
         this.verifyTimer = undefined;
       }
       unsubscribe();
@@ -208,7 +213,7 @@ class BesideFork implements PresenceStore {
 
   private rememberLeft(userId: string): void {
     this.left.delete(userId);
-    this.left.set(userId, Date.now());
+    this.left.set(userId, this.clock.now());
     for (const oldest of this.left.keys()) {
       if (this.left.size <= MAX_LEFT) break;
       this.left.delete(oldest);
@@ -218,7 +223,7 @@ class BesideFork implements PresenceStore {
   /** Whether a user has left the fork just now; asked once. */
   private hasLeft(userId: string): boolean {
     const at = this.left.get(userId);
-    return this.left.delete(userId) && Math.abs(Date.now() - (at as number)) <= LEFT_MS;
+    return this.left.delete(userId) && Math.abs(this.clock.now() - (at as number)) <= LEFT_MS;
   }
 
   /** The fork writes the key before it says anything, so the key is asked. */
@@ -231,11 +236,10 @@ class BesideFork implements PresenceStore {
         () => {
           this.isVerifying = false;
           if (this.feeds.size === 0) return;
-          this.verifyTimer = setTimeout(() => {
+          this.verifyTimer = this.clock.setTimeout(() => {
             this.verifyTimer = undefined;
             this.verify();
           }, VERIFY_MS);
-          this.verifyTimer.unref();
         },
         (error) => {
           // The next beat tries again.
@@ -353,7 +357,7 @@ class BesideFork implements PresenceStore {
     this.isLeased = true;
     this.flush();
     this.verify();
-    const now = Date.now();
+    const now = this.clock.now();
     if (!this.isStale && Math.abs(now - this.checkedAt) < node.leaseMs) return;
     this.checkedAt = now;
     if (this.isStale) {
@@ -409,7 +413,7 @@ class BesideFork implements PresenceStore {
     for (let from = 0; from < all.length; from += BATCH) {
       const some = new Set(all.slice(from, from + BATCH));
       for (const feed of this.feeds) feed.onLost((id) => some.has(id));
-      const timestamp = Date.now();
+      const timestamp = this.clock.now();
       const commands: string[][] = [];
       for (const userId of some) {
         const message = { type: 'presence_update', userId, status: 'online', timestamp, reason: 'resync' };
@@ -441,7 +445,7 @@ class BesideFork implements PresenceStore {
 
   /** Without this hash the fork takes whoever has a key for offline. */
   private async writeMeta(ops: readonly PresenceOp[]): Promise<void> {
-    const now = Date.now();
+    const now = this.clock.now();
     const commands: string[][] = [];
     for (const { userId, kind, ageMs } of ops) {
       // That is where the store keeps what it knows of itself.

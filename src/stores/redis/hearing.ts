@@ -1,3 +1,4 @@
+import { type Clock, systemClock } from '../../clock';
 import { Inquiry } from '../inquiry';
 import { type Batch, MAX_VERSION, parseMessage } from './changes';
 
@@ -62,7 +63,7 @@ export class Hearing {
   /** The highest version that Redis said it had given, or that must not be given any more. */
   private highest: number;
   private expected = 0;
-  private overdue: ReturnType<typeof setTimeout> | undefined;
+  private overdue: unknown;
   /** What did not follow: since the last question was asked, and before. */
   private doubtful: Batch[] = [];
   private doubtfulChanges = 0;
@@ -78,16 +79,17 @@ export class Hearing {
   private disputedAt = 0;
   /** Who waits until a version of these data was heard. */
   private waiters: Array<{ readonly version: number; readonly epoch: string | undefined; resolve(): void }> = [];
-  private dispute: ReturnType<typeof setTimeout> | undefined;
+  private dispute: unknown;
   private closed = false;
   private readonly inquiry: Inquiry;
 
   constructor(
     private readonly options: HearingOptions,
     highest = 0,
+    private readonly clock: Clock = systemClock,
   ) {
     this.highest = highest;
-    this.inquiry = new Inquiry({ ask: () => this.ask(), onError: options.onError });
+    this.inquiry = new Inquiry({ clock, ask: () => this.ask(), onError: options.onError });
   }
 
   /** From where on versions go on after a loss. What only a message said is not in it: it would become true by that. */
@@ -118,15 +120,15 @@ export class Hearing {
   private compare(heard: number, version: number): void {
     if (this.suspect !== undefined && version >= this.suspect.version) this.suspect = undefined;
     if (heard <= version) return;
-    this.suspect = this.suspect ?? { version: heard, since: Date.now() };
-    if (Date.now() - this.suspect.since >= OVERDUE_MS) this.inquiry.put(true);
+    this.suspect = this.suspect ?? { version: heard, since: this.clock.now() };
+    if (this.clock.now() - this.suspect.since >= OVERDUE_MS) this.inquiry.put(true);
   }
 
   /** What is expected now must be heard in time; what is said meanwhile has a time of its own. */
   private awaitVersion(): void {
     const awaited = this.expected;
-    clearTimeout(this.overdue as never);
-    this.overdue = setTimeout(() => {
+    this.clock.clearTimeout(this.overdue);
+    this.overdue = this.clock.setTimeout(() => {
       this.overdue = undefined;
       if (!this.isBehind()) return;
       if ((this.heard as number) >= awaited) {
@@ -136,7 +138,6 @@ export class Hearing {
       this.options.onDeaf();
       this.verify();
     }, OVERDUE_MS);
-    this.overdue.unref();
   }
 
   /** What should have come by now and did not is read from the log. */
@@ -167,7 +168,7 @@ export class Hearing {
 
   hear(batch: Batch): void {
     if (this.closed) return;
-    if (this.follows(batch) && Date.now() >= this.distrustUntil) {
+    if (this.follows(batch) && this.clock.now() >= this.distrustUntil) {
       this.isFlowing = true;
       this.take(batch);
       return;
@@ -179,8 +180,8 @@ export class Hearing {
     this.closed = true;
     this.inquiry.close();
     this.wake();
-    clearTimeout(this.overdue as never);
-    clearTimeout(this.dispute as never);
+    this.clock.clearTimeout(this.overdue);
+    this.clock.clearTimeout(this.dispute);
   }
 
   private follows({ epoch, first }: Batch): boolean {
@@ -367,20 +368,19 @@ export class Hearing {
   /** Something forged was believed. The number that it bore is not given any more: somebody may go on from there. */
   private refute(): void {
     this.see((this.heard as number) + 1);
-    this.distrustUntil = Date.now() + DISTRUST_MS;
+    this.distrustUntil = this.clock.now() + DISTRUST_MS;
     this.leaps = 0;
     this.options.onGap();
   }
 
   private readAllSometime(): void {
     if (this.dispute !== undefined) return;
-    const waitMs = Math.max(0, Math.min(DISPUTE_MS, this.disputedAt + DISPUTE_MS - Date.now()));
-    this.dispute = setTimeout(() => {
+    const waitMs = Math.max(0, Math.min(DISPUTE_MS, this.disputedAt + DISPUTE_MS - this.clock.now()));
+    this.dispute = this.clock.setTimeout(() => {
       this.dispute = undefined;
-      this.disputedAt = Date.now();
+      this.disputedAt = this.clock.now();
       this.options.onGap();
     }, waitMs);
-    this.dispute.unref();
   }
 
   private hearAgain(): void {

@@ -1,8 +1,20 @@
+import calculateSlot from 'cluster-key-slot';
+import { type Clock, systemClock } from '../../clock';
+import { listenShared } from '../../diagnostics/shared-listener';
+import type { OnAnswer } from '../../store';
 import type { RedisLike } from './client';
 import type { Script } from './script';
 
 /** How long a call waits for a connection that is on its way. */
 const CONNECT_MS = 1_000;
+/**
+ * How long for one of which nothing has failed so far: from one step of it to the next, which may be several round trips,
+ * and in all.
+ */
+const STEP_MS = 1_900;
+const STEPS_MS = 10_000;
+/** Steps on the way to a connection; the second one is of a Cluster. */
+const STEPS: readonly string[] = ['connect', '+node'];
 /** Where nothing has been answered for so long nothing more is sent: the client would keep it all. */
 const STUCK_MS = 2_000;
 
@@ -11,7 +23,26 @@ export function isReady({ status }: RedisLike): boolean {
   return status === 'ready' || status === undefined;
 }
 
-type Waiter = { resolve(): void; reject(error: Error): void; timer: ReturnType<typeof setTimeout> };
+interface Waiter {
+  resolve(): void;
+  reject(error: Error): void;
+  readonly onAnswer: OnAnswer | undefined;
+  timer: unknown;
+}
+
+/** What is under way on one connection. */
+interface Lane {
+  /** When each call that is not answered yet was sent, the oldest first. */
+  readonly pending: Map<object, number>;
+  answeredAt: number;
+}
+
+/** The name of the master that holds a key; of its slot, as long as a Cluster does not know. @internal */
+export function masterOf(client: RedisLike, key: string): string {
+  const slot = calculateSlot(key);
+  const { slots } = client as { readonly slots?: ReadonlyArray<readonly string[] | undefined> };
+  return slots?.[slot]?.[0] ?? `slot ${slot}`;
+}
 
 /**
  * Sends commands through a client, and only as many as an outage can bear. A client that is not connected would queue
@@ -20,55 +51,78 @@ type Waiter = { resolve(): void; reject(error: Error): void; timer: ReturnType<t
  */
 export class Link {
   private readonly waiters = new Set<Waiter>();
-  /** When each call that is not answered yet was sent, the oldest first; by lane, since masters fail one by one. */
-  private readonly lanes = new Map<string, Map<object, number>>();
+  /** When a connection that is on its way has come a step further. */
+  private steppedAt = 0;
+  /** Masters fail one by one. */
+  private readonly lanes = new Map<string, Lane>();
+  /** By master, the scripts that were sent to it by their text since the connection was made. */
+  private readonly sent = new Map<string, Set<string>>();
+  private readonly unlisten: Array<() => void>;
 
   constructor(
     private readonly client: RedisLike,
     /** What the client said last of its connection, where that is known. */
     private readonly reason: () => string | undefined = () => undefined,
+    private readonly clock: Clock = systemClock,
   ) {
-    client.on('ready', this.onReady);
+    this.unlisten = [listenShared(client, 'ready', () => this.onReady())];
+    for (const step of STEPS) this.unlisten.push(listenShared(client, step, () => this.onStep()));
   }
 
-  async run(lane: string, script: Script, keys: readonly string[], args: readonly string[]): Promise<string> {
+  async run(
+    lane: string,
+    script: Script,
+    keys: readonly string[],
+    args: readonly string[],
+    onAnswer?: OnAnswer,
+  ): Promise<string> {
     const values = keys.concat(args);
     const { client } = this;
-    const answer = await this.send(lane, () =>
-      client.evalsha(script.sha, keys.length, ...values).catch((error: Error) => {
+    const runText = () => client.eval(script.text, keys.length, ...values);
+    const send = (): Promise<unknown> => {
+      // The first time by its text, which costs no round trip; what follows on that connection comes after it.
+      if (this.isNew(script, keys)) return runText();
+      return client.evalsha(script.sha, keys.length, ...values).catch((error: Error) => {
         if (!error.message.startsWith('NOSCRIPT')) throw error;
-        return client.eval(script.text, keys.length, ...values);
-      }),
-    );
-    return String(answer);
+        return runText();
+      });
+    };
+    return String(await this.send(lane, send, onAnswer));
   }
 
   /** Runs what sends a command, once that is possible. */
-  async send<T>(lane: string, run: () => Promise<T>): Promise<T> {
-    await this.connected(CONNECT_MS);
-    let pending = this.lanes.get(lane);
-    if (pending === undefined) {
-      pending = new Map();
-      this.lanes.set(lane, pending);
+  async send<T>(name: string, run: () => Promise<T>, onAnswer?: OnAnswer): Promise<T> {
+    await this.connected(CONNECT_MS, onAnswer);
+    let lane = this.lanes.get(name);
+    if (lane === undefined) {
+      lane = { pending: new Map(), answeredAt: 0 };
+      this.lanes.set(name, lane);
     }
-    const [oldest] = pending.values();
-    if (oldest !== undefined && Date.now() - oldest > STUCK_MS) throw new Error('Redis does not answer');
+    const now = this.clock.now();
+    const [oldest] = lane.pending.values();
+    if (oldest !== undefined && now - Math.max(oldest, lane.answeredAt) > STUCK_MS) {
+      throw new Error('Redis does not answer');
+    }
     const call = {};
-    pending.set(call, Date.now());
+    lane.pending.set(call, now);
     try {
       return await run();
     } finally {
-      pending.delete(call);
+      lane.pending.delete(call);
+      lane.answeredAt = this.clock.now();
     }
   }
 
-  /** Resolves once commands can be sent; rejects after `ms`, with the reason as far as it is known. */
-  async connected(ms: number): Promise<void> {
-    if (!this.isReady() || this.waiters.size > 0) await this.ready(Math.min(ms, CONNECT_MS));
+  /**
+   * Resolves once commands can be sent; rejects after `ms`, with the reason as far as it is known. One of which nothing is
+   * known to have failed is waited for as long as it comes on, and `onAnswer` is called at each step.
+   */
+  async connected(ms: number, onAnswer?: OnAnswer): Promise<void> {
+    if (!this.isReady() || this.waiters.size > 0) await this.ready(Math.min(ms, CONNECT_MS), onAnswer);
   }
 
   close(): void {
-    this.client.removeListener('ready', this.onReady);
+    for (const end of this.unlisten) end();
     this.release(new Error('the store is closed'));
   }
 
@@ -76,31 +130,64 @@ export class Link {
     return isReady(this.client);
   }
 
-  private ready(ms: number): Promise<void> {
+  /** Whether a master has to be told what a script is; it is told only once. */
+  private isNew({ sha }: Script, keys: readonly string[]): boolean {
+    const master = this.client.isCluster === true ? masterOf(this.client, keys[0] as string) : '';
+    const sent = this.sent.get(master);
+    if (sent?.has(sha)) return false;
+    if (sent === undefined) this.sent.set(master, new Set([sha]));
+    else sent.add(sha);
+    return true;
+  }
+
+  private ready(ms: number, onAnswer: OnAnswer | undefined): Promise<void> {
     const { status } = this.client;
     if (status === 'end') return Promise.reject(new Error('the Redis client has ended its connection'));
     // Only a client made with lazyConnect waits to be told; what goes wrong shows in its status.
     if (status === 'wait') this.client.connect().catch(() => undefined);
     return new Promise((resolve, reject) => {
-      const waiter: Waiter = {
-        resolve,
-        reject,
-        timer: setTimeout(() => {
+      const since = this.clock.now();
+      const waiter: Waiter = { resolve, reject, onAnswer, timer: undefined };
+      const wait = (waitMs: number): void => {
+        waiter.timer = this.clock.setTimeout(() => {
+          const leftMs = this.stepLeftMs(since);
+          if (leftMs > 0) {
+            wait(leftMs);
+            return;
+          }
           this.waiters.delete(waiter);
           const { reason, client } = this;
           reject(new Error(`not connected to Redis: ${reason() ?? `its client is ${client.status}`}`));
-        }, ms),
+        }, waitMs);
       };
-      waiter.timer.unref();
+      wait(ms);
       this.waiters.add(waiter);
     });
   }
 
-  private readonly onReady = (): void => this.release();
+  /** How long the next step of a connection is waited for yet, by who waits since then. */
+  private stepLeftMs(since: number): number {
+    const { status } = this.client;
+    if ((status !== 'connecting' && status !== 'connect') || this.reason() !== undefined) return 0;
+    const now = this.clock.now();
+    return Math.min(STEP_MS, Math.max(since, this.steppedAt) + STEP_MS - now, since + STEPS_MS - now);
+  }
+
+  private onStep(): void {
+    this.steppedAt = this.clock.now();
+    for (const { onAnswer } of this.waiters) onAnswer?.();
+  }
+
+  private onReady(): void {
+    // Perhaps another server, or one that has started anew.
+    this.sent.clear();
+    this.onStep();
+    this.release();
+  }
 
   private release(error?: Error): void {
     for (const waiter of this.waiters) {
-      clearTimeout(waiter.timer);
+      this.clock.clearTimeout(waiter.timer);
       if (error === undefined) waiter.resolve();
       else waiter.reject(error);
     }

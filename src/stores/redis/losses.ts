@@ -1,3 +1,4 @@
+import { type Clock, systemClock } from '../../clock';
 import { isCount, type Loss, MAX_VERSION } from './changes';
 
 /** A message is not on its way any more. */
@@ -30,8 +31,10 @@ export class Losses {
   private leaseMs = 0;
   private isDue = false;
 
+  constructor(private readonly clock: Clock = systemClock) {}
+
   /** Users were lost in some buckets; in no named ones: perhaps in all. */
-  hear(buckets: readonly number[], times: number, now: number = Date.now()): void {
+  hear(buckets: readonly number[], times: number, now: number = this.clock.now()): void {
     this.heard = times;
     this.differsSince = undefined;
     this.last = { buckets, at: now };
@@ -43,7 +46,7 @@ export class Losses {
    * A message has come. It is no proof, for anybody may publish: whether Redis has to be asked. `doubt`: it says of the
    * last time what was not believed, and one of the two is forged. Says so once each time.
    */
-  claims({ buckets, times }: Loss, now: number = Date.now()): 'ask' | 'doubt' | undefined {
+  claims({ buckets, times }: Loss, now: number = this.clock.now()): 'ask' | 'doubt' | undefined {
     const { heard, last, claimed } = this;
     if (heard === undefined) return undefined;
     if (times === heard) {
@@ -95,7 +98,7 @@ export class Losses {
    * What a beat learned. Whether users were lost that were not heard of: not before it has said so for a while, for its
    * answer and the message that names them come on two connections, and either may be ahead.
    */
-  isNews(times: number, now: number = Date.now()): boolean {
+  isNews(times: number, now: number = this.clock.now()): boolean {
     if (!isCount(times, MAX_VERSION)) return false;
     const { heard = times } = this;
     this.differsSince = times === heard ? undefined : (this.differsSince ?? now);
@@ -109,7 +112,7 @@ export class Losses {
   /** At each beat: whether every router has had the time to assert its users since the last loss. Says so once. */
   isOver({ leaseMs, ttlMs }: { readonly leaseMs: number; readonly ttlMs: number }): boolean {
     this.leaseMs = leaseMs;
-    const now = Date.now();
+    const now = this.clock.now();
     let latest = 0;
     for (const [bucket, at] of this.at) {
       latest = Math.max(latest, at + this.waitMs(bucket));
@@ -128,7 +131,7 @@ export class Losses {
 
   /** Whether a key of the contract without a record is that of a user whom no router holds. */
   isSettled(bucket: number): boolean {
-    const now = Date.now();
+    const now = this.clock.now();
     return [bucket, ALL].some((key) => {
       const at = this.at.get(key);
       return at !== undefined && now - at > this.waitMs(key);

@@ -1,15 +1,12 @@
-import calculateSlot from 'cluster-key-slot';
 import type { RedisLike } from './client';
 import type { Layout } from './layout';
-import type { Link } from './link';
+import { type Link, masterOf } from './link';
 
 /** Only an older sign of life is deleted: the user may be back meanwhile, through another router. Gives what it said. */
 const DELETE = `local seen = redis.pcall('GET', KEYS[1])
 if type(seen) == 'table' then seen = '' end
 if seen and (tonumber(seen) or 0) <= tonumber(ARGV[1]) then redis.call('DEL', KEYS[1]) end
 return seen`;
-
-type Slots = { readonly slots?: ReadonlyArray<readonly string[] | undefined> };
 
 /**
  * The keys of the contract on a Cluster. They lie where their ids put them, far from the scripts, so the router writes
@@ -61,10 +58,8 @@ export class Mirrors {
     commandOf: (user: T) => string[],
   ): Promise<unknown[]> {
     const groups = new Map<string, number[]>();
-    const { slots } = this.client as Slots;
     for (const [index, [userId]] of users.entries()) {
-      const slot = calculateSlot(this.layout.userKey(userId));
-      const master = slots?.[slot]?.[0] ?? `slot ${slot}`;
+      const master = masterOf(this.client, this.layout.userKey(userId));
       const group = groups.get(master);
       if (group === undefined) groups.set(master, [index]);
       else group.push(index);

@@ -1,3 +1,4 @@
+import type { Clock } from '../../clock';
 import { storeFailure } from '../../diagnostics/store-failure';
 import type { StoreFeed, StoreNode } from '../../store';
 import type { ErrorStage } from '../../types';
@@ -31,10 +32,11 @@ export class News {
   constructor(
     private readonly layout: Layout,
     private readonly runner: Runner,
+    private readonly clock: Clock,
   ) {
     this.hearings = layout.partitions.map((partition) => this.newHearing(partition, 0));
-    this.losses = layout.partitions.map(() => new Losses());
-    this.problems = new StandingProblems((stage, error) => this.report(stage, error));
+    this.losses = layout.partitions.map(() => new Losses(clock));
+    this.problems = new StandingProblems((stage, error) => this.report(stage, error), clock);
     this.lossInquiries = layout.partitions.map((partition) => this.newLossInquiry(partition));
   }
 
@@ -136,6 +138,7 @@ export class News {
         onError: (error) => this.report('subscribe', error),
       },
       highest,
+      this.clock,
     );
   }
 
@@ -150,7 +153,7 @@ export class News {
       this.lose(partition, buckets, times);
       return true;
     };
-    return new Inquiry({ ask, onError: (error) => this.report('subscribe', error) });
+    return new Inquiry({ clock: this.clock, ask, onError: (error) => this.report('subscribe', error) });
   }
 
   private async readHead(partition: Partition): Promise<Head | undefined> {

@@ -23,7 +23,7 @@ export interface QueriesOptions {
   /** What was heard of a partition. */
   hearingOf(partition: Partition): Hearing;
   /** The values of keys, on a single server. */
-  valuesOf(keys: readonly string[]): Promise<Array<string | null>>;
+  valuesOf(keys: readonly string[], onStep: OnAnswer): Promise<Array<string | null>>;
   /** On a Cluster. */
   mirrors(): Mirrors | undefined;
   /** Decides on users who have no record. */
@@ -88,7 +88,7 @@ export class Queries {
     // What time it is goes with the keys: where all have one, nothing else is asked.
     const [keys, time] = isCluster
       ? [[], 0]
-      : await Promise.all([tap(this.keysOf(userIds), onAnswer), this.records(0, [], onAnswer)]);
+      : await Promise.all([tap(this.keysOf(userIds, onAnswer), onAnswer), this.records(0, [], onAnswer)]);
     let now = Number(time);
     const wereLost = this.options.losses.some(({ isAny }) => isAny);
     const users: StoredStatus[] = new Array(userIds.length);
@@ -145,10 +145,10 @@ export class Queries {
   }
 
   /** What the keys of the contract say, on a single server: when each user was last seen. Ours hold a time. */
-  private async keysOf(userIds: readonly string[]): Promise<Array<number | undefined>> {
+  private async keysOf(userIds: readonly string[], onStep: OnAnswer): Promise<Array<number | undefined>> {
     if (userIds.length === 0) return [];
     const keys = userIds.map((userId) => this.layout.userKey(userId));
-    const values = await this.options.valuesOf(keys);
+    const values = await this.options.valuesOf(keys, onStep);
     return values.map((value) => (typeof value === 'string' && /^\d{12,16}$/.test(value) ? Number(value) : undefined));
   }
 

@@ -1,3 +1,4 @@
+import type { Clock } from '../../clock';
 import type {
   OnAnswer,
   PresenceOp,
@@ -26,6 +27,7 @@ export interface RedisStoreSettings {
   readonly prefix: string;
   readonly retentionMs: number;
   readonly publish: boolean;
+  readonly clock: Clock;
 }
 
 const ignore: OnAnswer = () => undefined;
@@ -43,13 +45,14 @@ export class RedisStore implements PresenceStore {
 
   constructor(
     client: RedisLike,
-    { prefix, publish, retentionMs }: RedisStoreSettings,
+    { prefix, publish, retentionMs, clock }: RedisStoreSettings,
     /** Makes the next client of a store that connects by itself. */
     reconnect: (() => RedisLike) | undefined,
   ) {
     const { db = 0 } = (client.options ?? {}) as { db?: number };
     const layout = new Layout(prefix, client.isCluster === true, client.isCluster === true ? 0 : db);
     const runner = new Runner(client, {
+      clock,
       layout,
       publish,
       reconnect,
@@ -62,15 +65,15 @@ export class RedisStore implements PresenceStore {
     const incarnations = new Incarnations(layout.partitions.length);
     this.layout = layout;
     this.runner = runner;
-    this.news = new News(layout, runner);
-    this.writes = new Writes(layout, runner, incarnations);
+    this.news = new News(layout, runner, clock);
+    this.writes = new Writes(layout, runner, incarnations, clock);
     this.upkeep = new Upkeep(layout, runner, incarnations, this.news, retentionMs);
     this.queries = new Queries({
       layout,
       losses: this.news.losses,
       ask: runner.ask,
       hearingOf: (partition) => this.news.hearingOf(partition),
-      valuesOf: (keys) => runner.send('', (client) => client.mget(...keys)),
+      valuesOf: (keys, onStep) => runner.send('', (client) => client.mget(...keys), onStep),
       mirrors: () => runner.mirrors,
       settle: async (partition, users) => {
         const ids = users.map(({ userId }) => userId);
@@ -87,10 +90,10 @@ export class RedisStore implements PresenceStore {
     });
   }
 
-  async beat(node: StoreNode): Promise<{ known: boolean; now: number }> {
+  async beat(node: StoreNode, onAnswer: OnAnswer = ignore): Promise<{ known: boolean; now: number }> {
     this.runner.open();
     this.ttlMs = Number.isFinite(this.ttlMs) ? Math.max(this.ttlMs, node.ttlMs) : node.ttlMs;
-    const answer = await this.upkeep.beat(node);
+    const answer = await this.upkeep.beat(node, onAnswer);
     this.news.watchSubscriber(node);
     return answer;
   }

@@ -1,4 +1,5 @@
-import { checkedMs, checkFunctions } from '../../config/validation';
+import type { Clock } from '../../clock';
+import { checkedClock, checkedMs, checkFunctions } from '../../config/validation';
 import { checkNames, optionError, shown } from '../../errors';
 import type { PresenceStore } from '../../store';
 import type { RedisLike } from './client';
@@ -21,6 +22,11 @@ export interface RedisStoreOptions extends RedisConnectionOptions {
   retentionMs?: number;
   /** Whether changes are published on `presence:online`, `presence:offline` and `presence:updates`. @default true */
   publish?: boolean;
+  /**
+   * What the store waits by: how long for what it has asked, and for what should have been told. When users were seen, and when
+   * a lease ends, Redis says by its own clock. For tests. @default the system's
+   */
+  clock?: Clock;
 }
 
 /**
@@ -38,10 +44,15 @@ export interface RedisStoreOptions extends RedisConnectionOptions {
  * const presence = createPresence({ store: redisStore({ client: new Redis('redis://localhost:6379') }) });
  */
 export function redisStore(options: RedisStoreOptions = {}): PresenceStore {
-  checkNames(options, ['client', 'prefix', 'retentionMs', 'publish', ...CONNECTION_NAMES]);
-  const { client, prefix = 'presence:', retentionMs, publish = true, ...connection } = options;
+  checkNames(options, ['client', 'prefix', 'retentionMs', 'publish', 'clock', ...CONNECTION_NAMES]);
+  const { client, prefix = 'presence:', retentionMs, publish = true, clock, ...connection } = options;
   if (typeof publish !== 'boolean') throw optionError(`publish is ${shown(publish)}; it is true or false`);
-  const settings: RedisStoreSettings = { prefix, retentionMs: checkedRetention(retentionMs), publish };
+  const settings: RedisStoreSettings = {
+    prefix,
+    retentionMs: checkedRetention(retentionMs),
+    publish,
+    clock: checkedClock(clock),
+  };
   if (client === undefined) {
     checkConnection(connection);
     // Checked before anything connects.

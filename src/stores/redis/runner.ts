@@ -1,3 +1,5 @@
+import type { Clock } from '../../clock';
+import type { OnAnswer } from '../../store';
 import type { RedisLike } from './client';
 import { reasonOf } from './connection';
 import type { Hearing } from './hearing';
@@ -12,6 +14,7 @@ const LOG_CHANGES = 5_000;
 
 /** @internal */
 export interface RunnerOptions {
+  readonly clock: Clock;
   readonly layout: Layout;
   /** Whether changes are published on the guide's channels. */
   readonly publish: boolean;
@@ -44,10 +47,10 @@ export class Runner {
   }
 
   /** Runs a script that looks only, or changes nothing that anybody is told. */
-  readonly ask: Ask = (partition, script, keys, args) => {
+  readonly ask: Ask = (partition, script, keys, args, onStep) => {
     // What is under way when the last presence is closed opens nothing again.
     if (this.isClosed) return Promise.reject(new Error('the store is closed'));
-    return this.link.run(partition.channel, script, keys, args);
+    return this.link.run(partition.channel, script, keys, args, onStep);
   };
 
   /**
@@ -115,13 +118,13 @@ export class Runner {
   }
 
   /** Runs what sends another command, once that is possible. */
-  send<T>(lane: string, run: (client: RedisLike) => Promise<T>): Promise<T> {
-    return this.link.send(lane, () => run(this.client));
+  send<T>(lane: string, run: (client: RedisLike) => Promise<T>, onStep?: OnAnswer): Promise<T> {
+    return this.link.send(lane, () => run(this.client), onStep);
   }
 
-  /** Resolves once commands can be sent; rejects after `ms`. */
-  connected(ms: number): Promise<void> {
-    return this.link.connected(ms);
+  /** Resolves once commands can be sent; rejects after `ms`, unless the connection is on its way: then `onStep` is called. */
+  connected(ms: number, onStep: OnAnswer): Promise<void> {
+    return this.link.connected(ms, onStep);
   }
 
   open(): void {
@@ -139,9 +142,9 @@ export class Runner {
   }
 
   private linkTo(client: RedisLike): Link {
-    const { layout, reason } = this.options;
+    const { clock, layout, reason } = this.options;
     // The connection for messages has the same address and password: its reason is theirs.
-    const link = new Link(client, () => reasonOf(client) ?? reason());
+    const link = new Link(client, () => reasonOf(client) ?? reason(), clock);
     this.mirrors = layout.isCluster ? new Mirrors(client, link, layout) : undefined;
     return link;
   }

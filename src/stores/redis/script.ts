@@ -21,6 +21,8 @@ export type Ask = (
   script: Script,
   keys: readonly string[],
   args: readonly string[],
+  /** Called while a connection is on its way, at each step of it. */
+  onStep?: OnAnswer,
 ) => Promise<string>;
 
 /** Says when an answer has come. @internal */
@@ -32,7 +34,7 @@ export async function tap<T>(asked: Promise<T>, onAnswer: OnAnswer): Promise<T> 
 
 /** The same, of each answer. @internal */
 export function tapped(ask: Ask, onAnswer: OnAnswer): Ask {
-  return (...question) => tap(ask(...question), onAnswer);
+  return (partition, script, keys, args) => tap(ask(partition, script, keys, args, onAnswer), onAnswer);
 }
 
 /** What every script that changes something answers. @internal */

@@ -1,3 +1,4 @@
+import { type Clock, systemClock } from '../../clock';
 import type { StoreProblem } from '../../store';
 import type { ErrorStage } from '../../types';
 
@@ -15,11 +16,14 @@ export class StandingProblems {
   >();
   private readonly quietUntil = new Map<string, number>();
 
-  constructor(private readonly report: (stage: ErrorStage, error: Error) => void) {}
+  constructor(
+    private readonly report: (stage: ErrorStage, error: Error) => void,
+    private readonly clock: Clock = systemClock,
+  ) {}
 
   /** It goes on until it is cleared, or nobody has said so for ten minutes. */
   set(stage: ErrorStage, message: string, since?: number): void {
-    const now = Date.now();
+    const now = this.clock.now();
     const before = this.problems.get(stage);
     if (before?.message === message && before.until > now) {
       before.until = now + OVER_MS;
@@ -35,7 +39,7 @@ export class StandingProblems {
 
   /** Something in these keys was not ours, and was deleted. */
   junk(keys: readonly string[]): void {
-    const now = Date.now();
+    const now = this.clock.now();
     for (const key of keys) {
       if ((this.quietUntil.get(key) ?? 0) > now) continue;
       if (this.quietUntil.size >= MOST_KEYS) this.quietUntil.clear();
@@ -45,7 +49,7 @@ export class StandingProblems {
   }
 
   get list(): StoreProblem[] {
-    const now = Date.now();
+    const now = this.clock.now();
     const problems: StoreProblem[] = [];
     for (const [stage, { message, since, until }] of this.problems) {
       if (until > now) problems.push({ stage, message, since });

@@ -1,9 +1,9 @@
-import type { StoreNode } from '../../store';
+import type { OnAnswer, StoreNode } from '../../store';
 import type { Incarnation, Incarnations } from './incarnation';
 import { type Layout, type Partition, WALK_BUCKETS, WALK_USERS } from './layout';
 import type { News } from './news';
 import type { Runner } from './runner';
-import { askPlaced, type Changed, type Script } from './script';
+import { askPlaced, type Changed, type Script, tap } from './script';
 import * as scripts from './scripts';
 
 /** Graces that one call ends at most, and calls that one beat makes. */
@@ -44,8 +44,9 @@ export class Upkeep {
     private readonly retentionMs: number,
   ) {}
 
-  async beat(node: StoreNode): Promise<{ known: boolean; now: number }> {
-    const answers = await Promise.all(this.layout.partitions.map((partition) => this.beatOne(partition, node)));
+  async beat(node: StoreNode, onAnswer: OnAnswer): Promise<{ known: boolean; now: number }> {
+    const beats = this.layout.partitions.map((partition) => this.beatOne(partition, node, onAnswer));
+    const answers = await Promise.all(beats);
     // Masters of a Cluster each have a clock of their own.
     return { known: answers.every(({ known }) => known), now: Math.min(...answers.map(({ now }) => now)) };
   }
@@ -81,16 +82,20 @@ export class Upkeep {
     this.news.inBackground('sweep', sweep);
   }
 
-  private async beatOne(partition: Partition, node: StoreNode): Promise<{ known: boolean; now: number }> {
+  private async beatOne(
+    partition: Partition,
+    node: StoreNode,
+    onAnswer: OnAnswer,
+  ): Promise<{ known: boolean; now: number }> {
     const incarnation = this.incarnations.of(node, partition);
     if (incarnation.isBeating) throw new Error('the beat before has no answer yet');
     incarnation.isBeating = true;
     try {
       // Sooner than the core gives up, so that it learns the reason.
-      await this.runner.connected(node.leaseMs / 4);
+      await this.runner.connected(node.leaseMs / 4, onAnswer);
       let known = true;
       for (let call = 1; ; call += 1) {
-        const answer = await this.beatNow(partition, node, incarnation);
+        const answer = await tap(this.beatNow(partition, node, incarnation), onAnswer);
         known = known && answer.known;
         // More graces have ended than one call takes on; of very many the next beats take on the rest.
         if (!answer.more || call === BEAT_CALLS) return { known, now: answer.now };

@@ -1,3 +1,4 @@
+import type { Clock } from '../../clock';
 import type { PresenceOp, SignOfLife, StoreNode } from '../../store';
 import type { Incarnation, Incarnations } from './incarnation';
 import { gather, type Layout, type Partition } from './layout';
@@ -16,6 +17,7 @@ export class Writes {
     private readonly layout: Layout,
     private readonly runner: Runner,
     private readonly incarnations: Incarnations,
+    private readonly clock: Clock,
   ) {}
 
   async apply(node: StoreNode, ops: readonly PresenceOp[]): Promise<{ known: boolean }> {
@@ -47,10 +49,10 @@ export class Writes {
     if (incarnation.isApplying) throw new Error('the apply before has no answer yet');
     incarnation.isApplying = true;
     try {
-      const until = Date.now() + node.leaseMs / 3;
+      const until = this.clock.now() + node.leaseMs / 3;
       for (let from = 0; from < group.length; from += APPLY_OPS) {
         // The core has given this call up, and will tell what is true by then.
-        if (Date.now() > until) throw new Error('Redis was too slow');
+        if (this.clock.now() > until) throw new Error('Redis was too slow');
         if (!(await this.applyPiece(partition, node, incarnation, group.slice(from, from + APPLY_OPS)))) return false;
       }
       return true;
