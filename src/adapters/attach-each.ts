@@ -35,6 +35,13 @@ export interface AttachOptions<Request = RequestLike, Socket = SocketLike> {
   closeUnidentified?: ReadonlyArray<'null' | 'error' | 'timeout'>;
 }
 
+const IDENTITY_RULE = 'it gives an identity, or null to leave the socket alone';
+
+/** What is no identity. */
+function named(value: unknown): string {
+  return value === undefined ? 'undefined' : `a ${typeof value}`;
+}
+
 const KINDS: readonly unknown[] = ['null', 'error', 'timeout'];
 const NOT_ALLOWED = 1008;
 /** A client of ours comes back after those that end so: it was nobody's fault but ours. */
@@ -65,8 +72,13 @@ export function attachEach<Request, Socket>(
   };
   const attach = (socket: SocketLike, identity: Identity | null): Attachment | undefined => {
     try {
-      if (identity !== null) return presence.attachToSocket(socket, identity);
-      leave(socket, 'null');
+      if (identity === null) {
+        leave(socket, 'null');
+        return undefined;
+      }
+      // Never the value: it may be a token.
+      if (typeof identity !== 'object') throw optionError(`identify gave ${named(identity)}; ${IDENTITY_RULE}`);
+      return presence.attachToSocket(socket, identity);
     } catch (error) {
       report('identify', error);
       leave(socket, 'error');
