@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -228,6 +228,18 @@ setTimeout(() => {
 `;
 
 /** The Redis store on Node 8, with the ioredis of that age, through a loss and junk. */
+const OLD_SILENT_RUN = `
+const { createPresence } = require('voiceping-presence');
+const { redisStore } = require('voiceping-presence/redis');
+const store = redisStore({ host: '127.0.0.1', port: Number(process.env.DEAD_PORT), password: 'hunter2' });
+const presence = createPresence({ store, router: { name: 'old' } });
+setTimeout(() => {
+  const { status, problems } = presence.health();
+  if (status !== 'stale' || problems[0].stage !== 'beat') throw new Error('health is ' + status);
+  presence.close().then(() => process.stdout.write('closed'));
+}, 2000);
+`;
+
 const OLD_REDIS_RUN = `
 const { createPresence } = require('voiceping-presence');
 const { redisStore } = require('voiceping-presence/redis');
@@ -501,6 +513,24 @@ try {
         });
       } finally {
         redis.kill();
+      }
+      const deadPort = String(await freePort());
+      for (const [name, shell, says] of [
+        ['says so', '"$0" -e "$1"', true],
+        ['lives on without stderr', '"$0" -e "$1" 2>&-', false],
+        ['lives on where nobody reads stderr', '{ "$0" -e "$1" 2>&1 >&3 | true; } 3>&1', false],
+        ['lives on where stderr is full', '"$0" -e "$1" 2>/dev/full', false],
+      ] as const) {
+        check(`a router whose Redis is down ${name} on Node ${nodeVersion}`, () => {
+          const { stdout, stderr } = spawnSync('sh', ['-c', shell, node, OLD_SILENT_RUN], {
+            cwd: nodeFolder,
+            env: { ...process.env, DEAD_PORT: deadPort },
+            encoding: 'utf8',
+            timeout: 30_000,
+          });
+          const line = `presence old: the store failed: connect ECONNREFUSED 127.0.0.1:${deadPort} (unreachable, stage beat)\n`;
+          if (stdout !== 'closed' || stderr !== (says ? line : '')) throw new Error(`says ${stdout} and ${stderr}`);
+        });
       }
     }
     if (Number.parseInt(nodeVersion, 10) < 20) continue;
