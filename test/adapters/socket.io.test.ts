@@ -166,6 +166,8 @@ describe('attachPresence on socket.io', () => {
     await until(async () => expect(await presence.countOnline()).toBe(12));
     const [conn] = Array.from(io.of('/n0').sockets.values()).map((socket) => socket.conn);
     expect(conn?.listenerCount('packet')).toBe(1);
+    // A client that has not heard yet that it is connected leaves without a word.
+    await until(() => expect(sockets.every(({ connected }) => connected)).toBe(true));
     for (const socket of sockets) socket.disconnect();
     await until(async () => expect(await presence.countOnline()).toBe(1));
     expect(conn?.listenerCount('packet')).toBe(1);
