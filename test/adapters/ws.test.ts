@@ -169,7 +169,11 @@ describe.each(VERSIONS)('attachPresence on ws $version', ({ Server }) => {
       () => ({ userId: '' }),
       ['identify: userId is ""; an id is 1 to 256 bytes of UTF-8'],
     ],
-    ['gives nothing', () => undefined, ['identify: identity is undefined; it is an object with a userId']],
+    [
+      'gives nothing',
+      () => undefined,
+      ['identify: identify gave undefined; it gives an identity, or null to leave the socket alone'],
+    ],
   ])('where identify %s the socket is left alone, and open', async (_name, identifier, expected) => {
     const { presence, wss, errors, port } = await server({}, identifier);
     const socket = await client(port, 'u');
