@@ -109,7 +109,7 @@ class World {
       apply: (...ops: PresenceOp[]) => store.apply(node, ops),
     };
     this.routers.push(router);
-    assert.deepEqual(await store.beat(node), { known: false }, 'the first beat makes the lease');
+    assert.equal((await store.beat(node)).known, false, 'the first beat makes the lease');
     return router;
   }
 
@@ -405,8 +405,8 @@ const CASES: ReadonlyArray<{ name: string; check(world: World): Promise<void> }>
         missing: [],
       });
       assert.equal(await isOnline(b, 'v'), false);
-      assert.deepEqual(await stalled.store.beat(stalled.node), { known: false });
-      assert.deepEqual(await stalled.store.beat(stalled.node), { known: true });
+      assert.equal((await stalled.store.beat(stalled.node)).known, false);
+      assert.equal((await stalled.store.beat(stalled.node)).known, true);
       await stalled.apply(rejoin('u'));
       assert.equal(await isOnline(b, 'u'), true);
       await world.assertChanges(['u online connect', 'u offline node-down', 'u online resync']);

@@ -137,7 +137,7 @@ describe('memoryStore', () => {
       await clock.advance(ms);
       await store.beat(other);
     }
-    expect(await store.beat(node)).toEqual({ known: true });
+    expect(await store.beat(node)).toMatchObject({ known: true });
     for (const ms of [5_000, 5_000, 5_000]) {
       await clock.advance(ms);
       await store.count();
@@ -158,7 +158,7 @@ describe('memoryStore', () => {
       await clock.advance(ms);
       await store.beat(other);
     }
-    expect(await store.beat(node)).toEqual({ known: true });
+    expect(await store.beat(node)).toMatchObject({ known: true });
     expect(await store.count()).toBe(1);
   });
 
