@@ -373,14 +373,16 @@ export class Feed implements StoreFeed {
       if (this.reading !== reading) return;
       cursor = page.cursor;
       if (from === null) reading.from = page.sequence;
+      const coming = new Set(page.coming);
       for (const user of page.users) {
         present.add(user.userId);
         if (reading.overtaken.has(user.userId)) continue;
         const known = this.view.get(user.userId);
         // Also of the first reading, whoever was told offline before it, or before one that failed.
         const isNews = reading.kind === 'resync' || this.gone.has(user.userId);
-        if (known === undefined && isNews) this.tellFound(user);
-        else this.view.set(user.userId, { stored: user.version, told: known?.told ?? 0 });
+        if (known === undefined && isNews) {
+          if (!coming.has(user.userId)) this.tellFound(user);
+        } else this.view.set(user.userId, { stored: user.version, told: known?.told ?? 0 });
       }
     } while (cursor !== null);
     await this.readMissing(reading, present);

@@ -69,6 +69,11 @@ export interface StoredStatuses {
 export interface StoredPage extends StoredStatuses {
   /** For the next page. */
   readonly cursor: string | null;
+  /**
+   * Users whose last change has not been told to the feeds of this store object yet, and will be: what is read may come
+   * sooner than what is told. A change told by the feed has its own reason, which a page knows nothing of.
+   */
+  readonly coming?: readonly string[];
   /** How far versions were when it was read. A store that counts them in several places has none to give. */
   readonly sequence?: Sequence;
 }

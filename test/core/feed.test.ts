@@ -19,7 +19,7 @@ function bareFeed({
   const known = new Map<string, StoredStatus>();
   for (const [userId, version] of early) known.set(userId, { userId, online: true, version, lastSeen: clock.now() });
   const gates: Array<() => void> = [];
-  const state = { gated, away, lists: 0 };
+  const state = { gated, away, lists: 0, coming: [] as string[] };
   const gate = async () => {
     if (state.gated) await new Promise<void>((resolve) => gates.push(resolve));
   };
@@ -34,7 +34,7 @@ function bareFeed({
       if (state.away) throw new Error('the store is away');
       const users = Array.from(known.values()).filter(({ online }) => online);
       await gate();
-      const page = { now: clock.now(), users, cursor: null };
+      const page = { now: clock.now(), users, cursor: null, coming: state.coming };
       return sequence === undefined ? page : { ...page, sequence };
     },
     read: async (ids: readonly string[]) => {
@@ -100,6 +100,25 @@ describe('the feed', () => {
     expect(told).toEqual(['v online resync']);
     hear('v', 'offline', 8, 'disconnect');
     expect(told).toEqual(['v online resync', 'v offline disconnect']);
+  });
+
+  // Once a page took one round trip, it overtook the messages of users who joined just before, and told them as found.
+  it('leaves to the store what is still to be told, which has a reason of its own', async () => {
+    const { clock, feed, put, hear, told, state } = bareFeed();
+    await clock.settle();
+    put('missed', true, 7);
+    put('coming', true, 8);
+    put('lost on the way', true, 9);
+    state.coming = ['coming', 'lost on the way'];
+    feed.onGap();
+    await clock.settle();
+    expect(told).toEqual(['missed online resync']);
+    hear('coming', 'online', 8);
+    // It could not be told after all.
+    state.coming = [];
+    feed.onGap();
+    await clock.settle();
+    expect(told).toEqual(['missed online resync', 'coming online connect', 'lost on the way online resync']);
   });
 
   // The store has lost its versions, and the first router that called had not seen the highest one.

@@ -38,23 +38,23 @@ export class Listing {
   async page(from: From, limit: number, onAnswer: OnAnswer): Promise<StoredPage> {
     const { partitions, isCluster } = this.layout;
     let now = 0;
+    const coming: string[] = [];
     let sequence: Sequence | undefined;
     const { users, next } = await this.walk.page(from, limit, async (index, first, count, after, room) => {
       const partition = partitions[index] as Partition;
       const part = await this.listPart(partition, first, count, after, room, onAnswer);
       now = Math.max(now, part.now);
-      // Of the beginning: what changes while the page is read is told, too, as is what was not heard yet when it was read.
-      // Partitions of a Cluster count each for itself.
-      if (!isCluster) {
-        const told = this.options.hearingOf(partition).learn(part.e, part.seq);
-        sequence = earlier(sequence, { epoch: part.e.replace('.', '-'), version: part.seq, told });
-      }
+      const told = this.options.hearingOf(partition).learn(part.e, part.seq);
+      for (const [userId, version] of part.users) if (version > told && version <= part.seq) coming.push(userId);
+      // Of the beginning: what changes while the page is read is told, too. Partitions of a Cluster count each for itself.
+      if (!isCluster) sequence = earlier(sequence, { epoch: part.e.replace('.', '-'), version: part.seq, told });
       return { users: this.foundIn(partition, part), done: part.done, after: part.after, examined: part.examined };
     });
     const whole = {
       now,
       users: await this.withSeen(users, now, onAnswer),
       cursor: next === null ? null : next.join('.'),
+      coming,
     };
     return sequence === undefined ? whole : { ...whole, sequence };
   }
