@@ -464,9 +464,11 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
     const leftMs = Math.min(commandTimeoutMs, until - clock.now());
     // Released with users who could not be handed over, it would take them offline at once. Its lease lapses by itself.
     if (leftMs > 0 && (told || handoverMs === 0)) {
-      await withDeadline(clock, leftMs, () => store.release(this.node)).catch((error: unknown) =>
-        this.report('release', error),
-      );
+      await withDeadline(clock, leftMs, () => store.release(this.node)).catch((error: PresenceError) => {
+        // Where everything was told nobody is left to be taken away, and the lease lapses by itself: nothing is wrong with a
+        // store that is only too far away to say so in the rest of the time.
+        if (!told || error.kind !== 'slow') this.report('release', error);
+      });
     }
     this.feed.close();
     this.log?.stop();

@@ -328,6 +328,24 @@ describe('close', () => {
     expect(clock.timers).toBe(1);
   });
 
+  it('reports a release without an answer only where somebody is left whom it would have taken away', async () => {
+    const clock = fakeClock();
+    for (const isTold of [true, false]) {
+      const { store } = faultyStore(clock.now);
+      const { presence, errors, connect } = await router({ store, commandTimeoutMs: 1_000 }, clock);
+      await connect('u');
+      store.release = () => new Promise(() => undefined);
+      // It was given up, and there is no time for another one.
+      if (!isTold) {
+        store.apply = () =>
+          new Promise((_, reject) => clock.setTimeout(() => reject(new Error('the connection is lost')), 950));
+      }
+      void presence.close();
+      await clock.advance(1_000);
+      expect(errors.map(({ stage }) => stage)).toEqual(isTold ? [] : ['apply', 'release']);
+    }
+  });
+
   it('may be called again by whoever hears of it', async () => {
     let again: Promise<void> | undefined;
     const { presence, connect } = await router({

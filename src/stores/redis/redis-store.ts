@@ -67,7 +67,7 @@ export class RedisStore implements PresenceStore {
     this.runner = runner;
     this.news = new News(layout, runner, clock);
     this.writes = new Writes(layout, runner, incarnations, clock);
-    this.upkeep = new Upkeep(layout, runner, incarnations, this.news, retentionMs);
+    this.upkeep = new Upkeep(layout, runner, incarnations, this.news, retentionMs, clock);
     this.queries = new Queries({
       layout,
       losses: this.news.losses,

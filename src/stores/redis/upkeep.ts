@@ -1,4 +1,6 @@
+import type { Clock } from '../../clock';
 import type { OnAnswer, StoreNode } from '../../store';
+import { mapBounded } from './bounded';
 import type { Incarnation, Incarnations } from './incarnation';
 import { type Layout, type Partition, WALK_BUCKETS, WALK_USERS } from './layout';
 import type { News } from './news';
@@ -6,9 +8,12 @@ import type { Runner } from './runner';
 import { askPlaced, type Changed, type Script, tap } from './script';
 import * as scripts from './scripts';
 
-/** Graces that one call ends at most, and calls that one beat makes. */
+/** Graces that one call ends at most. */
 const BEAT_GRACES = 500;
-const BEAT_CALLS = 400;
+/** After so long one beat makes no further call; where more graces have ended, the next beat follows at once. */
+const BEAT_MS = 200;
+/** Calls of one walk through buckets that are under way at once. */
+const WALK_CALLS = 16;
 /** Dead routers that are taken away together. */
 const REAPED = 64;
 
@@ -42,6 +47,7 @@ export class Upkeep {
     private readonly news: News,
     /** How long "last seen" of a user who is offline is remembered. */
     private readonly retentionMs: number,
+    private readonly clock: Clock,
   ) {}
 
   async beat(node: StoreNode, onAnswer: OnAnswer): Promise<{ known: boolean; now: number }> {
@@ -93,12 +99,19 @@ export class Upkeep {
     try {
       // Sooner than the core gives up, so that it learns the reason.
       await this.runner.connected(node.leaseMs / 4, onAnswer);
+      const startedAt = this.clock.now();
       let known = true;
-      for (let call = 1; ; call += 1) {
+      for (;;) {
         const answer = await tap(this.beatNow(partition, node, incarnation), onAnswer);
         known = known && answer.known;
-        // More graces have ended than one call takes on; of very many the next beats take on the rest.
-        if (!answer.more || call === BEAT_CALLS) return { known, now: answer.now };
+        const beaten = { known, now: answer.now };
+        if (!answer.more) return beaten;
+        // More graces have ended than one call takes on. A router waits for its beat, and where each call takes long that
+        // must not be for all of them.
+        if (Math.abs(this.clock.now() - startedAt) >= BEAT_MS) {
+          this.news.tellDue(0);
+          return beaten;
+        }
       }
     } finally {
       incarnation.isBeating = false;
@@ -192,7 +205,7 @@ export class Upkeep {
     });
   }
 
-  /** Calls a script until it has been through the buckets from `from` up to `end`. */
+  /** Calls a script until it has been through the buckets from `from` up to `end`, through several parts of them at once. */
   private async walk(
     script: Script,
     partition: Partition,
@@ -201,15 +214,24 @@ export class Upkeep {
     argsOf: (first: number, isLast: boolean) => string[],
     before?: (first: number, size: number) => Promise<void>,
   ): Promise<void> {
-    for (let first = from; first < end && !this.runner.isClosed; ) {
-      const size = Math.min(WALK_BUCKETS, end - first);
-      await before?.(first, size);
-      const call = { keys: partition.slice(first, size), args: argsOf(first, first + size === end) };
-      const answer = await this.runner.change<Walked>(script, partition, () => call);
-      const { done, strays = [] } = answer;
-      if (strays.length > 0) await this.settleStrays(partition, strays);
-      if (done < 0) return;
-      first += done;
-    }
+    let isOver = false;
+    const walkTo = async (first: number, last: number): Promise<void> => {
+      for (let at = first; at < last && !isOver && !this.runner.isClosed; ) {
+        const size = last - at;
+        await before?.(at, size);
+        const call = { keys: partition.slice(at, size), args: argsOf(at, last === end) };
+        const { done, strays = [] } = await this.runner.change<Walked>(script, partition, () => call);
+        if (strays.length > 0) await this.settleStrays(partition, strays);
+        if (done < 0) isOver = true;
+        at += done;
+      }
+    };
+    const firsts: number[] = [];
+    for (let first = from; first < end; first += WALK_BUCKETS) firsts.push(first);
+    const last = firsts.pop();
+    if (last === undefined) return;
+    await mapBounded(firsts, WALK_CALLS, (first) => walkTo(first, first + WALK_BUCKETS));
+    // What is done once all is done goes with the last one.
+    await walkTo(last, end);
   }
 }

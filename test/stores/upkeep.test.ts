@@ -1,0 +1,113 @@
+import { describe, expect, it } from 'vitest';
+import { fakeClock } from 'voiceping-presence/testing';
+import { Incarnations } from '../../src/stores/redis/incarnation';
+import { Layout } from '../../src/stores/redis/layout';
+import type { Script } from '../../src/stores/redis/script';
+import { Upkeep } from '../../src/stores/redis/upkeep';
+
+const NODE = { nodeId: 'n', leaseMs: 15_000, ttlMs: 60_000 };
+
+interface Call {
+  readonly name: string;
+  readonly first: number;
+  readonly isLast: boolean;
+  readonly sentAt: number;
+  readonly answeredAt: number;
+}
+
+/** Leases on a Redis that answers after a round trip; `graces` calls of a beat say that there is more. */
+function far(roundTripMs: number, { isCluster = false, graces = 0 } = {}) {
+  const clock = fakeClock();
+  const layout = new Layout('p:', isCluster);
+  const calls: Call[] = [];
+  let left = graces;
+  const later = async <T>(value: T): Promise<T> => {
+    await new Promise<void>((resolve) => clock.setTimeout(resolve, roundTripMs));
+    return value;
+  };
+  const runner = {
+    isClosed: false,
+    mirrors: undefined,
+    connected: async () => undefined,
+    ask: (_partition: unknown, script: Script) => later(script.name === 'release' ? '1' : ''),
+    change: async (script: Script, _partition: unknown, build: () => { keys: string[]; args: string[] }) => {
+      const { keys, args } = build();
+      const sentAt = clock.now();
+      left -= 1;
+      // The first beat makes the lease.
+      const known = script.name !== 'beat' || calls.length > 0;
+      const answer = { known, more: left > 0, dead: [], sweep: [0, 0], lost: 0, done: keys.length };
+      await later(undefined);
+      calls.push({
+        name: script.name,
+        first: Number(args[0]),
+        isLast: args[1] === '1',
+        sentAt,
+        answeredAt: clock.now(),
+      });
+      return answer;
+    },
+  };
+  const dues: number[] = [];
+  const news = {
+    tellDue: (inMs: number) => dues.push(inMs),
+    verifyLosses: () => undefined,
+    inBackground: (_stage: string, work: Promise<void>) => work,
+  };
+  const incarnations = new Incarnations(layout.partitions.length);
+  const upkeep = new Upkeep(layout, runner as never, incarnations, news as never, 1_000, clock);
+  const timed = async (work: Promise<unknown>): Promise<number> => {
+    const startedAt = clock.now();
+    let isOver = false;
+    work.then(() => {
+      isOver = true;
+    });
+    while (!isOver) await clock.advance(Math.max(1, roundTripMs));
+    return (clock.now() - startedAt) / Math.max(1, roundTripMs);
+  };
+  return { upkeep, calls, dues, timed, clock };
+}
+
+describe('the users of a router that has left or died, on a Redis far away', () => {
+  it.each([false, true])('are taken away within three round trips (Cluster: %s)', async (isCluster) => {
+    const { upkeep, calls, timed } = far(300, { isCluster });
+    await timed(upkeep.beat(NODE, () => undefined));
+    // One of them is that of the lease.
+    expect(await timed(upkeep.release(NODE))).toBeLessThanOrEqual(3);
+    const reaps = calls.filter(({ name }) => name === 'reap');
+    expect(reaps).toHaveLength(isCluster ? 64 : 16);
+    // What is done once nobody is left is done after all the others have answered.
+    const last = reaps.filter(({ isLast }) => isLast);
+    const others = reaps.filter(({ isLast }) => !isLast);
+    expect(last).toHaveLength(isCluster ? 64 : 1);
+    for (const { answeredAt } of others) expect(answeredAt).toBeLessThanOrEqual(last[0]?.sentAt ?? 0);
+  });
+});
+
+describe('a beat', () => {
+  // With ten thousand graces it took twenty round trips, and was given up after two seconds.
+  it('takes one round trip where each is long, and the next one follows at once', async () => {
+    const { upkeep, dues, timed } = far(300, { graces: 20 });
+    let answers = 0;
+    const beats = [];
+    for (let beat = 0; beat < 20; beat += 1) {
+      beats.push(
+        await timed(
+          upkeep.beat(NODE, () => {
+            answers += 1;
+          }),
+        ),
+      );
+    }
+    expect(beats).toEqual(Array(20).fill(1));
+    expect(dues).toEqual(Array(19).fill(0));
+    expect(answers).toBe(20);
+  });
+
+  it('ends very many graces by itself where Redis is near', async () => {
+    const { upkeep, dues, timed, calls } = far(0, { graces: 20 });
+    await timed(upkeep.beat(NODE, () => undefined));
+    expect(calls).toHaveLength(20);
+    expect(dues).toEqual([]);
+  });
+});
