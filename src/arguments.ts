@@ -9,7 +9,12 @@ const SOCKET_FUNCTIONS: ReadonlyArray<keyof SocketLike> = ['on', 'removeListener
 
 /** @internal */
 export function checkSocket(socket: SocketLike): void {
-  checkFunctions('socket', socket, SOCKET_FUNCTIONS, 'it is a server-side socket of ws, or alike');
+  const rule = 'it is a server-side socket of ws, or alike';
+  checkFunctions('socket', socket, SOCKET_FUNCTIONS, rule, {
+    'a server of ws': `${rule}: for a server there is attachPresence of voiceping-presence/ws`,
+    'a server of socket.io': `${rule}: for a server there is attachPresence of voiceping-presence/socket.io`,
+    'a socket of socket.io': `${rule}: for those there is attachPresence of voiceping-presence/socket.io`,
+  });
 }
 
 /** @internal */

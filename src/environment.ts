@@ -2,6 +2,9 @@ import { MAX_MS } from './config/validation';
 import { optionError, shown } from './errors';
 import type { PresenceOptions } from './types';
 
+const SECOND_MS = 1_000;
+const DAY_MS = 86_400_000;
+
 /** Unset and empty are the same: `.env` files hold `NAME=` for "not given". @internal */
 export function setting(env: { [name: string]: string | undefined }, name: string): string | undefined {
   const value: unknown = env[name];
@@ -23,9 +26,19 @@ function duration(name: string, value: string | undefined, unit: string, min: nu
   if (value === undefined) return undefined;
   const number = /^\d+(\.\d+)?$/.test(value) ? Number(value) : Number.NaN;
   const ms = number * msPerUnit;
+  // Milliseconds for seconds, or the other way round.
+  const other = msPerUnit === 1 ? number * 1_000 : number / 1_000;
+  const isOther = other * msPerUnit >= min && other * msPerUnit <= MAX_MS;
+  const hint = isOther ? `: did you mean ${other}?` : '';
   if (!(ms >= min && ms <= MAX_MS)) {
     const most = Math.floor(MAX_MS / msPerUnit);
-    throw optionError(`${name} is ${shown(value)}; it is a number of ${unit} from ${min / msPerUnit} to ${most}`);
+    throw optionError(
+      `${name} is ${shown(value)}; it is a number of ${unit} from ${min / msPerUnit} to ${most}${hint}`,
+    );
+  }
+  // It may be meant.
+  if (isOther && (msPerUnit === 1 ? ms < SECOND_MS : ms > DAY_MS)) {
+    process.emitWarning(`${name} is ${value}; it is in ${unit}${hint}`, { code: 'VP_PRESENCE_UNIT' });
   }
   return ms;
 }
@@ -38,6 +51,9 @@ function duration(name: string, value: string | undefined, unit: string, min: nu
  * | `PRESENCE_ENABLED` | true or false | `enabled` | true |
  * | `PRESENCE_TTL` | seconds | `ttlMs` | 360 |
  * | `PING_INTERVAL` | milliseconds | `pingIntervalMs` | 120000, at most a third of the TTL |
+ *
+ * A TTL of more than a day, and a ping interval of less than a second, are taken as they are, with a warning of Node
+ * (`VP_PRESENCE_UNIT`) that asks whether the other unit was meant.
  *
  * @param env - `process.env` by default
  * @throws TypeError `ERR_PRESENCE_OPTIONS` that names the variable, its value and the rule

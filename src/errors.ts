@@ -1,4 +1,5 @@
-import { printable } from './diagnostics/printable';
+import { closest } from './diagnostics/closest';
+import { printable, withoutCredentials } from './diagnostics/printable';
 import type { StoreErrorKind } from './diagnostics/store-failure';
 
 /**
@@ -87,7 +88,9 @@ export function isPresenceError(
 /** @internal How a value is named in an error's message: quoted, escaped, and never long. */
 export function shown(value: unknown): string {
   if (typeof value === 'string') {
-    return printable(JSON.stringify(value.length > 64 ? `${value.slice(0, 64)}…` : value));
+    // An address may have a password in it.
+    const text = withoutCredentials(value);
+    return printable(JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text));
   }
   if (typeof value === 'function') return 'a function';
   if (Array.isArray(value)) return `an array of ${value.length}`;
@@ -106,5 +109,8 @@ export function checkNames(options: unknown, names: readonly string[]): void {
     throw optionError(`the options are ${shown(options)}; an object is wanted`);
   }
   const unknown = Object.keys(options).find((name) => !names.includes(name));
-  if (unknown !== undefined) throw optionError(`${shown(unknown)} is no option; there are ${names.join(', ')}`);
+  if (unknown === undefined) return;
+  const meant = closest(unknown, names);
+  const hint = meant === undefined ? '' : `: did you mean ${meant}?`;
+  throw optionError(`${shown(unknown)} is no option${hint}; there are ${names.join(', ')}`);
 }

@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import type { Clock } from './clock';
-import { checkedClock, checkedFlag, checkedMs, checkFunctions } from './config/validation';
+import { checkedClock, checkedFlag, checkedMs, checkFunctions, checkNoLookalike } from './config/validation';
 import { stderrLogger } from './diagnostics/failure-log';
 import { checkNames, optionError, shown } from './errors';
 import type { PresenceStore } from './store';
@@ -61,6 +61,7 @@ const NAMES: ReadonlyArray<keyof Settings> = [
  * @internal
  */
 export function toSettings(options: PresenceOptions): Settings {
+  checkNoLookalike('options', options, 'it is an object', { 'a store': 'createPresence({ store })' });
   checkNames(options, NAMES);
   const ttlMs = checkedMs('ttlMs', options.ttlMs, 1_000, 360_000);
   const pingIntervalMs =
@@ -89,7 +90,7 @@ export function toSettings(options: PresenceOptions): Settings {
   if (!Number.isInteger(maxWatchIds) || maxWatchIds < 1) {
     throw optionError(`maxWatchIds is ${shown(maxWatchIds)}; it is an integer of at least 1`);
   }
-  if (options.store !== undefined) checkFunctions('store', options.store, STORE_FUNCTIONS, SEE);
+  if (options.store !== undefined) checkStore(options.store);
 
   const clock = checkedClock(options.clock);
   const commandTimeoutMs = checkedMs('commandTimeoutMs', options.commandTimeoutMs, 1, 2_000);
@@ -157,6 +158,19 @@ function toLimits(given: PresenceLimits = {}, commandTimeoutMs: number): Limits 
 }
 
 const SEE = 'see its interface';
+
+const STORE_RULE = 'it is what memoryStore(), redisStore() or redisStoreFromEnv() gives';
+
+function checkStore(store: unknown): void {
+  const otherwise = typeof store === 'string' ? ': redisStore({ url })' : ', or fills the interface PresenceStore';
+  checkFunctions('store', store, STORE_FUNCTIONS, STORE_RULE + otherwise, {
+    'a function': `${STORE_RULE}: is a call missing?`,
+    'a promise': `${STORE_RULE}: await it first`,
+    'a presence': STORE_RULE,
+    'an ioredis client': `${STORE_RULE}: redisStore({ client })`,
+    'a client of the package redis': `${STORE_RULE}, which takes clients of ioredis: redisStore({ host, port })`,
+  });
+}
 
 const STORE_FUNCTIONS: ReadonlyArray<keyof PresenceStore> = [
   'beat',

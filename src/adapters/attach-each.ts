@@ -1,3 +1,4 @@
+import { named } from '../config/lookalikes';
 import { checkedMs } from '../config/validation';
 import { internalsOf, isActive } from '../diagnostics/internals';
 import { checkNames, optionError, shown } from '../errors';
@@ -38,7 +39,7 @@ export interface AttachOptions<Request = RequestLike, Socket = SocketLike> {
 const IDENTITY_RULE = 'it gives an identity, or null to leave the socket alone';
 
 /** What is no identity. */
-function named(value: unknown): string {
+function typeName(value: unknown): string {
   return value === undefined ? 'undefined' : `a ${typeof value}`;
 }
 
@@ -77,7 +78,7 @@ export function attachEach<Request, Socket>(
         return undefined;
       }
       // Never the value: it may be a token.
-      if (typeof identity !== 'object') throw optionError(`identify gave ${named(identity)}; ${IDENTITY_RULE}`);
+      if (typeof identity !== 'object') throw optionError(`identify gave ${typeName(identity)}; ${IDENTITY_RULE}`);
       return presence.attachToSocket(socket, identity);
     } catch (error) {
       report('identify', error);
@@ -144,11 +145,12 @@ function checkOptions<Request, Socket>(
   presence: Presence,
   options: AttachOptions<Request, Socket>,
 ): Required<AttachOptions<Request, Socket>> {
+  if (typeof options === 'function') throw optionError('options is a function; it is an object: { identify }');
   const identify = options?.identify;
   if (typeof identify !== 'function') throw optionError(`identify is ${shown(identify)}; it is a function`);
   checkNames(options, ['identify', 'identifyTimeoutMs', 'closeUnidentified']);
   if (typeof presence?.attachToSocket !== 'function') {
-    throw optionError(`presence is ${shown(presence)}; it is what createPresence() gave`);
+    throw optionError(`presence is ${named(presence)}; it is what createPresence() gave`);
   }
   const { identifyTimeoutMs, closeUnidentified = ['timeout'] } = options;
   if (!Array.isArray(closeUnidentified)) {

@@ -1,6 +1,6 @@
+import { checkFunctions, checkNoLookalike } from '../config/validation';
 import { internalsOf, reportTo } from '../diagnostics/internals';
 import { type EmitterLike, listenShared } from '../diagnostics/shared-listener';
-import { optionError, shown } from '../errors';
 import { SINK, type Sink } from '../sink';
 import type { Presence, SocketLike } from '../types';
 import { type AttachOptions, attachEach } from './attach-each';
@@ -98,9 +98,17 @@ export function attachPresence<Request = any, Socket extends SocketIoSocketLike 
   io: NamespaceLike,
   options: AttachOptions<Request, Socket>,
 ): () => void {
-  if (typeof io?.on !== 'function' || typeof io.removeListener !== 'function') {
-    throw optionError(`io is ${shown(io)}; it is a server of socket.io, or a namespace`);
-  }
+  const rule = 'it is a server of socket.io, or a namespace';
+  checkNoLookalike('io', io, rule, {
+    'an http server': 'hand over what new Server(server) gave',
+    'an app of a web framework': 'hand over what new Server() gave',
+    'a socket': 'hand over its server',
+    'a socket of socket.io': 'hand over its server',
+    'a server of ws': 'for ws there is attachPresence of voiceping-presence/ws',
+    'a server of engine.io': 'hand over the server of socket.io above it',
+    'a presence': 'attachPresence(presence, io, { identify })',
+  });
+  checkFunctions('io', io, ['on', 'removeListener'], rule);
   const attach = attachEach(presence, options, (socket: Socket) => wrapped(socket, presence));
   const onConnection = (socket: Socket): void => attach(socket, socket.request as Request);
   return listenShared(io as EmitterLike, 'connection', onConnection as (...values: unknown[]) => void);

@@ -1,5 +1,5 @@
+import { checkFunctions, checkNoLookalike } from '../config/validation';
 import { type EmitterLike, listenShared } from '../diagnostics/shared-listener';
-import { optionError, shown } from '../errors';
 import type { Presence, SocketLike } from '../types';
 import { type AttachOptions, attachEach, type RequestLike } from './attach-each';
 
@@ -35,9 +35,17 @@ export function attachPresence<Request = RequestLike, Socket extends SocketLike 
   server: ServerLike,
   options: AttachOptions<Request, Socket>,
 ): () => void {
-  if (typeof server?.on !== 'function' || typeof server.removeListener !== 'function') {
-    throw optionError(`server is ${shown(server)}; it is a server of ws`);
-  }
+  const rule = 'it is a WebSocketServer of ws';
+  checkNoLookalike('server', server, rule, {
+    'an http server': 'hand over the one that was made with new WebSocketServer({ server })',
+    'an app of a web framework': 'hand over the one that listens beside it',
+    'a socket': 'hand over the server that it came from, or use presence.attachToSocket(socket, identity)',
+    'a socket of socket.io': 'for socket.io there is attachPresence of voiceping-presence/socket.io',
+    'a server of socket.io': 'for socket.io there is attachPresence of voiceping-presence/socket.io',
+    'a server of engine.io': 'for socket.io there is attachPresence of voiceping-presence/socket.io',
+    'a presence': 'attachPresence(presence, server, { identify })',
+  });
+  checkFunctions('server', server, ['on', 'removeListener'], rule);
   const onConnection = attachEach<Request, Socket>(presence, options, (socket) => socket);
   return listenShared(server as EmitterLike, 'connection', onConnection as (...values: unknown[]) => void);
 }

@@ -1,5 +1,6 @@
 import { type Clock, systemClock } from '../clock';
 import { optionError, shown } from '../errors';
+import { type Lookalike, lookalikeOf, named } from './lookalikes';
 
 /** The longest delay that a timer of Node takes. @internal */
 export const MAX_MS = 2_147_483_647;
@@ -35,7 +36,28 @@ export function checkedClock(clock: Clock | undefined): Clock {
 }
 
 /** @internal A thing with functions, or the error that names the first one that it lacks. */
-export function checkFunctions(name: string, value: unknown, functions: readonly string[], rule: string): void {
+export function checkFunctions(
+  name: string,
+  value: unknown,
+  functions: readonly string[],
+  rule: string,
+  hints: { readonly [what in Lookalike]?: string } = {},
+): void {
   const missing = functions.find((key) => typeof (value as Record<string, unknown> | null)?.[key] !== 'function');
-  if (missing !== undefined) throw optionError(`${name} is ${shown(value)} without ${missing}(); ${rule}`);
+  if (missing === undefined) return;
+  const what = lookalikeOf(value);
+  const hint = what === undefined ? undefined : hints[what];
+  throw optionError(`${name} is ${named(value)} without ${missing}(); ${hint ?? rule}`);
+}
+
+/** @internal A thing that is none of those which are taken for it, or the error that says what to do instead. */
+export function checkNoLookalike(
+  name: string,
+  value: unknown,
+  rule: string,
+  hints: { readonly [what in Lookalike]?: string },
+): void {
+  const what = lookalikeOf(value);
+  const hint = what === undefined ? undefined : hints[what];
+  if (hint !== undefined) throw optionError(`${name} is ${what}; ${rule}: ${hint}`);
 }

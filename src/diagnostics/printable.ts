@@ -8,3 +8,8 @@ const UNPRINTABLE =
 export function printable(text: string): string {
   return text.replace(UNPRINTABLE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
+
+/** The same without what an address may say of a user, a password, or options that may be either. @internal */
+export function withoutCredentials(text: string): string {
+  return text.replace(/:\/\/\S*@/g, '://').replace(/(:\/\/[^\s?]*)\?\S*/g, '$1');
+}

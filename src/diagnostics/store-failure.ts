@@ -1,4 +1,4 @@
-import { printable } from './printable';
+import { printable, withoutCredentials } from './printable';
 
 /**
  * What is wrong with a store, as far as somebody has to do something else about it.
@@ -93,9 +93,8 @@ function textOf({ message, code, errors }: ErrorLike): string {
 
 /** Without what may be secret: credentials in a URL, and what a server repeats of a command that it does not know. */
 function withoutSecrets(text: string): string {
-  const line = text
+  const line = withoutCredentials(text)
     .trim()
-    .replace(/:\/\/\S*@/g, '://')
     .replace(/,? with args beginning with[\s\S]*$/, '');
   return printable(line.length > MOST_WORDS ? `${line.slice(0, MOST_WORDS)}…` : line);
 }

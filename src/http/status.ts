@@ -1,3 +1,4 @@
+import { named } from '../config/lookalikes';
 import { CallbackTimeout, withCallbackDeadline } from '../diagnostics/callback-deadline';
 import { internalsOf, reportTo } from '../diagnostics/internals';
 import { checkNames, optionError, shown } from '../errors';
@@ -143,10 +144,11 @@ export function createStatusCore<Request>(
 }
 
 function checkOptions<Request>(presence: Presence, options: StatusHandlerOptions<Request>): void {
+  if (typeof options === 'function') throw optionError('options is a function; it is an object: { authorize }');
   checkNames(options, OPTIONS);
   const { authorize, maxIds, cors, format } = options;
   if (typeof presence?.getStatuses !== 'function') {
-    throw optionError(`presence is ${shown(presence)}; it is what createPresence() gave`);
+    throw optionError(`presence is ${named(presence)}; it is what createPresence() gave`);
   }
   if (authorize !== undefined && authorize !== 'everybody' && typeof authorize !== 'function') {
     throw optionError(`authorize is ${shown(authorize)}; it is a function, or 'everybody'`);

@@ -202,6 +202,7 @@ describe('secrets', () => {
     ],
     ['ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `hunter2`, ', 'ERR unknown command `HELLO`'],
     ['connect to rediss://app:hunter2@redis.example:6380/0 failed', 'connect to rediss://redis.example:6380/0 failed'],
+    ['redis://h/0?password=hunter2&db=1 is no URL', 'redis://h/0 is no URL'],
     ['redis://:hunter2/@x@h is no URL', 'redis://h is no URL'],
   ])('are not in the words: %s', (text, words) => {
     expect(storeFailure(error(text)).words).toBe(words);

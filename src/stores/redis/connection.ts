@@ -58,6 +58,7 @@ export function checkConnection(options: RedisConnectionOptions): void {
     if (value !== undefined && typeof value !== 'string')
       throw optionError(`${key} is a ${typeof value}; it is a string`);
   }
+  checkHost(options.host, 'host', 'give it as url', 'give it as port');
   if (url !== undefined) {
     // Never the value: it may hold a password.
     if (!/^rediss?:\/\/[^\s]+$/.test(url))
@@ -75,6 +76,15 @@ export function checkConnection(options: RedisConnectionOptions): void {
       `sentinels is ${shown(sentinels)}; it is a list of { host, port }, and name says whom they watch`,
     );
   }
+}
+
+/** An address in the place of a host finds nobody, for ever. @internal */
+export function checkHost(host: string | undefined, name: string, asUrl: string, asPort: string): void {
+  // Never the value: a URL may hold a password.
+  if (host?.includes('://')) throw optionError(`${name} is a URL; ${asUrl}`);
+  // With two colons it is an address of IPv6.
+  if (host !== undefined && /^[^:]*:\d+$/.test(host))
+    throw optionError(`${name} is ${shown(host)}, with a port; ${asPort}`);
 }
 
 function checkInteger(name: string, value: unknown, min: number, max: number): void {

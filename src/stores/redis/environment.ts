@@ -1,7 +1,7 @@
 import { flag, setting as settingOf } from '../../environment';
 import { optionError, shown } from '../../errors';
 import type { PresenceStore } from '../../store';
-import { MAX_DB, type RedisConnectionOptions } from './connection';
+import { checkHost, MAX_DB, type RedisConnectionOptions } from './connection';
 import { redisStore } from './redis';
 
 /**
@@ -41,7 +41,9 @@ export function connectionFromEnv(env: { [name: string]: string | undefined }): 
     }
     return { url };
   }
-  const options: RedisConnectionOptions = { host: setting('REDIS_HOST') ?? 'localhost' };
+  const host = setting('REDIS_HOST') ?? 'localhost';
+  checkHost(host, 'REDIS_HOST', 'set REDIS_URL instead', 'set REDIS_PORT');
+  const options: RedisConnectionOptions = { host };
   const port = integer('REDIS_PORT', setting('REDIS_PORT'), 1, 65_535);
   const db = integer('REDIS_DB', setting('REDIS_DB'), 0, MAX_DB);
   const username = setting('REDIS_USERNAME');

@@ -1,5 +1,5 @@
 import type { Clock } from '../../clock';
-import { checkedClock, checkedMs, checkFunctions } from '../../config/validation';
+import { checkedClock, checkedMs, checkFunctions, checkNoLookalike } from '../../config/validation';
 import { checkNames, optionError, shown } from '../../errors';
 import type { PresenceStore } from '../../store';
 import type { RedisLike } from './client';
@@ -44,6 +44,13 @@ export interface RedisStoreOptions extends RedisConnectionOptions {
  * const presence = createPresence({ store: redisStore({ client: new Redis('redis://localhost:6379') }) });
  */
 export function redisStore(options: RedisStoreOptions = {}): PresenceStore {
+  if (typeof options === 'string') {
+    throw optionError(`the options are ${shown(options)}; an object is wanted: redisStore({ url })`);
+  }
+  checkNoLookalike('options', options, 'it is an object', {
+    'an ioredis client': 'redisStore({ client })',
+    'a client of the package redis': 'redisStore({ client }), with a client of ioredis',
+  });
   checkNames(options, ['client', 'prefix', 'retentionMs', 'publish', 'clock', ...CONNECTION_NAMES]);
   const { client, prefix = 'presence:', retentionMs, publish = true, clock, ...connection } = options;
   if (typeof publish !== 'boolean') throw optionError(`publish is ${shown(publish)}; it is true or false`);
@@ -61,7 +68,12 @@ export function redisStore(options: RedisStoreOptions = {}): PresenceStore {
   }
   const both = CONNECTION_NAMES.find((name) => options[name] !== undefined);
   if (both !== undefined) throw optionError(`client and ${both} are both given; a client knows where to connect`);
-  checkFunctions('client', client, CLIENT_FUNCTIONS, 'it is an ioredis Redis or Cluster');
+  const rule = 'it is an ioredis Redis or Cluster';
+  checkNoLookalike('client', client, rule, { 'a client of the package redis': 'npm install ioredis' });
+  checkFunctions('client', client, CLIENT_FUNCTIONS, rule, {
+    'a function': `${rule}: is a new missing, as in new Redis()?`,
+    'a store': `${rule}, and this is what createPresence({ store }) takes`,
+  });
   const { keyPrefix } = (client.options ?? {}) as { keyPrefix?: string };
   if (keyPrefix !== undefined && keyPrefix !== '') {
     throw optionError(`the client has the keyPrefix ${shown(keyPrefix)}; give a prefix to redisStore instead`);
