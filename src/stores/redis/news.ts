@@ -169,6 +169,7 @@ export class News {
 
   private startSubscriber(): Subscriber {
     return new Subscriber({
+      clock: this.clock,
       client: this.runner.client,
       layout: this.layout,
       onMessage: (partition, text) => this.onMessage(partition, text),

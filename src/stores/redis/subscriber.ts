@@ -1,3 +1,4 @@
+import type { Clock } from '../../clock';
 import type { RedisLike, ShardedClient } from './client';
 import { quiet, reasonOf, reconnectMs } from './connection';
 import type { Layout, Partition } from './layout';
@@ -5,6 +6,7 @@ import { isReady } from './link';
 
 /** @internal */
 export interface SubscriberOptions {
+  readonly clock: Clock;
   readonly client: RedisLike;
   readonly layout: Layout;
   onMessage(partition: Partition, text: string): void;
@@ -21,10 +23,11 @@ export class Subscriber {
   private isClosed = false;
   private wasListening = false;
   /** Since when no channel is heard, and why, where that is known. */
-  private down: { readonly since: number; error?: unknown } | undefined = { since: Date.now() };
+  private down: { readonly since: number; error?: unknown } | undefined;
 
   constructor(private readonly options: SubscriberOptions) {
     const { client, layout } = options;
+    this.down = { since: options.clock.now() };
     this.isPlain = !layout.isCluster;
     for (const partition of layout.partitions) this.byChannel.set(partition.channel, partition);
     const overrides = {
@@ -47,7 +50,7 @@ export class Subscriber {
     this.client.on('smessage', onMessage);
     this.client.on('ready', () => void this.listenToAll());
     this.client.on('close', () => {
-      this.down = this.down ?? { since: Date.now() };
+      this.down = this.down ?? { since: options.clock.now() };
     });
     if (isReady(this.client)) void this.listenToAll();
   }
@@ -81,7 +84,7 @@ export class Subscriber {
       this.wasListening = true;
     } catch (error) {
       if (this.isClosed) return;
-      this.down = { since: this.down?.since ?? Date.now(), error };
+      this.down = { since: this.down?.since ?? this.options.clock.now(), error };
       this.options.onError(error);
     }
   }
