@@ -142,7 +142,7 @@ describe('memoryStore', () => {
       await clock.advance(ms);
       await store.count();
     }
-    expect(await store.beat(node)).toEqual({ known: false });
+    expect(await store.beat(node)).toMatchObject({ known: false });
   });
 
   it('gives a whole lease anew after it stood still', async () => {
