@@ -157,8 +157,6 @@ function toLimits(given: PresenceLimits = {}, commandTimeoutMs: number): Limits 
   return { watchRequestsPerSecond, watchRequestBurst, callbackTimeoutMs, updatesPerUserPerSecond };
 }
 
-const SEE = 'see its interface';
-
 const STORE_RULE = 'it is what memoryStore(), redisStore() or redisStoreFromEnv() gives';
 
 function checkStore(store: unknown): void {
