@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { buildSync } from 'esbuild';
 import manifest from './package.json' with { type: 'json' };
 import { embed } from './src/stores/redis/lua/embed.mjs';
 
@@ -9,6 +10,25 @@ embed();
 rmSync('dist', { recursive: true, force: true });
 const { status } = spawnSync('tsup', ['--silent'], { stdio: 'inherit' });
 if (status !== 0) process.exit(status ?? 1);
+
+// What is to be found by the bundlers of others, and not by ours, which would write a `require` of its own.
+for (const file of ['dist/redis.js', 'dist/redis.mjs']) {
+  const code = readFileSync(file, 'utf8').split('bundlersRequire(');
+  if (code.length !== 2) throw new Error(`${file} loads ioredis in ${code.length - 1} places; one is expected`);
+  writeFileSync(file, code.join('require('));
+}
+
+// A plain page has no bundler, and loads one file.
+buildSync({
+  entryPoints: ['src/client/index.ts'],
+  outfile: 'dist/client.browser.mjs',
+  bundle: true,
+  minify: true,
+  sourcemap: true,
+  format: 'esm',
+  platform: 'browser',
+  target: 'es2020',
+});
 
 // Resolvers that know no "exports" look for voiceping-presence/ws in the package's root.
 for (const subpath of Object.keys(manifest.exports).filter(

@@ -26,22 +26,26 @@ if (subpaths.join() !== exported.join()) {
   throw new Error(`package.json exports ${exported.join(', ')}; the build makes ${subpaths.join(', ')}`);
 }
 
+/** What browsers load: nothing of Node is in it. */
+const { client, react, ...server } = entry;
+
+const commonJs = { format: 'cjs', target: 'es2017', dts: true, sourcemap: true, removeNodeProtocol: true } as const;
+
 export default defineConfig([
   {
     entry,
     format: 'esm',
     target: 'node20',
     dts: true,
+    sourcemap: true,
     outExtension: () => ({ js: '.mjs' }),
   },
   {
-    entry,
-    format: 'cjs',
-    target: 'es2017',
-    dts: true,
+    ...commonJs,
+    entry: server,
     // The two are ESM-only or need newer syntax than Node 8 has; lowered and bundled they load there.
     noExternal: ['@msgpack/msgpack', 'eventemitter3'],
-    removeNodeProtocol: true,
     inject: ['src/inject-text-coding.ts'],
   },
+  { ...commonJs, entry: { client, react } },
 ]);

@@ -1,4 +1,5 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { buildSync } from 'esbuild';
 import { freePort } from '../redis/server';
+import { bundleForBrowsers, bundleServer, checkMaps, openPlainPage } from './bundles';
+import { OLD_CLIENT_RUN } from './old-client';
 
 /**
  * The packed tarball, installed into an empty project as a user would: every entry loads as ESM and as CommonJS, the main
@@ -73,6 +76,9 @@ export const answer: Promise<Response> = forFetch(presence)(new Request('http://
 export const statuses: Promise<{ [userId: string]: PresenceStatus }> = presence.getStatuses(new Set(['a', 1]));
 export const cases = storeConformance(async () => { throw new Error(String(isPresenceError(attachment))); });
 const client = createPresenceClient({ url: 'ws://router', ids: ['a', 1], WebSocket });
+createPresenceClient({ url: 'ws://router', token: async () => 'token', logger: false, WebSocket: false }).reconnect('token');
+client.onChange((changed) => changed.map(({ reason, version }) => reason === 'timeout' && version?.toFixed()));
+export const ready: Promise<void> = client.ready;
 export const first: PresenceStatus | undefined = client.getStatus(1) ?? usePresence(['a'])[0];
 stop();
 end();
@@ -96,6 +102,7 @@ const MISUSES = [
   `createStatusHandler(createPresence(), { authorize: 'nobody' });`,
   `createPresence({ authorizeWatch: true });`,
   `createPresenceClient({ ids: ['a'] });`,
+  `createPresenceClient({ url: 'ws://router', token: 7 });`,
 ];
 
 const RUN = `
@@ -122,8 +129,12 @@ import { createPresence, isPresenceError, memoryStore, optionsFromEnv, Attachmen
 import { redisStore, redisStoreFromEnv } from 'voiceping-presence/redis';
 import { attachPresence } from 'voiceping-presence/ws';
 import { createStatusHandler } from 'voiceping-presence/http';
+import { createPresenceClient, PresenceChange } from 'voiceping-presence/client';
 import * as http from 'http';
 
+const client2 = createPresenceClient({ url: 'ws://router', token: () => Promise.resolve('token'), WebSocket: false });
+client2.onChange((changed: ReadonlyArray<PresenceChange>) => changed[0].reason);
+client2.ready.then(() => client2.reconnect());
 const presence: Presence = createPresence({ ...optionsFromEnv(), ttlMs: 75000, store: memoryStore(), wire: 'router' });
 declare const wss: any;
 declare const socket: any;
@@ -293,6 +304,19 @@ const open = () => createPresence({ leaseMs: 1000, graceMs: 0, pingIntervalMs: 1
 })().catch(fail);
 `;
 
+/** A router with a phone, for a page. */
+const PAGE_ROUTER = `
+const { createPresence } = require('voiceping-presence');
+const { attachPresence } = require('voiceping-presence/ws');
+const { fakeSocket } = require('voiceping-presence/testing');
+const { WebSocketServer } = require('ws');
+const presence = createPresence({ authorizeWatch: () => true });
+const wss = new WebSocketServer({ port: Number(process.env.PORT), host: '127.0.0.1', handleProtocols: ([, deviceId]) => deviceId });
+attachPresence(presence, wss, { identify: () => ({ userId: 'dashboard', track: false }) });
+presence.attachToSocket(fakeSocket(), { userId: 'phone' });
+wss.on('listening', () => console.log('listening'));
+`;
+
 const run = (command: string, args: string[], cwd: string): string =>
   execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 
@@ -307,6 +331,16 @@ function check(what: string, job: () => void): void {
   }
 }
 
+async function checkLater(what: string, job: () => Promise<void>): Promise<void> {
+  let error: unknown;
+  await job().catch((reason: unknown) => {
+    error = reason ?? new Error(what);
+  });
+  check(what, () => {
+    if (error !== undefined) throw error;
+  });
+}
+
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 const version = (name: string): string => `${name}@${manifest.devDependencies[name]}`;
 const folder = mkdtempSync(join(tmpdir(), 'voiceping-presence-'));
@@ -316,7 +350,7 @@ try {
   check('the tarball holds what is needed, and nothing else', () => {
     const strangers = files.filter(
       (path) =>
-        !/^(dist\/.*\.(js|mjs|d\.ts|d\.mts)|(redis|ws|socket\.io|http|express|koa|fastify|fetch|client|react|testing)\.(js|d\.ts)|package\.json|(README|CHANGELOG|SECURITY)\.md|LICENSE|docs\/.*\.md|bench\/(RESULTS\.md|charts\/.*\.svg)|examples\/(router|dashboard|testing|voiceping-router)\/.*)$/.test(
+        !/^(dist\/.*\.(js|mjs|js\.map|mjs\.map|d\.ts|d\.mts)|(redis|ws|socket\.io|http|express|koa|fastify|fetch|client|react|testing)\.(js|d\.ts)|package\.json|(README|CHANGELOG|SECURITY)\.md|LICENSE|docs\/.*\.md|bench\/(RESULTS\.md|charts\/.*\.svg)|examples\/(router|dashboard|testing|voiceping-router)\/.*)$/.test(
           path,
         ),
     );
@@ -424,6 +458,28 @@ try {
     if (passed.length > 0) throw new Error(`these compile:\n${passed.join('\n')}\n${output}`);
   });
 
+  const installed = join(folder, 'node_modules/voiceping-presence');
+  check('browsers can have the client in a bundle, by import and by require', () => bundleForBrowsers(folder));
+  check('a router in one file has ioredis in it', () => {
+    const empty = mkdtempSync(join(tmpdir(), 'voiceping-presence-bundle-'));
+    try {
+      bundleServer(folder, empty);
+    } finally {
+      rmSync(empty, { recursive: true, force: true });
+    }
+  });
+  check('there is a source map of everything', () => checkMaps(installed, files));
+  await checkLater('a plain page shows who is online, with one file and without a bundler', async () => {
+    const port = await freePort();
+    const router = spawn('node', ['-e', PAGE_ROUTER], { cwd: folder, env: { ...process.env, PORT: String(port) } });
+    try {
+      await once(router.stdout, 'data');
+      await openPlainPage(installed, `ws://127.0.0.1:${port}`);
+    } finally {
+      router.kill();
+    }
+  });
+
   // The router that exists: its compiler, its types of Node, its settings.
   const oldFolder = join(folder, 'old');
   mkdirSync(oldFolder);
@@ -501,7 +557,14 @@ try {
       run(node, ['-e', OLD_HOSTILE_RUN], folder);
     });
     if (nodeVersion === '8.16.0') {
-      run('npm', ['install', '--no-audit', '--no-fund', 'ioredis@4.31.0', join(folder, packed.filename)], nodeFolder);
+      run(
+        'npm',
+        ['install', '--no-audit', '--no-fund', 'ioredis@4.31.0', 'ws@7.5.14', join(folder, packed.filename)],
+        nodeFolder,
+      );
+      check(`the client runs on Node ${nodeVersion}, through losses, refusals and a dead link`, () => {
+        execFileSync(node, ['-e', OLD_CLIENT_RUN], { cwd: nodeFolder, encoding: 'utf8', timeout: 60_000 });
+      });
       const port = await freePort();
       const redis = spawn('redis-server', ['--port', String(port), '--save', '', '--dir', nodeFolder], {
         stdio: 'ignore',
@@ -559,6 +622,11 @@ try {
       if (size > limit) throw new Error(`${size} bytes; at most ${limit} are allowed`);
     });
   }
+  check('the file for plain pages is no larger than the client may be', () => {
+    const size = gzipSync(readFileSync(join(root, 'dist/client.browser.mjs')), { level: 9 }).length;
+    console.log(`    ${size} bytes`);
+    if (size > Number(SIZE_LIMITS['/client'])) throw new Error(`${size} bytes`);
+  });
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }

@@ -1,4 +1,5 @@
-import { createRequire } from 'node:module';
+// By a name that the banners of bundles, which import the same, do not have.
+import { createRequire as requireFrom } from 'node:module';
 import { storeFailure } from '../../diagnostics/store-failure';
 import { optionError, shown } from '../../errors';
 import { backoffMs } from '../backoff';
@@ -146,16 +147,28 @@ interface RedisConstructor {
 }
 
 function loadIoredis(): RedisConstructor {
-  const here = import.meta.url as string | undefined;
-  // Without a URL of its own this is CommonJS.
-  const load = here === undefined ? require : createRequire(here);
   let loaded: { default?: RedisConstructor } & RedisConstructor;
   try {
-    loaded = load('ioredis');
+    loaded = requireIoredis();
   } catch (error) {
     throw optionError(
-      `a store that connects by itself needs ioredis: npm install ioredis (${(error as Error).message})`,
+      `a store that connects by itself needs ioredis: npm install ioredis (${(error as Error).message}). In a bundle that has not seen it, give client: new Redis(...)`,
     );
   }
   return loaded.default ?? loaded;
+}
+
+/** `require`, by a name that the build gives it in the end: this package's own bundler is not to look through it. */
+declare const bundlersRequire: (name: string) => { default?: RedisConstructor } & RedisConstructor;
+
+/** In the words that bundlers look for: a server in one file has ioredis only where its bundler has seen this. */
+function requireIoredis(): { default?: RedisConstructor } & RedisConstructor {
+  try {
+    return bundlersRequire('ioredis');
+  } catch (error) {
+    // A module of Node has no `require`. CommonJS has no URL of its own.
+    const here = import.meta.url as string | undefined;
+    if (!(error instanceof ReferenceError) || here === undefined) throw error;
+    return requireFrom(here)('ioredis');
+  }
 }
