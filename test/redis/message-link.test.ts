@@ -66,3 +66,33 @@ it('a connection for messages that is down while commands get through: health, o
   link.mend();
   await until('it is over', () => presence.health().status === 'ok');
 });
+
+// Where graces end, heartbeats follow each other more closely than anybody connects.
+it('a connection for messages that is on its way is none that is down, however many heartbeats there are', async () => {
+  const server = await RedisServer.start();
+  ends.push(() => server.remove());
+  const link = await Link.start(server.port);
+  ends.push(() => link.close());
+  const client = new Redis({ port: server.port });
+  ends.push(() => client.disconnect());
+  client.duplicate = (overrides) => new Redis({ ...overrides, port: link.port });
+  link.silence();
+  const store = redisStore({ client });
+  const told: string[] = [];
+  const errors: unknown[] = [];
+  const unsubscribe = store.subscribe({
+    onTransition: ({ userId }) => told.push(userId),
+    onGap: () => undefined,
+    onDue: () => undefined,
+    onLost: () => undefined,
+    onError: (_stage, error) => errors.push(error),
+  });
+  ends.push(unsubscribe);
+  const node = { nodeId: 'n', leaseMs: 600_000, ttlMs: 60_000 };
+  for (let beat = 0; beat < 10; beat += 1) await store.beat(node);
+  expect(errors).toEqual([]);
+  link.mend();
+  await store.apply(node, [{ kind: 'join', userId: 'u', ageMs: 0, reassert: false }]);
+  await until('it hears', () => told.length === 1);
+  expect(errors).toEqual([]);
+});

@@ -11,6 +11,9 @@ import type { Runner } from './runner';
 import { lackingChannel, StandingProblems } from './standing-problems';
 import { Subscriber } from './subscriber';
 
+/** A connection for messages that works is there by then, however busy this router is. */
+const CONNECTS_MS = 3_000;
+
 /**
  * What a store hears: messages of the routers, what the log says where one is missing, and what was lost; and the feeds
  * that are told.
@@ -27,7 +30,7 @@ export class News {
   private readonly feeds = new Map<StoreFeed, readonly number[]>();
   private subscriber: Subscriber | undefined;
   /** Since when the last heartbeat that got through has found it deaf, and what is said of that. */
-  private deaf: { readonly since: number; readonly nodeId: string; message: string | undefined } | undefined;
+  private deaf: { readonly since: number; message: string | undefined } | undefined;
 
   constructor(
     private readonly layout: Layout,
@@ -95,15 +98,15 @@ export class News {
    * A heartbeat of a router has got through. Where its next one does and messages do not it is not the server that is away:
    * something is wrong with their connection, which no call would tell.
    */
-  watchSubscriber({ nodeId }: StoreNode): void {
+  watchSubscriber(node: StoreNode): void {
     const deafness = this.subscriber?.deafness;
     const before = this.deaf;
     if (deafness === undefined || before?.since !== deafness.since) {
-      this.deaf = deafness && { since: deafness.since, nodeId, message: undefined };
+      this.deaf = deafness && { since: deafness.since, message: undefined };
       return;
     }
-    // Several routers that share a store begin at once, before there is a connection.
-    if (before.nodeId !== nodeId) return;
+    // Where graces end, or several routers share a store, heartbeats follow each other more closely than anybody connects.
+    if (Date.now() - deafness.since < Math.max(CONNECTS_MS, node.leaseMs / 3)) return;
     const { reason = 'it does not connect' } = this;
     // What it says first; the reasons of later attempts are many.
     before.message = before.message ?? this.sayDeafness(deafness.error ?? new Error(reason));
