@@ -9,9 +9,12 @@ describe('redisStore over a Cluster of three masters conforms', () => {
   beforeAll(async () => {
     cluster = await RedisCluster.start();
   });
-  afterAll(() => cluster.remove());
-
-  const cases = storeConformance(() => openOn(() => new Cluster(cluster.nodes)));
+  const backend = openOn(() => new Cluster(cluster.nodes, { slotsRefreshTimeout: 10_000 }));
+  afterAll(() => {
+    backend.disconnect();
+    return cluster.remove();
+  });
+  const cases = storeConformance(backend.open);
   it('to a suite that is not empty', () => expect(cases.length).toBeGreaterThan(20));
-  for (const { name, run } of cases) it.concurrent(name, run);
+  for (const { name, run } of cases) it.concurrent(name, run, 120_000);
 });

@@ -20,7 +20,9 @@ const CLIENTS: Array<[name: string, connect: () => RedisLike]> = [
 ];
 
 describe.concurrent.each(CLIENTS)('redisStore over %s conforms', (_name, connect) => {
-  const cases = storeConformance(() => openOn(connect));
+  const backend = openOn(connect);
+  afterAll(() => backend.disconnect());
+  const cases = storeConformance(backend.open);
   it('to a suite that is not empty', () => expect(cases.length).toBeGreaterThan(20));
-  for (const { name, run } of cases) it.concurrent(name, run);
+  for (const { name, run } of cases) it.concurrent(name, run, 120_000);
 });

@@ -1,0 +1,212 @@
+import assert from 'node:assert/strict';
+import type { PresenceOp, PresenceStore, StoredStatus, StoreNode } from '../store';
+import type { PresenceUpdate } from '../types';
+
+/** One backend for one case of the suite: fresh, and empty. */
+export interface StoreBackend {
+  /** A store object on this backend, such as each router has; at least three are asked for. May be the same one. */
+  store(): PresenceStore | Promise<PresenceStore>;
+  /**
+   * Lets time pass on the backend. A fake clock is advanced; a real server is waited for.
+   * All nodes of the suite that are alive beat meanwhile, by `whileAlive`, which wants to be called at least every
+   * `everyMs`.
+   */
+  pass(ms: number, everyMs: number, whileAlive: () => Promise<void>): Promise<void>;
+  /** Lets time pass in which the backend is asked nothing: the store was away, or all routers stood still. */
+  standStill(ms: number): Promise<void>;
+  /** Lets what was told arrive: some moments; called again where some of it has not. */
+  arrive(): Promise<void>;
+  /** Called when the case is over. */
+  close?(): Promise<void>;
+}
+
+/** Of routers that die in a case, and of users who drop: short, so that a suite on a real server is quick. */
+const LEASE_MS = 1_500;
+const GRACE_MS = 900;
+/** Of the other routers: it does not lapse, however busy the machine. */
+const LONG_LEASE_MS = 600_000;
+const BEATS_A_LEASE = 5;
+/** How often a busy machine is given another moment: nobody beats meanwhile, so that no beat brings what should have come by itself. */
+const MORE_ARRIVALS = 50;
+
+/** By the clock of the store a case took longer than it may, so it proves nothing about the store. */
+export class OutOfTime extends Error {}
+
+/** One router of a case. */
+export interface Router {
+  readonly node: StoreNode;
+  readonly store: PresenceStore;
+  /** What its feed has told, and when each user was last seen, as told with it. */
+  readonly told: PresenceUpdate[];
+  readonly toldSeen: number[];
+  readonly dues: number[];
+  /** Whether it beats. */
+  alive: boolean;
+  /** Before it had beaten the last time, by the clock of the store. */
+  beatAt: number;
+  /** Of a router that has its lease. */
+  apply(...ops: PresenceOp[]): Promise<void>;
+}
+
+/** The routers of one case on its backend, and its time, which only the clock of the store tells. */
+export class World {
+  readonly routers: Router[] = [];
+  readonly failures: string[] = [];
+  readonly graceMs: number;
+  readonly leaseMs: number;
+  /** Routers beat so late that a lease may have lapsed, or that it was the store that was away: what fails now may be true. */
+  isLate = false;
+  private readonly unsubscribes: Array<() => void> = [];
+
+  constructor(
+    private readonly backend: StoreBackend,
+    /** How many times as long everything takes as on a machine that keeps up. */
+    scale: number,
+  ) {
+    this.graceMs = GRACE_MS * scale;
+    this.leaseMs = LEASE_MS * scale;
+  }
+
+  async router(leaseMs: number = LONG_LEASE_MS): Promise<Router> {
+    const store = await this.backend.store();
+    const nodeId = `node-${this.routers.length + 1}-${Math.random().toString(36).slice(2)}`;
+    const node = { nodeId, leaseMs, ttlMs: 60_000 };
+    const told: PresenceUpdate[] = [];
+    const toldSeen: number[] = [];
+    const dues: number[] = [];
+    const { failures } = this;
+    const unsubscribe = store.subscribe({
+      onTransition: (update, lastSeen) => {
+        told.push(update);
+        toldSeen.push(lastSeen);
+      },
+      onGap: () => undefined,
+      onDue: (inMs) => dues.push(inMs),
+      onLost: () => undefined,
+      onError: (stage, error) => failures.push(`${stage}: ${error}`),
+    });
+    this.unsubscribes.push(unsubscribe);
+    const apply = async (...ops: PresenceOp[]) => this.expectKnown(router, await store.apply(node, ops));
+    const router: Router = { node, store, told, toldSeen, dues, alive: false, beatAt: 0, apply };
+    this.routers.push(router);
+    await this.beginToBeat(router);
+    return router;
+  }
+
+  /** One that is found dead soon after it has stopped to beat. */
+  mortal(): Promise<Router> {
+    return this.router(this.leaseMs);
+  }
+
+  /** By the clock of the store. */
+  async now(): Promise<number> {
+    const [{ store }] = this.routers as [Router];
+    const { now } = await store.read(['nobody']);
+    return now;
+  }
+
+  /** What is asserted next holds for so long from `since` on. */
+  within(since: number, ms: number, now: number): void {
+    if (now - since >= ms) throw new OutOfTime(`${now - since} ms went by, where ${ms} are what it is about`);
+  }
+
+  /** One that is new, or was taken for dead. */
+  async beginToBeat(router: Router): Promise<void> {
+    router.beatAt = await this.now();
+    router.alive = true;
+    assert.equal((await router.store.beat(router.node)).known, false, 'the first beat makes the lease');
+  }
+
+  /** An answer to a router that has its lease, if it beat in time. */
+  async expectKnown({ node, beatAt }: Router, { known }: { known: boolean }): Promise<void> {
+    if (known) return;
+    this.within(beatAt, node.leaseMs, await this.now());
+    assert.fail('a router that beats in time keeps its lease');
+  }
+
+  async pass(ms: number): Promise<void> {
+    const stepMs = this.leaseMs / BEATS_A_LEASE;
+    await this.beat();
+    for (let left = ms; left > 0; left -= stepMs) {
+      await this.backend.pass(Math.min(left, stepMs), stepMs, () => this.beat());
+    }
+    await this.beat();
+  }
+
+  /** Of all who live, in time: after more than half a lease it was the store that was away. */
+  async beat(): Promise<void> {
+    const living = this.routers.filter(({ alive }) => alive);
+    const isTimed = this.shortestLeaseMs < LONG_LEASE_MS;
+    const began = isTimed ? await this.now() : 0;
+    const answers = await Promise.all(living.map(({ store, node }) => store.beat(node)));
+    if (isTimed) {
+      const before = Math.max(...living.map(({ beatAt }) => beatAt));
+      this.isLate = this.isLate || (await this.now()) - before >= this.shortestLeaseMs / 2;
+    }
+    for (const [index, router] of living.entries()) {
+      await this.expectKnown(router, answers[index] as { known: boolean });
+      router.beatAt = began;
+    }
+  }
+
+  async standStill(ms: number): Promise<void> {
+    // A lease is given anew once from one beat of a router to its next.
+    await this.beat();
+    await this.backend.standStill(ms);
+    const now = await this.now();
+    for (const router of this.routers) router.beatAt = now;
+  }
+
+  /** Also what is slow: until all is there that should be. */
+  async arrive(isThere: () => boolean = () => true): Promise<void> {
+    await this.backend.arrive();
+    for (let more = 0; more < MORE_ARRIVALS && !isThere(); more += 1) await this.backend.arrive();
+  }
+
+  end(): void {
+    for (const unsubscribe of this.unsubscribes) unsubscribe();
+  }
+
+  /** This happened, and every router heard it. The order counts within each user. */
+  async assertChanges(expected: string[]): Promise<void> {
+    await this.arrive(() => this.routers.every(({ alive, told }) => !alive || told.length >= expected.length));
+    for (const { alive, told } of this.routers) {
+      if (alive) assert.deepEqual(byUser(told.map(line)), byUser(expected));
+    }
+  }
+
+  /** A grace of so many milliseconds, which began after `since`, has not ended. */
+  async assertInGrace(router: Router, userId: string, since: number, graceMs: number): Promise<void> {
+    const { now, users } = await router.store.read([userId]);
+    this.within(since, graceMs, now);
+    assert.equal(users[0]?.online, true);
+  }
+
+  private get shortestLeaseMs(): number {
+    return Math.min(...this.routers.map(({ node }) => node.leaseMs));
+  }
+}
+
+/** A change as the cases write it. */
+export function line({ userId, status, reason }: PresenceUpdate): string {
+  return `${userId} ${status} ${reason}`;
+}
+
+function byUser(lines: string[]): string[] {
+  const user = (text: string): string => text.slice(0, text.indexOf(' '));
+  return lines.slice().sort((one, other) => (user(one) < user(other) ? -1 : Number(user(one) > user(other))));
+}
+
+/** What a store says of these users, in the order asked. */
+export async function readUsers(router: Router, userIds: readonly string[]): Promise<StoredStatus[]> {
+  const { now, users } = await router.store.read(userIds);
+  assert.ok(Number.isFinite(now), 'an answer says what time it is');
+  return users;
+}
+
+/** Whether a store says that a user is online. */
+export async function isOnline(router: Router, userId: string): Promise<boolean> {
+  const [entry] = await readUsers(router, [userId]);
+  assert.equal(entry?.userId, userId);
+  return entry.online;
+}
