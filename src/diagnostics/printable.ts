@@ -11,5 +11,5 @@ export function printable(text: string): string {
 
 /** The same without what an address may say of a user, a password, or options that may be either. @internal */
 export function withoutCredentials(text: string): string {
-  return text.replace(/:\/\/\S*@/g, '://').replace(/(:\/\/[^\s?]*)\?\S*/g, '$1');
+  return text.replace(/:\/\/\S*@/g, '://').replace(/(rediss?:\/\/[^\s?]*)\?\S*/g, '$1');
 }
