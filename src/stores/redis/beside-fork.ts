@@ -4,7 +4,7 @@ import { checkNames } from '../../errors';
 import { toUserId } from '../../ids';
 import type { LeaveOp, OnAnswer, PresenceOp, PresenceStore, StoreFeed, StoreNode } from '../../store';
 import type { RedisLike } from './client';
-import { quiet, reconnectMs } from './connection';
+import { Subscriber } from './subscriber';
 
 /** What `besideFork` uses of an ioredis `Redis`, beyond what `redisStore` does. */
 export interface ForkClient extends RedisLike {
@@ -94,7 +94,7 @@ class BesideFork implements PresenceStore {
   private telling: Promise<void> = Promise.resolve();
   private isStale = true;
   private checkedAt = 0;
-  private ear: RedisLike | undefined;
+  private ear: Subscriber | undefined;
 
   constructor(
     private readonly store: PresenceStore,
@@ -159,7 +159,7 @@ class BesideFork implements PresenceStore {
     return () => {
       this.feeds.delete(feed);
       if (this.feeds.size === 0) {
-        this.ear?.disconnect();
+        this.ear?.close();
         this.ear = undefined;
         this.said.clear();
         this.left.clear();
@@ -171,22 +171,18 @@ class BesideFork implements PresenceStore {
     };
   }
 
-  private listen(): RedisLike {
-    const duplicate = this.client.duplicate as (...overrides: unknown[]) => RedisLike;
-    const ear = duplicate.call(this.client, {
-      lazyConnect: false,
-      enableOfflineQueue: true,
-      maxRetriesPerRequest: null,
-      retryStrategy: reconnectMs,
+  private listen(): Subscriber {
+    return new Subscriber({
+      clock: this.clock,
+      client: this.client,
+      channels: [UPDATES],
+      onMessage: (_, text) => this.hear(text),
+      onListening: () => {
+        // What was said meanwhile is found by looking.
+        this.isStale = true;
+      },
+      onError: (error) => this.report(error),
     });
-    quiet(ear);
-    ear.on('message', (_, text) => this.hear(text));
-    ear.on('ready', () => {
-      // What was said meanwhile is found by looking.
-      this.isStale = true;
-    });
-    ear.subscribe(UPDATES).catch((error) => this.report(error));
-    return ear;
   }
 
   /** What the fork says, or whoever may publish; of what ours say the store knows already. */

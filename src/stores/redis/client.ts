@@ -24,8 +24,8 @@ export interface RedisLike {
   subscribe(...channels: string[]): Promise<unknown>;
   /** Starts a client that was made with `lazyConnect`. */
   connect(): Promise<unknown>;
-  /** Ends the connection at once. */
-  disconnect(): void;
+  /** Ends the connection at once; with `true` it is made anew, as after a loss. */
+  disconnect(reconnect?: boolean): void;
   /** Adds a listener. */
   on(event: string, listener: (...values: string[]) => void): unknown;
   /** Removes it. */
@@ -38,9 +38,13 @@ export interface RedisPipelineLike {
   exec(): Promise<Array<[Error | null, unknown]> | null>;
 }
 
-/** Sharded pub/sub: a Cluster of ioredis 5.9.2 and later. @internal */
+/** Sharded pub/sub: a Cluster of ioredis 5.9.2 and later, and its connection to one master. @internal */
 export interface ShardedClient {
   ssubscribe(channel: string): Promise<unknown>;
+  /** Inside of the Cluster. */
+  readonly shardedSubscribers?: {
+    getResponsibleSubscriber(slot: number): { getInstance(): ShardedClient | null } | undefined;
+  };
 }
 
 interface Address {

@@ -43,10 +43,16 @@ export const CONNECTION_NAMES: ReadonlyArray<keyof RedisConnectionOptions> = [
   'sentinelPassword',
 ];
 
-/** A link that is dead without a word is given up after this long without an answer. */
+/** A server that says nothing for so long while a connection to it is being made is given up. */
 const SILENCE_MS = 10_000;
 /** How the connections of a store come back. */
 const RECONNECTS = { leastMs: 100, mostMs: 1_000 };
+/** A Sentinel that takes questions and answers none would be asked for ever, and so would the next one never. */
+const SENTINEL_MS = 2_000;
+/** What a connection that was ended has for its goodbye; it keeps the process alive. */
+const GOODBYE_MS = 100;
+/** Where the server is loading its data it is asked again after so long; that keeps the process alive, too. */
+const LOADING_MS = 1_000;
 /** @internal */
 export const MAX_DB = 1_000_000;
 
@@ -109,14 +115,82 @@ export function connect({ url, tls, ...rest }: RedisConnectionOptions): RedisLik
     // One that nobody uses, of a presence that is disabled, connects to nothing.
     lazyConnect: true,
     ...(tls === undefined || tls === false ? {} : { tls: tls === true ? {} : tls }),
-    socketTimeout: SILENCE_MS,
     keepAlive: SILENCE_MS,
+    sentinelCommandTimeout: SENTINEL_MS,
+    disconnectTimeout: GOODBYE_MS,
+    maxLoadingRetryTime: LOADING_MS,
     retryStrategy: reconnectMs,
   };
   const Redis = loadIoredis();
   const client = url === undefined ? new Redis(options) : new Redis(url, options);
   quiet(client);
+  giveUpSilence(client);
   return client;
+}
+
+type ClusterOptions = { readonly redisOptions?: object };
+
+/**
+ * A connection for messages to where a client is connected. What it does by itself must not fail unheard: it would end the
+ * process. And what the caller has said of commands is not meant for it.
+ * @internal
+ */
+export function connectForMessages(client: RedisLike): RedisLike {
+  const ofLink = {
+    // It would subscribe again after each loss, and keep the promise of that to itself.
+    autoResubscribe: false,
+    autoResendUnfulfilledCommands: false,
+    enableAutoPipelining: false,
+    maxRetriesPerRequest: null,
+    reconnectOnError: null,
+    commandTimeout: undefined,
+    socketTimeout: undefined,
+    disconnectTimeout: GOODBYE_MS,
+    maxLoadingRetryTime: LOADING_MS,
+  };
+  const overrides = { lazyConnect: false, enableOfflineQueue: true, enableAutoPipelining: false };
+  const duplicate = client.duplicate as (...args: unknown[]) => RedisLike;
+  let own: RedisLike;
+  if (client.isCluster === true) {
+    const { redisOptions } = (client.options ?? {}) as ClusterOptions;
+    own = duplicate.call(client, [], {
+      ...overrides,
+      clusterRetryStrategy: reconnectMs,
+      // Each message stays on one master instead of going through the whole Cluster.
+      shardedSubscribers: true,
+      redisOptions: { ...redisOptions, ...ofLink },
+    });
+  } else {
+    own = duplicate.call(client, {
+      ...ofLink,
+      ...overrides,
+      sentinelCommandTimeout: SENTINEL_MS,
+      retryStrategy: reconnectMs,
+    });
+  }
+  quiet(own);
+  return own;
+}
+
+/** A server that takes the connection and then says nothing would be waited for as long as the connection stands. */
+function giveUpSilence(client: RedisLike): void {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const stop = (): void => clearTimeout(timer as never);
+  const watch = (): void => {
+    stop();
+    const { stream } = client as Inside;
+    const read = stream?.bytesRead;
+    timer = setTimeout(() => {
+      if (client.status !== 'connect') return;
+      // One that is loading its data says so now and then.
+      if (stream?.bytesRead === read) client.disconnect(true);
+      else watch();
+    }, SILENCE_MS);
+    timer.unref();
+  };
+  client.on('connect', watch);
+  client.on('ready', stop);
+  client.on('close', stop);
 }
 
 /** What a client said last of its connection. */
@@ -131,10 +205,15 @@ export function reasonOf(client: RedisLike): string | undefined {
 export function quiet(client: RedisLike): void {
   client.on('error', (error) => reasons.set(client, storeFailure(error).words));
   client.on('ready', () => reasons.delete(client));
-  const inside = client as { stream?: Unrefable; reconnectTimeout?: Unrefable | null };
+  const inside = client as Inside;
   client.on('connecting', () => setImmediate(() => inside.stream?.unref?.()));
   client.on('connect', () => inside.stream?.unref?.());
   client.on('reconnecting', () => inside.reconnectTimeout?.unref?.());
+}
+
+interface Inside extends RedisLike {
+  readonly stream?: Unrefable & { readonly bytesRead?: number };
+  readonly reconnectTimeout?: Unrefable | null;
 }
 
 interface Unrefable {

@@ -85,6 +85,11 @@ export class News {
     return this.subscriber?.reason;
   }
 
+  /** The name of the server is that of another one by now. */
+  listenElsewhere(): void {
+    this.subscriber?.replace();
+  }
+
   /** A beat has learned how often users were lost. */
   verifyLosses(partition: Partition, node: StoreNode, times: number): void {
     const losses = this.losses[partition.index] as Losses;
@@ -137,7 +142,7 @@ export class News {
         },
         tell: (batch) => this.tell(partition, batch),
         onGap: () => this.tellGap(),
-        onDeaf: () => this.subscriber?.listen(partition),
+        onDeaf: () => this.subscriber?.verify(),
         onError: (error) => this.report('subscribe', error),
       },
       highest,
@@ -171,11 +176,15 @@ export class News {
   }
 
   private startSubscriber(): Subscriber {
+    const byChannel = new Map(this.layout.partitions.map((partition) => [partition.channel, partition] as const));
     return new Subscriber({
       clock: this.clock,
       client: this.runner.client,
-      layout: this.layout,
-      onMessage: (partition, text) => this.onMessage(partition, text),
+      channels: Array.from(byChannel.keys()),
+      onMessage: (channel, text) => {
+        const partition = byChannel.get(channel);
+        if (partition !== undefined) this.onMessage(partition, text);
+      },
       onListening: (isFirst) => {
         this.problems.clear('subscribe');
         // What changed before the ear was open nobody told; what did while it was closed stands in the log.
