@@ -6,6 +6,8 @@ import { log } from './log';
 import type { OnAnswer, PresenceStore, Sequence, StoredPage, StoredStatus, StoreFeed } from './store';
 import type { ErrorStage, PresenceUpdate } from './types';
 
+/** Of those online, since a store that is far away takes a round trip for each page; and of those looked for one by one. */
+const LIST_PAGE = 10_000;
 const PAGE = 1_000;
 /** What seems to be late is looked at together. */
 const LATE_MS = 200;
@@ -368,7 +370,7 @@ export class Feed implements StoreFeed {
     do {
       const from: string | null = cursor;
       const page: StoredPage = await this.ask((onAnswer) =>
-        this.options.store.list({ cursor: from, limit: PAGE }, onAnswer),
+        this.options.store.list({ cursor: from, limit: LIST_PAGE }, onAnswer),
       );
       if (this.reading !== reading) return;
       cursor = page.cursor;

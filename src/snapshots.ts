@@ -10,6 +10,13 @@ import type { Frames } from './wire/frames';
 
 /** Users in one snapshot frame. */
 const SNAPSHOT_USERS = 500;
+/**
+ * A store that takes so long is far away: twice as many are read at once the next time, and shown in as many frames. That
+ * is memory for as long as it takes, so there is a limit for one, and one for all.
+ */
+const FAR_MS = 100;
+const MOST_AT_ONCE = 4_000;
+const MOST_READ = 40_000;
 /** How long a cursor of another router, which this one has not caught up with, is waited for. */
 const CATCH_UP_MS = 2_000;
 
@@ -38,6 +45,9 @@ export interface SnapshotsOptions {
  * @internal
  */
 export class Snapshots {
+  /** Users who are being read, for all of them together. */
+  private reading = 0;
+
   constructor(private readonly options: SnapshotsOptions) {}
 
   /** One that is owed from now on. */
@@ -49,6 +59,7 @@ export class Snapshots {
       cursor: undefined,
       isResumed: false,
       isReading: false,
+      atOnce: SNAPSHOT_USERS,
       part: 0,
       isOverrun: false,
     };
@@ -102,7 +113,7 @@ export class Snapshots {
   }
 
   private async sendPages(watcher: Watcher, snapshot: Snapshot): Promise<void> {
-    const { store, clock, commandTimeoutMs, lookLater, onShown } = this.options;
+    const { lookLater, onShown } = this.options;
     const { ids: rest } = snapshot as { ids: NonNullable<Snapshot['ids']> };
     for (let more = true; more && watcher.snapshot === snapshot; ) {
       if (isSlow(watcher.connection)) {
@@ -110,29 +121,55 @@ export class Snapshots {
         lookLater(watcher);
         return;
       }
-      const ids = next(rest, SNAPSHOT_USERS);
-      const lastSeen = new Map<string, StoredStatus>();
-      try {
-        const { users } = await withDeadline(clock, commandTimeoutMs, (onAnswer) => store.read(ids, onAnswer));
-        for (const user of users) lastSeen.set(user.userId, user);
-      } catch (error) {
-        // A walk that has passed some by begins anew.
-        if (!(rest instanceof Set)) {
-          snapshot.ids = undefined;
-          if (watcher.request !== undefined) snapshot.part = 0;
+      const atOnce = Math.max(SNAPSHOT_USERS, Math.min(snapshot.atOnce, MOST_READ - this.reading));
+      const ids = next(rest, atOnce);
+      const isEnd = rest instanceof Set ? ids.length === rest.size : ids.length < atOnce;
+      const lastSeen = await this.readLastSeen(watcher, snapshot, ids);
+      for (let at = 0; at === 0 || at < ids.length; at += SNAPSHOT_USERS) {
+        if (watcher.snapshot !== snapshot) return;
+        if (at > 0 && isSlow(watcher.connection)) {
+          if (!(rest instanceof Set)) snapshot.ids = goOn(ids.slice(at), rest);
+          snapshot.isReading = false;
+          lookLater(watcher);
+          return;
         }
-        throw error;
+        const some = ids.slice(at, at + SNAPSHOT_USERS);
+        if (rest instanceof Set) for (const id of some) rest.delete(id);
+        more = !isEnd || at + SNAPSHOT_USERS < ids.length;
+        this.show(watcher, snapshot, some, lastSeen, more);
+        snapshot.part += 1;
       }
-      if (watcher.snapshot !== snapshot) return;
-      if (rest instanceof Set) for (const id of ids) rest.delete(id);
-      more = rest instanceof Set ? rest.size > 0 : ids.length === SNAPSHOT_USERS;
-      this.show(watcher, snapshot, ids, lastSeen, more);
-      snapshot.part += 1;
     }
     if (watcher.snapshot !== snapshot) return;
     watcher.cursor = snapshot.cursor ?? watcher.cursor;
     watcher.snapshot = snapshot.isOverrun ? this.owed({ since: watcher.cursor }) : undefined;
     onShown(watcher);
+  }
+
+  private async readLastSeen(
+    watcher: Watcher,
+    snapshot: Snapshot,
+    ids: readonly string[],
+  ): Promise<Map<string, StoredStatus>> {
+    const { store, clock, commandTimeoutMs } = this.options;
+    const lastSeen = new Map<string, StoredStatus>();
+    const startedAt = clock.now();
+    this.reading += ids.length;
+    try {
+      const { users } = await withDeadline(clock, commandTimeoutMs, (onAnswer) => store.read(ids, onAnswer));
+      for (const user of users) lastSeen.set(user.userId, user);
+    } catch (error) {
+      // A walk that has passed some by begins anew.
+      if (!(snapshot.ids instanceof Set)) {
+        snapshot.ids = undefined;
+        if (watcher.request !== undefined) snapshot.part = 0;
+      }
+      throw error;
+    } finally {
+      this.reading -= ids.length;
+    }
+    if (clock.now() - startedAt >= FAR_MS) snapshot.atOnce = Math.min(MOST_AT_ONCE, snapshot.atOnce * 2);
+    return lastSeen;
   }
 
   private show(
@@ -207,4 +244,9 @@ function next(ids: Set<string> | IterableIterator<string>, count: number): strin
     some.push(value);
   }
   return some;
+}
+
+function* goOn(some: readonly string[], rest: IterableIterator<string>): IterableIterator<string> {
+  yield* some;
+  yield* rest;
 }

@@ -24,6 +24,8 @@ export interface Snapshot {
   cursor: string | undefined;
   isResumed: boolean;
   isReading: boolean;
+  /** How many users are read at once. */
+  atOnce: number;
   /** Frames of it that were sent. */
   part: number;
   /** More has changed meanwhile than is kept: all since its cursor is owed after it. */

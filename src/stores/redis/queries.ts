@@ -12,7 +12,7 @@ import * as scripts from './scripts';
 /** Ids that are read at once: some milliseconds, so that others are served in between. */
 const READ_IDS = 1_000;
 /** And so often at the same time. */
-const MOST_PIECES = 8;
+const MOST_PIECES = 4;
 
 /** @internal */
 export interface QueriesOptions {
