@@ -45,7 +45,7 @@ server.listen(0, '127.0.0.1', () => (async () => {
   const url = 'ws://127.0.0.1:' + port;
   const told = [];
   client = createPresenceClient({
-    url, WebSocket, ids: ['phone', long], minBackoffMs: 20, probeMs: 900, logger: false, statusUrl: 'http://127.0.0.1:' + port,
+    url, WebSocket, ids: ['phone', long], minBackoffMs: 20, probeMs: 3000, logger: false, statusUrl: 'http://127.0.0.1:' + port,
     token: () => Promise.resolve('dash' + (tokens += 1)),
   });
   client.onChange((changed) => { for (const { userId, status, reason, version } of changed) told.push([userId, status, reason, version].join()); });
