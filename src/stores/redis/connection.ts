@@ -160,6 +160,7 @@ export function connectForMessages(client: RedisLike): RedisLike {
       shardedSubscribers: true,
       redisOptions: { ...redisOptions, ...ofLink },
     });
+    own.on('+subscriber', () => quietShards(own));
   } else {
     own = duplicate.call(client, {
       ...ofLink,
@@ -170,6 +171,38 @@ export function connectForMessages(client: RedisLike): RedisLike {
   }
   quiet(own);
   return own;
+}
+
+interface Shards {
+  readonly shardedSubscribers?: {
+    readonly shardedSubscribers?: ReadonlyMap<string, { getInstance(): ShardConnection | null }>;
+  };
+}
+
+interface ShardConnection {
+  on(event: string, listener: (...args: unknown[]) => void): unknown;
+}
+
+const quietened = new WeakSet<ShardConnection>();
+
+/**
+ * Where slots move, a Cluster takes all listeners off the connection to a shard that it gives up, and a server that moves a
+ * slot says `sunsubscribe`, which nobody has asked for. Where that comes after the listeners have gone, the error would end
+ * the process.
+ */
+function quietShards(cluster: RedisLike): void {
+  const shards = (cluster as Shards).shardedSubscribers?.shardedSubscribers;
+  for (const shard of Array.from(shards?.values() ?? [])) {
+    const connection = shard.getInstance();
+    if (connection === null || quietened.has(connection)) continue;
+    quietened.add(connection);
+    const ignore = (): void => undefined;
+    connection.on('error', ignore);
+    connection.on('removeListener', (event, listener) => {
+      // What is added at once would be taken off with the rest.
+      if (event === 'error' && listener === ignore) Promise.resolve().then(() => connection.on('error', ignore));
+    });
+  }
 }
 
 /** A server that takes the connection and then says nothing would be waited for as long as the connection stands. */
