@@ -7,7 +7,7 @@ import type { OnAnswer, PresenceStore, Sequence, StoredPage, StoredStatus, Store
 import type { ErrorStage, PresenceUpdate } from './types';
 
 /** Of those online, since a store that is far away takes a round trip for each page; and of those looked for one by one. */
-const LIST_PAGE = 10_000;
+const LIST_PAGE = 5_000;
 const PAGE = 1_000;
 /** What seems to be late is looked at together. */
 const LATE_MS = 200;

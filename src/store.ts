@@ -197,7 +197,7 @@ export interface PresenceStore {
   read(userIds: readonly string[], onAnswer?: OnAnswer): Promise<StoredStatuses>;
 
   /**
-   * A page of users who are online, at most `limit` of them, which is 1 to 10,000. `cursor` is null for the first page, else
+   * A page of users who are online, at most `limit` of them, which is 1 to 5,000. `cursor` is null for the first page, else
    * what the page before gave.
    * A user who stays online all the while MUST be on exactly one page.
    *
