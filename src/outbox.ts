@@ -184,8 +184,11 @@ export class Outbox {
     const startedAt = clock.now();
     const ms = this.closing === undefined ? timeoutMs : Math.min(timeoutMs, this.closing.until - startedAt);
     try {
-      const { known } = await withDeadline(clock, ms, () => {
-        const answer = store.apply(node, ops);
+      const { known } = await withDeadline(clock, ms, (onAnswer) => {
+        const answer = store.apply(node, ops, () => {
+          // Whoever closes has so much time, and no more.
+          if (this.closing === undefined) onAnswer();
+        });
         const answered = (): void => {
           this.unanswered -= 1;
         };
@@ -251,7 +254,9 @@ export class Outbox {
     if (signs.length === 0) return;
     this.refreshing = true;
     try {
-      const { known, missing } = await withDeadline(clock, timeoutMs, () => store.refresh(node, signs));
+      const { known, missing } = await withDeadline(clock, timeoutMs, (onAnswer) =>
+        store.refresh(node, signs, onAnswer),
+      );
       this.refreshing = false;
       if (known) this.options.worked('refresh');
       else this.lose();

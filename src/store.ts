@@ -119,7 +119,7 @@ export interface StoreFeed {
   onError(stage: ErrorStage, error: unknown): void;
 }
 
-/** What a query, or a beat, is given to say that the backend has answered a part of it. Never throws. */
+/** What calls are given to say that the backend has answered a part of one. Never throws. */
 export type OnAnswer = () => void;
 
 /**
@@ -138,7 +138,7 @@ export type OnAnswer = () => void;
  * - Time MUST be the store's own. Only durations cross this interface.
  * - Ids MUST be treated as data: no id may collide with another, with a prototype or with a key of the store's.
  * - A store that is away MUST reject, and MUST NOT answer from memory; it MAY also not answer: the core stops waiting.
- * - A query or a beat that asks its backend more than once SHOULD call `onAnswer` at each answer, and SHOULD NOT ask one after
+ * - A call that asks its backend more than once SHOULD call `onAnswer` at each answer, and SHOULD NOT ask one after
  *   another what it can ask at once: the core gives it up once nothing has been answered for `commandTimeoutMs`. A step
  *   on the way to a connection, such as that it is open, is an answer, too.
  * - Calls that the core has given up MUST NOT pile up: the core calls again, with the newest state, when the time comes.
@@ -176,7 +176,7 @@ export interface PresenceStore {
    * - `leave` and `drop` of a user whom the node does not hold MUST change nothing.
    * - Last seen MUST become `now - ageMs`, and MUST NOT go back.
    */
-  apply(node: StoreNode, ops: readonly PresenceOp[]): Promise<{ known: boolean }>;
+  apply(node: StoreNode, ops: readonly PresenceOp[], onAnswer?: OnAnswer): Promise<{ known: boolean }>;
 
   /**
    * Signs of life of users whom the node holds. At most 1,000 a call.
@@ -185,7 +185,11 @@ export interface PresenceStore {
    *   them anew. Those whom it holds for other nodes only SHOULD be, too.
    * - MUST answer `known: false` when the node has no lease.
    */
-  refresh(node: StoreNode, signs: readonly SignOfLife[]): Promise<{ known: boolean; missing: string[] }>;
+  refresh(
+    node: StoreNode,
+    signs: readonly SignOfLife[],
+    onAnswer?: OnAnswer,
+  ): Promise<{ known: boolean; missing: string[] }>;
 
   /**
    * Ends the lease of a node that has left. Whatever it still holds MUST be treated as if it had died just now.

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createPresence, memoryStore, type OnAnswer, type PresenceStore } from 'voiceping-presence';
-import { fakeClock } from 'voiceping-presence/testing';
+import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { withDeadline } from '../../src/deadline';
 
 /** A store of which each query takes `answers` answers, one every `everyMs`; the last of them is the answer. */
@@ -87,6 +87,37 @@ describe('a query to a store that takes several answers', () => {
     await clock.advance(60_000);
     expect(errors).toEqual([]);
     expect(presence.health().status).toBe('ok');
+  });
+});
+
+describe('what changes in a store that takes several answers', () => {
+  it('is not given up while answers arrive; but it is where time is up to close', async () => {
+    const clock = fakeClock();
+    const { store } = slowStore(clock.now, clock);
+    const { apply } = store;
+    store.apply = async (node, ops, onAnswer) => {
+      for (let answer = 0; answer < 4; answer += 1) {
+        await new Promise<void>((resolve) => clock.setTimeout(resolve, 900));
+        onAnswer?.();
+      }
+      return apply(node, ops);
+    };
+    const errors: string[] = [];
+    const onError = (_: unknown, { stage }: { stage: string }) => errors.push(stage);
+    const presence = createPresence({ clock, store, commandTimeoutMs: 1_000, onError });
+    await presence.ready();
+    const attachment = presence.attachToSocket(fakeSocket(), { userId: 'u' });
+    const ready = outcome(attachment.ready);
+    await clock.advance(3_599);
+    expect(ready.is).toBe('pending');
+    await clock.advance(1);
+    expect(ready.is).toBe('answered');
+    expect(errors).toEqual([]);
+    presence.attachToSocket(fakeSocket(), { userId: 'v' });
+    await clock.advance(1_000);
+    const closed = outcome(presence.close());
+    await clock.advance(1_000);
+    expect(closed.is).toBe('answered');
   });
 });
 

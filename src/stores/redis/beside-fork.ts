@@ -109,13 +109,13 @@ class BesideFork implements PresenceStore {
     return answer;
   }
 
-  async apply(node: StoreNode, ops: readonly PresenceOp[]): Promise<{ known: boolean }> {
+  async apply(node: StoreNode, ops: readonly PresenceOp[], onAnswer?: OnAnswer): Promise<{ known: boolean }> {
     const call = {};
     this.calls.set(node.nodeId, call);
     await this.holdMoved(ops);
     // The core has given this one up since, and what it says may not be true any more.
     if (this.calls.get(node.nodeId) !== call) throw new Error('a later call has overtaken this one');
-    const answer = await this.store.apply(node, ops);
+    const answer = await this.store.apply(node, ops, onAnswer);
     const own = this.own.get(node.nodeId) ?? new Set();
     this.own.set(node.nodeId, own);
     for (const { userId, kind } of ops) {
@@ -144,7 +144,7 @@ class BesideFork implements PresenceStore {
     await this.store.release(node);
   }
 
-  refresh: PresenceStore['refresh'] = (node, signs) => this.store.refresh(node, signs);
+  refresh: PresenceStore['refresh'] = (node, signs, onAnswer) => this.store.refresh(node, signs, onAnswer);
   read: PresenceStore['read'] = (userIds, onAnswer) => this.store.read(userIds, onAnswer);
   list: PresenceStore['list'] = (page, onAnswer) => this.store.list(page, onAnswer);
   count: PresenceStore['count'] = (onAnswer) => this.store.count(onAnswer);

@@ -98,14 +98,18 @@ export class RedisStore implements PresenceStore {
     return answer;
   }
 
-  async apply(node: StoreNode, ops: readonly PresenceOp[]): Promise<{ known: boolean }> {
-    const answer = await this.writes.apply(node, ops);
+  async apply(node: StoreNode, ops: readonly PresenceOp[], onAnswer: OnAnswer = ignore): Promise<{ known: boolean }> {
+    const answer = await this.writes.apply(node, ops, onAnswer);
     for (const op of ops) if (op.kind === 'drop' && op.graceMs > 0) this.news.tellDue(op.graceMs);
     return answer;
   }
 
-  refresh(node: StoreNode, signs: readonly SignOfLife[]): Promise<{ known: boolean; missing: string[] }> {
-    return this.writes.refresh(node, signs);
+  refresh(
+    node: StoreNode,
+    signs: readonly SignOfLife[],
+    onAnswer: OnAnswer = ignore,
+  ): Promise<{ known: boolean; missing: string[] }> {
+    return this.writes.refresh(node, signs, onAnswer);
   }
 
   release(node: StoreNode): Promise<void> {

@@ -6,7 +6,7 @@ import type { Hearing } from './hearing';
 import type { Layout, Partition } from './layout';
 import { Link } from './link';
 import { Mirrors } from './mirrors';
-import { type Ask, askPlaced, type Changed, type Script } from './script';
+import { type Ask, askPlaced, type Changed, type Script, tap, tapped } from './script';
 import * as scripts from './scripts';
 
 /** Changes that the log keeps, of all partitions together. */
@@ -28,6 +28,14 @@ export interface RunnerOptions {
   onJunk(keys: readonly string[]): void;
   /** A script could not publish on this channel. */
   onLacking(channel: string): void;
+}
+
+/** What is done beside a script that changes something. @internal */
+export interface Change {
+  /** On a Cluster: who is there after it, of whom the keys of the contract are written. */
+  readonly joined?: ReadonlyArray<readonly [userId: string, ageMs: number]>;
+  readonly ttlMs?: number;
+  readonly onAnswer?: OnAnswer;
 }
 
 /** The client of a store, and the scripts that run through it. @internal */
@@ -62,14 +70,13 @@ export class Runner {
     script: Script,
     partition: Partition,
     build: () => { readonly keys: readonly string[]; readonly args: readonly string[] },
-    joined: ReadonlyArray<readonly [userId: string, ageMs: number]> = [],
-    ttlMs = 0,
+    { joined = [], ttlMs = 0, onAnswer = () => undefined }: Change = {},
   ): Promise<T> {
     const { mirrors } = this;
     const { layout, publish, hearingOf, onJunk, onLacking } = this.options;
     // An answer that comes after the store was closed is none of its next one.
     const hearing = hearingOf(partition);
-    const text = await askPlaced(this.ask, partition, script, () => {
+    const text = await askPlaced(tapped(this.ask, onAnswer), partition, script, () => {
       const { keys, args } = build();
       const shared = [
         layout.isCluster ? '' : layout.userPrefix,
@@ -92,21 +99,23 @@ export class Runner {
     if (mirrors !== undefined) {
       const { now, off, known = true } = answer;
       if (known && joined.length > 0) {
-        await mirrors.set(
-          joined.map(([userId, ageMs]) => [userId, now - Math.round(ageMs)] as const),
-          ttlMs,
-        );
+        const seen = joined.map(([userId, ageMs]) => [userId, now - Math.round(ageMs)] as const);
+        await tap(mirrors.set(seen, ttlMs), onAnswer);
       }
-      if (off.length > 0) await this.deleteMirrors(mirrors, partition, off, now);
+      if (off.length > 0) await this.deleteMirrors(mirrors, partition, off, now, onAnswer);
     }
     hearing.learn(answer.e, answer.seq);
     return answer;
   }
 
   /** On a Cluster: writes down when users were last seen, where their records say less. */
-  async writeSeen(partition: Partition, users: ReadonlyArray<readonly [userId: string, at: number]>): Promise<void> {
+  async writeSeen(
+    partition: Partition,
+    users: ReadonlyArray<readonly [userId: string, at: number]>,
+    onAnswer: OnAnswer = () => undefined,
+  ): Promise<void> {
     if (users.length === 0) return;
-    await askPlaced(this.ask, partition, scripts.seen, () => {
+    await askPlaced(tapped(this.ask, onAnswer), partition, scripts.seen, () => {
       const keys = [partition.meta];
       const args = [partition.seed, partition.knownEpoch];
       for (const [userId, at] of users) {
@@ -149,16 +158,20 @@ export class Runner {
     return link;
   }
 
-  private async deleteMirrors(mirrors: Mirrors, partition: Partition, off: Changed['off'], now: number): Promise<void> {
-    const seen = await mirrors.delete(
-      off.map(([userId]) => userId),
-      now,
-    );
+  private async deleteMirrors(
+    mirrors: Mirrors,
+    partition: Partition,
+    off: Changed['off'],
+    now: number,
+    onAnswer: OnAnswer,
+  ): Promise<void> {
+    const ids = off.map(([userId]) => userId);
+    const seen = await tap(mirrors.delete(ids, now), onAnswer);
     const later: Array<readonly [userId: string, at: number]> = [];
     for (const [index, [userId, known]] of off.entries()) {
       const at = seen[index];
       if (at !== undefined && at > known && at <= now) later.push([userId, at]);
     }
-    await this.writeSeen(partition, later);
+    await this.writeSeen(partition, later, onAnswer);
   }
 }

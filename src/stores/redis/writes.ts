@@ -1,9 +1,9 @@
 import type { Clock } from '../../clock';
-import type { PresenceOp, SignOfLife, StoreNode } from '../../store';
+import type { OnAnswer, PresenceOp, SignOfLife, StoreNode } from '../../store';
 import type { Incarnation, Incarnations } from './incarnation';
 import { gather, type Layout, type Partition } from './layout';
 import type { Runner } from './runner';
-import type { Changed } from './script';
+import { type Changed, tapped } from './script';
 import * as scripts from './scripts';
 
 /** Operations that are applied at once: some milliseconds, so that others are served in between. */
@@ -20,21 +20,25 @@ export class Writes {
     private readonly clock: Clock,
   ) {}
 
-  async apply(node: StoreNode, ops: readonly PresenceOp[]): Promise<{ known: boolean }> {
+  async apply(node: StoreNode, ops: readonly PresenceOp[], onAnswer: OnAnswer): Promise<{ known: boolean }> {
     const groups = this.partitioned(ops);
     const answers = await Promise.all(
       Array.from(groups, ([partition, group]) =>
-        this.applyOne(this.layout.partitions[partition] as Partition, node, group),
+        this.applyOne(this.layout.partitions[partition] as Partition, node, group, onAnswer),
       ),
     );
     return { known: answers.every((known) => known) };
   }
 
-  async refresh(node: StoreNode, signs: readonly SignOfLife[]): Promise<{ known: boolean; missing: string[] }> {
+  async refresh(
+    node: StoreNode,
+    signs: readonly SignOfLife[],
+    onAnswer: OnAnswer,
+  ): Promise<{ known: boolean; missing: string[] }> {
     const groups = this.partitioned(signs);
     const answers = await Promise.all(
       Array.from(groups, ([partition, group]) =>
-        this.refreshOne(this.layout.partitions[partition] as Partition, node, group),
+        this.refreshOne(this.layout.partitions[partition] as Partition, node, group, onAnswer),
       ),
     );
     const missing: string[] = [];
@@ -43,7 +47,12 @@ export class Writes {
     return { known, missing: known ? missing : [] };
   }
 
-  private async applyOne(partition: Partition, node: StoreNode, group: readonly PresenceOp[]): Promise<boolean> {
+  private async applyOne(
+    partition: Partition,
+    node: StoreNode,
+    group: readonly PresenceOp[],
+    onAnswer: OnAnswer,
+  ): Promise<boolean> {
     const incarnation = this.incarnations.of(node, partition);
     if (incarnation.tag === '') return false;
     if (incarnation.isApplying) throw new Error('the apply before has no answer yet');
@@ -53,7 +62,8 @@ export class Writes {
       for (let from = 0; from < group.length; from += APPLY_OPS) {
         // The core has given this call up, and will tell what is true by then.
         if (this.clock.now() > until) throw new Error('Redis was too slow');
-        if (!(await this.applyPiece(partition, node, incarnation, group.slice(from, from + APPLY_OPS)))) return false;
+        const piece = group.slice(from, from + APPLY_OPS);
+        if (!(await this.applyPiece(partition, node, incarnation, piece, onAnswer))) return false;
       }
       return true;
     } finally {
@@ -66,6 +76,7 @@ export class Writes {
     node: StoreNode,
     incarnation: Incarnation,
     group: readonly PresenceOp[],
+    onAnswer: OnAnswer,
   ): Promise<boolean> {
     const { tag } = incarnation;
     incarnation.sent += 1;
@@ -82,8 +93,7 @@ export class Writes {
         if (!isCluster) for (const { userId } of group) keys.push(this.layout.userKey(userId));
         return { keys, args };
       },
-      joinedOf(group),
-      node.ttlMs,
+      { joined: joinedOf(group), ttlMs: node.ttlMs, onAnswer },
     );
     if (answer.known && incarnation.tag === tag) incarnation.acknowledged = number;
     return answer.known;
@@ -93,13 +103,15 @@ export class Writes {
     partition: Partition,
     node: StoreNode,
     group: readonly SignOfLife[],
+    onAnswer: OnAnswer,
   ): Promise<string[] | undefined> {
     const incarnation = this.incarnations.of(node, partition);
     if (incarnation.tag === '') return undefined;
     if (incarnation.isRefreshing) throw new Error('the refresh before has no answer yet');
     incarnation.isRefreshing = true;
     try {
-      const { ask, mirrors } = this.runner;
+      const { mirrors } = this.runner;
+      const ask = tapped(this.runner.ask, onAnswer);
       const [lease] = partition.keys as [string];
       if (mirrors !== undefined) {
         const answer = await ask(partition, scripts.leased, [lease], [incarnation.tag]);
