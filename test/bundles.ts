@@ -13,6 +13,7 @@ const PROGRAMS = [
   'redis/default-process',
   'redis/forgetful-process',
   'redis/router-process',
+  'redis/waiting-process',
 ] as const;
 
 /** The file that Node runs. */

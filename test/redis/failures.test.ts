@@ -762,4 +762,15 @@ describe('a process', () => {
     await rig.server.stop();
     expect(await runScript(rig.server.port)).toEqual([0, null]);
   }, 40_000);
+
+  it('that waits for nothing but an answer gets it before it ends', async () => {
+    const { server } = await Rig.start();
+    const waiting = spawn(process.execPath, [programOf('redis/waiting-process'), String(server.port)]);
+    let said = '';
+    waiting.stdout.on('data', (chunk) => {
+      said += chunk;
+    });
+    await once(waiting, 'exit');
+    expect(said).toBe('ready, 1 online');
+  });
 });

@@ -23,6 +23,17 @@ export function isReady({ status }: RedisLike): boolean {
   return status === 'ready' || status === undefined;
 }
 
+/**
+ * Connections of ours keep no process alive. A script that waits for an answer must not end before it comes, though, and
+ * one whose server hangs must end some time.
+ */
+function held<T>(work: Promise<T>): Promise<T> {
+  const timer = setTimeout(() => undefined, STUCK_MS);
+  const release = (): void => clearTimeout(timer);
+  work.then(release, release);
+  return work;
+}
+
 interface Waiter {
   resolve(): void;
   reject(error: Error): void;
@@ -91,7 +102,11 @@ export class Link {
   }
 
   /** Runs what sends a command, once that is possible. */
-  async send<T>(name: string, run: () => Promise<T>, onAnswer?: OnAnswer): Promise<T> {
+  send<T>(name: string, run: () => Promise<T>, onAnswer?: OnAnswer): Promise<T> {
+    return held(this.sendNow(name, run, onAnswer));
+  }
+
+  private async sendNow<T>(name: string, run: () => Promise<T>, onAnswer?: OnAnswer): Promise<T> {
     await this.connected(CONNECT_MS, onAnswer);
     let lane = this.lanes.get(name);
     if (lane === undefined) {
@@ -118,7 +133,7 @@ export class Link {
    * known to have failed is waited for as long as it comes on, and `onAnswer` is called at each step.
    */
   async connected(ms: number, onAnswer?: OnAnswer): Promise<void> {
-    if (!this.isReady() || this.waiters.size > 0) await this.ready(Math.min(ms, CONNECT_MS), onAnswer);
+    if (!this.isReady() || this.waiters.size > 0) await held(this.ready(Math.min(ms, CONNECT_MS), onAnswer));
   }
 
   close(): void {
