@@ -6,9 +6,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { buildSync } from 'esbuild';
-import { freePort } from '../redis/server';
+import { freePort, RedisServer } from '../redis/server';
 import { bundleForBrowsers, bundleServer, checkMaps, openPlainPage } from './bundles';
 import { OLD_CLIENT_RUN } from './old-client';
+import { OLD_FAILOVER_RUN } from './old-failover';
 
 /**
  * The packed tarball, installed into an empty project as a user would: every entry loads as ESM and as CommonJS, the main
@@ -341,6 +342,30 @@ async function checkLater(what: string, job: () => Promise<void>): Promise<void>
   });
 }
 
+/** The program says when the master is to be killed: which it cannot do itself. */
+async function checkFailover(node: string, cwd: string, version: string): Promise<void> {
+  const master = await RedisServer.start();
+  const replica = await RedisServer.start('--replicaof', '127.0.0.1', String(master.port));
+  const child = spawn(node, ['-e', OLD_FAILOVER_RUN], {
+    cwd,
+    env: { ...process.env, REDIS_PORTS: `${master.port},${replica.port}` },
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    timeout: 60_000,
+  });
+  let said = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.on('data', (chunk) => {
+      said += chunk;
+    });
+  }
+  child.on('message', () => void master.stop('SIGKILL').then(() => child.send('killed')));
+  const [code] = await once(child, 'close');
+  await Promise.all([master.remove(), replica.remove()]);
+  check(`the Redis store runs on Node ${version}, through a lost connection, a failover and a loss`, () => {
+    if (code !== 0 || said !== 'done') throw new Error(`ended with ${code}:\n${said}`);
+  });
+}
+
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 const version = (name: string): string => `${name}@${manifest.devDependencies[name]}`;
 const folder = mkdtempSync(join(tmpdir(), 'voiceping-presence-'));
@@ -565,6 +590,7 @@ try {
       check(`the client runs on Node ${nodeVersion}, through losses, refusals and a dead link`, () => {
         execFileSync(node, ['-e', OLD_CLIENT_RUN], { cwd: nodeFolder, encoding: 'utf8', timeout: 60_000 });
       });
+      await checkFailover(node, nodeFolder, nodeVersion);
       const port = await freePort();
       const redis = spawn('redis-server', ['--port', String(port), '--save', '', '--dir', nodeFolder], {
         stdio: 'ignore',

@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Redis } from 'ioredis';
+import Redis4 from 'ioredis4';
+import { Redis as Redis6 } from 'ioredis6';
 import { expect } from 'vitest';
 import {
   createPresence,
@@ -9,7 +11,7 @@ import {
   type PresenceOptions,
   type PresenceUpdate,
 } from 'voiceping-presence';
-import { redisStore } from 'voiceping-presence/redis';
+import { type RedisLike, redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
 import type { Layout } from '../../src/stores/redis/layout';
 import * as scripts from '../../src/stores/redis/scripts';
@@ -461,6 +463,38 @@ describe('one way is cut, and the other is not', () => {
     await until('all are online', async () => (await b.presence.countOnline().catch(() => 0)) === 100);
     await sleep(LEASE_MS);
     for (const userId of users) expect(b.changes(userId)).toEqual(['online connect']);
+  });
+
+  // The client of ioredis 4 never settled what was under way, and no router wrote anything any more.
+  it.each<[string, (port: number) => RedisLike]>([
+    ['ioredis 4', (port) => new Redis4({ port })],
+    ['ioredis 5', (port) => new Redis({ port })],
+    ['ioredis 6', (port) => new Redis6({ port })],
+  ])('a proxy takes connections and ends them while its server is away: %s goes on afterwards', async (_, connect) => {
+    const rig = await Rig.start();
+    const proxy = await Link.start(rig.server.port);
+    onTestFinished(() => proxy.close());
+    const client = connect(proxy.port);
+    client.on('error', () => undefined);
+    onTestFinished(() => client.disconnect());
+    const [a, b] = [await rig.router({ store: redisStore({ client }) }), await rig.router()];
+    await a.attach('leaves', 'stays');
+    await until('b heard both', () => b.heard.length === 2);
+    proxy.cut();
+    a.sockets.get('leaves')?.close();
+    void a.attach('comes');
+    await until('it has come back in vain', () => proxy.refused > 2);
+    proxy.mend();
+    await until(
+      'it is written who is there',
+      async () => (await rig.contractKeys()).join() === keysOf(['comes', 'stays']).join(),
+    );
+    await until(
+      'b is right',
+      async () => (await b.isOnline('comes')) && (await b.isOnline('stays')) && !(await b.isOnline('leaves')),
+    );
+    await a.attach('later');
+    await until('b hears of it', () => b.changes('later').length === 1);
   });
 
   it('a link that is dead without a word is given up, and made anew', async () => {

@@ -6,6 +6,8 @@ export class Link {
   private readonly pairs = new Set<readonly [Socket, Socket]>();
   private isSilent = false;
   private isCut = false;
+  /** Connections that were ended at once. */
+  refused = 0;
 
   private constructor(
     private readonly server: Server,
@@ -47,6 +49,7 @@ export class Link {
 
   private join(client: Socket): void {
     if (this.isCut) {
+      this.refused += 1;
       client.destroy();
       return;
     }

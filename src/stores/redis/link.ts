@@ -41,10 +41,16 @@ interface Waiter {
   timer: unknown;
 }
 
+/** One that is not answered yet. */
+interface Call {
+  readonly sentAt: number;
+  giveUp: (error: Error) => void;
+}
+
 /** What is under way on one connection. */
 interface Lane {
-  /** When each call that is not answered yet was sent, the oldest first. */
-  readonly pending: Map<object, number>;
+  /** The oldest first. */
+  readonly pending: Set<Call>;
   answeredAt: number;
 }
 
@@ -69,6 +75,7 @@ export class Link {
   /** By master, the scripts that were sent to it by their text since the connection was made. */
   private readonly sent = new Map<string, Set<string>>();
   private readonly unlisten: Array<() => void>;
+  private readonly lossTimers = new Set<unknown>();
 
   constructor(
     private readonly client: RedisLike,
@@ -110,18 +117,21 @@ export class Link {
     await this.connected(CONNECT_MS, onAnswer);
     let lane = this.lanes.get(name);
     if (lane === undefined) {
-      lane = { pending: new Map(), answeredAt: 0 };
+      lane = { pending: new Set(), answeredAt: 0 };
       this.lanes.set(name, lane);
     }
     const now = this.clock.now();
-    const [oldest] = lane.pending.values();
-    if (oldest !== undefined && now - Math.max(oldest, lane.answeredAt) > STUCK_MS) {
+    const [oldest] = lane.pending;
+    if (oldest !== undefined && now - Math.max(oldest.sentAt, lane.answeredAt) > STUCK_MS) {
       throw new Error('Redis does not answer');
     }
-    const call = {};
-    lane.pending.set(call, now);
+    const call: Call = { sentAt: now, giveUp: () => undefined };
+    const givenUp = new Promise<never>((_, reject) => {
+      call.giveUp = reject;
+    });
+    lane.pending.add(call);
     try {
-      return await run();
+      return await Promise.race([run(), givenUp]);
     } finally {
       lane.pending.delete(call);
       lane.answeredAt = this.clock.now();
@@ -138,6 +148,8 @@ export class Link {
 
   close(): void {
     for (const end of this.unlisten) end();
+    for (const timer of this.lossTimers) this.clock.clearTimeout(timer);
+    this.lossTimers.clear();
     this.release(new Error('the store is closed'));
   }
 
@@ -198,6 +210,22 @@ export class Link {
     this.sent.clear();
     this.onStep();
     this.release();
+    this.expectAnswers();
+  }
+
+  /**
+   * A client sends again what was under way when its connection was lost. That of ioredis 4 forgets it where the next
+   * connection is lost before it is ready, as behind a proxy whose server is away: nobody would ever answer.
+   */
+  private expectAnswers(): void {
+    const calls: Call[] = [];
+    for (const { pending } of this.lanes.values()) for (const call of pending) calls.push(call);
+    if (calls.length === 0) return;
+    const timer = this.clock.setTimeout(() => {
+      this.lossTimers.delete(timer);
+      for (const call of calls) call.giveUp(new Error('its connection was lost before the answer'));
+    }, STUCK_MS);
+    this.lossTimers.add(timer);
   }
 
   private release(error?: Error): void {
