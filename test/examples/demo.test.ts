@@ -33,9 +33,14 @@ it('three routers on one Redis: a dashboard sees all phones, a key kills a route
   const online = new Set<string>();
   const reasons: string[] = [];
   const port = /http:\/\/localhost:(\d+)/.exec(output)?.[1];
+  let socket: WebSocket;
+  let isOver = false;
+  onCleanup(() => {
+    isOver = true;
+    socket.terminate();
+  });
   function watch(): void {
-    const socket = new WebSocket(`ws://localhost:${port}`, ['dashboard', 'web']);
-    onCleanup(() => socket.terminate());
+    socket = new WebSocket(`ws://localhost:${port}`, ['dashboard', 'web']);
     socket.on('error', () => undefined);
     socket.on('message', (data: Buffer) => {
       const frame = decode(data) as Frame;
@@ -47,7 +52,9 @@ it('three routers on one Redis: a dashboard sees all phones, a key kills a route
       if ('reason' in frame) reasons.push(frame.reason);
     });
     // Its own router may be the one that is killed.
-    socket.on('close', () => watch());
+    socket.on('close', () => {
+      if (!isOver) watch();
+    });
   }
   watch();
   await until(() => expect(online.size).toBeGreaterThan(CROWD.length * 0.6), 30_000);
