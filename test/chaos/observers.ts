@@ -136,7 +136,9 @@ export class ChannelObserver {
     this.history.push(update);
     this.onChange(update);
     if (version <= this.version) this.fail(`version ${version} after ${this.version}: ${JSON.stringify(update)}`);
-    if (version !== this.version + 1 && this.version >= this.ceiling && !this.wasDeaf) {
+    // New data begin at a version that follows from the time.
+    const isFirst = this.version === 0;
+    if (!isFirst && version !== this.version + 1 && this.version >= this.ceiling && !this.wasDeaf) {
       this.fail(`version ${version} after ${this.version}, and nothing was lost: ${JSON.stringify(update)}`);
     }
     this.wasDeaf = false;
