@@ -166,6 +166,7 @@ describe('one forged message', () => {
     await isRight();
     await goesOn();
     await goesOn();
+    await until('both have heard', () => updates().length >= before + 8);
     expect(updates()).toHaveLength(before + 8);
     for (const { version } of updates()) expect(version).toBeLessThanOrEqual(seq + 4);
     // An old number may be the true one, to the router: once everything is read again.
