@@ -218,7 +218,7 @@ describe('a user who moves', () => {
     await a.attach('moves');
     gate.open();
     await until('the fork says online again', () => theirs.told('moves') === 'online');
-    expect(await theirs.status('moves')).toBe('online');
+    await until('its answer says so', async () => (await theirs.status('moves')) === 'online');
     expect(a.changes('moves')).toEqual(['online']);
   });
 

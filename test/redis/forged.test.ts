@@ -344,6 +344,7 @@ describe('a flood of 10,000', () => {
     const seconds = (Date.now() - startedAt) / 1_000;
     expect((await calls('hmget')) - asked).toBeLessThan(100 + seconds * 40);
     await isRight();
+    await until('both have heard', () => updates().length >= before + 4);
     expect(updates()).toHaveLength(before + 4);
     expect(snapshots().length).toBeLessThanOrEqual(2);
     expect(errors).toEqual([]);
