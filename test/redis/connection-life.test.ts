@@ -11,6 +11,8 @@ import { RedisServer } from './server';
 // cut, hung, refused and closed at each step of their life, in processes that tell what nobody has caught.
 
 const FILE = fileURLToPath(new URL('connection-life-process.ts', import.meta.url));
+/** Hundreds of routers in one process each: a quarter of a minute, and far more beside other work. */
+const BUSY_MS = 180_000;
 const ends: Array<() => Promise<void>> = [];
 afterAll(async () => {
   for (const end of ends) await end();
@@ -42,16 +44,16 @@ it.concurrent('a single server, ioredis 4 to 6', async () => {
   const server = await RedisServer.start();
   ends.push(() => server.remove());
   expect(await live({ kind: 'single', ports: [server.port] })).toBeGreaterThan(500);
-});
+}, BUSY_MS);
 
 it.concurrent('Sentinel, ioredis 4 and 6', async () => {
   const sentinel = await Sentinel.start();
   ends.push(() => sentinel.remove());
   expect(await live({ kind: 'sentinel', ports: [sentinel.port, sentinel.master.port] })).toBeGreaterThan(140);
-});
+}, BUSY_MS);
 
 it.concurrent('a Cluster, ioredis 5 and 6', async () => {
   const cluster = await RedisCluster.start();
   ends.push(() => cluster.remove());
   expect(await live({ kind: 'cluster', ports: cluster.nodes.map(({ port }) => port) })).toBeGreaterThan(60);
-});
+}, BUSY_MS);
