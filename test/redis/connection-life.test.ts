@@ -40,20 +40,32 @@ async function live(task: Task): Promise<number> {
   return scenarios;
 }
 
-it.concurrent('a single server, ioredis 4 to 6', async () => {
-  const server = await RedisServer.start();
-  ends.push(() => server.remove());
-  expect(await live({ kind: 'single', ports: [server.port] })).toBeGreaterThan(500);
-}, BUSY_MS);
+it.concurrent(
+  'a single server, ioredis 4 to 6',
+  async () => {
+    const server = await RedisServer.start();
+    ends.push(() => server.remove());
+    expect(await live({ kind: 'single', ports: [server.port] })).toBeGreaterThan(500);
+  },
+  BUSY_MS,
+);
 
-it.concurrent('Sentinel, ioredis 4 and 6', async () => {
-  const sentinel = await Sentinel.start();
-  ends.push(() => sentinel.remove());
-  expect(await live({ kind: 'sentinel', ports: [sentinel.port, sentinel.master.port] })).toBeGreaterThan(140);
-}, BUSY_MS);
+it.concurrent(
+  'Sentinel, ioredis 4 and 6',
+  async () => {
+    const sentinel = await Sentinel.start();
+    ends.push(() => sentinel.remove());
+    expect(await live({ kind: 'sentinel', ports: [sentinel.port, sentinel.master.port] })).toBeGreaterThan(140);
+  },
+  BUSY_MS,
+);
 
-it.concurrent('a Cluster, ioredis 5 and 6', async () => {
-  const cluster = await RedisCluster.start();
-  ends.push(() => cluster.remove());
-  expect(await live({ kind: 'cluster', ports: cluster.nodes.map(({ port }) => port) })).toBeGreaterThan(60);
-}, BUSY_MS);
+it.concurrent(
+  'a Cluster, ioredis 5 and 6',
+  async () => {
+    const cluster = await RedisCluster.start();
+    ends.push(() => cluster.remove());
+    expect(await live({ kind: 'cluster', ports: cluster.nodes.map(({ port }) => port) })).toBeGreaterThan(60);
+  },
+  BUSY_MS,
+);
