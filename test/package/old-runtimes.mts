@@ -17,8 +17,12 @@ const NEWER = ['fastify.js', 'fetch.js', 'react.js', 'testing.js'];
 const GUARDED = [
   // Asked before.
   'if (typeof globalThis === "object") return globalThis;',
-  // In CommonJS, which old versions load, it is `require`.
-  'const load = here === void 0 ? require : (0, import_node_module.createRequire)(here);',
+  // In CommonJS, which old versions load, there is a `require`, and what that throws is thrown.
+  'return (0, import_node_module.createRequire)(here)("ioredis");',
+  // The client has a decoder of its own; here it is for whoever gives none.
+  'this.decoder = (_a = this.decoder) != null ? _a : new TextDecoder("utf-8", UTF8);',
+  // Where `fetch` gives a stream.
+  'const decoder = new TextDecoder();',
   // It rejects there, as where nobody answers.
   'const response = await fetch(url, {',
   // Of @msgpack/msgpack, with an option that nobody sets here.
