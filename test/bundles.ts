@@ -10,6 +10,7 @@ const PROGRAMS = [
   'hostile/hostile-process',
   'hostile/honest-process',
   'hostile/router-process',
+  'redis/connection-life-process',
   'redis/default-process',
   'redis/forgetful-process',
   'redis/router-process',

@@ -49,6 +49,16 @@ let serial = 0;
 
 /** The store connects by itself, or a client is handed in, perhaps with options. */
 type How = 'own' | object;
+/** Fails where a promise takes for ever. */
+async function settled(what: string, promise: Promise<unknown> | undefined): Promise<void> {
+  let isSettled = false;
+  const settle = (): void => {
+    isSettled = true;
+  };
+  promise?.then(settle, settle);
+  if (promise !== undefined) await until(`${what} is settled`, () => isSettled, 20_000);
+}
+
 type Client = RedisLike & EventEmitter & { quit(): Promise<unknown> };
 
 /** A router through gates of its own, to a prefix and as a user of its own. */
@@ -107,7 +117,7 @@ class Life {
   /** Commands are answered, and messages are heard. */
   async works(): Promise<void> {
     const { presence, prefix } = this;
-    await (presence as Presence).ready();
+    await settled('ready()', (presence as Presence).ready());
     // Looked at seldom: there are many who wait for it at the same time.
     const isHeard = async (): Promise<boolean> => {
       await sleep(40);
@@ -118,7 +128,7 @@ class Life {
 
   async end(): Promise<void> {
     const at = Date.now();
-    await this.presence?.close();
+    await settled('close()', this.presence?.close());
     const tookMs = Date.now() - at;
     if (tookMs > 6_000) problems.push(`close() took ${tookMs} ms`);
     if (this.client !== undefined) {
@@ -153,18 +163,17 @@ class Life {
   private address(): object {
     const [first] = this.gates;
     const login = { username: this.user, password: 'secret', db: 3 };
-    if (kind === 'sentinel')
-      return { ...login, name: 'presence', sentinels: [{ host: '127.0.0.1', port: first?.port }] };
-    return { ...login, host: '127.0.0.1', port: first?.port };
+    if (kind === 'sentinel') return { ...login, name: 'presence', sentinels: [first?.address] };
+    return { ...login, ...first?.address };
   }
 
   private connect(options: object): Client {
     const natMap: { [address: string]: object } = {};
     for (const [index, gate] of this.gates.entries()) {
-      natMap[`127.0.0.1:${ports[index]}`] = { host: '127.0.0.1', port: gate.port };
+      natMap[`127.0.0.1:${ports[index]}`] = gate.address;
     }
     if (kind === 'cluster') {
-      const nodes = this.gates.map(({ port }) => ({ host: '127.0.0.1', port }));
+      const nodes = this.gates.map(({ address }) => address);
       return new clusters[this.version as 5 | 6](nodes, {
         natMap: natMap as never,
         redisOptions: { disconnectTimeout: 200 },
@@ -203,10 +212,11 @@ async function listenersTo(prefix: string): Promise<number> {
 /** What a connection goes through, command by command. */
 function stepsOf(version: Version, how: How): string[] {
   if (kind === 'sentinel')
-    return ['connect', 'sentinel', 'sentinels', ...(how === 'own' ? [] : ['info', 'subscribe', 'evalsha'])];
-  if (kind === 'cluster') return ['connect', 'slots', 'info', 'ssubscribe', 'evalsha', 'set'];
-  const client = version === 4 && how === 'own' ? [] : ['client'];
-  return ['connect', 'auth|hello', 'select', ...client, 'info', 'subscribe', 'evalsha', 'hmget'];
+    return ['connect', 'sentinel', 'sentinels', ...(how === 'own' ? [] : ['info', 'subscribe', 'eval|evalsha'])];
+  if (kind === 'cluster') return ['connect', 'slots', 'info', 'ssubscribe', 'eval|evalsha', 'set'];
+  // The other versions take their steps under clients that are handed in.
+  if (how === 'own' && version !== 5) return ['info', 'subscribe'];
+  return ['connect', 'auth|hello', 'select', 'client', 'info', 'subscribe', 'eval|evalsha'];
 }
 
 function scenario(version: Version, name: string, how: How, run: (life: Life) => Promise<void>): void {
@@ -232,11 +242,13 @@ function plan(version: Version): void {
     for (const step of stepsOf(version, how)) {
       for (const fate of FATES) {
         if (step === 'connect' && fate === 'answer lost') continue;
-        scenario(version, `${fate} at the first ${step}, then closed`, how, async (life) => {
-          const hit = life.at(step, fate);
-          life.start();
-          await hit();
-        });
+        if (fate !== 'answer lost') {
+          scenario(version, `${fate} at the first ${step}, then closed`, how, async (life) => {
+            const hit = life.at(step, fate);
+            life.start();
+            await hit();
+          });
+        }
         scenario(version, `${fate} at ${step} after a loss, then closed`, how, async (life) => {
           life.start();
           await life.works();
@@ -245,7 +257,7 @@ function plan(version: Version): void {
           await hit();
         });
       }
-      if (kind === 'cluster' && step !== 'ssubscribe') continue;
+      if (!/subscribe$/.test(step)) continue;
       scenario(version, `cut at ${step} after a loss, works again, is closed`, how, async (life) => {
         life.start();
         await life.works();
@@ -275,7 +287,7 @@ function plan(version: Version): void {
   }
 
   if (kind === 'single') {
-    for (const how of ways) {
+    for (const how of version === 5 ? ways : [{}]) {
       // Rights that are taken away from a user that works; then the connections are lost.
       for (const rights of [
         '-subscribe',
@@ -322,6 +334,7 @@ function plan(version: Version): void {
         // A client without retries has ended by that, and its messages come all the same.
         await hit();
       });
+      if (version !== 5) continue;
       for (const [way, finish] of Object.entries(client)) {
         scenario(version, `its caller's ${way} comes first`, options, async (life) => {
           life.start();
@@ -355,6 +368,10 @@ async function work(): Promise<void> {
 async function live(): Promise<void> {
   await Promise.all(Array.from({ length: AT_ONCE }, work));
   for (const each of admins) each.disconnect();
+  setTimeout(
+    () => process.stderr.write(`left behind: ${process.getActiveResourcesInfo().join(', ')}\n`),
+    4_000,
+  ).unref();
   process.send?.({ scenarios: scenarios.length, problems: problems.concat(uncaught) }, () => process.disconnect());
 }
 void live();

@@ -26,17 +26,17 @@ afterAll(async () => {
 const single = async (): Promise<Gate[]> => [await Gate.start(server.port)];
 const masters = (): Promise<Gate[]> => Promise.all(cluster.nodes.map(({ port }) => Gate.start(port)));
 const clusterOf = (of: typeof Cluster) => (gates: Gate[]) => {
-  const ways = gates.map(({ port, target }) => [`127.0.0.1:${target}`, { host: '127.0.0.1', port }] as const);
+  const ways = gates.map(({ address, target }) => [`127.0.0.1:${target}`, address] as const);
   return new of(
-    gates.map(({ port }) => ({ host: '127.0.0.1', port })),
+    gates.map(({ address }) => address),
     { natMap: Object.fromEntries(ways) },
   );
 };
 
 const CLIENTS: Array<[name: string, gates: () => Promise<Gate[]>, connect: (gates: Gate[]) => RedisLike]> = [
-  ['ioredis 4', single, ([gate]) => new Redis4({ port: gate?.port ?? 0 })],
-  ['ioredis 5', single, ([gate]) => new Redis({ port: gate?.port ?? 0 })],
-  ['ioredis 6', single, ([gate]) => new Redis6({ port: gate?.port ?? 0 })],
+  ['ioredis 4', single, ([gate]) => new Redis4(gate?.address as never)],
+  ['ioredis 5', single, ([gate]) => new Redis(gate?.address as never)],
+  ['ioredis 6', single, ([gate]) => new Redis6(gate?.address as never)],
   ['a Cluster of ioredis 5', masters, clusterOf(Cluster)],
   ['a Cluster of ioredis 6', masters, clusterOf(Cluster6 as unknown as typeof Cluster)],
 ];

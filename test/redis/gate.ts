@@ -1,6 +1,9 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 
+/** An address of its own: clients of other tests, whose servers have gone, still look for them on ports that are free by now. */
+const HOST = process.platform === 'linux' ? '127.0.0.2' : '127.0.0.1';
+
 /** What becomes of a connection on which a command is sent. */
 export type Fate =
   /** It is cut before the command arrives. */
@@ -30,13 +33,18 @@ export class Gate {
   }
 
   static async start(target: number): Promise<Gate> {
-    const server = createServer().listen(0, '127.0.0.1');
+    const server = createServer().listen(0, HOST);
     await once(server, 'listening');
     return new Gate(server, target);
   }
 
   get port(): number {
     return (this.server.address() as AddressInfo).port;
+  }
+
+  /** As ioredis takes it. */
+  get address(): { host: string; port: number } {
+    return { host: HOST, port: this.port };
   }
 
   /** At the next `command` of any connection, or at the next `connect`. Resolves once it has happened. */
