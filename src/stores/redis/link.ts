@@ -4,6 +4,7 @@ import { listenShared } from '../../diagnostics/shared-listener';
 import type { OnAnswer } from '../../store';
 import type { RedisLike } from './client';
 import type { Script } from './script';
+import { type ClientUser, SharedClient } from './shared-client';
 
 /** How long a call waits for a connection that is on its way. */
 const CONNECT_MS = 1_000;
@@ -17,6 +18,8 @@ const STEPS_MS = 10_000;
 const STEPS: readonly string[] = ['connect', '+node'];
 /** Where nothing has been answered for so long nothing more is sent: the client would keep it all. */
 const STUCK_MS = 2_000;
+/** A connection of our own on which nothing was answered for so long is dead without a word, and is made anew. */
+const SILENCE_MS = 10_000;
 
 /** ioredis-mock has no status: it is always there. @internal */
 export function isReady({ status }: RedisLike): boolean {
@@ -32,6 +35,14 @@ function held<T>(work: Promise<T>): Promise<T> {
   const release = (): void => clearTimeout(timer);
   work.then(release, release);
   return work;
+}
+
+/** @internal */
+export interface LinkEvents extends Partial<ClientUser> {
+  /** Whether the client is the store's: it gives up a connection that is dead without a word. */
+  readonly isOwn?: boolean;
+  /** Commands can be sent. */
+  onReady?(): void;
 }
 
 interface Waiter {
@@ -75,6 +86,8 @@ export class Link {
   /** By master, the scripts that were sent to it by their text since the connection was made. */
   private readonly sent = new Map<string, Set<string>>();
   private readonly unlisten: Array<() => void>;
+  private readonly shared: SharedClient;
+  private readonly user: ClientUser;
   private readonly lossTimers = new Set<unknown>();
 
   constructor(
@@ -82,7 +95,14 @@ export class Link {
     /** What the client said last of its connection, where that is known. */
     private readonly reason: () => string | undefined = () => undefined,
     private readonly clock: Clock = systemClock,
+    private readonly events: LinkEvents = {},
   ) {
+    this.shared = SharedClient.of(client, clock);
+    this.user = {
+      onReconnect: () => events.onReconnect?.(),
+      onTrapped: (answer) => events.onTrapped?.(answer),
+    };
+    this.shared.join(this.user);
     this.unlisten = [listenShared(client, 'ready', () => this.onReady())];
     for (const step of STEPS) this.unlisten.push(listenShared(client, step, () => this.onStep()));
   }
@@ -122,9 +142,9 @@ export class Link {
     }
     const now = this.clock.now();
     const [oldest] = lane.pending;
-    if (oldest !== undefined && now - Math.max(oldest.sentAt, lane.answeredAt) > STUCK_MS) {
-      throw new Error('Redis does not answer');
-    }
+    const silentMs = oldest === undefined ? 0 : now - Math.max(oldest.sentAt, lane.answeredAt);
+    if (silentMs > SILENCE_MS && this.events.isOwn === true) this.shared.reconnect('Redis does not answer');
+    if (silentMs > STUCK_MS) throw new Error('Redis does not answer');
     const call: Call = { sentAt: now, giveUp: () => undefined };
     const givenUp = new Promise<never>((_, reject) => {
       call.giveUp = reject;
@@ -132,6 +152,9 @@ export class Link {
     lane.pending.add(call);
     try {
       return await Promise.race([run(), givenUp]);
+    } catch (error) {
+      this.shared.judge(error);
+      throw error;
     } finally {
       lane.pending.delete(call);
       lane.answeredAt = this.clock.now();
@@ -148,6 +171,7 @@ export class Link {
 
   close(): void {
     for (const end of this.unlisten) end();
+    this.shared.leave(this.user);
     for (const timer of this.lossTimers) this.clock.clearTimeout(timer);
     this.lossTimers.clear();
     this.release(new Error('the store is closed'));
@@ -210,6 +234,7 @@ export class Link {
     this.sent.clear();
     this.onStep();
     this.release();
+    this.events.onReady?.();
     this.expectAnswers();
   }
 

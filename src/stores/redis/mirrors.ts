@@ -68,13 +68,15 @@ export class Mirrors {
     await Promise.all(
       Array.from(groups, async ([master, group]) => {
         const commands = group.map((index) => commandOf(users[index] as T));
-        const results = (await this.link.send(master, () => this.client.pipeline(commands).exec())) ?? [];
-        for (const [at, index] of group.entries()) {
-          const [error, answer] = results[at] ?? [new Error('no answer'), null];
-          // Something else than ours stands there.
-          if (error !== null && !error.message.startsWith('WRONGTYPE')) throw error;
-          answers[index] = answer;
-        }
+        await this.link.send(master, async () => {
+          const results = (await this.client.pipeline(commands).exec()) ?? [];
+          for (const [at, index] of group.entries()) {
+            const [error, answer] = results[at] ?? [new Error('no answer'), null];
+            // Something else than ours stands there.
+            if (error !== null && !error.message.startsWith('WRONGTYPE')) throw error;
+            answers[index] = answer;
+          }
+        });
       }),
     );
     return answers;

@@ -18,7 +18,7 @@ import { News } from './news';
 import { Queries } from './queries';
 import { Runner } from './runner';
 import * as scripts from './scripts';
-import { lackingChannel } from './standing-problems';
+import { lackingChannel, trappedClient } from './standing-problems';
 import { Upkeep } from './upkeep';
 import { Writes } from './writes';
 
@@ -58,6 +58,10 @@ export class RedisStore implements PresenceStore {
       reconnect,
       hearingOf: (partition) => this.news.hearingOf(partition),
       reason: () => this.news.reason,
+      onReady: () => this.news.problems.clear('apply'),
+      // Messages come from the wrong server, too.
+      onReconnect: () => this.news.listenElsewhere(),
+      onTrapped: (answer) => this.news.problems.set('apply', trappedClient(answer)),
       onJunk: (keys) => this.news.problems.junk(keys),
       onLacking: (channel) =>
         this.news.problems.set('publish', lackingChannel('publish on', channel, 'whoever listens there hears nothing')),

@@ -13,7 +13,9 @@ const MONTH_MS = 2_592_000_000;
 export interface RedisStoreOptions extends RedisConnectionOptions {
   /**
    * An ioredis `Redis` or `Cluster`, 4.28 to 6 (a Cluster: 5.9.2 to 6). It stays yours to close. For messages the store
-   * makes a second connection with its `duplicate()`, and closes that one when the presence is closed.
+   * makes a second connection with its `duplicate()`, anew where that one is dead, and closes it when the presence is closed.
+   * Where a server takes no writes any more (READONLY, as after a failover behind a DNS name) the client is disconnected
+   * so that it connects again, if its `retryStrategy` does so; else an error says what mends it.
    */
   client?: RedisLike;
   /** What all keys and channels start with. The guide's contract is the default. @default 'presence:' */

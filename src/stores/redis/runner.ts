@@ -24,6 +24,12 @@ export interface RunnerOptions {
   hearingOf(partition: Partition): Hearing;
   /** What is wrong with the connection, as far as another one knows. */
   reason(): string | undefined;
+  /** Commands can be sent. */
+  onReady(): void;
+  /** The connection is made anew. */
+  onReconnect(): void;
+  /** The server is the wrong one, and the client would not come back from a disconnection. */
+  onTrapped(answer: string): void;
   /** A script has deleted what was not ours. */
   onJunk(keys: readonly string[]): void;
   /** A script could not publish on this channel. */
@@ -151,9 +157,10 @@ export class Runner {
   }
 
   private linkTo(client: RedisLike): Link {
-    const { clock, layout, reason } = this.options;
+    const { clock, layout, reason, onReady, onReconnect, onTrapped, reconnect } = this.options;
+    const events = { isOwn: reconnect !== undefined, onReady, onReconnect, onTrapped };
     // The connection for messages has the same address and password: its reason is theirs.
-    const link = new Link(client, () => reasonOf(client) ?? reason(), clock);
+    const link = new Link(client, () => reasonOf(client) ?? reason(), clock, events);
     this.mirrors = layout.isCluster ? new Mirrors(client, link, layout) : undefined;
     return link;
   }

@@ -63,3 +63,10 @@ export function lackingChannel(what: 'publish on' | 'subscribe to', channel: str
   const prefix = channel.slice(0, channel.indexOf(':') + 1);
   return `the Redis user may not ${what} ${channel}: its ACL lacks &${prefix}*; ${consequence}`;
 }
+
+/** What mends a client that stays with the wrong server, and is not ours to end. @internal */
+export function trappedClient(answer: string): string {
+  const [word] = /READONLY|MASTERDOWN|NOREPLICAS/.exec(answer) ?? [];
+  const mends = `give it a retryStrategy, and reconnectOnError: (error) => error.message.includes('${word}')`;
+  return `the Redis client stays with a server that takes no writes (${word}), since it would not connect anew by itself: ${mends}`;
+}
