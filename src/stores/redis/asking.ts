@@ -25,9 +25,12 @@ export function catchAsking(cluster: RedisLike): () => void {
   };
 }
 
+const caught = new WeakSet<Node>();
+
 function catchOn(node: Node): void {
   const { asking } = node;
-  if (typeof asking !== 'function' || Object.hasOwn(node, 'asking')) return;
+  if (typeof asking !== 'function' || caught.has(node)) return;
+  caught.add(node);
   node.asking = (...values) => {
     const sent = asking.apply(node, values);
     sent.catch(() => undefined);
