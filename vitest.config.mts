@@ -14,11 +14,7 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts', 'examples/**/*.vitest.test.ts'],
     // Alone, by `npm run chaos`: beside other tests its routers would starve.
-    // And hundreds of connections that are cut at each step, by `npm run connections`: they take a core for a while.
-    exclude: [
-      ...(process.env['CHAOS'] === undefined ? ['test/chaos/**'] : []),
-      ...(process.env['CONNECTIONS'] === undefined ? ['test/redis/connection-life.test.ts'] : []),
-    ],
+    exclude: process.env['CHAOS'] === undefined ? ['test/chaos/**'] : [],
     globalSetup: ['test/programs.ts', 'test/bundles.ts'],
     // More would starve each other on a machine with two cores.
     maxWorkers: 2,
