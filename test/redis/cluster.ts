@@ -55,9 +55,8 @@ export class RedisCluster {
 
   private async form(): Promise<void> {
     const clients = this.servers.map((_, index) => this.client(index));
-    const [first] = clients as [Redis];
+    const buses: number[] = [];
     for (const [index, client] of clients.entries()) {
-      const server = this.servers[index] as RedisServer;
       if (index < this.masters) {
         const from = Math.floor((SLOTS * index) / this.masters);
         const to = Math.floor((SLOTS * (index + 1)) / this.masters) - 1;
@@ -65,10 +64,22 @@ export class RedisCluster {
         await client.call('CLUSTER', 'SET-CONFIG-EPOCH', index + 1);
       }
       const bus = (await client.config('GET', 'cluster-port')) as unknown as string[];
-      if (index > 0) await first.call('CLUSTER', 'MEET', '127.0.0.1', server.port, Number(bus[1]));
+      buses.push(Number(bus[1]));
     }
+    // By gossip alone two of them may wait for long, and a handshake that gets lost is not tried again.
+    const meet = async (): Promise<void> => {
+      for (const [index, client] of clients.entries()) {
+        for (const [other, { port }] of this.servers.entries())
+          if (other > index) await client.call('CLUSTER', 'MEET', '127.0.0.1', port, buses[other] as number);
+      }
+    };
     const count = clients.length;
+    let metAt = Number.NEGATIVE_INFINITY;
     await until('the nodes know each other', async () => {
+      if (performance.now() - metAt > 2_000) {
+        await meet();
+        metAt = performance.now();
+      }
       const infos = await Promise.all(clients.map((client) => client.call('CLUSTER', 'INFO') as Promise<string>));
       return infos.every((info) => info.includes(`cluster_known_nodes:${count}`));
     });
