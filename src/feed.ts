@@ -134,7 +134,11 @@ export class Feed implements StoreFeed {
     const wasTold = before !== undefined && before.told > 0;
     // A resync found it first, and this comes late. Or the store has lost its versions, and gives lower ones for a moment.
     if (wasTold && version <= before.stored) {
-      if (this.view.has(userId) !== online) this.lookLater(userId, before);
+      // Nor may a reading that has begun before decide: it may have seen what was before.
+      if (this.view.has(userId) !== online) {
+        this.reading?.overtaken.add(userId);
+        this.lookLater(userId, before);
+      }
       return;
     }
     this.reading?.overtaken.add(userId);

@@ -205,6 +205,23 @@ describe('the feed', () => {
     expect(told).toEqual(['u online connect', 'listed online connect']);
   });
 
+  // A server began to count anew while everybody was read, and the page was from before the user left.
+  it('tells who has left with a version that is lower than the one before, also where a reading has seen that user before', async () => {
+    const { clock, feed, put, hear, state, open, told } = bareFeed();
+    await clock.settle();
+    put('u', true, 41);
+    hear('u', 'online', 41);
+    state.gated = true;
+    feed.onGap();
+    await clock.settle();
+    put('u', false, 7);
+    hear('u', 'offline', 7, 'disconnect');
+    state.gated = false;
+    await open();
+    await clock.advance(1_000);
+    expect(told).toEqual(['u online connect', 'u offline resync']);
+  });
+
   it('tells at once whom the store remembers to have left', async () => {
     const { clock, feed, put, hear, told } = bareFeed();
     await clock.settle();
