@@ -11,7 +11,7 @@ import type { StoreErrorKind } from './diagnostics/store-failure';
  * | `ERR_PRESENCE_INVALID_ID` | an id is not 1 to 256 bytes of UTF-8 or a finite integer, or a list of ids is no list |
  * | `ERR_PRESENCE_CLOSED` | the presence was closed |
  * | `ERR_PRESENCE_DISABLED` | the presence was made with `enabled: false` |
- * | `ERR_PRESENCE_STORE` | the store failed, or did not answer within `commandTimeoutMs` |
+ * | `ERR_PRESENCE_STORE` | the store failed, did not answer within `commandTimeoutMs`, or has lost what it held and cannot tell yet who is offline |
  * | `ERR_PRESENCE_SOCKET` | a socket threw while it was pinged, written to or terminated |
  * | `ERR_PRESENCE_CALLBACK` | a function handed in by the caller (a listener, `identify`, `authorize`) threw, or did not answer in time |
  * | `ERR_PRESENCE_LAYOUT` | the data in Redis are of another version of this library; nothing is written |

@@ -11,6 +11,8 @@ const LIST_PAGE = 5_000;
 const PAGE = 1_000;
 /** What seems to be late is looked at together. */
 const LATE_MS = 200;
+/** How long the first reading waits where the store is not sure who is online. */
+const UNSURE_MS = 100;
 /** What was said while everybody was read for the first time is heard by then. */
 const BEHIND_MS = 2_000;
 /** Of so many users who are offline the last version told is remembered. */
@@ -145,7 +147,8 @@ export class Feed implements StoreFeed {
     this.doubtful.delete(userId);
     // A router that asserts its users anew changes nothing for those who never heard that they had gone.
     // Whom no reading has found nobody was told to be online, here: whoever comes from another router may have been.
-    const isAbsent = !wasTold && !this.view.has(userId) && this.hasBaseline && !this.wasMissed(version);
+    const isAbsent =
+      !wasTold && !this.view.has(userId) && this.hasBaseline && (this.gone.has(userId) || !this.wasMissed(version));
     const isKnown = wasTold || reason === 'resync' || isAbsent;
     if (isKnown && this.view.has(userId) === online) {
       this.know(userId, online, { stored: version, told: before?.told ?? 0 });
@@ -304,13 +307,18 @@ export class Feed implements StoreFeed {
       const { users } = await this.ask((onAnswer) => this.options.store.read(ids.slice(at, at + PAGE), onAnswer));
       if (!this.active) return;
       for (const user of users) {
-        const { userId, online } = user;
-        const isSame = (this.view.get(userId) ?? this.gone.get(userId)) === late.get(userId);
+        const { userId } = user;
+        const known = this.view.get(userId) ?? this.gone.get(userId);
+        const online = isBelieved(user);
         // What it has as a version is one of those that were lost.
-        if (!isSame || this.view.has(userId) === online) continue;
+        if (known !== late.get(userId) || this.view.has(userId) === online) continue;
+        if (user.isUnsure === true && known !== undefined) {
+          this.lookLater(userId, known);
+          continue;
+        }
         // A reading that goes on meanwhile may have seen what was before.
         this.reading?.overtaken.add(userId);
-        this.tellFound({ ...user, version: this.highest });
+        this.tellFound({ ...user, online, version: this.highest });
       }
     }
   }
@@ -369,17 +377,32 @@ export class Feed implements StoreFeed {
   }
 
   private async readOnline(reading: Reading): Promise<void> {
+    const { clock } = this.options;
     const present = new Set<string>();
-    let cursor: string | null = null;
-    do {
-      const from: string | null = cursor;
+    let hasUnproven = false;
+    for (let from: string | null = null; ; ) {
+      const cursor: string | null = from;
       const page: StoredPage = await this.ask((onAnswer) =>
-        this.options.store.list({ cursor: from, limit: LIST_PAGE }, onAnswer),
+        this.options.store.list({ cursor, limit: LIST_PAGE }, onAnswer),
       );
       if (this.reading !== reading) return;
-      cursor = page.cursor;
+      // Whoever listens from now on would be shown too few. Others wait a lease before they tell that somebody is missing.
+      if (page.isUnsure === true && reading.kind === 'baseline') {
+        await new Promise<void>((resolve) => {
+          clock.setTimeout(resolve, UNSURE_MS);
+        });
+        if (this.reading !== reading) return;
+        from = null;
+        continue;
+      }
       if (from === null) reading.from = page.sequence;
       const coming = new Set(page.coming);
+      for (const { userId, version } of page.unproven ?? []) {
+        hasUnproven = true;
+        present.add(userId);
+        // Nobody is told, or shown, that they are online; who was goes on to believe it.
+        if (!this.view.has(userId) && !this.gone.has(userId)) this.know(userId, false, { stored: version, told: 0 });
+      }
       for (const user of page.users) {
         present.add(user.userId);
         if (reading.overtaken.has(user.userId)) continue;
@@ -390,12 +413,14 @@ export class Feed implements StoreFeed {
           if (!coming.has(user.userId)) this.tellFound(user);
         } else this.view.set(user.userId, { stored: user.version, told: known?.told ?? 0 });
       }
-    } while (cursor !== null);
-    await this.readMissing(reading, present);
+      if (page.cursor === null) break;
+      from = page.cursor;
+    }
+    await this.readMissing(reading, present, hasUnproven);
   }
 
   /** Those who are online here, and were not listed. */
-  private async readMissing(reading: Reading, present: Set<string>): Promise<void> {
+  private async readMissing(reading: Reading, present: Set<string>, hasUnproven: boolean): Promise<void> {
     const { clock, store, leaseMs } = this.options;
     const missing = Array.from(this.view.keys()).filter((id) => !present.has(id) && !reading.overtaken.has(id));
     for (const id of this.doubtful.keys()) if (present.has(id)) this.doubtful.delete(id);
@@ -405,16 +430,17 @@ export class Feed implements StoreFeed {
       if (this.reading !== reading) return;
       const now = clock.now();
       for (const user of users) {
-        if (reading.overtaken.has(user.userId) || user.online) continue;
+        if (reading.overtaken.has(user.userId) || isBelieved(user)) continue;
         const isRemembered = user.version > (this.view.get(user.userId)?.stored ?? 0);
         const since = this.doubtful.get(user.userId) ?? now;
         if (isRemembered || now - since >= leaseMs) this.tellFound(user);
         else this.doubtful.set(user.userId, since);
       }
     }
-    if (this.doubtful.size === 0) return;
+    if (this.doubtful.size === 0 && !hasUnproven) return;
     clock.clearTimeout(this.doubtTimer);
-    this.doubtTimer = clock.setTimeout(() => this.onGap(), leaseMs);
+    // Whose router is back after all is listed by then: it beats every third of a lease.
+    this.doubtTimer = clock.setTimeout(() => this.onGap(), hasUnproven ? leaseMs / 3 : leaseMs);
   }
 
   /** A change that was missed. Of a user whom the store has forgotten it has no version, and still the version grows. */
@@ -434,4 +460,9 @@ export class Feed implements StoreFeed {
   private ask<T>(run: (onAnswer: OnAnswer) => Promise<T>): Promise<T> {
     return withDeadline(this.options.clock, this.options.commandTimeoutMs, run);
   }
+}
+
+/** Whether whoever has heard of every change takes a user for online. */
+function isBelieved({ online, isPublished }: StoredStatus): boolean {
+  return online || isPublished === true;
 }

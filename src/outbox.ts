@@ -61,6 +61,10 @@ export class Outbox {
   private retryTimer: unknown;
   private asideTimer: unknown;
   private gatherTimer: unknown;
+  /** A beat knew of no lease, and not everybody was told since. */
+  private isTelling = false;
+  /** Whoever was to be told is in the batch under way. */
+  private isWhole = false;
   /** While closing: until when, and whom to tell that it is over. */
   private closing: { readonly until: number; over(): void } | undefined;
 
@@ -114,7 +118,10 @@ export class Outbox {
    * says so was sent after the last one was wanted here.
    */
   hold(anew: boolean, isLatest: boolean): void {
-    if (anew) for (const user of this.options.users.values()) this.doubt(user);
+    if (anew) {
+      for (const user of this.options.users.values()) this.doubt(user);
+      this.isTelling = true;
+    }
     this.leased = true;
     if (isLatest) this.judge();
     this.flush();
@@ -137,10 +144,14 @@ export class Outbox {
     const ops: PresenceOp[] = [];
     const users: LocalUser[] = [];
     const alone = this.aside.isEmpty ? undefined : this.aside.due(now);
+    this.isWhole = alone === undefined;
     for (const user of alone !== undefined && this.changed.has(alone) ? [alone] : this.changed) {
       if (user !== alone && this.aside.has(user)) continue;
       const own = opsOf(user, now);
-      if (ops.length > 0 && ops.length + own.length > this.batch) break;
+      if (ops.length > 0 && ops.length + own.length > this.batch) {
+        this.isWhole = false;
+        break;
+      }
       this.changed.delete(user);
       if (own.length === 0) {
         this.settle(user);
@@ -151,8 +162,12 @@ export class Outbox {
       user.sent = user.alive > 0;
       if (user.sent) user.refreshedAt = user.lastLife;
     }
-    if (ops.length > 0) void this.apply(ops, users);
-    else this.closing?.over();
+    if (ops.length > 0) {
+      void this.apply(ops, users);
+      return;
+    }
+    this.endTelling();
+    this.closing?.over();
   }
 
   /**
@@ -199,8 +214,10 @@ export class Outbox {
       this.applying = false;
       for (const user of users) this.acknowledge(user, known);
       this.batch = Math.min(BATCH, this.batch + (this.batch >> 2) + 1);
-      if (known) this.failures = 0;
-      else this.lose();
+      if (known) {
+        this.failures = 0;
+        this.endTelling();
+      } else this.lose();
       if (known && this.aside.isEmpty) this.options.worked('apply');
       this.flush();
     } catch (error) {
@@ -268,6 +285,16 @@ export class Outbox {
       for (const user of users) user.refreshedAt = 0;
       report('refresh', error);
     }
+  }
+
+  private endTelling(): void {
+    if (!this.isTelling || !this.isWhole) return;
+    this.isTelling = false;
+    const { clock, timeoutMs, store, node, report } = this.options;
+    if (store.registered === undefined) return;
+    withDeadline(clock, timeoutMs, async () => store.registered?.(node)).catch((error: unknown) =>
+      report('apply', error),
+    );
   }
 
   private acknowledge(user: LocalUser, known: boolean): void {

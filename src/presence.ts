@@ -16,9 +16,10 @@ import { toUserIds } from './ids';
 import { Lease } from './lease';
 import { type Settings, toSettings } from './options';
 import { Outbox } from './outbox';
+import { untilSure } from './replication/until-sure';
 import { Staleness } from './staleness';
 import { toStatus } from './status';
-import type { OnAnswer, PresenceStore, StoredStatus, StoreNode } from './store';
+import type { OnAnswer, PresenceStore, StoredStatus, StoredStatuses, StoreNode } from './store';
 import { isSlow } from './subscriptions/send-queue';
 import { SubscribeRequests } from './subscriptions/subscribe-requests';
 import type {
@@ -219,7 +220,11 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
 
   getStatuses(ids: Iterable<UserId>): Promise<{ [userId: string]: PresenceStatus }> {
     const userIds = Array.from(toUserIds(ids, 'ids'));
-    return this.query((store, onAnswer) => store.read(userIds, onAnswer)).then(({ users, now }) => {
+    const read = (store: PresenceStore, onAnswer: OnAnswer) => store.read(userIds, onAnswer);
+    // It answers for its own.
+    const isSure = ({ users }: StoredStatuses) =>
+      users.every((user) => user.isUnsure !== true || this.isHere(user.userId));
+    return this.query(read, isSure).then(({ users, now }) => {
       const statuses: { [userId: string]: PresenceStatus } = Object.create(null);
       for (const user of users) statuses[user.userId] = toStatus(this.corrected(user, now));
       return statuses;
@@ -228,13 +233,15 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
 
   listOnline(page: { cursor?: string; limit?: number } = {}): Promise<OnlinePage> {
     const wanted = checkPage(page);
-    return this.query((store, onAnswer) => store.list(wanted, onAnswer)).then(({ users, now, cursor }) => {
+    const list = (store: PresenceStore, onAnswer: OnAnswer) => store.list(wanted, onAnswer);
+    return this.query(list, ({ isUnsure }) => isUnsure !== true).then(({ users, now, cursor }) => {
       return { users: users.map((user) => toStatus(this.corrected(user, now))), cursor };
     });
   }
 
   countOnline(): Promise<number> {
-    return this.query((store, onAnswer) => store.count(onAnswer));
+    const count = (store: PresenceStore, onAnswer: OnAnswer) => store.count(onAnswer);
+    return this.query(count, (online) => online !== undefined).then((online) => online as number);
   }
 
   health(): Health {
@@ -423,6 +430,11 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
     this.staleness.end();
   }
 
+  private isHere(userId: string): boolean {
+    const user = this.users.get(userId);
+    return user !== undefined && user.alive > 0;
+  }
+
   /** A connection that this router holds makes its user online, and seen when it was heard, whatever the store remembers. */
   private corrected(stored: StoredStatus, storeNow: number): StoredStatus {
     const user = this.users.get(stored.userId);
@@ -434,10 +446,15 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
   }
 
   /** Sees what has changed here, too. */
-  private query<T>(run: (store: PresenceStore, onAnswer: OnAnswer) => Promise<T>): Promise<T> {
+  private query<T>(
+    run: (store: PresenceStore, onAnswer: OnAnswer) => Promise<T>,
+    isSure: (answer: T) => boolean,
+  ): Promise<T> {
     if (this.closing !== undefined) return Promise.reject(closedError());
+    const { store, clock, commandTimeoutMs } = this.settings;
     this.outbox.flush();
-    return this.ask((onAnswer) => run(this.settings.store, onAnswer)).then((answer) => {
+    const ask = () => this.ask((onAnswer) => run(store, onAnswer));
+    return untilSure(clock, commandTimeoutMs, ask, isSure).then((answer) => {
       this.failures.worked('query');
       return answer;
     });

@@ -55,6 +55,16 @@ export interface StoredStatus {
   readonly lastSeen: number | null;
   /** Of the last change; 0 when there was none. A store MAY leave it 0 in `read` of a user who is online. */
   readonly version: number;
+  /**
+   * Not `online`, and told online last all the same: nothing proves it, and nothing has ended it. Whoever listens goes on to
+   * believe it until told otherwise.
+   */
+  readonly isPublished?: boolean;
+  /**
+   * Not `online` as far as the store knows, which has lost what it held, or is back since a moment: routers that live have not
+   * told it their users yet. Who asks once asks again.
+   */
+  readonly isUnsure?: boolean;
 }
 
 /** An answer to a query. */
@@ -74,6 +84,13 @@ export interface StoredPage extends StoredStatuses {
    * sooner than what is told. A change told by the feed has its own reason, which a page knows nothing of.
    */
   readonly coming?: readonly string[];
+  /**
+   * Users of whom `isPublished` holds, and who are not among `users`. Whoever reads in order to listen from then on looks again
+   * a while later: that their router is back after all is told by no change.
+   */
+  readonly unproven?: StoredStatus[];
+  /** Somebody may be missing, see `isUnsure` of a user. */
+  readonly isUnsure?: boolean;
   /** How far versions were when it was read. A store that counts them in several places has none to give. */
   readonly sequence?: Sequence;
 }
@@ -197,6 +214,12 @@ export interface PresenceStore {
    */
   release(node: StoreNode): Promise<void>;
 
+  /**
+   * The core has told all users of a node since a beat answered `known: false`. A store that has lost what it held MAY wait
+   * for that, see `isUnsure`; another one MAY leave it out.
+   */
+  registered?(node: StoreNode): Promise<void>;
+
   /** One entry an id, in the order asked. MUST NOT say online for a grace or a lease that has ended. */
   read(userIds: readonly string[], onAnswer?: OnAnswer): Promise<StoredStatuses>;
 
@@ -209,8 +232,8 @@ export interface PresenceStore {
    */
   list(page: { cursor: string | null; limit: number }, onAnswer?: OnAnswer): Promise<StoredPage>;
 
-  /** How many users are online. */
-  count(onAnswer?: OnAnswer): Promise<number>;
+  /** How many users are online; undefined where the store is not sure, as of `isUnsure`. */
+  count(onAnswer?: OnAnswer): Promise<number | undefined>;
 
   /**
    * Tells a feed every change from now on, in the order in which they happened to each user.

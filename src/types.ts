@@ -308,7 +308,7 @@ export interface Presence {
    *
    * @throws TypeError `ERR_PRESENCE_INVALID_ID`
    * @returns rejects with `ERR_PRESENCE_STORE`, once the store has failed, or answered none of the calls that this takes for
-   * `commandTimeoutMs`; with `ERR_PRESENCE_DISABLED`, `ERR_PRESENCE_CLOSED`
+   * `commandTimeoutMs`, or for so long could not tell, after it had lost what it held, who is offline; with `ERR_PRESENCE_DISABLED`, `ERR_PRESENCE_CLOSED`
    */
   getStatuses(ids: Iterable<UserId>): Promise<{ [userId: string]: PresenceStatus }>;
   /**

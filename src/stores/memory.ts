@@ -182,7 +182,7 @@ class MemoryStore implements PresenceStore {
     this.wall = wall;
 
     // Live routers beat every third of a lease. When nobody asked for longer than half of one, it was this process
-    // that stood still, not they: no lease may lapse for that.
+    // that stood still, not they: no lease may lapse for that. All of them live in this process, so none has died meanwhile.
     const gap = this.elapsed - this.askedAt;
     for (const lease of this.leases.values()) {
       if (gap <= lease.leaseMs / 2 || lease.pardoned) continue;

@@ -14,12 +14,18 @@ function bareFeed({
   gated = false,
   away = false,
   sequence = undefined as Sequence | undefined,
+  ghosts = [] as Array<[userId: string, version: number]>,
+  isUnsure = false,
 } = {}) {
   const clock = fakeClock();
   const known = new Map<string, StoredStatus>();
   for (const [userId, version] of early) known.set(userId, { userId, online: true, version, lastSeen: clock.now() });
+  /** Told to be online, and nothing proves it. */
+  const putGhost = (userId: string, version: number) =>
+    known.set(userId, { userId, online: false, isPublished: true, version, lastSeen: clock.now() });
+  for (const [userId, version] of ghosts) putGhost(userId, version);
   const gates: Array<() => void> = [];
-  const state = { gated, away, lists: 0, coming: [] as string[] };
+  const state = { gated, away, lists: 0, coming: [] as string[], isUnsure };
   const gate = async () => {
     if (state.gated) await new Promise<void>((resolve) => gates.push(resolve));
   };
@@ -33,8 +39,10 @@ function bareFeed({
       state.lists += 1;
       if (state.away) throw new Error('the store is away');
       const users = Array.from(known.values()).filter(({ online }) => online);
+      const unproven = Array.from(known.values()).filter(({ isPublished }) => isPublished === true);
+      const { coming, isUnsure } = state;
       await gate();
-      const page = { now: clock.now(), users, cursor: null, coming: state.coming };
+      const page = { now: clock.now(), users, unproven, isUnsure, cursor: null, coming };
       return sequence === undefined ? page : { ...page, sequence };
     },
     read: async (ids: readonly string[]) => {
@@ -72,6 +80,7 @@ function bareFeed({
     isUnsubscribed: () => unsubscribed,
     put: (userId: string, online: boolean, version: number) =>
       known.set(userId, { userId, online, version, lastSeen: clock.now() }),
+    putGhost,
     lose: (userId: string) => known.delete(userId),
     hear(
       userId: string,
@@ -220,6 +229,51 @@ describe('the feed', () => {
     await open();
     await clock.advance(1_000);
     expect(told).toEqual(['u online connect', 'u offline resync']);
+  });
+
+  it('does not show whom nothing proves to be online, tells nothing when that ends, and their return though no change does', async () => {
+    const ghosts: Array<[string, number]> = [
+      ['dead', 3],
+      ['back', 4],
+    ];
+    const { clock, feed, put, lose, hear, told } = bareFeed({ ghosts, sequence: { epoch: 'e', version: 5 } });
+    await clock.settle();
+    expect([feed.isKnown, feed.isOnline('dead'), feed.isOnline('back')]).toEqual([true, false, false]);
+    // Its router has renewed its lease, which changes nothing that was published.
+    put('back', true, 4);
+    // Before two seconds have passed: it is no change that the first reading has missed.
+    hear('dead', 'offline', 6, 'node-down');
+    lose('dead');
+    expect(told).toEqual([]);
+    await clock.advance(LEASE_MS);
+    expect(told).toEqual(['back online resync']);
+  });
+
+  it('goes on to believe of them what it has told', async () => {
+    const { clock, feed, putGhost, hear, told } = bareFeed();
+    await clock.settle();
+    hear('u', 'online', 1);
+    putGhost('u', 1);
+    feed.onGap();
+    await clock.advance(LEASE_MS * 2);
+    expect([feed.isOnline('u'), told]).toEqual([true, ['u online connect']]);
+    hear('u', 'offline', 2, 'node-down');
+    expect(told.slice(1)).toEqual(['u offline node-down']);
+  });
+
+  it('begins with no reading of which the store is not sure, and goes on with one', async () => {
+    const { clock, feed, put, state, told } = bareFeed({ isUnsure: true });
+    await clock.advance(1_000);
+    expect(feed.isKnown).toBe(false);
+    put('u', true, 1);
+    state.isUnsure = false;
+    await clock.advance(100);
+    expect([feed.isKnown, feed.isOnline('u')]).toEqual([true, true]);
+    state.isUnsure = true;
+    put('v', true, 2);
+    feed.onGap();
+    await clock.settle();
+    expect(told).toEqual(['v online resync']);
   });
 
   it('tells at once whom the store remembers to have left', async () => {

@@ -5,6 +5,7 @@ import { Losses } from '../../src/stores/redis/losses';
 import { Queries } from '../../src/stores/redis/queries';
 
 const ROUND_TRIP_MS = 300;
+const sure = { awaited: 0, unsure: 0 };
 
 /** Queries to a Redis that answers after a round trip: everybody asked about was seen just now, or never. */
 function far(isCluster: boolean, isKeyed: boolean) {
@@ -16,14 +17,17 @@ function far(isCluster: boolean, isKeyed: boolean) {
     layout,
     losses: layout.partitions.map(() => new Losses()),
     ask: (_partition, script, keys) => {
-      if (script.name === 'count') return later('1');
+      if (script.name === 'count') return later('1 1.1 0 0 1');
       if (script.name === 'list') {
-        const done = keys.length - 1;
-        return later(JSON.stringify({ now: 1, e: '1.1', seq: 0, done, after: 0, examined: done, users: [], junk: [] }));
+        const done = keys.length - 3;
+        return later(
+          JSON.stringify({ now: 1, e: '1.1', seq: 0, done, after: 0, examined: done, users: [], junk: [], ...sure }),
+        );
       }
-      return later([clock.now(), ...keys.slice(1).map(() => '')].join(','));
+      return later([`${clock.now()} 1.1 0 0 0`, ...keys.slice(3).map(() => '')].join(','));
     },
-    hearingOf: () => ({ learn: () => 0 }) as never,
+    hearingOf: () => ({ learn: () => 0, highestVersion: 0 }) as never,
+    onOther: () => undefined,
     valuesOf: (keys) => later(keys.map(() => (isKeyed ? String(clock.now()) : null))),
     mirrors: () => (isCluster ? ({ get: (ids: string[]) => later(ids.map(() => undefined)) } as never) : undefined),
     settle: () => later(undefined),
@@ -91,6 +95,7 @@ describe('queries to a Redis that is far away', () => {
         layout,
         losses: layout.partitions.map(() => new Losses()),
         ask: () => answer(true),
+        hearingOf: () => ({ highestVersion: 0 }),
         mirrors: () => ({ get: () => answer(false) }) as never,
       } as never);
       // One that nobody waits for any more would end the process.

@@ -149,6 +149,7 @@ class BesideFork implements PresenceStore {
   list: PresenceStore['list'] = (page, onAnswer) => this.store.list(page, onAnswer);
   count: PresenceStore['count'] = (onAnswer) => this.store.count(onAnswer);
   caughtUp: NonNullable<PresenceStore['caughtUp']> = async () => this.store.caughtUp?.();
+  registered: NonNullable<PresenceStore['registered']> = async (node) => this.store.registered?.(node);
   problems: NonNullable<PresenceStore['problems']> = () => this.store.problems?.() ?? [];
   describe: NonNullable<PresenceStore['describe']> = () => `${this.store.describe?.() ?? 'a store'}, beside the fork`;
 
@@ -318,6 +319,7 @@ class BesideFork implements PresenceStore {
     this.isBusy = true;
     try {
       while (this.isLeased && this.changed.size > 0) await this.tellStore();
+      if (this.isLeased && this.bridge !== undefined) await this.store.registered?.(this.bridge.node);
     } finally {
       this.isBusy = false;
     }

@@ -17,8 +17,13 @@ export class Incarnation {
   isBeating = false;
   isApplying = false;
   isRefreshing = false;
+  /** It was not known, and has not told all of its users since: the others wait for that. */
+  isTelling = false;
+  /** A beat has found so, and the core has not heard of it yet. */
+  wasUnknown = false;
   private generation = 0;
-  private readonly name: string;
+  /** In all of its incarnations. */
+  readonly name: string;
 
   constructor({ nodeId }: StoreNode) {
     // Stands in lists that are divided by commas, and in JSON.

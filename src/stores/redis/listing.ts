@@ -1,6 +1,7 @@
 import { optionError, shown } from '../../errors';
 import { toUserId } from '../../ids';
 import type { OnAnswer, Sequence, StoredPage, StoredStatus } from '../../store';
+import { type Doubt, decided, type Open } from './doubt';
 import { type Layout, type Partition, WALK_USERS } from './layout';
 import { type Found, type From, PageWalk } from './page-walk';
 import type { QueriesOptions } from './queries';
@@ -14,13 +15,23 @@ interface ListedPart {
   readonly done: number;
   readonly after: number;
   readonly examined: number;
-  readonly users: Array<[userId: string, version: number, lastSeen: number, bucket: number, isKeyed: 0 | 1]>;
+  readonly users: Array<
+    [userId: string, version: number, lastSeen: number, bucket: number, isKeyed: 0 | 1, isProven: 0 | 1]
+  >;
+  readonly awaited: 0 | 1;
+  readonly unsure: 0 | 1;
   /** Buckets in which something is that is not ours. */
   readonly junk: number[];
 }
 
-/** Adds what is known elsewhere of when users were last seen. */
-type WithSeen = (users: StoredStatus[], now: number, onAnswer: OnAnswer) => Promise<StoredStatus[]>;
+/** Users with what is known elsewhere of when they were last seen. @internal */
+export interface Seen {
+  readonly users: StoredStatus[];
+  /** On a Cluster, whether there is a key of the contract. */
+  isKeyed(index: number): boolean;
+}
+
+type WithSeen = (users: StoredStatus[], now: number, onAnswer: OnAnswer) => Promise<Seen>;
 
 /** Pages of users who are online. @internal */
 export class Listing {
@@ -28,7 +39,9 @@ export class Listing {
   private readonly walk: PageWalk;
 
   constructor(
-    private readonly options: Pick<QueriesOptions, 'layout' | 'ask' | 'hearingOf' | 'repair' | 'clear'>,
+    private readonly options: Pick<QueriesOptions, 'layout' | 'ask' | 'hearingOf' | 'repair' | 'clear'> & {
+      readonly doubt: Doubt;
+    },
     private readonly withSeen: WithSeen,
   ) {
     this.layout = options.layout;
@@ -40,9 +53,18 @@ export class Listing {
     let now = 0;
     const coming: string[] = [];
     let sequence: Sequence | undefined;
+    let isInDoubt = false;
+    // Nothing but a key of the contract can say that they are online.
+    const unproven = new Map<string, Open>();
     const { users, next } = await this.walk.page(from, limit, async (index, first, count, after, room) => {
       const partition = partitions[index] as Partition;
+      const judge = this.options.doubt.judge(partition);
       const part = await this.listPart(partition, first, count, after, room, onAnswer);
+      isInDoubt = judge(part) || isInDoubt;
+      for (const [userId, , , , isKeyed, isProven] of part.users) {
+        const open = { isUnproven: isProven === 0, isUnsure: part.unsure === 1, isInDoubt: false };
+        if (open.isUnproven && (isCluster || isKeyed === 0)) unproven.set(userId, open);
+      }
       now = Math.max(now, part.now);
       const told = this.options.hearingOf(partition).learn(part.e, part.seq);
       for (const [userId, version] of part.users) if (version > told && version <= part.seq) coming.push(userId);
@@ -50,13 +72,11 @@ export class Listing {
       if (!isCluster) sequence = earlier(sequence, { epoch: part.e.replace('.', '-'), version: part.seq, told });
       return { users: this.foundIn(partition, part), done: part.done, after: part.after, examined: part.examined };
     });
-    const whole = {
-      now,
-      users: await this.withSeen(users, now, onAnswer),
-      cursor: next === null ? null : next.join('.'),
-      coming,
-    };
-    return sequence === undefined ? whole : { ...whole, sequence };
+    const seen = await this.withSeen(users, now, onAnswer);
+    let page: StoredPage = { now, users: seen.users, cursor: next === null ? null : next.join('.'), coming };
+    if (sequence !== undefined) page = { ...page, sequence };
+    if (unproven.size > 0) page = { ...page, ...divided(seen, unproven) };
+    return isInDoubt ? { ...page, isUnsure: true } : page;
   }
 
   private async listPart(
@@ -68,7 +88,7 @@ export class Listing {
     onAnswer: OnAnswer,
   ): Promise<ListedPart> {
     const answer = await askPlaced(tapped(this.options.ask, onAnswer), partition, scripts.list, () => ({
-      keys: [partition.meta].concat(partition.slice(first, count)),
+      keys: [partition.meta, ...partition.keys.slice(0, 2)].concat(partition.slice(first, count)),
       args: [
         this.layout.isCluster ? '' : this.layout.userPrefix,
         String(room),
@@ -86,16 +106,30 @@ export class Listing {
     for (const junk of part.junk) this.options.repair(partition, junk);
     const found: Array<Found<StoredStatus>> = [];
     const strays: Array<readonly [bucket: number, userId: string]> = [];
-    for (const [userId, version, lastSeen, bucket, isKeyed] of part.users) {
+    for (const [userId, version, lastSeen, bucket, isKeyed, isProven] of part.users) {
       if (!isUserId(userId)) continue;
       const isAtHome = partition.bucketOf(userId) === bucket;
       if (isAtHome) found.push({ user: { userId, online: true, lastSeen, version }, bucket, version });
       // Nobody else writes a record without a key: whoever holds that user has to say so again.
-      if (!isAtHome || isKeyed === 0) strays.push([bucket, userId]);
+      // Of an extended lease the end tells, or the return of the router.
+      if (!isAtHome || (isKeyed === 0 && isProven === 1)) strays.push([bucket, userId]);
     }
     if (strays.length > 0) this.options.clear(partition, strays);
     return found;
   }
+}
+
+/** Who is online, and who was told to be and is not proven to be. */
+function divided({ users, isKeyed }: Seen, unproven: ReadonlyMap<string, Open>): Omit<StoredPage, 'now' | 'cursor'> {
+  const online: StoredStatus[] = [];
+  const offline: StoredStatus[] = [];
+  for (const [index, user] of users.entries()) {
+    const open = unproven.get(user.userId);
+    const status = open === undefined ? user : decided(user, open, isKeyed(index));
+    (status.online ? online : offline).push(status);
+  }
+  const divided = { users: online, unproven: offline };
+  return offline.some(({ isUnsure }) => isUnsure) ? { ...divided, isUnsure: true } : divided;
 }
 
 /** Of two answers to one page: the one from which whoever has read it goes on. After a loss the two cannot be compared. */

@@ -1,8 +1,8 @@
 import type { OnAnswer, StoredPage, StoredStatus, StoredStatuses } from '../../store';
 import { mapBounded } from './bounded';
-import type { Hearing } from './hearing';
+import { Doubt, type DoubtOptions, decided, type Open } from './doubt';
 import { gather, type Layout, type Partition } from './layout';
-import { Listing } from './listing';
+import { cursorOf, Listing, type Seen } from './listing';
 import type { Losses } from './losses';
 import type { Mirrors } from './mirrors';
 import type { From } from './page-walk';
@@ -11,17 +11,17 @@ import * as scripts from './scripts';
 
 /** Ids that are read at once: some milliseconds, so that others are served in between. */
 const READ_IDS = 1_000;
+/** Users of one page where they are counted one by one. */
+const COUNT_PAGE = 1_000;
 /** And so often at the same time. */
 const MOST_PIECES = 4;
 
 /** @internal */
-export interface QueriesOptions {
+export interface QueriesOptions extends DoubtOptions {
   readonly layout: Layout;
   /** By partition. */
   readonly losses: readonly Losses[];
   readonly ask: Ask;
-  /** What was heard of a partition. */
-  hearingOf(partition: Partition): Hearing;
   /** The values of keys, on a single server. */
   valuesOf(keys: readonly string[], onStep: OnAnswer): Promise<Array<string | null>>;
   /** On a Cluster. */
@@ -37,16 +37,22 @@ export interface QueriesOptions {
 }
 
 /**
- * Who is online, and when others were last seen: what was told last, which is what routers that listen believe.
+ * Who is online, and when others were last seen: what was told last, which is what routers that listen believe. Where only a
+ * lease that was extended says that a user is online, the key of the contract decides: it lives for as long as its last sign
+ * of life counts, by the ttl of the router that wrote it.
  * @internal
  */
 export class Queries {
   private readonly layout: Layout;
   private readonly listing: Listing;
+  private readonly doubt: Doubt;
 
   constructor(private readonly options: QueriesOptions) {
     this.layout = options.layout;
-    this.listing = new Listing(options, (users, now, onAnswer) => this.withMirrors(users, now, onAnswer));
+    this.doubt = new Doubt(options);
+    this.listing = new Listing({ ...options, doubt: this.doubt }, (users, now, onAnswer) =>
+      this.withMirrors(users, now, onAnswer),
+    );
   }
 
   async read(userIds: readonly string[], onAnswer: OnAnswer): Promise<StoredStatuses> {
@@ -68,15 +74,34 @@ export class Queries {
     return this.listing.page(from, limit, onAnswer);
   }
 
-  async count(onAnswer: OnAnswer): Promise<number> {
+  /** Undefined while nobody can tell. */
+  async count(onAnswer: OnAnswer): Promise<number | undefined> {
+    const ask = tapped(this.options.ask, onAnswer);
     const counts = await Promise.all(
-      this.layout.partitions.map((partition) =>
-        tapped(this.options.ask, onAnswer)(partition, scripts.count, partition.keys.slice(4, 5), [
-          String(partition.buckets),
-        ]),
-      ),
+      this.layout.partitions.map(async (partition) => {
+        const [lease, nodes, meta, , count] = partition.keys as [string, string, string, string, string];
+        const judge = this.doubt.judge(partition);
+        const answer = await ask(partition, scripts.count, [count, meta, lease, nodes], [String(partition.buckets)]);
+        const [number, e, seq, awaited, isProven] = answer.split(' ') as [string, string, string, string, string];
+        const isInDoubt = judge({ e, seq: Number(seq), awaited: awaited === '1' ? 1 : 0 });
+        return { number: Number(number), isInDoubt, isProven: isProven === '1' };
+      }),
     );
-    return counts.reduce((sum, count) => sum + Number(count), 0);
+    if (counts.some(({ isInDoubt }) => isInDoubt)) return undefined;
+    if (counts.some(({ isProven }) => !isProven)) return this.countKeys(onAnswer);
+    return counts.reduce((sum, { number }) => sum + number, 0);
+  }
+
+  /** Where leases were extended, or none runs, keys of the contract say who is online. */
+  private async countKeys(onAnswer: OnAnswer): Promise<number | undefined> {
+    let sum = 0;
+    for (let cursor: string | null = null; ; ) {
+      const page: StoredPage = await this.list(cursorOf(cursor, this.layout), COUNT_PAGE, onAnswer);
+      if (page.isUnsure) return undefined;
+      sum += page.users.length;
+      if (page.cursor === null) return sum;
+      cursor = page.cursor;
+    }
   }
 
   /**
@@ -89,7 +114,8 @@ export class Queries {
     const [keys, time] = isCluster
       ? [[], 0]
       : await Promise.all([tap(this.keysOf(userIds, onAnswer), onAnswer), this.records(0, [], onAnswer)]);
-    let now = Number(time);
+    let now = Number(String(time).split(' ', 1)[0]);
+    const open = new Map<number, Open>();
     const wereLost = this.options.losses.some(({ isAny }) => isAny);
     const users: StoredStatus[] = new Array(userIds.length);
     const groups = new Map<number, number[]>();
@@ -105,8 +131,12 @@ export class Queries {
     const reading = Promise.all(
       Array.from(groups, async ([partition, group]) => {
         const ids = group.map((index) => userIds[index] as string);
-        const [time, ...records] = (await this.records(partition, ids, onAnswer)).split(',');
+        const judge = this.doubt.judge(this.layout.partitions[partition] as Partition);
+        const [head, ...records] = (await this.records(partition, ids, onAnswer)).split(',') as [string, ...string[]];
         const { base } = this.layout.partitions[partition] as Partition;
+        const [time, e, seq, awaited, unsure] = head.split(' ') as [string, string, string, string, string];
+        const isInDoubt = judge({ e, seq: Number(seq), awaited: awaited === '1' ? 1 : 0 });
+        const isUnsure = unsure === '1';
         now = Math.max(now, Number(time));
         for (const [place, index] of group.entries()) {
           const userId = ids[place] as string;
@@ -115,12 +145,18 @@ export class Queries {
           const user = toStored(userId, record === '?' ? '' : record, base);
           const lastSeen = keys[index];
           users[index] = this.isOurs(lastSeen, now) ? withKey(user, lastSeen) : user;
+          const isUnproven = record.endsWith(' ?');
+          if (isUnproven || isInDoubt) open.set(index, { isUnproven, isUnsure, isInDoubt });
         }
       }),
     );
     // One round trip for both.
     const [seen] = await Promise.all([this.mirrorsOf(userIds, onAnswer), reading]);
     const whole = this.seenBy(seen, users, now);
+    for (const [index, what] of open) {
+      const isKeyed = this.isOurs(isCluster ? seen[index] : keys[index], now);
+      whole[index] = decided(whole[index] as StoredStatus, what, isKeyed);
+    }
     if (wereLost) await this.settle(whole, ([] as number[]).concat(...groups.values()), onAnswer);
     return { now, users: whole };
   }
@@ -129,7 +165,9 @@ export class Queries {
   private records(index: number, userIds: string[], onAnswer: OnAnswer): Promise<string> {
     const partition = this.layout.partitions[index] as Partition;
     return askPlaced(tapped(this.options.ask, onAnswer), partition, scripts.read, () => ({
-      keys: [partition.meta].concat(userIds.map((id) => partition.bucketKey(partition.bucketOf(id)))),
+      keys: [partition.meta, ...partition.keys.slice(0, 2)].concat(
+        userIds.map((id) => partition.bucketKey(partition.bucketOf(id))),
+      ),
       args: [partition.seed, partition.knownEpoch].concat(userIds),
     }));
   }
@@ -152,12 +190,12 @@ export class Queries {
     return values.map((value) => (typeof value === 'string' && /^\d{12,16}$/.test(value) ? Number(value) : undefined));
   }
 
-  private async withMirrors(users: StoredStatus[], now: number, onAnswer: OnAnswer): Promise<StoredStatus[]> {
+  private async withMirrors(users: StoredStatus[], now: number, onAnswer: OnAnswer): Promise<Seen> {
     const seen = await this.mirrorsOf(
       users.map(({ userId }) => userId),
       onAnswer,
     );
-    return this.seenBy(seen, users, now);
+    return { users: this.seenBy(seen, users, now), isKeyed: (index) => this.isOurs(seen[index], now) };
   }
 
   /** On a Cluster the last sign of life stands elsewhere. */

@@ -91,6 +91,7 @@ export class RedisStore implements PresenceStore {
       repair: (partition, bucket) => this.upkeep.repair(partition, bucket),
       clear: (partition, strays) => this.upkeep.clear(partition, strays),
       ttlMs: () => this.ttlMs,
+      onOther: () => this.news.tellDue(0),
     });
   }
 
@@ -120,6 +121,10 @@ export class RedisStore implements PresenceStore {
     return this.upkeep.release(node);
   }
 
+  registered(node: StoreNode): Promise<void> {
+    return this.upkeep.registered(node);
+  }
+
   async read(userIds: readonly string[], onAnswer: OnAnswer = ignore): Promise<StoredStatuses> {
     this.runner.open();
     return this.queries.read(userIds, onAnswer);
@@ -131,7 +136,7 @@ export class RedisStore implements PresenceStore {
     return this.queries.list(from, page.limit, onAnswer);
   }
 
-  async count(onAnswer: OnAnswer = ignore): Promise<number> {
+  async count(onAnswer: OnAnswer = ignore): Promise<number | undefined> {
     this.runner.open();
     return this.queries.count(onAnswer);
   }

@@ -18,8 +18,11 @@ local function isEpoch(text)
   return seconds ~= nil and #seconds <= 16 and #micros <= 6
 end
 
-local function checked(fields)
+local function readMeta(key)
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
   if isError(fields) then fields = {} end
+  local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
+  local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -30,6 +33,10 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
+    extendedAt = number(extendedAt) or 0,
+    extendedUntil = number(extendedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or 0,
+    awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -90,7 +97,7 @@ local function try(command, key, ...)
   return call(command, key, ...)
 end
 
-local meta = checked(pcall('HMGET', KEYS[3], 'seq', 'epoch', 'at', 'layout', 'seed'))
+local meta = readMeta(KEYS[3])
 local answer = misplaced(meta, ARGV[8], ARGV[9])
 if answer then return answer end
 
@@ -106,6 +113,7 @@ local stored = meta.seq
 if isNew or stored == 0 then
   stored = seq
   try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
+  call('HSETNX', KEYS[3], 'lost', format('%d', seq))
 else
   try('HSET', KEYS[3], 'epoch', epoch)
 end
@@ -355,8 +363,11 @@ local function isEpoch(text)
   return seconds ~= nil and #seconds <= 16 and #micros <= 6
 end
 
-local function checked(fields)
+local function readMeta(key)
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
   if isError(fields) then fields = {} end
+  local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
+  local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -367,6 +378,10 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
+    extendedAt = number(extendedAt) or 0,
+    extendedUntil = number(extendedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or 0,
+    awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -427,7 +442,7 @@ local function try(command, key, ...)
   return call(command, key, ...)
 end
 
-local meta = checked(pcall('HMGET', KEYS[3], 'seq', 'epoch', 'at', 'layout', 'seed'))
+local meta = readMeta(KEYS[3])
 local answer = misplaced(meta, ARGV[8], ARGV[9])
 if answer then return answer end
 
@@ -443,6 +458,7 @@ local stored = meta.seq
 if isNew or stored == 0 then
   stored = seq
   try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
+  call('HSETNX', KEYS[3], 'lost', format('%d', seq))
 else
   try('HSET', KEYS[3], 'epoch', epoch)
 end
@@ -649,6 +665,7 @@ for i = 1, #fields, 2 do
 end
 local own = nodes[tag]
 
+local longest, extendedUntil = lease, 0
 for name, deadline in pairs(leases) do
   local node = nodes[name]
   if not node then
@@ -662,8 +679,12 @@ for name, deadline in pairs(leases) do
     node.pardoned = true
     renew(name, node)
     write(name, node)
+    extendedUntil = math.max(extendedUntil, leases[name])
   end
+  longest = math.max(longest, node.lease)
 end
+if meta.extendedUntil > now + longest then call('HDEL', KEYS[3], 'extended') end
+if extendedUntil > 0 then call('HSET', KEYS[3], 'extended', format('%d %d', now, extendedUntil)) end
 local isKnown = own ~= nil and leases[tag] > now and own.last >= acknowledged and own.last <= sent
 if isKnown then
   own.pardoned = false
@@ -677,6 +698,52 @@ else
   nodes[following] = new
   write(following, new)
   renew(following, new)
+end
+local function routerOf(name) return match(name, '^[^~]+') or name end
+local router, peers, isHere = routerOf(following), {}, {}
+for name, deadline in pairs(leases) do
+  local other = routerOf(name)
+  if deadline > now and not isHere[other] and not nodes[name].pardoned and #other <= 64 then
+    isHere[other] = true
+    if other ~= router then peers[#peers + 1] = other end
+  end
+end
+local awaited, names, awaitedUntil, isChanged = {}, {}, meta.awaitedUntil, false
+if awaitedUntil > now and awaitedUntil <= now + longest then
+  for name in string.gmatch(meta.awaited, '[^ ]+') do
+    awaited[name] = true
+    names[#names + 1] = name
+  end
+elseif awaitedUntil > 0 then
+  call('HDEL', KEYS[3], 'awaited')
+end
+local function await(name)
+  if awaited[name] or #names >= MOST_NODES or #name > 256 then return end
+  awaited[name] = true
+  names[#names + 1] = name
+  awaitedUntil, isChanged = now + floor(lease / 2), true
+end
+local beatenEpoch, beatenSeq, isTelling, others = match(ARGV[16], '^([^/]*)/([^/]*)/([^/]*)/(.*)$')
+if tag ~= '' then
+  if not isKnown or isTelling == '1' then await(router) end
+  local isOlder = beatenEpoch == epoch and meta.seq < (number(beatenSeq) or 0)
+  for other in string.gmatch(others, '[^,]+') do
+    if isOlder or (beatenEpoch ~= epoch and not isHere[other]) then await(other) end
+  end
+  if isKnown and isTelling ~= '1' and awaited[router] then
+    for i = #names, 1, -1 do
+      if names[i] == router then table.remove(names, i) end
+    end
+    isChanged = true
+  end
+end
+for _, name in ipairs(names) do
+  if name ~= router and not isHere[name] and #name <= 64 then peers[#peers + 1] = name end
+end
+if isChanged and #names == 0 then
+  call('HDEL', KEYS[3], 'awaited')
+elseif isChanged then
+  call('HSET', KEYS[3], 'awaited', format('%d ', awaitedUntil) .. table.concat(names, ' '))
 end
 
 local dead = {}
@@ -724,11 +791,123 @@ end
 call('HSET', KEYS[3], 'at', format('%d', now))
 finish()
 if try('HSETNX', KEYS[5], '', 0) == 1 and (fields[1] or meta.seq > 0 or highest > 0) then lose({}) end
-return format('{"known":%s,"more":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d,', tostring(isKnown), tostring(#due == most),
-  table.concat(dead, ','), first, slice, number(call('HGET', KEYS[3], 'lost')) or 0) .. answered()
+return format('{"known":%s,"more":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d,"peers":"%s",', tostring(isKnown), tostring(#due == most),
+  table.concat(dead, ','), first, slice, number(call('HGET', KEYS[3], 'lost')) or 0,
+  table.concat(peers, ',')) .. answered()
 `);
 
-export const count = script('count', String.raw`local buckets, sum = tonumber(ARGV[1]), 0
+export const count = script('count', String.raw`local LAYOUT = '2'
+local MOST = 4503599627370496
+local EPOCH = 1577836800000
+local FLOOR_PER_MS = 256
+local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
+local time = call('TIME')
+local now = time[1] * 1000 + floor(time[2] / 1000)
+local function number(text)
+  local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
+  return value and value <= MOST and value or nil
+end
+local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
+local function isEpoch(text)
+  local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
+  return seconds ~= nil and #seconds <= 16 and #micros <= 6
+end
+
+local function readMeta(key)
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
+  if isError(fields) then fields = {} end
+  local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
+  local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
+  local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
+  if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
+  local layout = fields[4] or nil
+  local isForeign = layout ~= nil and layout ~= LAYOUT and find(layout, '^%d+$') ~= nil
+  return {
+    isEmpty = layout ~= LAYOUT and not isForeign and not (fields[1] and isEpoch(epoch)),
+    seq = seq or 0,
+    epoch = isEpoch(epoch) and epoch or nil,
+    at = number(fields[3]) or 0,
+    layout = layout,
+    extendedAt = number(extendedAt) or 0,
+    extendedUntil = number(extendedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or 0,
+    awaited = awaited or '',
+    seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
+  }
+end
+local function isId(text)
+  if text == '' or #text > 256 then return false end
+  if not find(text, '[\128-\255]') then return true end
+  if find(text, '\224[\128-\159]') or find(text, '\237[\160-\191]') or find(text, '\240[\128-\143]') or find(text, '\244[\144-\191]') then
+    return false
+  end
+  text = string.gsub(text, '[\240-\244][\128-\191][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\194-\223][\128-\191]', '')
+  return not find(text, '[\128-\255]')
+end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local base = 0
+local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
+local function parse(record)
+  if not record or #record > 8192 then return nil end
+  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
+  if #owners > 256 then
+    local left = 512
+    for owner in string.gmatch(owners, '[^,]+') do
+      left = left - 1
+      if left < 0 or #owner > 256 then return nil end
+    end
+  end
+  if minus == '' and grace == '' and owners == '' then return nil end
+  version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  if seen > now then seen = now end
+  grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
+  if grace > now + 2147483647 then return nil end
+  return version, seen, grace, owners == '' and ',' or owners
+end
+local RETURN_MS = 1500
+local function findProven(leases, nodes, meta)
+  local lease = meta.extendedUntil - meta.extendedAt
+  local isExtended = meta.extendedAt <= now and lease > 0 and meta.extendedUntil + lease > now
+  local running = pcall('ZRANGEBYSCORE', leases, format('(%d', now), '+inf', 'LIMIT', 0, 1)
+  if isError(running) or (running[1] and not isExtended) then return nil, false end
+  if not running[1] then return {}, true end
+  local proven, isAny, fields = {}, false, pcall('HGETALL', nodes)
+  if isError(fields) then return nil, false end
+  for i = 1, #fields, 2 do
+    if match(fields[i + 1], '^%d+ 1 ') then isAny = true else proven[fields[i]] = true end
+  end
+  if not isAny then return nil, false end
+  for name in pairs(proven) do
+    local deadline = pcall('ZSCORE', leases, name)
+    if type(deadline) ~= 'string' or tonumber(deadline) <= now then proven[name] = nil end
+  end
+  return proven, now < meta.extendedAt + math.min(RETURN_MS, lease / 3)
+end
+
+local function isProven(proven, grace, owners)
+  if not proven or grace > now then return true end
+  for owner in string.gmatch(owners, '[^,]+') do
+    if proven[owner] then return true end
+  end
+  return false
+end
+
+local function isAwaited(meta) return meta.awaitedUntil > now and meta.awaitedUntil <= now + 2147483647 end
+local meta = readMeta(KEYS[2])
+local proven = findProven(KEYS[3], KEYS[4], meta)
+local buckets, sum = tonumber(ARGV[1]), 0
 local function add(values)
   for _, value in ipairs(values) do
     local count = value and #value <= 16 and tonumber(value) or 0
@@ -745,7 +924,7 @@ elseif type(length) ~= 'table' then
     add(redis.call('HMGET', KEYS[1], unpack(fields)))
   end
 end
-return string.format('%d', sum)
+return format('%d %s %d %d %d', sum, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, (proven and sum > 0) and 0 or 1)
 `);
 
 export const held = script('held', String.raw`local LAYOUT = '2'
@@ -765,8 +944,11 @@ local function isEpoch(text)
   return seconds ~= nil and #seconds <= 16 and #micros <= 6
 end
 
-local function checked(fields)
+local function readMeta(key)
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
   if isError(fields) then fields = {} end
+  local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
+  local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -777,6 +959,10 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
+    extendedAt = number(extendedAt) or 0,
+    extendedUntil = number(extendedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or 0,
+    awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -822,7 +1008,7 @@ local function parse(record)
   return version, seen, grace, owners == '' and ',' or owners
 end
 local MOST_FIELDS = 10000
-local answer = misplaced(checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed')), ARGV[1], ARGV[2])
+local answer = misplaced(readMeta(KEYS[1]), ARGV[1], ARGV[2])
 if answer then return answer end
 local most, examined, held = tonumber(ARGV[3]), 0, {}
 for b = 2, #KEYS do
@@ -867,8 +1053,11 @@ local function isEpoch(text)
   return seconds ~= nil and #seconds <= 16 and #micros <= 6
 end
 
-local function checked(fields)
+local function readMeta(key)
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
   if isError(fields) then fields = {} end
+  local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
+  local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -879,6 +1068,10 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
+    extendedAt = number(extendedAt) or 0,
+    extendedUntil = number(extendedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or 0,
+    awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -923,12 +1116,42 @@ local function parse(record)
   if grace > now + 2147483647 then return nil end
   return version, seen, grace, owners == '' and ',' or owners
 end
+local RETURN_MS = 1500
+local function findProven(leases, nodes, meta)
+  local lease = meta.extendedUntil - meta.extendedAt
+  local isExtended = meta.extendedAt <= now and lease > 0 and meta.extendedUntil + lease > now
+  local running = pcall('ZRANGEBYSCORE', leases, format('(%d', now), '+inf', 'LIMIT', 0, 1)
+  if isError(running) or (running[1] and not isExtended) then return nil, false end
+  if not running[1] then return {}, true end
+  local proven, isAny, fields = {}, false, pcall('HGETALL', nodes)
+  if isError(fields) then return nil, false end
+  for i = 1, #fields, 2 do
+    if match(fields[i + 1], '^%d+ 1 ') then isAny = true else proven[fields[i]] = true end
+  end
+  if not isAny then return nil, false end
+  for name in pairs(proven) do
+    local deadline = pcall('ZSCORE', leases, name)
+    if type(deadline) ~= 'string' or tonumber(deadline) <= now then proven[name] = nil end
+  end
+  return proven, now < meta.extendedAt + math.min(RETURN_MS, lease / 3)
+end
+
+local function isProven(proven, grace, owners)
+  if not proven or grace > now then return true end
+  for owner in string.gmatch(owners, '[^,]+') do
+    if proven[owner] then return true end
+  end
+  return false
+end
+
+local function isAwaited(meta) return meta.awaitedUntil > now and meta.awaitedUntil <= now + 2147483647 end
 local MOST_FIELDS = 10000
 local room, after, most, first = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[7])
-local meta = checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed'))
+local meta = readMeta(KEYS[1])
 local answer = misplaced(meta, ARGV[5], ARGV[6])
 if answer then return answer end
 base = baseOf(ARGV[5])
+local proven, isUnsure = findProven(KEYS[2], KEYS[3], meta)
 
 local function json(text)
   if find(text, '[%c"\\]') then
@@ -944,9 +1167,9 @@ local function fieldsOf(bucket)
   return call('HGETALL', bucket)
 end
 
-local found, size, done, examined, isFull = {}, #KEYS - 1, 0, 0, false
+local found, size, done, examined, isFull = {}, #KEYS - 3, 0, 0, false
 while done < size and examined < most and not isFull do
-  local fields = fieldsOf(KEYS[2 + done])
+  local fields = fieldsOf(KEYS[4 + done])
   local users, isWhole = {}, fields ~= nil
   fields = fields or {}
   for i = 1, #fields, 2 do
@@ -954,14 +1177,16 @@ while done < size and examined < most and not isFull do
     local record = fields[i + 1]
     local minus, version, seen, owner = match(record, '^(-?)(%x+) (%x+),?([%w_+/=.:~%%-]*),?$')
     local isUsual = version and #record < 256 and (owner ~= '' or minus ~= '') and #version <= 13 and #seen <= 11
-    if not isUsual then
-      local parsed, at = parse(record)
+    local isOnline = true
+    if not isUsual or proven then
+      local parsed, at, grace, owners = parse(record)
+      if parsed then isOnline = isProven(proven, grace, owners) end
       minus, version, seen = '', nil, nil
       if parsed then minus, version, seen = parsed <= 0 and '-' or '', format('%x', math.abs(parsed) - base), format('%x', at - EPOCH) end
     end
     if version and isId(id) then
       version = minus == '' and tonumber(version, 16) + base or 0
-      if version > after then users[#users + 1] = { id = id, version = version, seen = tonumber(seen, 16) + EPOCH, bucket = first + done } end
+      if version > after then users[#users + 1] = { id = id, version = version, seen = tonumber(seen, 16) + EPOCH, bucket = first + done, isProven = isOnline } end
     else
       isWhole = false
     end
@@ -993,9 +1218,10 @@ if ARGV[1] ~= '' and #found > 0 then
   end
 end
 local users = {}
-for i, user in ipairs(found) do users[i] = format('[%s,%d,%d,%d,%d]', json(user.id), user.version, math.min(user.seen, now), user.bucket, user.isKeyed == false and 0 or 1) end
-return format('{"now":%d,"e":"%s","seq":%d,"done":%d,"after":%d,"examined":%d,"users":[%s],"junk":[%s]}',
-  now, meta.epoch or '', meta.seq, done, after, examined, table.concat(users, ','), table.concat(junk, ','))
+for i, user in ipairs(found) do users[i] = format('[%s,%d,%d,%d,%d,%d]', json(user.id), user.version, math.min(user.seen, now), user.bucket, user.isKeyed == false and 0 or 1, user.isProven and 1 or 0) end
+return format('{"now":%d,"e":"%s","seq":%d,"done":%d,"after":%d,"examined":%d,"users":[%s],"awaited":%d,"unsure":%d,"junk":[%s]}',
+  now, meta.epoch or '', meta.seq, done, after, examined, table.concat(users, ','), isAwaited(meta) and 1 or 0, isUnsure and 1 or 0,
+  table.concat(junk, ','))
 `);
 
 export const read = script('read', String.raw`local LAYOUT = '2'
@@ -1015,8 +1241,11 @@ local function isEpoch(text)
   return seconds ~= nil and #seconds <= 16 and #micros <= 6
 end
 
-local function checked(fields)
+local function readMeta(key)
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
   if isError(fields) then fields = {} end
+  local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
+  local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -1027,6 +1256,10 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
+    extendedAt = number(extendedAt) or 0,
+    extendedUntil = number(extendedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or 0,
+    awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -1071,17 +1304,53 @@ local function parse(record)
   if grace > now + 2147483647 then return nil end
   return version, seen, grace, owners == '' and ',' or owners
 end
-local answer = misplaced(checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed')), ARGV[1], ARGV[2])
+local RETURN_MS = 1500
+local function findProven(leases, nodes, meta)
+  local lease = meta.extendedUntil - meta.extendedAt
+  local isExtended = meta.extendedAt <= now and lease > 0 and meta.extendedUntil + lease > now
+  local running = pcall('ZRANGEBYSCORE', leases, format('(%d', now), '+inf', 'LIMIT', 0, 1)
+  if isError(running) or (running[1] and not isExtended) then return nil, false end
+  if not running[1] then return {}, true end
+  local proven, isAny, fields = {}, false, pcall('HGETALL', nodes)
+  if isError(fields) then return nil, false end
+  for i = 1, #fields, 2 do
+    if match(fields[i + 1], '^%d+ 1 ') then isAny = true else proven[fields[i]] = true end
+  end
+  if not isAny then return nil, false end
+  for name in pairs(proven) do
+    local deadline = pcall('ZSCORE', leases, name)
+    if type(deadline) ~= 'string' or tonumber(deadline) <= now then proven[name] = nil end
+  end
+  return proven, now < meta.extendedAt + math.min(RETURN_MS, lease / 3)
+end
+
+local function isProven(proven, grace, owners)
+  if not proven or grace > now then return true end
+  for owner in string.gmatch(owners, '[^,]+') do
+    if proven[owner] then return true end
+  end
+  return false
+end
+
+local function isAwaited(meta) return meta.awaitedUntil > now and meta.awaitedUntil <= now + 2147483647 end
+local meta = readMeta(KEYS[1])
+local answer = misplaced(meta, ARGV[1], ARGV[2])
 if answer then return answer end
-local records = { format('%d', now) }
-for i = 2, #KEYS do
-  local record = pcall('HGET', KEYS[i], ARGV[i + 1])
+local proven, isUnsure = findProven(KEYS[2], KEYS[3], meta)
+local records = { format('%d %s %d %d %d', now, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, isUnsure and 1 or 0) }
+for i = 4, #KEYS do
+  local record = pcall('HGET', KEYS[i], ARGV[i - 1])
   if isError(record) then
-    records[i] = '?'
+    records[i - 2] = '?'
   elseif record then
-    records[i] = parse(record) and match(record, '^-?%x+ %x+') or '?'
+    local version, _, grace, owners = parse(record)
+    if not version then
+      records[i - 2] = '?'
+    else
+      records[i - 2] = match(record, '^-?%x+ %x+') .. (version > 0 and not isProven(proven, grace, owners) and ' ?' or '')
+    end
   else
-    records[i] = ''
+    records[i - 2] = ''
   end
 end
 return table.concat(records, ',')
@@ -1104,8 +1373,11 @@ local function isEpoch(text)
   return seconds ~= nil and #seconds <= 16 and #micros <= 6
 end
 
-local function checked(fields)
+local function readMeta(key)
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
   if isError(fields) then fields = {} end
+  local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
+  local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -1116,6 +1388,10 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
+    extendedAt = number(extendedAt) or 0,
+    extendedUntil = number(extendedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or 0,
+    awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -1176,7 +1452,7 @@ local function try(command, key, ...)
   return call(command, key, ...)
 end
 
-local meta = checked(pcall('HMGET', KEYS[3], 'seq', 'epoch', 'at', 'layout', 'seed'))
+local meta = readMeta(KEYS[3])
 local answer = misplaced(meta, ARGV[8], ARGV[9])
 if answer then return answer end
 
@@ -1192,6 +1468,7 @@ local stored = meta.seq
 if isNew or stored == 0 then
   stored = seq
   try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
+  call('HSETNX', KEYS[3], 'lost', format('%d', seq))
 else
   try('HSET', KEYS[3], 'epoch', epoch)
 end
@@ -1436,6 +1713,20 @@ end
 return table.concat(missing, ',')
 `);
 
+export const registered = script('registered', String.raw`local until_, names = string.match(tostring(redis.pcall('HGET', KEYS[1], 'awaited')), '^(%d+) (.+)$')
+if not until_ then return '0' end
+local left = {}
+for name in string.gmatch(names, '[^ ]+') do
+  if name ~= ARGV[1] then left[#left + 1] = name end
+end
+if #left == 0 then
+  redis.call('HDEL', KEYS[1], 'awaited')
+else
+  redis.call('HSET', KEYS[1], 'awaited', until_ .. ' ' .. table.concat(left, ' '))
+end
+return '1'
+`);
+
 export const release = script('release', String.raw`local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if type(redis.pcall('ZSCORE', KEYS[1], ARGV[1])) ~= 'string' then return '0' end
@@ -1460,8 +1751,11 @@ local function isEpoch(text)
   return seconds ~= nil and #seconds <= 16 and #micros <= 6
 end
 
-local function checked(fields)
+local function readMeta(key)
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
   if isError(fields) then fields = {} end
+  local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
+  local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -1472,6 +1766,10 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
+    extendedAt = number(extendedAt) or 0,
+    extendedUntil = number(extendedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or 0,
+    awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -1516,7 +1814,7 @@ local function parse(record)
   if grace > now + 2147483647 then return nil end
   return version, seen, grace, owners == '' and ',' or owners
 end
-local answer = misplaced(checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed')), ARGV[1], ARGV[2])
+local answer = misplaced(readMeta(KEYS[1]), ARGV[1], ARGV[2])
 if answer then return answer end
 for i = 2, #KEYS do
   local id, seen = ARGV[i * 2 - 1], number(ARGV[i * 2])
@@ -1548,8 +1846,11 @@ local function isEpoch(text)
   return seconds ~= nil and #seconds <= 16 and #micros <= 6
 end
 
-local function checked(fields)
+local function readMeta(key)
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
   if isError(fields) then fields = {} end
+  local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
+  local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -1560,6 +1861,10 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
+    extendedAt = number(extendedAt) or 0,
+    extendedUntil = number(extendedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or 0,
+    awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -1620,7 +1925,7 @@ local function try(command, key, ...)
   return call(command, key, ...)
 end
 
-local meta = checked(pcall('HMGET', KEYS[3], 'seq', 'epoch', 'at', 'layout', 'seed'))
+local meta = readMeta(KEYS[3])
 local answer = misplaced(meta, ARGV[8], ARGV[9])
 if answer then return answer end
 
@@ -1636,6 +1941,7 @@ local stored = meta.seq
 if isNew or stored == 0 then
   stored = seq
   try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
+  call('HSETNX', KEYS[3], 'lost', format('%d', seq))
 else
   try('HSET', KEYS[3], 'epoch', epoch)
 end
@@ -1821,8 +2127,11 @@ local function isEpoch(text)
   return seconds ~= nil and #seconds <= 16 and #micros <= 6
 end
 
-local function checked(fields)
+local function readMeta(key)
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
   if isError(fields) then fields = {} end
+  local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
+  local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -1833,6 +2142,10 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
+    extendedAt = number(extendedAt) or 0,
+    extendedUntil = number(extendedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or 0,
+    awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -1893,7 +2206,7 @@ local function try(command, key, ...)
   return call(command, key, ...)
 end
 
-local meta = checked(pcall('HMGET', KEYS[3], 'seq', 'epoch', 'at', 'layout', 'seed'))
+local meta = readMeta(KEYS[3])
 local answer = misplaced(meta, ARGV[8], ARGV[9])
 if answer then return answer end
 
@@ -1909,6 +2222,7 @@ local stored = meta.seq
 if isNew or stored == 0 then
   stored = seq
   try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
+  call('HSETNX', KEYS[3], 'lost', format('%d', seq))
 else
   try('HSET', KEYS[3], 'epoch', epoch)
 end
@@ -2106,8 +2420,11 @@ local function isEpoch(text)
   return seconds ~= nil and #seconds <= 16 and #micros <= 6
 end
 
-local function checked(fields)
+local function readMeta(key)
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
   if isError(fields) then fields = {} end
+  local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
+  local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -2118,6 +2435,10 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
+    extendedAt = number(extendedAt) or 0,
+    extendedUntil = number(extendedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or 0,
+    awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -2178,7 +2499,7 @@ local function try(command, key, ...)
   return call(command, key, ...)
 end
 
-local meta = checked(pcall('HMGET', KEYS[3], 'seq', 'epoch', 'at', 'layout', 'seed'))
+local meta = readMeta(KEYS[3])
 local answer = misplaced(meta, ARGV[8], ARGV[9])
 if answer then return answer end
 
@@ -2194,6 +2515,7 @@ local stored = meta.seq
 if isNew or stored == 0 then
   stored = seq
   try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
+  call('HSETNX', KEYS[3], 'lost', format('%d', seq))
 else
   try('HSET', KEYS[3], 'epoch', epoch)
 end

@@ -23,6 +23,7 @@ interface Beaten extends Changed {
   readonly dead: string[];
   readonly sweep: [first: number, count: number];
   readonly lost: number;
+  readonly peers: string;
 }
 
 /** What reaps and sweeps answer. */
@@ -53,6 +54,11 @@ export class Upkeep {
   async beat(node: StoreNode, onAnswer: OnAnswer): Promise<{ known: boolean; now: number }> {
     const beats = this.layout.partitions.map((partition) => this.beatOne(partition, node, onAnswer));
     const answers = await Promise.all(beats);
+    for (const partition of this.layout.partitions) {
+      const incarnation = this.incarnations.of(node, partition);
+      incarnation.isTelling = incarnation.isTelling || incarnation.wasUnknown;
+      incarnation.wasUnknown = false;
+    }
     // Masters of a Cluster each have a clock of their own.
     return { known: answers.every(({ known }) => known), now: Math.min(...answers.map(({ now }) => now)) };
   }
@@ -68,6 +74,20 @@ export class Upkeep {
       }),
     );
     this.incarnations.forget(node);
+  }
+
+  /** All users of this router were told since its lease was lost. */
+  async registered(node: StoreNode): Promise<void> {
+    if (!this.incarnations.has(node)) return;
+    await Promise.all(
+      this.layout.partitions.map(async (partition) => {
+        const incarnation = this.incarnations.of(node, partition);
+        if (!incarnation.isTelling) return;
+        // Should this fail, the next beat says so.
+        incarnation.isTelling = false;
+        await this.runner.ask(partition, scripts.registered, [partition.meta], [incarnation.name]);
+      }),
+    );
   }
 
   /** What a query has found in buckets that are not those of the users. */
@@ -119,6 +139,7 @@ export class Upkeep {
   }
 
   private async beatNow(partition: Partition, node: StoreNode, incarnation: Incarnation): Promise<Beaten> {
+    const { beaten } = partition;
     const answer = await this.runner.change<Beaten>(scripts.beat, partition, () => ({
       keys: [],
       args: [
@@ -127,10 +148,15 @@ export class Upkeep {
         String(Math.ceil(node.leaseMs)),
         `${incarnation.acknowledged}/${incarnation.sent}`,
         String(BEAT_GRACES),
+        [beaten?.epoch, beaten?.seq, incarnation.isTelling || incarnation.wasUnknown ? 1 : 0, beaten?.peers].join('/'),
       ],
     }));
+    partition.beaten = { epoch: answer.e, seq: answer.seq, peers: answer.peers };
     this.leaseMs = node.leaseMs;
-    if (!answer.known) incarnation.becomeFollowing();
+    if (!answer.known) {
+      incarnation.wasUnknown = incarnation.tag !== '';
+      incarnation.becomeFollowing();
+    }
     this.news.verifyLosses(partition, node, answer.lost);
     if (answer.dead.length > 0) this.news.inBackground('reap', this.reap(partition, answer.dead));
     if (answer.sweep[1] > 0) this.news.inBackground('sweep', this.sweep(partition, answer.sweep));

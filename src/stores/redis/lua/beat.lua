@@ -8,9 +8,12 @@
   ARGV[13]                its lease in milliseconds
   ARGV[14]                the number of its last apply that was acknowledged, "/", and that of the last one that was sent
   ARGV[15]                how many graces one call ends at most
+  ARGV[16]                of its last beat: the epoch of the data, "/", the version of the last change, "/", "1" where it has not told
+                          all of its users since it was not known, "/", and the other routers that were alive, divided by commas
 
   Result: {"known":bool,"now":ms,"e":epoch,"seq":n,"off":[users, see apply],"more":bool,"dead":[incarnations to reap],
-  "sweep":[first bucket, how many],"lost":how often users were found to be missing}. "known" is false where the next incarnation got a lease instead.
+  "sweep":[first bucket, how many],"lost":how often users were found to be missing,
+  "peers":"the other routers that are alive, or awaited, divided by commas"}. "known" is false where the next incarnation got a lease instead.
 ]]
 local tag, following, lease, most = ARGV[11], ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[15])
 local acknowledged, sent = match(ARGV[14], '^(%d+)/(%d+)$')
@@ -70,6 +73,7 @@ for i = 1, #fields, 2 do
 end
 local own = nodes[tag]
 
+local longest, extendedUntil = lease, 0
 for name, deadline in pairs(leases) do
   local node = nodes[name]
   if not node then
@@ -85,8 +89,12 @@ for name, deadline in pairs(leases) do
     node.pardoned = true
     renew(name, node)
     write(name, node)
+    extendedUntil = math.max(extendedUntil, leases[name])
   end
+  longest = math.max(longest, node.lease)
 end
+if meta.extendedUntil > now + longest then call('HDEL', KEYS[3], 'extended') end
+if extendedUntil > 0 then call('HSET', KEYS[3], 'extended', format('%d %d', now, extendedUntil)) end
 
 -- Whose acknowledged work is missing was set back to an older state, by a failover for instance. Work that was not sent
 -- somebody else has put there.
@@ -104,6 +112,59 @@ else
   nodes[following] = new
   write(following, new)
   renew(following, new)
+end
+
+-- A router as it is called in all of its incarnations.
+local function routerOf(name) return match(name, '^[^~]+') or name end
+local router, peers, isHere = routerOf(following), {}, {}
+for name, deadline in pairs(leases) do
+  local other = routerOf(name)
+  if deadline > now and not isHere[other] and not nodes[name].pardoned and #other <= 64 then
+    isHere[other] = true
+    if other ~= router then peers[#peers + 1] = other end
+  end
+end
+
+-- A router that is not known any more tells its users anew, and until it has done so nobody can tell who is offline. Where these
+-- are other data than those of its last beat, or older ones, so it is of the routers of that time until they have beaten: those
+-- that live do within half a lease.
+local awaited, names, awaitedUntil, isChanged = {}, {}, meta.awaitedUntil, false
+if awaitedUntil > now and awaitedUntil <= now + longest then
+  for name in string.gmatch(meta.awaited, '[^ ]+') do
+    awaited[name] = true
+    names[#names + 1] = name
+  end
+elseif awaitedUntil > 0 then
+  call('HDEL', KEYS[3], 'awaited')
+end
+local function await(name)
+  if awaited[name] or #names >= MOST_NODES or #name > 256 then return end
+  awaited[name] = true
+  names[#names + 1] = name
+  awaitedUntil, isChanged = now + floor(lease / 2), true
+end
+local beatenEpoch, beatenSeq, isTelling, others = match(ARGV[16], '^([^/]*)/([^/]*)/([^/]*)/(.*)$')
+if tag ~= '' then
+  if not isKnown or isTelling == '1' then await(router) end
+  local isOlder = beatenEpoch == epoch and meta.seq < (number(beatenSeq) or 0)
+  for other in string.gmatch(others, '[^,]+') do
+    if isOlder or (beatenEpoch ~= epoch and not isHere[other]) then await(other) end
+  end
+  if isKnown and isTelling ~= '1' and awaited[router] then
+    for i = #names, 1, -1 do
+      if names[i] == router then table.remove(names, i) end
+    end
+    isChanged = true
+  end
+end
+-- What is lost once more before they are here is theirs, too.
+for _, name in ipairs(names) do
+  if name ~= router and not isHere[name] and #name <= 64 then peers[#peers + 1] = name end
+end
+if isChanged and #names == 0 then
+  call('HDEL', KEYS[3], 'awaited')
+elseif isChanged then
+  call('HSET', KEYS[3], 'awaited', format('%d ', awaitedUntil) .. table.concat(names, ' '))
 end
 
 local dead = {}
@@ -157,5 +218,6 @@ call('HSET', KEYS[3], 'at', format('%d', now))
 finish()
 -- Without the counts nobody could tell whether buckets are missing too.
 if try('HSETNX', KEYS[5], '', 0) == 1 and (fields[1] or meta.seq > 0 or highest > 0) then lose({}) end
-return format('{"known":%s,"more":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d,', tostring(isKnown), tostring(#due == most),
-  table.concat(dead, ','), first, slice, number(call('HGET', KEYS[3], 'lost')) or 0) .. answered()
+return format('{"known":%s,"more":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d,"peers":"%s",', tostring(isKnown), tostring(#due == most),
+  table.concat(dead, ','), first, slice, number(call('HGET', KEYS[3], 'lost')) or 0,
+  table.concat(peers, ',')) .. answered()

@@ -2,10 +2,16 @@
   How many users are online.
 
   KEYS[1]  count, see shared.lua
+  KEYS[2]  meta, see meta.lua
+  KEYS[3]  lease, see shared.lua
+  KEYS[4]  nodes, see shared.lua
   ARGV[1]  how many buckets there are
 
-  Result: the number, as a string. What is no count counts nothing.
+  Result: "<number> <epoch> <seq> <awaited> <proven>", see proof.lua; the last is 0 where keys of the contract have to be
+  looked at, and the number is then that of those told to be online last. What is no count counts nothing.
 ]]
+local meta = readMeta(KEYS[2])
+local proven = findProven(KEYS[3], KEYS[4], meta)
 local buckets, sum = tonumber(ARGV[1]), 0
 local function add(values)
   for _, value in ipairs(values) do
@@ -25,4 +31,4 @@ elseif type(length) ~= 'table' then
     add(redis.call('HMGET', KEYS[1], unpack(fields)))
   end
 end
-return string.format('%d', sum)
+return format('%d %s %d %d %d', sum, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, (proven and sum > 0) and 0 or 1)

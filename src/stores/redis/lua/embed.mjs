@@ -5,10 +5,17 @@ import { fileURLToPath } from 'node:url';
 
 /** Before these stand meta.lua and shared.lua. */
 const CHANGING = ['apply', 'beat', 'reap', 'settle', 'stray', 'sweep'];
+/** Before these stand meta.lua and proof.lua. */
+const QUERIES = ['count', 'list', 'read'];
 /** Before these stands meta.lua. */
-const LOOKING = ['held', 'list', 'read', 'seen'];
-const ALONE = ['count', 'leased', 'refresh', 'release'];
-const NAMES = [...CHANGING, ...LOOKING, ...ALONE].sort();
+const LOOKING = ['held', 'seen'];
+const ALONE = ['leased', 'refresh', 'registered', 'release'];
+const NAMES = [...CHANGING, ...QUERIES, ...LOOKING, ...ALONE].sort();
+const before = (name) => {
+  if (CHANGING.includes(name)) return ['meta', 'shared'];
+  if (QUERIES.includes(name)) return ['meta', 'proof'];
+  return LOOKING.includes(name) ? ['meta'] : [];
+};
 
 const source = (name) =>
   readFileSync(new URL(`${name}.lua`, import.meta.url), 'utf8')
@@ -18,8 +25,7 @@ const source = (name) =>
 /** The text of scripts.ts. */
 export function embedded() {
   const scripts = NAMES.map((name) => {
-    const before = CHANGING.includes(name) ? ['meta', 'shared'] : LOOKING.includes(name) ? ['meta'] : [];
-    const text = [...before, name].map(source).join('');
+    const text = [...before(name), name].map(source).join('');
     return `export const ${name} = script('${name}', String.raw\`${text}\`);\n`;
   });
   return `// Made of lua/*.lua by lua/embed.mjs, which \`npm run build\` and \`npm run embed\` call. Edit those.

@@ -12,7 +12,7 @@
   Result: [user, ...]; or "!{...}", see meta.lua.
 ]]
 local MOST_FIELDS = 10000
-local answer = misplaced(checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed')), ARGV[1], ARGV[2])
+local answer = misplaced(readMeta(KEYS[1]), ARGV[1], ARGV[2])
 if answer then return answer end
 local most, examined, held = tonumber(ARGV[3]), 0, {}
 for b = 2, #KEYS do

@@ -10,6 +10,9 @@
     seq      the version of the last change. New data begin at a version that follows from the time, which is above all that
              were given before, whoever writes first: see FLOOR_PER_MS
     at       when a router beat last, in milliseconds
+    extended "<when> <until>": the last time that leases were extended because this server was away, and until when such
+             a lease lasts
+    awaited  "<until> <router> <router>...": the data were lost, and these routers have not told all of their users yet
 
   A bucket is a hash: user -> "<version> <last seen>[/<grace until>][,<owner>,<owner>,]". The version is that of the last
   change, less the base, and negative while the user is offline. An owner is the incarnation of a router that holds the user. Numbers are
@@ -42,8 +45,11 @@ local function isEpoch(text)
   return seconds ~= nil and #seconds <= 16 and #micros <= 6
 end
 
-local function checked(fields)
+local function readMeta(key)
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
   if isError(fields) then fields = {} end
+  local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
+  local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   -- No router has counted that far. What was counted is lost, so these are other data.
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
@@ -56,6 +62,10 @@ local function checked(fields)
     epoch = isEpoch(epoch) and epoch or nil,
     at = number(fields[3]) or 0,
     layout = layout,
+    extendedAt = number(extendedAt) or 0,
+    extendedUntil = number(extendedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or 0,
+    awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end

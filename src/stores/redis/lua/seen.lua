@@ -10,7 +10,7 @@
 
   Result: "1"; or "!{...}", see meta.lua.
 ]]
-local answer = misplaced(checked(pcall('HMGET', KEYS[1], 'seq', 'epoch', 'at', 'layout', 'seed')), ARGV[1], ARGV[2])
+local answer = misplaced(readMeta(KEYS[1]), ARGV[1], ARGV[2])
 if answer then return answer end
 for i = 2, #KEYS do
   local id, seen = ARGV[i * 2 - 1], number(ARGV[i * 2])

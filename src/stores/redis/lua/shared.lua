@@ -43,7 +43,7 @@ local function try(command, key, ...)
   return call(command, key, ...)
 end
 
-local meta = checked(pcall('HMGET', KEYS[3], 'seq', 'epoch', 'at', 'layout', 'seed'))
+local meta = readMeta(KEYS[3])
 local answer = misplaced(meta, ARGV[8], ARGV[9])
 if answer then return answer end
 
@@ -61,6 +61,8 @@ local stored = meta.seq
 if isNew or stored == 0 then
   stored = seq
   try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
+  -- A count of losses that is none of the data before, so that whoever remembers that one notices.
+  call('HSETNX', KEYS[3], 'lost', format('%d', seq))
 else
   try('HSET', KEYS[3], 'epoch', epoch)
 end

@@ -1,0 +1,39 @@
+import type { Clock } from '../clock';
+import { withDeadline } from '../deadline';
+import { PresenceError } from '../errors';
+
+const PAUSE_MS = 50;
+
+/**
+ * Asks a store again while it is not sure of its answer, which it is not in the moment after it has lost what it held; for
+ * `ms` at most, and rejects then.
+ * @internal
+ */
+export async function untilSure<T>(
+  clock: Clock,
+  ms: number,
+  ask: () => Promise<T>,
+  isSure: (answer: T) => boolean,
+): Promise<T> {
+  const until = clock.now() + ms;
+  let answer = await ask();
+  while (!isSure(answer)) {
+    await new Promise<void>((resolve) => {
+      clock.setTimeout(resolve, PAUSE_MS);
+    });
+    const leftMs = until - clock.now();
+    // Further away than it ever was: the clock was set back.
+    if (leftMs <= 0 || leftMs > ms) throw unsure();
+    answer = await withDeadline(clock, leftMs, ask).catch((error: unknown) => {
+      throw clock.now() >= until ? unsure() : error;
+    });
+  }
+  return answer;
+}
+
+function unsure(): PresenceError {
+  const message =
+    'the store has lost what it held, or is back since a moment, and not every router has told it its users again: ' +
+    'whoever is missing may be online';
+  return new PresenceError('ERR_PRESENCE_STORE', message, undefined, 'other');
+}

@@ -1,0 +1,20 @@
+--[[
+  A router that found the data lost has told all of its users since: nobody waits for it any more, see beat.lua.
+
+  KEYS[1]  meta, see meta.lua
+  ARGV[1]  the router
+
+  Result: "1", or "0" where nobody did.
+]]
+local until_, names = string.match(tostring(redis.pcall('HGET', KEYS[1], 'awaited')), '^(%d+) (.+)$')
+if not until_ then return '0' end
+local left = {}
+for name in string.gmatch(names, '[^ ]+') do
+  if name ~= ARGV[1] then left[#left + 1] = name end
+end
+if #left == 0 then
+  redis.call('HDEL', KEYS[1], 'awaited')
+else
+  redis.call('HSET', KEYS[1], 'awaited', until_ .. ' ' .. table.concat(left, ' '))
+end
+return '1'
