@@ -423,6 +423,8 @@ export class Feed implements StoreFeed {
   private async readMissing(reading: Reading, present: Set<string>, hasUnproven: boolean): Promise<void> {
     const { clock, store, leaseMs } = this.options;
     const missing = Array.from(this.view.keys()).filter((id) => !present.has(id) && !reading.overtaken.has(id));
+    // What a router believes of its own sockets wins.
+    for (const id of missing) this.options.reassert(id);
     for (const id of this.doubtful.keys()) if (present.has(id)) this.doubtful.delete(id);
     for (let at = 0; at < missing.length; at += PAGE) {
       const ids = missing.slice(at, at + PAGE);

@@ -39,6 +39,8 @@ export interface OutboxOptions {
 export class Outbox {
   private readonly changed = new Set<LocalUser>();
   private readonly touched = new Set<LocalUser>();
+  /** Who was lost while on the way to the store, perhaps after the store had done it. */
+  private readonly lost = new Set<LocalUser>();
   private leased = false;
   private applying = false;
   private refreshing = false;
@@ -306,6 +308,7 @@ export class Outbox {
     user.stored = user.sent;
     user.sent = undefined;
     user.reassert = false;
+    if (this.lost.has(user)) this.doubt(user);
     if (user.alive > 0 === user.stored) this.settle(user);
     else this.changed.add(user);
   }
@@ -314,6 +317,7 @@ export class Outbox {
   private doubt(user: LocalUser): void {
     const mayBeStored = user.stored !== false || user.sent !== undefined;
     user.sent = undefined;
+    this.lost.delete(user);
     this.changed.add(user);
     // One of whom it was never told is as unknown to it as before.
     if (!mayBeStored) return;
@@ -321,11 +325,16 @@ export class Outbox {
     user.stored = undefined;
   }
 
-  /** The store does not hold a user, or may not. */
-  reassert(userId: string): void {
+  /**
+   * The store does not hold a user, or may not. `isLost`: it has lost what it held, and what is on its way may have been part
+   * of that.
+   */
+  reassert(userId: string, isLost = false): void {
     const user = this.options.users.get(userId);
-    // Left meanwhile, or on its way: then the store is being told already.
-    if (user === undefined || user.alive === 0 || user.stored !== true || user.sent !== undefined) return;
+    if (user === undefined || user.alive === 0) return;
+    // On its way: the store is being told already.
+    if (user.sent === true && isLost) this.lost.add(user);
+    if (user.stored !== true || user.sent !== undefined) return;
     this.doubt(user);
     this.change(user);
   }

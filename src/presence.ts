@@ -158,7 +158,7 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
       },
       reassert: (userId) => this.outbox.reassert(userId),
       onLost: (isLost) => {
-        for (const userId of this.users.keys()) if (isLost(userId)) this.outbox.reassert(userId);
+        for (const userId of this.users.keys()) if (isLost(userId)) this.outbox.reassert(userId, true);
       },
     });
     const close = (connection: Connection, code: number, reason: string): void => this.end(connection, code, reason);

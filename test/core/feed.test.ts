@@ -52,6 +52,7 @@ function bareFeed({
     },
   };
   const errors: unknown[] = [];
+  const reasserted: string[] = [];
   const feed = new Feed({
     clock,
     store: store as never,
@@ -59,7 +60,7 @@ function bareFeed({
     leaseMs: LEASE_MS,
     onDue: () => undefined,
     onKnown: () => undefined,
-    reassert: () => undefined,
+    reassert: (userId) => reasserted.push(userId),
     onLost: () => undefined,
     report: (_stage, error) => errors.push(error),
   });
@@ -75,6 +76,7 @@ function bareFeed({
     told,
     versions,
     errors,
+    reasserted,
     state,
     unlisten,
     isUnsubscribed: () => unsubscribed,
@@ -274,6 +276,19 @@ describe('the feed', () => {
     feed.onGap();
     await clock.settle();
     expect(told).toEqual(['v online resync']);
+  });
+
+  // A record was lost unnoticed, and the user was in no list any more although the router held the connection.
+  it('asserts anew whom a reading does not list, where they are the own', async () => {
+    const { clock, feed, put, lose, reasserted, told, hear } = bareFeed({ early: [['stays', 1]] });
+    await clock.settle();
+    put('lost', true, 2);
+    hear('lost', 'online', 2);
+    lose('lost');
+    feed.onGap();
+    await clock.settle();
+    expect(reasserted).toEqual(['lost']);
+    expect(told).toEqual(['lost online connect']);
   });
 
   it('tells at once whom the store remembers to have left', async () => {

@@ -1,5 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { createPresence, memoryStore, type PresenceOp, type PresenceStore, type SignOfLife } from 'voiceping-presence';
+import {
+  createPresence,
+  memoryStore,
+  type PresenceOp,
+  type PresenceStore,
+  type SignOfLife,
+  type StoreFeed,
+} from 'voiceping-presence';
 import { type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { LocalUser } from '../../src/connections/connection';
 import { Outbox } from '../../src/outbox';
@@ -35,6 +42,42 @@ function heldStore() {
 }
 
 describe('the outbox', () => {
+  // The store had done it, and lost it again, before the answer came; of its router it was taken for stored.
+  it('tells once more who was on the way when the store lost what it held', async () => {
+    const clock = fakeClock();
+    const { store: memory } = faultyStore(clock.now);
+    const applied: string[] = [];
+    let feed: StoreFeed | undefined;
+    let answer: (() => void) | undefined;
+    let isHeld = true;
+    const store: PresenceStore = {
+      ...memory,
+      async apply(node, ops) {
+        applied.push(ops.map(({ kind, userId }) => `${kind} ${userId}`).join());
+        const done = await memory.apply(node, ops);
+        if (isHeld) await new Promise<void>((resolve) => (answer = resolve));
+        return done;
+      },
+      subscribe(subscriber) {
+        feed = subscriber;
+        return memory.subscribe(subscriber);
+      },
+    };
+    const presence = createPresence({ store, clock });
+    await clock.settle();
+    presence.attachToSocket(fakeSocket(), { userId: 'u' });
+    await clock.settle();
+    feed?.onLost((userId) => userId === 'u');
+    feed?.onLost((userId) => userId === 'nobody');
+    isHeld = false;
+    answer?.();
+    await clock.settle();
+    expect(applied).toEqual(['join u', 'join u']);
+    await clock.advance(60_000);
+    expect(applied).toHaveLength(2);
+    await presence.close();
+  });
+
   // The leave of a first life was answered when a second life had begun and ended, and took the third one's entry along.
   it('never loses a user who comes back while an earlier leave is under way', async () => {
     const { clock, store, state, release, link } = heldStore();
