@@ -41,6 +41,7 @@ export function changesTarget(dice: Random): Target {
       gaps += 1;
       told = new Map(truth);
     },
+    onAnew: () => undefined,
     onDeaf: () => undefined,
     onError() {
       errors += 1;

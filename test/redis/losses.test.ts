@@ -48,13 +48,57 @@ describe('losses', () => {
     expect(heard(losses, [8], 7, 7)).toEqual([8]);
   });
 
-  it('a count that begins anew is no news; from a message that goes back nobody can tell what was missed', () => {
+  it('a count that was set back says no more what was lost', () => {
     const losses = watched(10);
-    expect([losses.isNews(0, 500), losses.isNews(0, 1_000)]).toEqual([false, false]);
-    expect(heard(losses, [7], 1, 1)).toEqual([7]);
-    expect([losses.isNews(1, 1_500), losses.isNews(2, 2_000), losses.isNews(2, 2_500)]).toEqual([false, false, true]);
+    expect([losses.isNews(9, 500), losses.isNews(9, 1_000), losses.isNews(9, 2_000)]).toEqual([false, true, false]);
     expect(heard(watched(10), [7], 1, 1)).toEqual([]);
     expect(heard(watched(10), [7], 1, 0)).toBeUndefined();
+  });
+
+  // The same number as before: what was lost with the count itself went unnoticed, and whoever left then was online for ever.
+  it('in other data it is counted from 0, and all is lost that was told before', () => {
+    const losses = watched(1);
+    losses.begin(0);
+    expect(losses.isAny).toBe(true);
+    expect([losses.isNews(0, 100), losses.isNews(1, 500), losses.isNews(1, 1_000)]).toEqual([false, false, true]);
+    const named = watched(1);
+    named.begin(0);
+    expect(heard(named, [7], 1, 1)).toEqual([7]);
+  });
+
+  describe('is over once every router has had the time to assert whom it holds', () => {
+    const node = { leaseMs: 1_000, ttlMs: 60_000 };
+    const overAt = (losses: Losses, times: number[]) => times.filter((now) => losses.isOver(node, now));
+
+    it.each([
+      ['some buckets', (losses: Losses) => losses.hear([7], 5, 0), 2_100],
+      ['other data', (losses: Losses) => losses.begin(0), 2_100],
+      ['nobody knows which', (losses: Losses) => losses.hear([], 5, 0), 2_100],
+    ] as const)('%s', (_, lose, at) => {
+      const losses = watched();
+      lose(losses);
+      expect(overAt(losses, [1_000, 1_900, 2_100, 5_900, 6_100, 7_500, 9_000])).toEqual([at]);
+    });
+
+    // Under eviction there is a loss every second, and nobody who had gone was ever told offline.
+    it('also where something else is lost all the time; once a lease', () => {
+      const losses = watched();
+      const times: number[] = [];
+      for (let now = 0; now < 10_000; now += 100) {
+        losses.hear([now / 100], 5 + now / 100, now);
+        if (losses.isOver(node, now)) times.push(now);
+      }
+      expect(times[0]).toBeLessThan(2_500);
+      expect(times.length).toBeGreaterThan(5);
+      for (const [index, at] of times.entries())
+        expect(at - (times[index - 1] ?? -1_000)).toBeGreaterThanOrEqual(1_000);
+    });
+
+    it('also where the clock was set back meanwhile', () => {
+      const losses = watched();
+      losses.hear([7], 5, 100_000);
+      expect(overAt(losses, [1_000, 2_000, 3_100, 9_000])).toEqual([3_100]);
+    });
   });
 
   it.each([1, 3, 4, 5, 6, 1_000, 2 ** 52])(

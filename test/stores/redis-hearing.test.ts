@@ -16,6 +16,8 @@ function hearing(log: string[] = []) {
   const told: number[] = [];
   const ids = new Set<string>();
   const heard = { gaps: 0, deaf: 0, reads: [] as number[], errors: 0 };
+  /** How often other data were found. */
+  const anew = { times: 0 };
   const redis = { epoch: EPOCH, seq: undefined as number | undefined, asked: 0, fails: false, log };
   const end = (entry: string): number => {
     const { n, u } = JSON.parse(entry) as { n: number; u: unknown[] };
@@ -41,6 +43,9 @@ function hearing(log: string[] = []) {
     onGap: () => {
       heard.gaps += 1;
     },
+    onAnew: () => {
+      anew.times += 1;
+    },
     onDeaf: () => {
       heard.deaf += 1;
     },
@@ -54,7 +59,7 @@ function hearing(log: string[] = []) {
     ear.hear(batch(...args));
   };
   const settle = (ms = 10) => vi.advanceTimersByTimeAsync(ms);
-  return { ear, told, ids, heard, log, redis, change, settle };
+  return { ear, told, ids, heard, anew, log, redis, change, settle };
 }
 
 const upTo = (last: number): number[] => Array.from({ length: last }, (_, index) => index + 1);
@@ -311,6 +316,7 @@ describe('Hearing', () => {
       onGap: () => {
         heard.gaps += 1;
       },
+      onAnew: () => undefined,
       onDeaf: () => undefined,
       onError: () => undefined,
     });
@@ -343,9 +349,10 @@ describe('Hearing', () => {
     expect(heard.errors).toBe(2);
   });
 
-  it('hears of other data: a gap, and on from there', async () => {
-    const { ear, told, heard, redis, log, settle } = hearing();
+  it('hears of other data: everything may be lost, a gap, and on from there', async () => {
+    const { ear, told, heard, anew, redis, log, settle } = hearing();
     ear.learn(EPOCH, 40);
+    expect(anew.times).toBe(0);
     ear.hear(batch(41));
     redis.epoch = NEWER;
     log.push(text(42, 1, { epoch: NEWER }));
@@ -356,6 +363,7 @@ describe('Hearing', () => {
     ear.learn('1700000002.5', 3);
     expect(told).toEqual([41, 43]);
     expect(heard.gaps).toBe(2);
+    expect(anew.times).toBe(2);
     // What it has heard must not be given once more.
     expect(ear.highestVersion).toBe(43);
   });

@@ -32,6 +32,8 @@ export interface HearingOptions {
   readLog(from: number, most: number): Promise<string[]>;
   tell(batch: Batch): void;
   onGap(): void;
+  /** Redis holds other data than before: what routers told it is lost, or may be. */
+  onAnew(): void;
   /** Nothing came although something had been said. */
   onDeaf(): void;
   /** A question could not be asked. */
@@ -216,11 +218,14 @@ export class Hearing {
   /** Other data than before, or the first ones. Returns how far they were heard. */
   private begin({ epoch, version }: Head): number {
     const isFirst = this.heard === undefined;
+    // Where nothing has been written yet nothing is lost.
+    const isOther = !isFirst && this.epoch !== '';
     // Whoever was told these versions remembers them. The next script raises the count to where they are.
     this.see(this.knownVersion);
     this.see(version);
     this.believed = [];
     this.start(epoch, this.highest);
+    if (isOther) this.options.onAnew();
     if (isFirst) this.beginSooner();
     else this.options.onGap();
     this.hearAgain();

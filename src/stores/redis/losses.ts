@@ -5,12 +5,12 @@ import { isCount, type Loss, MAX_VERSION } from './changes';
 const OVERDUE_MS = 300;
 /** Of so many times after the last one it is remembered what messages say. */
 const MAX_CLAIMS = 16;
-/** All buckets of a partition. */
+/** All buckets of a partition, or nobody knows which. */
 const ALL = -1;
-/** What is lost is found by a sweep, and told; a router that was deaf hears of it with its next beat, and then asserts. */
-const NAMED_LEASES = 2;
-/** Who merely heard that something was lost must wait until the sweep has been everywhere, and all others know. */
-const ALL_LEASES = 6;
+/** What else was lost is found by a sweep meanwhile, and told; a router that was deaf hears of it with its next beats. */
+const ASSERTED_LEASES = 2;
+/** By then, and when the last key has gone that nobody renews, nothing is left of a loss. */
+const OVER_LEASES = 6;
 
 /**
  * Which buckets of one partition have lost users. Their routers assert them anew; whoever has no router any more is told
@@ -28,18 +28,28 @@ export class Losses {
   private last: { readonly buckets: readonly number[]; readonly at: number } | undefined;
   /** By bucket, when that was heard last. */
   private readonly at = new Map<number, number>();
-  private leaseMs = 0;
-  private isDue = false;
+  /** Of which of these it has not been said yet that they are over. */
+  private readonly due = new Set<number>();
+  private saidOverAt = 0;
+  private leaseMs = 15_000;
 
   constructor(private readonly clock: Clock = systemClock) {}
+
+  /** These are other data than before: of those everything is lost. How often anything of these was is counted from 0. */
+  begin(now: number = this.clock.now()): void {
+    this.heard = 0;
+    this.differsSince = undefined;
+    this.claimed.clear();
+    this.last = undefined;
+    this.note(ALL, now);
+  }
 
   /** Users were lost in some buckets; in no named ones: perhaps in all. */
   hear(buckets: readonly number[], times: number, now: number = this.clock.now()): void {
     this.heard = times;
     this.differsSince = undefined;
     this.last = { buckets, at: now };
-    this.isDue = true;
-    for (const bucket of buckets.length === 0 ? [ALL] : buckets) this.at.set(bucket, now);
+    for (const bucket of buckets.length === 0 ? [ALL] : buckets) this.note(bucket, now);
   }
 
   /**
@@ -105,23 +115,30 @@ export class Losses {
     if (this.differsSince !== undefined && now - this.differsSince < OVERDUE_MS) return false;
     this.differsSince = undefined;
     this.heard = times;
-    // Less: the count was lost itself, and begins anew.
-    return times > heard;
+    // Less: these data were set back, and what was lost since then nobody can tell.
+    return times !== heard;
   }
 
-  /** At each beat: whether every router has had the time to assert its users since the last loss. Says so once. */
-  isOver({ leaseMs, ttlMs }: { readonly leaseMs: number; readonly ttlMs: number }): boolean {
+  /**
+   * At each beat: whether every router has had the time to assert its users since something was lost. Says so once each
+   * time, and once a lease where something is lost all the time.
+   */
+  isOver(
+    { leaseMs, ttlMs }: { readonly leaseMs: number; readonly ttlMs: number },
+    now: number = this.clock.now(),
+  ): boolean {
     this.leaseMs = leaseMs;
-    const now = this.clock.now();
-    let latest = 0;
+    let isOver = false;
     for (const [bucket, at] of this.at) {
-      latest = Math.max(latest, at + this.waitMs(bucket));
-      // By then the last key has gone that nobody renews.
-      if (now - at > leaseMs * ALL_LEASES + ttlMs || at > now) this.at.delete(bucket);
+      // The clock was set back.
+      if (at > now) this.at.set(bucket, now);
+      if (now - at > leaseMs * OVER_LEASES + ttlMs) this.at.delete(bucket);
+      if (this.isAsserted(at, now) && this.due.has(bucket)) isOver = true;
     }
-    const isOver = this.isDue && now > latest;
-    if (isOver) this.isDue = false;
-    return isOver;
+    if (!isOver || Math.abs(now - this.saidOverAt) < leaseMs) return false;
+    this.saidOverAt = now;
+    for (const bucket of this.due) if (this.isAsserted(this.at.get(bucket) ?? 0, now)) this.due.delete(bucket);
+    return true;
   }
 
   /** Whether anything was lost of late. */
@@ -129,17 +146,22 @@ export class Losses {
     return this.at.size > 0;
   }
 
-  /** Whether a key of the contract without a record is that of a user whom no router holds. */
+  /** Whether a key of the contract without a record is no more that of a user who is about to be asserted. */
   isSettled(bucket: number): boolean {
     const now = this.clock.now();
     return [bucket, ALL].some((key) => {
       const at = this.at.get(key);
-      return at !== undefined && now - at > this.waitMs(key);
+      return at !== undefined && this.isAsserted(at, now);
     });
   }
 
-  private waitMs(bucket: number): number {
-    return this.leaseMs * (bucket === ALL ? ALL_LEASES : NAMED_LEASES);
+  private isAsserted(at: number, now: number): boolean {
+    return now - at > this.leaseMs * ASSERTED_LEASES;
+  }
+
+  private note(bucket: number, now: number): void {
+    this.at.set(bucket, now);
+    this.due.add(bucket);
   }
 }
 

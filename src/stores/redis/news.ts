@@ -142,6 +142,7 @@ export class News {
         },
         tell: (batch) => this.tell(partition, batch),
         onGap: () => this.tellGap(),
+        onAnew: () => this.loseAll(partition),
         onDeaf: () => this.subscriber?.verify(),
         onError: (error) => this.report('subscribe', error),
       },
@@ -232,9 +233,18 @@ export class News {
     if (claim === 'doubt') this.lose(partition, [], message.times);
   }
 
+  private loseAll(partition: Partition): void {
+    (this.losses[partition.index] as Losses).begin();
+    this.tellLost(partition, []);
+  }
+
   /** Users were lost in some buckets; in no named ones: perhaps in all. */
   private lose(partition: Partition, buckets: readonly number[], times: number): void {
     (this.losses[partition.index] as Losses).hear(buckets, times);
+    this.tellLost(partition, buckets);
+  }
+
+  private tellLost(partition: Partition, buckets: readonly number[]): void {
     const lost = new Set(buckets);
     const isLostUser = (userId: string): boolean => {
       const place = this.layout.place(userId);

@@ -17,7 +17,6 @@ import { cursorOf } from './listing';
 import { News } from './news';
 import { Queries } from './queries';
 import { Runner } from './runner';
-import * as scripts from './scripts';
 import { lackingChannel, trappedClient } from './standing-problems';
 import { Upkeep } from './upkeep';
 import { Writes } from './writes';
@@ -70,7 +69,7 @@ export class RedisStore implements PresenceStore {
     this.layout = layout;
     this.runner = runner;
     this.news = new News(layout, runner, clock);
-    this.writes = new Writes(layout, runner, incarnations, clock);
+    this.writes = new Writes(layout, runner, incarnations, clock, (inMs) => this.news.tellDue(inMs));
     this.upkeep = new Upkeep(layout, runner, incarnations, this.news, retentionMs, clock);
     this.queries = new Queries({
       layout,
@@ -79,15 +78,11 @@ export class RedisStore implements PresenceStore {
       hearingOf: (partition) => this.news.hearingOf(partition),
       valuesOf: (keys, onStep) => runner.send('', (client) => client.mget(...keys), onStep),
       mirrors: () => runner.mirrors,
-      settle: async (partition, users) => {
-        const ids = users.map(({ userId }) => userId);
-        const args = [String(ids.length), ...ids, ...users.map(({ lastSeen }) => String(lastSeen))];
-        const mirrors = layout.isCluster ? [] : ids.map((id) => layout.userKey(id));
-        await runner.change(scripts.settle, partition, () => ({
-          keys: ids.map((id) => partition.bucketKey(partition.bucketOf(id))).concat(mirrors),
-          args,
-        }));
-      },
+      settle: (partition, users) =>
+        this.upkeep.settleStrays(
+          partition,
+          users.map(({ userId, lastSeen }) => [partition.bucketOf(userId), userId, lastSeen ?? undefined]),
+        ),
       repair: (partition, bucket) => this.upkeep.repair(partition, bucket),
       clear: (partition, strays) => this.upkeep.clear(partition, strays),
       ttlMs: () => this.ttlMs,

@@ -83,6 +83,7 @@ local function parse(record)
 end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
+local ASSERTED = 3000
 local buckets = tonumber(ARGV[10])
 local junk, lacks = {}, nil
 
@@ -113,10 +114,10 @@ local stored = meta.seq
 if isNew or stored == 0 then
   stored = seq
   try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
-  call('HSETNX', KEYS[3], 'lost', format('%d', seq))
 else
   try('HSET', KEYS[3], 'epoch', epoch)
 end
+if isNew then call('HSET', KEYS[3], 'lost', '0', 'lostAt', ARGV[9] ~= '' and format('%d', now) or '0') end
 local function onBuckets(command)
   local keys, sum = {}, 0
   for bucket = 0, buckets - 1 do
@@ -218,7 +219,7 @@ local function publish(message)
 end
 local function lose(names)
   local times = format('%d', (number(call('HGET', KEYS[3], 'lost')) or 0) + 1)
-  call('HSET', KEYS[3], 'lost', times)
+  call('HSET', KEYS[3], 'lost', times, 'lostAt', format('%d', now))
   publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
 end
 local function log(id, oldest, batch)
@@ -281,7 +282,7 @@ end
 local isRepeated = tonumber(last) >= sent
 local needle = ',' .. tag .. ','
 
-local userPrefix, bucketAt, missing = ARGV[1], #ARGV[6] + 1, {}
+local userPrefix, bucketAt, missing, due = ARGV[1], #ARGV[6] + 1, {}, nil
 local userAt = #userPrefix + 1
 
 for i = 0, isRepeated and -1 or size - 1 do
@@ -308,6 +309,7 @@ for i = 0, isRepeated and -1 or size - 1 do
       end
     else
       version, seen, grace, owners = 0, heard, 0, needle
+      if kind == 'r' then grace = now + ASSERTED end
     end
     if version <= 0 then version = flip(key, id, true, seen, kind == 'r' and 'resync' or 'connect') end
     save(key, id, version, seen, grace, owners)
@@ -323,6 +325,10 @@ for i = 0, isRepeated and -1 or size - 1 do
         grace = now + ms
         try('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
       end
+      if owners == ',' and grace > 0 and not ms then
+        try('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
+        due = math.max(due or 0, grace - now)
+      end
       if version > 0 and owners == ',' and grace == 0 then
         version = flip(key, id, false, seen, kind == 'l' and 'disconnect' or 'timeout')
       end
@@ -332,7 +338,8 @@ for i = 0, isRepeated and -1 or size - 1 do
     gone[#gone + 1] = format('[%s,%d]', json(id), heard)
   elseif call('EXISTS', mirror) == 1 then
     missing[#missing + 1] = string.sub(key, bucketAt)
-    local grace = now + math.max(1000, tonumber(kind) or 0)
+    local grace = now + math.max(ASSERTED, tonumber(kind) or 0)
+    due = math.max(due or 0, grace - now)
     save(key, id, math.max(1, seq), heard, grace, ',')
     try('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
   end
@@ -343,7 +350,7 @@ if not isRepeated then
 end
 finish()
 if #missing > 0 then lose(missing) end
-return '{"known":true,' .. answered()
+return '{"known":true,' .. (due and format('"due":%d,', due) or '') .. answered()
 `);
 
 export const beat = script('beat', String.raw`local LAYOUT = '2'
@@ -428,6 +435,7 @@ local function parse(record)
 end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
+local ASSERTED = 3000
 local buckets = tonumber(ARGV[10])
 local junk, lacks = {}, nil
 
@@ -458,10 +466,10 @@ local stored = meta.seq
 if isNew or stored == 0 then
   stored = seq
   try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
-  call('HSETNX', KEYS[3], 'lost', format('%d', seq))
 else
   try('HSET', KEYS[3], 'epoch', epoch)
 end
+if isNew then call('HSET', KEYS[3], 'lost', '0', 'lostAt', ARGV[9] ~= '' and format('%d', now) or '0') end
 local function onBuckets(command)
   local keys, sum = {}, 0
   for bucket = 0, buckets - 1 do
@@ -563,7 +571,7 @@ local function publish(message)
 end
 local function lose(names)
   local times = format('%d', (number(call('HGET', KEYS[3], 'lost')) or 0) + 1)
-  call('HSET', KEYS[3], 'lost', times)
+  call('HSET', KEYS[3], 'lost', times, 'lostAt', format('%d', now))
   publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
 end
 local function log(id, oldest, batch)
@@ -778,19 +786,35 @@ for _, member in ipairs(due) do
     end
   end
 end
-local place = call('HMGET', KEYS[3], 'sweep', 'swept')
+local place = call('HMGET', KEYS[3], 'sweep', 'swept', 'round', 'lostAt')
 local first, swept = number(place[1]) or 0, number(place[2]) or 0
 local elapsed = now - swept
 if swept == 0 or elapsed < 0 then elapsed = lease / 3 end
 local slice = math.min(buckets, 512, floor(buckets * elapsed / (4 * lease)))
 first = first % buckets
+local round, lostAt = number(place[3]) or 0, number(place[4]) or 0
+if lostAt > round and lostAt <= now and (now - round >= lease or round > now) then
+  slice = buckets
+  call('HSET', KEYS[3], 'round', format('%d', now))
+end
 if slice > 0 then
   call('HSET', KEYS[3], 'sweep', format('%d', (first + slice) % buckets), 'swept', format('%d', now))
 end
 
 call('HSET', KEYS[3], 'at', format('%d', now))
 finish()
-if try('HSETNX', KEYS[5], '', 0) == 1 and (fields[1] or meta.seq > 0 or highest > 0) then lose({}) end
+local counting = try('HGET', KEYS[5], '')
+local till = counting and number(match(counting, '^~(%d+)$'))
+if till and till > now + math.max(lease * 5, 3600000) then till = now end
+local isUncounted = not counting and (fields[1] or meta.seq > 0 or highest > 0)
+if isUncounted or (till and till <= now) then
+  if epoch == meta.epoch then
+    epoch = time[1] .. '.' .. time[2]
+    call('HSET', KEYS[3], 'epoch', epoch, 'lost', '0', 'lostAt', format('%d', now))
+  end
+end
+if isUncounted then call('HSET', KEYS[5], '', format('~%d', now + lease * 5))
+elseif counting ~= '0' and not (till and till > now) then call('HSET', KEYS[5], '', '0') end
 return format('{"known":%s,"more":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d,"peers":"%s",', tostring(isKnown), tostring(#due == most),
   table.concat(dead, ','), first, slice, number(call('HGET', KEYS[3], 'lost')) or 0,
   table.concat(peers, ',')) .. answered()
@@ -1438,6 +1462,7 @@ local function parse(record)
 end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
+local ASSERTED = 3000
 local buckets = tonumber(ARGV[10])
 local junk, lacks = {}, nil
 
@@ -1468,10 +1493,10 @@ local stored = meta.seq
 if isNew or stored == 0 then
   stored = seq
   try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
-  call('HSETNX', KEYS[3], 'lost', format('%d', seq))
 else
   try('HSET', KEYS[3], 'epoch', epoch)
 end
+if isNew then call('HSET', KEYS[3], 'lost', '0', 'lostAt', ARGV[9] ~= '' and format('%d', now) or '0') end
 local function onBuckets(command)
   local keys, sum = {}, 0
   for bucket = 0, buckets - 1 do
@@ -1573,7 +1598,7 @@ local function publish(message)
 end
 local function lose(names)
   local times = format('%d', (number(call('HGET', KEYS[3], 'lost')) or 0) + 1)
-  call('HSET', KEYS[3], 'lost', times)
+  call('HSET', KEYS[3], 'lost', times, 'lostAt', format('%d', now))
   publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
 end
 local function log(id, oldest, batch)
@@ -1666,6 +1691,9 @@ while done < size and examined < most do
         owners = bereft(owners)
         seen = latest(id, seen)
         if grace <= now then grace = 0 end
+        if owners == ',' and grace > 0 then
+          try('ZADD', KEYS[4], 'NX', format('%d', grace), string.sub(key, #ARGV[6] + 1) .. ':' .. id)
+        end
         if version > 0 and owners == ',' and grace == 0 then
           version = flip(key, id, false, seen, 'node-down')
           examined = examined + 4
@@ -1829,287 +1857,6 @@ end
 return '1'
 `);
 
-export const settle = script('settle', String.raw`local LAYOUT = '2'
-local MOST = 4503599627370496
-local EPOCH = 1577836800000
-local FLOOR_PER_MS = 256
-local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
-local time = call('TIME')
-local now = time[1] * 1000 + floor(time[2] / 1000)
-local function number(text)
-  local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
-  return value and value <= MOST and value or nil
-end
-local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
-local function isEpoch(text)
-  local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
-  return seconds ~= nil and #seconds <= 16 and #micros <= 6
-end
-
-local function readMeta(key)
-  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
-  if isError(fields) then fields = {} end
-  local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
-  local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
-  local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
-  if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
-  local layout = fields[4] or nil
-  local isForeign = layout ~= nil and layout ~= LAYOUT and find(layout, '^%d+$') ~= nil
-  return {
-    isEmpty = layout ~= LAYOUT and not isForeign and not (fields[1] and isEpoch(epoch)),
-    seq = seq or 0,
-    epoch = isEpoch(epoch) and epoch or nil,
-    at = number(fields[3]) or 0,
-    layout = layout,
-    extendedAt = number(extendedAt) or 0,
-    extendedUntil = number(extendedUntil) or 0,
-    awaitedUntil = number(awaitedUntil) or 0,
-    awaited = awaited or '',
-    seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
-  }
-end
-local function isId(text)
-  if text == '' or #text > 256 then return false end
-  if not find(text, '[\128-\255]') then return true end
-  if find(text, '\224[\128-\159]') or find(text, '\237[\160-\191]') or find(text, '\240[\128-\143]') or find(text, '\244[\144-\191]') then
-    return false
-  end
-  text = string.gsub(text, '[\240-\244][\128-\191][\128-\191][\128-\191]', '')
-  text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
-  text = string.gsub(text, '[\194-\223][\128-\191]', '')
-  return not find(text, '[\128-\255]')
-end
-local function misplaced(meta, seed, knownEpoch)
-  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
-  if meta.layout ~= LAYOUT then
-    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
-  end
-  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
-  return nil
-end
-local base = 0
-local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
-local function parse(record)
-  if not record or #record > 8192 then return nil end
-  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
-  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
-  if #owners > 256 then
-    local left = 512
-    for owner in string.gmatch(owners, '[^,]+') do
-      left = left - 1
-      if left < 0 or #owner > 256 then return nil end
-    end
-  end
-  if minus == '' and grace == '' and owners == '' then return nil end
-  version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
-  if minus ~= '' then version = -version end
-  if seen > now then seen = now end
-  grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
-  if grace > now + 2147483647 then return nil end
-  return version, seen, grace, owners == '' and ',' or owners
-end
-local MOST_FIELDS = 10000
-local MOST_NODES = 1024
-local buckets = tonumber(ARGV[10])
-local junk, lacks = {}, nil
-
-local function discard(key)
-  call('UNLINK', key)
-  junk[#junk + 1] = key
-end
-local function try(command, key, ...)
-  local answer = pcall(command, key, ...)
-  if not isError(answer) then return answer end
-  if find(answer.err, 'WRONGTYPE', 1, true) then discard(key) end
-  return call(command, key, ...)
-end
-
-local meta = readMeta(KEYS[3])
-local answer = misplaced(meta, ARGV[8], ARGV[9])
-if answer then return answer end
-
-local seq, epoch, at = meta.seq, meta.epoch, meta.at
-local isNew = not epoch
-local seed = ARGV[8]
-base = baseOf(seed)
-if isNew or seq == 0 then seq = math.max(seq, (now - EPOCH) * FLOOR_PER_MS) end
-local highest = number(ARGV[7]) or 0
-seq = math.max(seq, highest, base)
-epoch = epoch or time[1] .. '.' .. time[2]
-local stored = meta.seq
-if isNew or stored == 0 then
-  stored = seq
-  try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
-  call('HSETNX', KEYS[3], 'lost', format('%d', seq))
-else
-  try('HSET', KEYS[3], 'epoch', epoch)
-end
-local function onBuckets(command)
-  local keys, sum = {}, 0
-  for bucket = 0, buckets - 1 do
-    keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
-    if #keys == 1000 or bucket == buckets - 1 then
-      local answer = pcall(command, unpack(keys))
-      sum = sum + (isError(answer) and 1 or answer)
-      keys = {}
-    end
-  end
-  return sum
-end
-
-if meta.layout ~= LAYOUT or meta.seed ~= seed then
-  local isEmpty = ARGV[9] == ''
-  if isEmpty then
-    pcall('UNLINK', KEYS[4], KEYS[5])
-    onBuckets('UNLINK')
-  end
-  if isEmpty or (isNew and onBuckets('EXISTS') == 0) then
-    base = seq
-    seed = format('%s%x', string.sub(seed, 1, 16), base)
-  end
-  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', seed)
-end
-
-local told, gone, counts, before, messages = {}, {}, {}, seq, {}
-local function save(bucket, id, version, seen, grace, owners)
-  if owners == ',' then owners = '' end
-  if seen < EPOCH then seen = EPOCH end
-  if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
-  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version) - base, seen - EPOCH, owners))
-end
-local function drop(bucket, id)
-  call('HDEL', bucket, id)
-  if junk[#junk] ~= bucket then junk[#junk + 1] = bucket end
-end
-local function fieldsOf(bucket)
-  if try('HLEN', bucket) <= MOST_FIELDS then return call('HGETALL', bucket), false end
-  discard(bucket)
-  return {}, true
-end
-local function json(text)
-  if find(text, '[%c"\\]') then
-    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
-  end
-  return '"' .. text .. '"'
-end
-local function iso(ms)
-  local seconds = floor(ms / 1000)
-  local days = floor(seconds / 86400)
-  local rest = seconds - days * 86400
-  local z = days + 719468
-  local era = floor(z / 146097)
-  local doe = z - era * 146097
-  local yoe = floor((doe - floor(doe / 1460) + floor(doe / 36524) - floor(doe / 146096)) / 365)
-  local doy = doe - (365 * yoe + floor(yoe / 4) - floor(yoe / 100))
-  local mp = floor((5 * doy + 2) / 153)
-  local month = mp < 10 and mp + 3 or mp - 9
-  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
-  return format('%04.0f-%02.0f-%02.0fT%02.0f:%02.0f:%02.0f.%03.0fZ', year, month, doy - floor((153 * mp + 2) / 5) + 1,
-    floor(rest / 3600), floor(rest / 60) % 60, rest % 60, ms - seconds * 1000)
-end
-local phrases = {}
-local function phrase(online, reason)
-  local status = online and 'online' or 'offline'
-  local middle = ',"status":"' .. status .. '","timestamp":"' .. iso(now) .. '","version":'
-  phrases[reason] = { middle, ',"reason":"' .. reason .. '"}', ',"' .. reason .. '"]', ARGV[2] .. status }
-  return phrases[reason]
-end
-local updates = ARGV[2] .. 'updates'
-local function latest(id, seen)
-  local mirror = ARGV[1] ~= '' and number(pcall('GET', ARGV[1] .. id))
-  return mirror and mirror <= now and math.max(seen, mirror) or seen
-end
-local function flip(key, id, online, seen, reason)
-  seq = seq + 1
-  local name, words = json(id), phrases[reason] or phrase(online, reason)
-  told[#told + 1] = '[' .. name .. (online and ',1,' or ',0,') .. format('%d', seen) .. words[3]
-  counts[key] = (counts[key] or 0) + (online and 1 or -1)
-  if not online then
-    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
-  end
-  if ARGV[2] ~= '' then
-    messages[#messages + 1] = words[4]
-    messages[#messages + 1] = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
-  end
-  return online and seq or -seq
-end
-local function send(command, channel, message)
-  local answer = pcall(command, channel, message)
-  if not isError(answer) then return true end
-  if find(answer.err, 'NOPERM', 1, true) or find(answer.err, 'executing the script', 1, true) then lacks = channel end
-  return false
-end
-local function publish(message)
-  if ARGV[4] == '1' and send('SPUBLISH', ARGV[3], message) then return end
-  send('PUBLISH', ARGV[3], message)
-end
-local function lose(names)
-  local times = format('%d', (number(call('HGET', KEYS[3], 'lost')) or 0) + 1)
-  call('HSET', KEYS[3], 'lost', times)
-  publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
-end
-local function log(id, oldest, batch)
-  for _ = 1, 2 do
-    local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
-    if isError(added) then added = pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
-    if not isError(added) then return end
-    if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
-    discard(KEYS[6])
-  end
-end
-local function finish()
-  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
-  if #told == 0 then return end
-  local fields, changes = {}, {}
-  for key, by in pairs(counts) do
-    if by ~= 0 then
-      fields[#fields + 1] = string.sub(key, #ARGV[6] + 1)
-      changes[#changes + 1] = by
-    end
-  end
-  for from = 1, #fields, 1000 do
-    local to = math.min(from + 999, #fields)
-    local values, pairs = try('HMGET', KEYS[5], unpack(fields, from, to)), {}
-    for i = from, to do
-      pairs[#pairs + 1] = fields[i]
-      pairs[#pairs + 1] = format('%d', (tonumber(values[i - from + 1] or 0) or 0) + changes[i])
-    end
-    call('HSET', KEYS[5], unpack(pairs))
-  end
-  local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  log(format('%d-0', before + 1), format('%d', math.max(0, seq - ARGV[5])), batch)
-  for i = 1, #messages, 2 do
-    send('PUBLISH', messages[i], messages[i + 1])
-    send('PUBLISH', updates, messages[i + 1])
-  end
-  publish(batch)
-end
-local function answered()
-  local extra = ''
-  if #junk > 0 then
-    local names = {}
-    for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
-    extra = ',"junk":[' .. table.concat(names, ',') .. ']'
-  end
-  if seed ~= ARGV[8] then extra = extra .. ',"seed":"' .. seed .. '"' end
-  if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
-  return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
-end
-local size = tonumber(ARGV[11])
-for i = 1, size do
-  local key, id = KEYS[6 + i], ARGV[11 + i]
-  local isKeyed = ARGV[1] == '' or call('EXISTS', KEYS[6 + size + i]) == 1
-  if isKeyed and try('HEXISTS', key, id) == 0 then
-    local seen = math.min(number(ARGV[11 + size + i]) or now, now)
-    save(key, id, flip(key, id, false, seen, 'timeout'), seen, 0, ',')
-    counts[key] = counts[key] + 1
-  end
-end
-finish()
-return '{' .. answered()
-`);
-
 export const stray = script('stray', String.raw`local LAYOUT = '2'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
@@ -2192,6 +1939,7 @@ local function parse(record)
 end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
+local ASSERTED = 3000
 local buckets = tonumber(ARGV[10])
 local junk, lacks = {}, nil
 
@@ -2222,10 +1970,10 @@ local stored = meta.seq
 if isNew or stored == 0 then
   stored = seq
   try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
-  call('HSETNX', KEYS[3], 'lost', format('%d', seq))
 else
   try('HSET', KEYS[3], 'epoch', epoch)
 end
+if isNew then call('HSET', KEYS[3], 'lost', '0', 'lostAt', ARGV[9] ~= '' and format('%d', now) or '0') end
 local function onBuckets(command)
   local keys, sum = {}, 0
   for bucket = 0, buckets - 1 do
@@ -2327,7 +2075,7 @@ local function publish(message)
 end
 local function lose(names)
   local times = format('%d', (number(call('HGET', KEYS[3], 'lost')) or 0) + 1)
-  call('HSET', KEYS[3], 'lost', times)
+  call('HSET', KEYS[3], 'lost', times, 'lostAt', format('%d', now))
   publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
 end
 local function log(id, oldest, batch)
@@ -2379,17 +2127,28 @@ local function answered()
 end
 local size, lease, lost, seenBuckets = tonumber(ARGV[11]), tonumber(ARGV[12]), {}, {}
 for i = 1, size do
-  local key, id, isAtHome = KEYS[6 + i], ARGV[11 + i * 2], ARGV[12 + i * 2] == '1'
+  local key, id, isAtHome, found = KEYS[6 + i], ARGV[10 + i * 3], ARGV[11 + i * 3] == '1', number(ARGV[12 + i * 3])
   local record = try('HGET', key, id)
   local mirror = ARGV[1] ~= '' and KEYS[6 + size + i]
   local version, seen, grace, owners = parse(record)
+  local isHalf = false
   if record and (not isAtHome or not version) then
     drop(key, id)
-  elseif version and mirror and version <= 0 then
-    if call('DEL', mirror) == 1 then junk[#junk + 1] = ARGV[1] .. '<id>' end
-  elseif version and mirror and owners ~= ',' and call('EXISTS', mirror) == 0 then
+  elseif version and version <= 0 then
+    if mirror and call('DEL', mirror) == 1 then junk[#junk + 1] = ARGV[1] .. '<id>' end
+  elseif version then
+    isHalf = mirror and owners ~= ',' and call('EXISTS', mirror) == 0
+  else
+    isHalf = isAtHome and found and (not mirror or call('EXISTS', mirror) == 1)
+    version, seen, grace = math.max(1, seq), math.min(found or now, now), 0
+  end
+  if isHalf then
     local bucket = string.sub(key, #ARGV[6] + 1)
-    grace = math.max(grace, now + lease)
+    if not record then
+      local counted = tonumber(try('HGET', KEYS[5], bucket) or 0) or 0
+      call('HSET', KEYS[5], bucket, format('%d', counted + 1))
+    end
+    grace = math.max(grace, now + (record and lease or math.max(lease, ASSERTED)))
     save(key, id, version, seen, grace, ',')
     try('ZADD', KEYS[4], format('%d', grace), bucket .. ':' .. id)
     if not seenBuckets[bucket] then
@@ -2485,6 +2244,7 @@ local function parse(record)
 end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
+local ASSERTED = 3000
 local buckets = tonumber(ARGV[10])
 local junk, lacks = {}, nil
 
@@ -2515,10 +2275,10 @@ local stored = meta.seq
 if isNew or stored == 0 then
   stored = seq
   try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
-  call('HSETNX', KEYS[3], 'lost', format('%d', seq))
 else
   try('HSET', KEYS[3], 'epoch', epoch)
 end
+if isNew then call('HSET', KEYS[3], 'lost', '0', 'lostAt', ARGV[9] ~= '' and format('%d', now) or '0') end
 local function onBuckets(command)
   local keys, sum = {}, 0
   for bucket = 0, buckets - 1 do
@@ -2620,7 +2380,7 @@ local function publish(message)
 end
 local function lose(names)
   local times = format('%d', (number(call('HGET', KEYS[3], 'lost')) or 0) + 1)
-  call('HSET', KEYS[3], 'lost', times)
+  call('HSET', KEYS[3], 'lost', times, 'lostAt', format('%d', now))
   publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
 end
 local function log(id, oldest, batch)
@@ -2700,6 +2460,7 @@ local function examine(key, bucket, id, record)
     end
     return true
   end
+  if grace > 0 and grace <= now then save(key, id, version, seen, 0, owners) end
   for owner in string.gmatch(owners, '[^,]+') do
     if not known[owner] and adopted < 64 then
       adopted = adopted + 1

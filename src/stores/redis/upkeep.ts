@@ -217,15 +217,17 @@ export class Upkeep {
     await this.walk(scripts.sweep, partition, 0, first + count - end, args);
   }
 
-  /** Somebody else has written them: into the bucket of another user, or a key of one who is offline. */
+  /** Users of whom a bucket and the key of the contract, which says when they were seen, do not say the same. */
   async settleStrays(
     partition: Partition,
-    strays: ReadonlyArray<readonly [bucket: number, userId: string]>,
+    strays: ReadonlyArray<readonly [bucket: number, userId: string, seen?: number | undefined]>,
   ): Promise<void> {
     await this.runner.change(scripts.stray, partition, () => {
       const keys = strays.map(([bucket]) => partition.bucketKey(bucket));
       const args = [String(strays.length), String(Math.ceil(this.leaseMs))];
-      for (const [bucket, userId] of strays) args.push(userId, partition.bucketOf(userId) === bucket ? '1' : '0');
+      for (const [bucket, userId, seen = ''] of strays) {
+        args.push(userId, partition.bucketOf(userId) === bucket ? '1' : '0', String(seen));
+      }
       const mirrors = this.layout.isCluster ? [] : strays.map(([, userId]) => this.layout.userKey(userId));
       return { keys: keys.concat(mirrors), args };
     });

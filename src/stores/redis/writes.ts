@@ -18,6 +18,8 @@ export class Writes {
     private readonly runner: Runner,
     private readonly incarnations: Incarnations,
     private readonly clock: Clock,
+    /** A grace ends in so long that is none of a drop. */
+    private readonly onDue: (inMs: number) => void,
   ) {}
 
   async apply(node: StoreNode, ops: readonly PresenceOp[], onAnswer: OnAnswer): Promise<{ known: boolean }> {
@@ -85,7 +87,7 @@ export class Writes {
     const args = [tag, `${number}/${incarnation.acknowledged}`, String(Math.ceil(node.ttlMs)), String(group.length)];
     for (const op of group) args.push(String(Math.round(op.ageMs)), kindOf(op));
     if (isCluster) for (const { userId } of group) args.push(userId);
-    const answer = await this.runner.change<Changed & { known: boolean }>(
+    const answer = await this.runner.change<Changed & { known: boolean; due?: number }>(
       scripts.apply,
       partition,
       () => {
@@ -95,6 +97,7 @@ export class Writes {
       },
       { joined: joinedOf(group), ttlMs: node.ttlMs, onAnswer },
     );
+    if (answer.due !== undefined) this.onDue(answer.due);
     if (answer.known && incarnation.tag === tag) incarnation.acknowledged = number;
     return answer.known;
   }

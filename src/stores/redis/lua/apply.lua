@@ -14,7 +14,7 @@
   ARGV[..]                then, if ARGV[1] is empty, the user of each
 
   Result: {"known":bool,"now":ms,"e":epoch,"seq":n,"off":[[user, last seen], ...]}; "off" are
-  those who went offline, if the caller writes the contract's keys.
+  those who went offline, if the caller writes the contract's keys; "due":ms until a grace ends that is none of a drop.
   "known" is false where the incarnation has no lease, or acknowledged work of it is missing; nothing has been done then.
 ]]
 local tag, ttl, size = ARGV[11], ARGV[13], tonumber(ARGV[14])
@@ -34,7 +34,7 @@ end
 local isRepeated = tonumber(last) >= sent
 local needle = ',' .. tag .. ','
 
-local userPrefix, bucketAt, missing = ARGV[1], #ARGV[6] + 1, {}
+local userPrefix, bucketAt, missing, due = ARGV[1], #ARGV[6] + 1, {}, nil
 local userAt = #userPrefix + 1
 
 for i = 0, isRepeated and -1 or size - 1 do
@@ -61,6 +61,8 @@ for i = 0, isRepeated and -1 or size - 1 do
       end
     else
       version, seen, grace, owners = 0, heard, 0, needle
+      -- The record was lost. Another router may hold the user too, and not have said so yet.
+      if kind == 'r' then grace = now + ASSERTED end
     end
     if version <= 0 then version = flip(key, id, true, seen, kind == 'r' and 'resync' or 'connect') end
     save(key, id, version, seen, grace, owners)
@@ -77,6 +79,10 @@ for i = 0, isRepeated and -1 or size - 1 do
         grace = now + ms
         try('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
       end
+      if owners == ',' and grace > 0 and not ms then
+        try('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
+        due = math.max(due or 0, grace - now)
+      end
       if version > 0 and owners == ',' and grace == 0 then
         version = flip(key, id, false, seen, kind == 'l' and 'disconnect' or 'timeout')
       end
@@ -85,9 +91,10 @@ for i = 0, isRepeated and -1 or size - 1 do
   elseif not mirror then
     gone[#gone + 1] = format('[%s,%d]', json(id), heard)
   elseif call('EXISTS', mirror) == 1 then
-    -- The bucket was lost, and nobody has noticed yet. Another router that holds the user too has a second to say so.
+    -- The bucket was lost, and nobody has noticed yet. Another router may hold the user, too.
     missing[#missing + 1] = string.sub(key, bucketAt)
-    local grace = now + math.max(1000, tonumber(kind) or 0)
+    local grace = now + math.max(ASSERTED, tonumber(kind) or 0)
+    due = math.max(due or 0, grace - now)
     save(key, id, math.max(1, seq), heard, grace, ',')
     try('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
   end
@@ -98,4 +105,4 @@ if not isRepeated then
 end
 finish()
 if #missing > 0 then lose(missing) end
-return '{"known":true,' .. answered()
+return '{"known":true,' .. (due and format('"due":%d,', due) or '') .. answered()

@@ -203,21 +203,39 @@ for _, member in ipairs(due) do
   end
 end
 
--- The whole is swept once in four leases, whatever the number of routers.
-local place = call('HMGET', KEYS[3], 'sweep', 'swept')
+-- The whole is swept once in four leases, whatever the number of routers; and after a loss at once, once a lease.
+local place = call('HMGET', KEYS[3], 'sweep', 'swept', 'round', 'lostAt')
 local first, swept = number(place[1]) or 0, number(place[2]) or 0
 local elapsed = now - swept
 if swept == 0 or elapsed < 0 then elapsed = lease / 3 end
 local slice = math.min(buckets, 512, floor(buckets * elapsed / (4 * lease)))
 first = first % buckets
+local round, lostAt = number(place[3]) or 0, number(place[4]) or 0
+if lostAt > round and lostAt <= now and (now - round >= lease or round > now) then
+  slice = buckets
+  call('HSET', KEYS[3], 'round', format('%d', now))
+end
 if slice > 0 then
   call('HSET', KEYS[3], 'sweep', format('%d', (first + slice) % buckets), 'swept', format('%d', now))
 end
 
 call('HSET', KEYS[3], 'at', format('%d', now))
 finish()
--- Without the counts nobody could tell whether buckets are missing too.
-if try('HSETNX', KEYS[5], '', 0) == 1 and (fields[1] or meta.seq > 0 or highest > 0) then lose({}) end
+-- Without the counts nobody could tell whether buckets are missing too, nor of one that is lost before the sweep has counted
+-- it anew. Then these data begin anew: every router asserts whom it holds, now, and once the sweep has been everywhere.
+local counting = try('HGET', KEYS[5], '')
+local till = counting and number(match(counting, '^~(%d+)$'))
+-- That long no lease is.
+if till and till > now + math.max(lease * 5, 3600000) then till = now end
+local isUncounted = not counting and (fields[1] or meta.seq > 0 or highest > 0)
+if isUncounted or (till and till <= now) then
+  if epoch == meta.epoch then
+    epoch = time[1] .. '.' .. time[2]
+    call('HSET', KEYS[3], 'epoch', epoch, 'lost', '0', 'lostAt', format('%d', now))
+  end
+end
+if isUncounted then call('HSET', KEYS[5], '', format('~%d', now + lease * 5))
+elseif counting ~= '0' and not (till and till > now) then call('HSET', KEYS[5], '', '0') end
 return format('{"known":%s,"more":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d,"peers":"%s",', tostring(isKnown), tostring(#due == most),
   table.concat(dead, ','), first, slice, number(call('HGET', KEYS[3], 'lost')) or 0,
   table.concat(peers, ',')) .. answered()

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 // Makes ../scripts.ts of the Lua files, so that bundles, tests and examples find them without reading files.
 
 /** Before these stand meta.lua and shared.lua. */
-const CHANGING = ['apply', 'beat', 'reap', 'settle', 'stray', 'sweep'];
+const CHANGING = ['apply', 'beat', 'reap', 'stray', 'sweep'];
 /** Before these stand meta.lua and proof.lua. */
 const QUERIES = ['count', 'list', 'read'];
 /** Before these stands meta.lua. */

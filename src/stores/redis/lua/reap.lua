@@ -54,6 +54,9 @@ while done < size and examined < most do
         owners = bereft(owners)
         seen = latest(id, seen)
         if grace <= now then grace = 0 end
+        if owners == ',' and grace > 0 then
+          try('ZADD', KEYS[4], 'NX', format('%d', grace), string.sub(key, #ARGV[6] + 1) .. ':' .. id)
+        end
         if version > 0 and owners == ',' and grace == 0 then
           version = flip(key, id, false, seen, 'node-down')
           examined = examined + 4

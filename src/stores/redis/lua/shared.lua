@@ -4,9 +4,11 @@
 
   KEYS[1] lease   sorted set: incarnation of a router -> when its lease ends, in milliseconds by the clock of this server
   KEYS[2] nodes   hash: incarnation -> "<lease in ms> <pardoned 0|1> <number of its last apply> <claimed by a reaper until>"
-  KEYS[3] meta    hash: see meta.lua; also sweep, swept, and lost (how often users were found to be missing)
+  KEYS[3] meta    hash: see meta.lua; also lost (how often users were found to be missing in these data) and lostAt (when that
+                  was last), and how far the sweep is: sweep, swept, round
   KEYS[4] grace   sorted set: "<bucket>:<user>" -> when the grace ends
-  KEYS[5] count   hash: bucket -> how many are online in it; "" -> 0, so that it is there from the first beat on
+  KEYS[5] count   hash: bucket -> how many are online in it; "" -> 0, so that it is there from the first beat on, or "~" and
+                  until when the buckets are being counted anew
   KEYS[6] log     stream: the last changes, in batches, under the version of the first of a batch
   ARGV[1] what the keys of the contract start with ("presence:user:"); empty: the caller writes them (Cluster)
   ARGV[2] what the public channels start with ("presence:"); empty: they are off
@@ -27,6 +29,8 @@
 local MOST_FIELDS = 10000
 -- So many routers there are not.
 local MOST_NODES = 1024
+-- Of a loss each router has heard, and asserted whom it holds, within so many milliseconds; but for one that is deaf.
+local ASSERTED = 3000
 local buckets = tonumber(ARGV[10])
 local junk, lacks = {}, nil
 
@@ -61,11 +65,10 @@ local stored = meta.seq
 if isNew or stored == 0 then
   stored = seq
   try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
-  -- A count of losses that is none of the data before, so that whoever remembers that one notices.
-  call('HSETNX', KEYS[3], 'lost', format('%d', seq))
 else
   try('HSET', KEYS[3], 'epoch', epoch)
 end
+if isNew then call('HSET', KEYS[3], 'lost', '0', 'lostAt', ARGV[9] ~= '' and format('%d', now) or '0') end
 
 -- A command on all buckets, some at a time; the sum of its answers. On a Cluster whose slots move some are elsewhere at the
 -- moment: nothing is said of those.
@@ -190,10 +193,10 @@ local function publish(message)
   send('PUBLISH', ARGV[3], message)
 end
 
--- Users were lost in some buckets; in no named ones: perhaps in all.
+-- Users were lost in some buckets.
 local function lose(names)
   local times = format('%d', (number(call('HGET', KEYS[3], 'lost')) or 0) + 1)
-  call('HSET', KEYS[3], 'lost', times)
+  call('HSET', KEYS[3], 'lost', times, 'lostAt', format('%d', now))
   publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
 end
 

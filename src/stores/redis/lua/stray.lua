@@ -1,29 +1,43 @@
 --[[
   Users of whom a bucket and the key of the contract do not say the same. Where the bucket is not the user's, what stands in it
-  goes. Where the user is offline, the key goes. Where the user is online and has no key, nobody proves it: the routers that
-  are named have a lease to assert the user anew.
+  goes. Where the user is offline, the key goes. Where an online user has no key, or a key no record, the other one was lost:
+  whoever holds the user has a lease to say so. Who is not asserted by then goes offline like everybody else whose grace ends.
 
   KEYS[1..6], ARGV[1..10] see shared.lua
   KEYS[7..]               the bucket of each, then, unless ARGV[1] is empty, the contract's key of each
   ARGV[11]                how many there are
   ARGV[12]                a lease, in milliseconds
-  ARGV[13..]              for each: the user, and '1' where the bucket is the user's
+  ARGV[13..]              for each: the user, '1' where the bucket is the user's, and when the user was seen, in milliseconds, by
+                          a key that the caller has found, or nothing
 
-  Result: {"now":ms,"e":epoch,"seq":n,"off":[]}. Buckets of users without a key are told to the routers, see sweep.
+  Result: {"now":ms,"e":epoch,"seq":n,"off":[]}. Buckets of which something was lost are told to the routers, see sweep.
 ]]
 local size, lease, lost, seenBuckets = tonumber(ARGV[11]), tonumber(ARGV[12]), {}, {}
 for i = 1, size do
-  local key, id, isAtHome = KEYS[6 + i], ARGV[11 + i * 2], ARGV[12 + i * 2] == '1'
+  local key, id, isAtHome, found = KEYS[6 + i], ARGV[10 + i * 3], ARGV[11 + i * 3] == '1', number(ARGV[12 + i * 3])
   local record = try('HGET', key, id)
   local mirror = ARGV[1] ~= '' and KEYS[6 + size + i]
   local version, seen, grace, owners = parse(record)
+  local isHalf = false
   if record and (not isAtHome or not version) then
     drop(key, id)
-  elseif version and mirror and version <= 0 then
-    if call('DEL', mirror) == 1 then junk[#junk + 1] = ARGV[1] .. '<id>' end
-  elseif version and mirror and owners ~= ',' and call('EXISTS', mirror) == 0 then
+  elseif version and version <= 0 then
+    if mirror and call('DEL', mirror) == 1 then junk[#junk + 1] = ARGV[1] .. '<id>' end
+  elseif version then
+    isHalf = mirror and owners ~= ',' and call('EXISTS', mirror) == 0
+  else
+    -- The key that the caller has found may be gone by now, together with everything.
+    isHalf = isAtHome and found and (not mirror or call('EXISTS', mirror) == 1)
+    version, seen, grace = math.max(1, seq), math.min(found or now, now), 0
+  end
+  if isHalf then
     local bucket = string.sub(key, #ARGV[6] + 1)
-    grace = math.max(grace, now + lease)
+    -- Whoever counted the bucket meanwhile found nobody.
+    if not record then
+      local counted = tonumber(try('HGET', KEYS[5], bucket) or 0) or 0
+      call('HSET', KEYS[5], bucket, format('%d', counted + 1))
+    end
+    grace = math.max(grace, now + (record and lease or math.max(lease, ASSERTED)))
     save(key, id, version, seen, grace, ',')
     try('ZADD', KEYS[4], format('%d', grace), bucket .. ':' .. id)
     if not seenBuckets[bucket] then

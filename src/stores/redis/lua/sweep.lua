@@ -46,6 +46,8 @@ local function examine(key, bucket, id, record)
     end
     return true
   end
+  -- Of who was asserted after a loss, or lost one of several connections.
+  if grace > 0 and grace <= now then save(key, id, version, seen, 0, owners) end
   for owner in string.gmatch(owners, '[^,]+') do
     if not known[owner] and adopted < 64 then
       adopted = adopted + 1
