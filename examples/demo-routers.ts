@@ -28,15 +28,6 @@ export async function startRouters(count: number): Promise<void> {
   const { PORT = '3000', HOST = '127.0.0.1' } = process.env;
   const balancer = await startBalancer(Number(PORT), HOST, alive);
   const stopPhones = startCrowd(`ws://localhost:${balancer.port}`);
-  console.log(`
-  Dashboard  http://localhost:${balancer.port}
-  Listens on ${HOST}, and believes everybody: nobody is authenticated in a demo.
-  Routers    ${alive().join(', ')}: ${count} processes, ${CROWD.length} phones spread over them
-
-  Keys 1 to ${count} kill a router, or start it again: its phones go within a lease, and come back elsewhere.
-  Ctrl-C, or q, ends it.
-`);
-
   async function toggle(index: number): Promise<void> {
     const router = routers[index];
     if (router === undefined) {
@@ -78,4 +69,12 @@ export async function startRouters(count: number): Promise<void> {
       else if (Number(key) >= 1 && Number(key) <= count) void toggle(Number(key) - 1);
     }
   });
+  console.log(`
+  Dashboard  http://localhost:${balancer.port}
+  Listens on ${HOST}, and believes everybody: nobody is authenticated in a demo.
+  Routers    ${alive().join(', ')}: ${count} processes, ${CROWD.length} phones spread over them
+
+  Keys 1 to ${count} kill a router, or start it again: its phones go within a lease, and come back elsewhere.
+  Ctrl-C, or q, ends it.
+`);
 }

@@ -23,15 +23,6 @@ async function listen(): Promise<Awaited<ReturnType<typeof startRouter>>> {
 async function startOne(): Promise<void> {
   const router = await listen();
   const stopPhones = startCrowd(`ws://localhost:${router.port}`);
-  console.log(`
-  Dashboard  http://localhost:${router.port}
-  Listens on ${HOST}, and believes everybody: nobody is authenticated in a demo.
-  Query      curl -X POST http://localhost:${router.port}/api/presence/status \\
-               -H 'Content-Type: application/json' -d '{"userIds": ["acme_omar", "nordbau_freja"]}'
-
-  ${CROWD.length} phones come, talk, drop, freeze and go. Ctrl-C ends it.
-`);
-
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, async () => {
       stopPhones();
@@ -41,6 +32,14 @@ async function startOne(): Promise<void> {
       process.exit(0);
     });
   }
+  console.log(`
+  Dashboard  http://localhost:${router.port}
+  Listens on ${HOST}, and believes everybody: nobody is authenticated in a demo.
+  Query      curl -X POST http://localhost:${router.port}/api/presence/status \\
+               -H 'Content-Type: application/json' -d '{"userIds": ["acme_omar", "nordbau_freja"]}'
+
+  ${CROWD.length} phones come, talk, drop, freeze and go. Ctrl-C ends it.
+`);
 }
 
 const { values } = parseArgs({ options: { routers: { type: 'string', default: '1' } } });

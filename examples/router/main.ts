@@ -6,7 +6,7 @@ if (existsSync('.env')) process.loadEnvFile('.env');
 
 const config = configFromEnv();
 const router = await startRouter(config);
-console.log(`VoicePing router on http://localhost:${router.port}`);
-for (const warning of warningsFor(config)) console.warn(warning);
-
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void router.close());
+for (const warning of warningsFor(config)) console.warn(warning);
+// The last word: whoever waits for it may ask, or end this process, from then on.
+console.log(`VoicePing router on http://localhost:${router.port}`);

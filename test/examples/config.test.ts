@@ -71,12 +71,14 @@ describe('what it says when it starts', () => {
     });
     onCleanup(() => child.kill('SIGKILL'));
     let output = '';
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk));
+    let warnings = '';
+    child.stdout.on('data', (chunk) => (output += chunk));
+    child.stderr.on('data', (chunk) => (warnings += chunk));
     const ended = new Promise((resolve) => child.on('close', resolve));
     await until(() => expect(output).toContain('http://localhost:'));
     child.kill('SIGTERM');
     await ended;
-    return output.trim().split('\n').slice(1);
+    return warnings.split('\n').slice(0, -1);
   }
 
   it('without authentication: that it believes everybody, in one line', async () => {
