@@ -1,4 +1,5 @@
 import type { Clock } from '../clock';
+import { atDeadline } from '../deadline';
 import { PresenceError } from '../errors';
 
 /** A function of the caller's has not answered in time. @internal */
@@ -22,14 +23,14 @@ export function withCallbackDeadline<T>(
   call: () => T | Promise<T>,
 ): Promise<T> {
   return new Promise<T>((resolve, reject) => {
-    const timer = clock.setTimeout(() => reject(new CallbackTimeout(name, ms)), ms);
+    const cancel = atDeadline(clock, ms, () => reject(new CallbackTimeout(name, ms)));
     new Promise<T>((answer) => answer(call())).then(
       (value) => {
-        clock.clearTimeout(timer);
+        cancel();
         resolve(value);
       },
       (error: unknown) => {
-        clock.clearTimeout(timer);
+        cancel();
         reject(error);
       },
     );

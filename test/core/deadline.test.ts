@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { createPresence, memoryStore, type OnAnswer, type PresenceStore } from 'voiceping-presence';
-import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
+import { type FakeClock, fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { withDeadline } from '../../src/deadline';
+import { withCallbackDeadline } from '../../src/diagnostics/callback-deadline';
 
 /** A store of which each query takes `answers` answers, one every `everyMs`; the last of them is the answer. */
 function slowStore(now: () => number, clock: ReturnType<typeof fakeClock>) {
@@ -136,5 +137,30 @@ describe('a deadline', () => {
     expect(hangs.is).toMatch(/did not answer/);
     for (const onAnswer of late) onAnswer();
     expect(clock.timers).toBe(0);
+  });
+
+  // Timers run before sockets are read: a router that was stopped for a while reported a store that had answered.
+  it.each([
+    ['a store', (clock: FakeClock, answer: Promise<void>) => withDeadline(clock, 1_000, () => answer)],
+    ['a function', (clock: FakeClock, answer: Promise<void>) => withCallbackDeadline(clock, 1_000, 'f', () => answer)],
+  ])('of %s lets a process that stood still read what was answered meanwhile', async (_, within) => {
+    for (const isAnswered of [true, false]) {
+      const clock = fakeClock();
+      let answer = (): void => undefined;
+      const seen = outcome(
+        within(
+          clock,
+          new Promise((resolve) => {
+            answer = resolve;
+          }),
+        ),
+      );
+      await clock.jump(5_000);
+      expect(seen.is).toBe('pending');
+      if (isAnswered) answer();
+      await clock.advance(100);
+      expect(seen.is).toMatch(isAnswered ? /^answered$/ : /did not answer within 1000 ms/);
+      expect(clock.timers).toBe(0);
+    }
   });
 });

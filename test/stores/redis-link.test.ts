@@ -197,7 +197,28 @@ describe('a server that is slow', () => {
     await clock.advance(2_001);
     const after = outcome(link.run('other', ONE, ['k'], []));
     await clock.settle();
+    await clock.settle();
     expect([stuck.is, after.is]).toEqual(['pending', 'Redis does not answer']);
+  });
+
+  // Timers run before sockets are read: what was answered meanwhile is there, and not read yet.
+  it('is not what a process has met that stood still itself', async () => {
+    const { clock, client, link } = farLink();
+    let answer = (): void => undefined;
+    const first = link.send(
+      'lane',
+      () =>
+        new Promise<void>((resolve) => {
+          answer = resolve;
+        }),
+    );
+    await clock.settle();
+    clock.set(clock.now() + 60_000);
+    setImmediate(answer);
+    const second = outcome(link.run('lane', ONE, ['k'], []));
+    await first;
+    await clock.settle();
+    expect([second.is, client.calls]).toEqual(['pending', ['eval']]);
   });
 
   it('of several namespaces on one client each leaves nothing behind', () => {
