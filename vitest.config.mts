@@ -16,8 +16,8 @@ export default defineConfig({
     // Alone, by `npm run chaos`: beside other tests its routers would starve.
     exclude: process.env['CHAOS'] === undefined ? ['test/chaos/**'] : [],
     globalSetup: ['test/programs.ts', 'test/bundles.ts'],
-    // More would starve each other on a machine with two cores.
-    maxWorkers: 2,
+    // On two cores: they wait for servers half of the time.
+    maxWorkers: 3,
     maxConcurrency: 12,
     // Real servers, processes and browsers: a test that hangs ends, and one on a busy machine does not.
     testTimeout: 60_000,
