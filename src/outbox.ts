@@ -123,6 +123,8 @@ export class Outbox {
     if (anew) {
       for (const user of this.options.users.values()) this.doubt(user);
       this.isTelling = true;
+      // Whatever is under way was put together before.
+      this.isWhole = false;
     }
     this.leased = true;
     if (isLatest) this.judge();

@@ -3,10 +3,19 @@ import { createPresence, memoryStore, type PresenceOp, type PresenceStore } from
 import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
 
 /** A store that has lost what it held, until `state.isSure`; `state.registered` counts what it is told. */
-function forgetful() {
+function forgetful(commandTimeoutMs = 2_000) {
   const clock = fakeClock();
   const behind = memoryStore({ now: clock.now });
-  const state = { isSure: false, asked: 0, registered: 0, ops: [] as number[], fails: false };
+  const state = {
+    isSure: false,
+    asked: 0,
+    registered: 0,
+    ops: [] as number[],
+    fails: false,
+    isKnown: true,
+    isHeld: false,
+    answer: undefined as (() => void) | undefined,
+  };
   const ask = async <T>(run: () => Promise<T>): Promise<T> => {
     state.asked += 1;
     return run();
@@ -14,12 +23,15 @@ function forgetful() {
   const store: PresenceStore = {
     beat: async (node) => {
       if (state.fails) throw new Error('it is away');
-      return behind.beat(node);
+      const answer = await behind.beat(node);
+      return { ...answer, known: answer.known && state.isKnown };
     },
     apply: async (node, ops: readonly PresenceOp[]) => {
       state.ops.push(ops.length);
       if (state.fails) throw new Error('it is away');
-      return behind.apply(node, ops);
+      const answer = await behind.apply(node, ops);
+      if (state.isHeld) await new Promise<void>((resolve) => (state.answer = resolve));
+      return answer;
     },
     refresh: (node, signs) => behind.refresh(node, signs),
     release: (node) => behind.release(node),
@@ -36,7 +48,7 @@ function forgetful() {
     list: (page) => ask(async () => ({ ...(await behind.list(page)), isUnsure: !state.isSure })),
     count: () => ask(async () => (state.isSure ? behind.count() : undefined)),
   };
-  const presence = createPresence({ clock, store, commandTimeoutMs: 2_000, onError: () => undefined });
+  const presence = createPresence({ clock, store, commandTimeoutMs, onError: () => undefined });
   return { clock, state, presence };
 }
 
@@ -104,6 +116,25 @@ describe('a store is told that it knows everybody again', () => {
     const { clock, state } = forgetful();
     await clock.settle();
     expect(state.registered).toBe(1);
+  });
+
+  // The batch under way was whole before; who was to be told once more was not in it.
+  it('not for a batch that was under way when it turned out to know nobody', async () => {
+    const { clock, state, presence } = forgetful();
+    await clock.advance(4_000);
+    expect(state.registered).toBe(1);
+    state.isHeld = true;
+    presence.attachToSocket(fakeSocket(), { userId: 'u' });
+    await clock.settle();
+    state.isKnown = false;
+    await clock.advance(1_500);
+    state.isKnown = true;
+    state.answer?.();
+    await clock.settle();
+    expect([state.ops, state.registered]).toEqual([[1, 1], 1]);
+    state.answer?.();
+    await clock.settle();
+    expect(state.registered).toBe(2);
   });
 
   it('not while it is away', async () => {
