@@ -2,7 +2,7 @@ import type { Clock } from './clock';
 import { storeFailure, withoutArguments } from './diagnostics/store-failure';
 import { isPresenceError, PresenceError } from './errors';
 
-const KNOWN: readonly string[] = ['ERR_PRESENCE_OPTIONS', 'ERR_PRESENCE_LAYOUT'];
+const KNOWN: readonly string[] = ['ERR_PRESENCE_OPTIONS', 'ERR_PRESENCE_LAYOUT', 'ERR_PRESENCE_CLOSED'];
 
 /** A timer is later than that only where this process stood still, or the clock was set forward. */
 const LATE_MS = 100;

@@ -453,7 +453,11 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
     if (this.closing !== undefined) return Promise.reject(closedError());
     const { store, clock, commandTimeoutMs } = this.settings;
     this.outbox.flush();
-    const ask = () => this.ask((onAnswer) => run(store, onAnswer));
+    const ask = () => {
+      // Asked once more, a store that was closed would connect again.
+      if (this.closing !== undefined) return Promise.reject(closedError());
+      return this.ask((onAnswer) => run(store, onAnswer));
+    };
     return untilSure(clock, commandTimeoutMs, ask, isSure).then((answer) => {
       this.failures.worked('query');
       return answer;

@@ -19,7 +19,7 @@ export async function untilSure<T>(
   let answer = await ask();
   while (!isSure(answer)) {
     await new Promise<void>((resolve) => {
-      clock.setTimeout(resolve, PAUSE_MS);
+      clock.setTimeout(resolve, Math.min(PAUSE_MS, ms / 4));
     });
     const leftMs = until - clock.now();
     // Further away than it ever was: the clock was set back.

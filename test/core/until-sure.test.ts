@@ -148,3 +148,29 @@ describe('a store is told that it knows everybody again', () => {
     expect(state.registered).toBeGreaterThan(0);
   });
 });
+
+it('is asked again within commandTimeoutMs, however short that is', async () => {
+  const { clock, state, presence } = forgetful(40);
+  await presence.ready();
+  const answer = presence.countOnline();
+  await clock.advance(5);
+  state.isSure = true;
+  await clock.advance(35);
+  expect(await answer).toBe(0);
+});
+
+// A store that connects by itself would have connected again, and nobody would have ended that.
+it('a query that is asked again asks nobody any more once the presence is closed', async () => {
+  const { clock, state, presence } = forgetful();
+  await presence.ready();
+  let failure: unknown;
+  presence.countOnline().catch((error: unknown) => {
+    failure = error;
+  });
+  await clock.settle();
+  await presence.close();
+  const { asked } = state;
+  await clock.advance(100);
+  expect(state.asked).toBe(asked);
+  expect(failure).toMatchObject({ code: 'ERR_PRESENCE_CLOSED' });
+});
