@@ -110,6 +110,18 @@ describe('a loss of what Redis held', () => {
     expect(offline.map(({ update }) => update.userId)).toEqual(['u7', 'u7']);
   });
 
+  // The grace that runs since the loss was in no set, and only a sweep found that it had ended: a minute later.
+  it('who drops within the three seconds after it, for less than they take, is told when they are over', async () => {
+    const rig = await Rig.start();
+    const a = await rig.router({ graceMs: 50, leaseMs: 15_000 });
+    await a.attach('u');
+    await rig.admin.flushall();
+    await rig.observer.saw('u', 'online resync');
+    a.sockets.get('u')?.drop();
+    await rig.observer.saw('u', 'offline timeout');
+    expect(a.changes('u')).toEqual(['online connect', 'offline timeout']);
+  });
+
   it('a restart without data is the same', async () => {
     const rig = await Rig.start();
     const [a, b] = [await rig.router(), await rig.router()];

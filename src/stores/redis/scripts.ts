@@ -324,8 +324,7 @@ for i = 0, isRepeated and -1 or size - 1 do
       if ms and ms > 0 and now + ms > grace then
         grace = now + ms
         try('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
-      end
-      if owners == ',' and grace > 0 and not ms then
+      elseif owners == ',' and grace > 0 then
         try('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
         due = math.max(due or 0, grace - now)
       end
