@@ -27,7 +27,7 @@ export class Partition {
   readonly keys: string[];
   readonly channel: string;
   readonly bucketPrefix: string;
-  /** What the last beat has found here: in which data, and which other routers. */
+  /** What the last beat has found here: in which data, and which routers. */
   beaten: { readonly epoch: string; readonly seq: number; readonly peers: string } | undefined;
   /** In which data the seed was found to be in use; empty: in none yet. */
   private epoch = '';

@@ -35,7 +35,7 @@ local function readMeta(key)
     layout = layout,
     extendedAt = number(extendedAt) or 0,
     extendedUntil = number(extendedUntil) or 0,
-    awaitedUntil = number(awaitedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
@@ -386,7 +386,7 @@ local function readMeta(key)
     layout = layout,
     extendedAt = number(extendedAt) or 0,
     extendedUntil = number(extendedUntil) or 0,
-    awaitedUntil = number(awaitedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
@@ -712,12 +712,16 @@ for name, deadline in pairs(leases) do
   local other = routerOf(name)
   if deadline > now and not isHere[other] and not nodes[name].pardoned and #other <= 64 then
     isHere[other] = true
-    if other ~= router then peers[#peers + 1] = other end
+    peers[#peers + 1] = other
   end
 end
 local awaited, names, awaitedUntil, isChanged = {}, {}, meta.awaitedUntil, false
 if awaitedUntil > now and awaitedUntil <= now + longest then
   for name in string.gmatch(meta.awaited, '[^ ]+') do
+    if #names >= MOST_NODES or not isName(name) then
+      isChanged = true
+      break
+    end
     awaited[name] = true
     names[#names + 1] = name
   end
@@ -735,7 +739,7 @@ if tag ~= '' then
   if not isKnown or isTelling == '1' then await(router) end
   local isOlder = beatenEpoch == epoch and meta.seq < (number(beatenSeq) or 0)
   for other in string.gmatch(others, '[^,]+') do
-    if isOlder or (beatenEpoch ~= epoch and not isHere[other]) then await(other) end
+    if other ~= router and (isOlder or (beatenEpoch ~= epoch and not isHere[other])) then await(other) end
   end
   if isKnown and isTelling ~= '1' and awaited[router] then
     for i = #names, 1, -1 do
@@ -792,7 +796,8 @@ if swept == 0 or elapsed < 0 then elapsed = lease / 3 end
 local slice = math.min(buckets, 512, floor(buckets * elapsed / (4 * lease)))
 first = first % buckets
 local round, lostAt = number(place[3]) or 0, number(place[4]) or 0
-if lostAt > round and lostAt <= now and (now - round >= lease or round > now) then
+if round > now then round = 0 end
+if lostAt > round and lostAt <= now and now - round >= lease then
   slice = buckets
   call('HSET', KEYS[3], 'round', format('%d', now))
 end
@@ -853,7 +858,7 @@ local function readMeta(key)
     layout = layout,
     extendedAt = number(extendedAt) or 0,
     extendedUntil = number(extendedUntil) or 0,
-    awaitedUntil = number(awaitedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
@@ -984,7 +989,7 @@ local function readMeta(key)
     layout = layout,
     extendedAt = number(extendedAt) or 0,
     extendedUntil = number(extendedUntil) or 0,
-    awaitedUntil = number(awaitedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
@@ -1093,7 +1098,7 @@ local function readMeta(key)
     layout = layout,
     extendedAt = number(extendedAt) or 0,
     extendedUntil = number(extendedUntil) or 0,
-    awaitedUntil = number(awaitedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
@@ -1281,7 +1286,7 @@ local function readMeta(key)
     layout = layout,
     extendedAt = number(extendedAt) or 0,
     extendedUntil = number(extendedUntil) or 0,
-    awaitedUntil = number(awaitedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
@@ -1413,7 +1418,7 @@ local function readMeta(key)
     layout = layout,
     extendedAt = number(extendedAt) or 0,
     extendedUntil = number(extendedUntil) or 0,
-    awaitedUntil = number(awaitedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
@@ -1795,7 +1800,7 @@ local function readMeta(key)
     layout = layout,
     extendedAt = number(extendedAt) or 0,
     extendedUntil = number(extendedUntil) or 0,
-    awaitedUntil = number(awaitedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
@@ -1890,7 +1895,7 @@ local function readMeta(key)
     layout = layout,
     extendedAt = number(extendedAt) or 0,
     extendedUntil = number(extendedUntil) or 0,
-    awaitedUntil = number(awaitedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
@@ -2195,7 +2200,7 @@ local function readMeta(key)
     layout = layout,
     extendedAt = number(extendedAt) or 0,
     extendedUntil = number(extendedUntil) or 0,
-    awaitedUntil = number(awaitedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }

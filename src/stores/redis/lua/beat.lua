@@ -9,11 +9,12 @@
   ARGV[14]                the number of its last apply that was acknowledged, "/", and that of the last one that was sent
   ARGV[15]                how many graces one call ends at most
   ARGV[16]                of its last beat: the epoch of the data, "/", the version of the last change, "/", "1" where it has not told
-                          all of its users since it was not known, "/", and the other routers that were alive, divided by commas
+                          all of its users since it was not known, "/", and the routers that were alive, divided by commas
 
   Result: {"known":bool,"now":ms,"e":epoch,"seq":n,"off":[users, see apply],"more":bool,"dead":[incarnations to reap],
   "sweep":[first bucket, how many],"lost":how often users were found to be missing,
-  "peers":"the other routers that are alive, or awaited, divided by commas"}. "known" is false where the next incarnation got a lease instead.
+  "peers":"the routers that are alive, this one too, for others may beat through the same store, or awaited, divided by
+  commas"}. "known" is false where the next incarnation got a lease instead.
 ]]
 local tag, following, lease, most = ARGV[11], ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[15])
 local acknowledged, sent = match(ARGV[14], '^(%d+)/(%d+)$')
@@ -121,7 +122,7 @@ for name, deadline in pairs(leases) do
   local other = routerOf(name)
   if deadline > now and not isHere[other] and not nodes[name].pardoned and #other <= 64 then
     isHere[other] = true
-    if other ~= router then peers[#peers + 1] = other end
+    peers[#peers + 1] = other
   end
 end
 
@@ -131,6 +132,11 @@ end
 local awaited, names, awaitedUntil, isChanged = {}, {}, meta.awaitedUntil, false
 if awaitedUntil > now and awaitedUntil <= now + longest then
   for name in string.gmatch(meta.awaited, '[^ ]+') do
+    if #names >= MOST_NODES or not isName(name) then
+      -- Somebody else has written here.
+      isChanged = true
+      break
+    end
     awaited[name] = true
     names[#names + 1] = name
   end
@@ -148,7 +154,7 @@ if tag ~= '' then
   if not isKnown or isTelling == '1' then await(router) end
   local isOlder = beatenEpoch == epoch and meta.seq < (number(beatenSeq) or 0)
   for other in string.gmatch(others, '[^,]+') do
-    if isOlder or (beatenEpoch ~= epoch and not isHere[other]) then await(other) end
+    if other ~= router and (isOlder or (beatenEpoch ~= epoch and not isHere[other])) then await(other) end
   end
   if isKnown and isTelling ~= '1' and awaited[router] then
     for i = #names, 1, -1 do
@@ -211,7 +217,9 @@ if swept == 0 or elapsed < 0 then elapsed = lease / 3 end
 local slice = math.min(buckets, 512, floor(buckets * elapsed / (4 * lease)))
 first = first % buckets
 local round, lostAt = number(place[3]) or 0, number(place[4]) or 0
-if lostAt > round and lostAt <= now and (now - round >= lease or round > now) then
+-- The clock was set back, or somebody else has written it.
+if round > now then round = 0 end
+if lostAt > round and lostAt <= now and now - round >= lease then
   slice = buckets
   call('HSET', KEYS[3], 'round', format('%d', now))
 end

@@ -64,7 +64,8 @@ local function readMeta(key)
     layout = layout,
     extendedAt = number(extendedAt) or 0,
     extendedUntil = number(extendedUntil) or 0,
-    awaitedUntil = number(awaitedUntil) or 0,
+    -- What is there and says nothing ended long ago: the next beat takes it away.
+    awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
