@@ -4,6 +4,7 @@ import type { StoreNode } from 'voiceping-presence';
 import { redisStore } from 'voiceping-presence/redis';
 import { describe, it, onTestFinished } from '../side-by-side';
 import { RedisServer } from './server';
+import { until } from './wait';
 
 // What heartbeats write down in meta for the others, and what they make of what somebody else has written there.
 
@@ -44,6 +45,18 @@ describe('routers that are awaited', () => {
     expect(await store.count()).toBe(0);
   });
 
+  // Who had not beaten since the server was back was none of those whom the first to beat knew.
+  it('are those, too, whose lease was extended', async () => {
+    const { admin, store, names } = await start();
+    await store.beat(node('b'));
+    await admin.hset(META, 'at', Date.now() - LEASE_MS * 0.9);
+    await store.beat(node('a'));
+    expect(await admin.hget('presence:nodes:{0}', 'b')).toMatch(/^\d+ 1 /);
+    await admin.flushall();
+    await store.beat(node('a'));
+    expect((await names())?.sort()).toEqual(['a', 'b']);
+  });
+
   // The answer of a heartbeat was no JSON, and none of any router was understood for as long as it stood there.
   it('have names that make no heartbeat fail', async () => {
     const { admin, store, names } = await start();
@@ -72,4 +85,21 @@ it('all buckets are looked over after a loss, also where that was done last at a
   await admin.hset(META, 'round', later, 'lostAt', Date.now() - 1);
   await store.beat(node('a'));
   expect(Number(await admin.hget(META, 'round'))).toBeLessThan(later - 3_000_000);
+});
+
+// It was 0 until a heartbeat had missed them, and a sweep counted everybody.
+it('a count is right also where the counts were lost', async () => {
+  const { admin, store } = await start();
+  const ops = ['u', 'v', 'w'].map((userId) => ({ kind: 'join', userId, ageMs: 0, reassert: false }) as const);
+  await store.apply(node('a'), ops);
+  await admin.del('presence:count:{0}');
+  expect(await store.count()).toBe(3);
+  await store.beat(node('a'));
+  expect(await store.count()).toBe(3);
+  await until(
+    'they are counted',
+    async () => (await admin.hvals('presence:count:{0}')).filter((n) => n === '1').length === 3,
+  );
+  await admin.hset(META, 'lostAt', Date.now() - 5_000, 'round', Date.now() - 5_000);
+  expect(await store.count()).toBe(3);
 });

@@ -707,12 +707,17 @@ else
   renew(following, new)
 end
 local function routerOf(name) return match(name, '^[^~]+') or name end
-local router, peers, isHere = routerOf(following), {}, {}
+local router, peers, isPeer, isHere = routerOf(following), {}, {}, {}
+local function addPeer(name)
+  if isPeer[name] or #name > 64 then return end
+  isPeer[name] = true
+  peers[#peers + 1] = name
+end
 for name, deadline in pairs(leases) do
-  local other = routerOf(name)
-  if deadline > now and not isHere[other] and not nodes[name].pardoned and #other <= 64 then
-    isHere[other] = true
-    peers[#peers + 1] = other
+  if deadline > now then
+    local other = routerOf(name)
+    if not nodes[name].pardoned then isHere[other] = true end
+    addPeer(other)
   end
 end
 local awaited, names, awaitedUntil, isChanged = {}, {}, meta.awaitedUntil, false
@@ -748,9 +753,7 @@ if tag ~= '' then
     isChanged = true
   end
 end
-for _, name in ipairs(names) do
-  if name ~= router and not isHere[name] and #name <= 64 then peers[#peers + 1] = name end
-end
+for _, name in ipairs(names) do addPeer(name) end
 if isChanged and #names == 0 then
   call('HDEL', KEYS[3], 'awaited')
 elseif isChanged then
@@ -789,6 +792,21 @@ for _, member in ipairs(due) do
     end
   end
 end
+
+call('HSET', KEYS[3], 'at', format('%d', now))
+finish()
+local counting = try('HGET', KEYS[5], '')
+local till = counting and number(match(counting, '^~(%d+)$'))
+if till and till > now + math.max(lease * 5, 3600000) then till = now end
+local isUncounted = not counting and (fields[1] or meta.seq > 0 or highest > 0)
+if isUncounted or (till and till <= now) then
+  if epoch == meta.epoch then
+    epoch = time[1] .. '.' .. time[2]
+    call('HSET', KEYS[3], 'epoch', epoch, 'lost', '0', 'lostAt', format('%d', now))
+  end
+end
+if isUncounted then call('HSET', KEYS[5], '', format('~%d', now + lease * 5))
+elseif counting ~= '0' and not (till and till > now) then call('HSET', KEYS[5], '', '0') end
 local place = call('HMGET', KEYS[3], 'sweep', 'swept', 'round', 'lostAt')
 local first, swept = number(place[1]) or 0, number(place[2]) or 0
 local elapsed = now - swept
@@ -805,20 +823,6 @@ if slice > 0 then
   call('HSET', KEYS[3], 'sweep', format('%d', (first + slice) % buckets), 'swept', format('%d', now))
 end
 
-call('HSET', KEYS[3], 'at', format('%d', now))
-finish()
-local counting = try('HGET', KEYS[5], '')
-local till = counting and number(match(counting, '^~(%d+)$'))
-if till and till > now + math.max(lease * 5, 3600000) then till = now end
-local isUncounted = not counting and (fields[1] or meta.seq > 0 or highest > 0)
-if isUncounted or (till and till <= now) then
-  if epoch == meta.epoch then
-    epoch = time[1] .. '.' .. time[2]
-    call('HSET', KEYS[3], 'epoch', epoch, 'lost', '0', 'lostAt', format('%d', now))
-  end
-end
-if isUncounted then call('HSET', KEYS[5], '', format('~%d', now + lease * 5))
-elseif counting ~= '0' and not (till and till > now) then call('HSET', KEYS[5], '', '0') end
 return format('{"known":%s,"more":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d,"peers":"%s",', tostring(isKnown), tostring(#due == most),
   table.concat(dead, ','), first, slice, number(call('HGET', KEYS[3], 'lost')) or 0,
   table.concat(peers, ',')) .. answered()
@@ -933,6 +937,7 @@ local function isProven(proven, grace, owners)
 end
 
 local function isAwaited(meta) return meta.awaitedUntil > now and meta.awaitedUntil <= now + 2147483647 end
+local SWEPT_MS = 3000
 local meta = readMeta(KEYS[2])
 local proven = findProven(KEYS[3], KEYS[4], meta)
 local buckets, sum = tonumber(ARGV[1]), 0
@@ -952,7 +957,15 @@ elseif type(length) ~= 'table' then
     add(redis.call('HMGET', KEYS[1], unpack(fields)))
   end
 end
-return format('%d %s %d %d %d', sum, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, (proven and sum > 0) and 0 or 1)
+local counting, isCounted = pcall('HMGET', KEYS[1], ''), true
+if isError(counting) or not counting[1] then
+  isCounted = not meta.epoch
+elseif counting[1] ~= '0' then
+  local place = call('HMGET', KEYS[2], 'lostAt', 'round')
+  local lostAt, round = number(place[1]) or 0, number(place[2]) or 0
+  isCounted = round >= lostAt and now - round > SWEPT_MS
+end
+return format('%d %s %d %d %d', sum, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, ((proven and sum > 0) or not isCounted) and 0 or 1)
 `);
 
 export const held = script('held', String.raw`local LAYOUT = '2'

@@ -117,12 +117,18 @@ end
 
 -- A router as it is called in all of its incarnations.
 local function routerOf(name) return match(name, '^[^~]+') or name end
-local router, peers, isHere = routerOf(following), {}, {}
+local router, peers, isPeer, isHere = routerOf(following), {}, {}, {}
+local function addPeer(name)
+  if isPeer[name] or #name > 64 then return end
+  isPeer[name] = true
+  peers[#peers + 1] = name
+end
 for name, deadline in pairs(leases) do
-  local other = routerOf(name)
-  if deadline > now and not isHere[other] and not nodes[name].pardoned and #other <= 64 then
-    isHere[other] = true
-    peers[#peers + 1] = other
+  if deadline > now then
+    local other = routerOf(name)
+    -- Whose lease was extended is alive, perhaps, and has told these data nothing.
+    if not nodes[name].pardoned then isHere[other] = true end
+    addPeer(other)
   end
 end
 
@@ -164,9 +170,7 @@ if tag ~= '' then
   end
 end
 -- What is lost once more before they are here is theirs, too.
-for _, name in ipairs(names) do
-  if name ~= router and not isHere[name] and #name <= 64 then peers[#peers + 1] = name end
-end
+for _, name in ipairs(names) do addPeer(name) end
 if isChanged and #names == 0 then
   call('HDEL', KEYS[3], 'awaited')
 elseif isChanged then
@@ -209,6 +213,24 @@ for _, member in ipairs(due) do
   end
 end
 
+call('HSET', KEYS[3], 'at', format('%d', now))
+finish()
+-- Without the counts nobody could tell whether buckets are missing too, nor of one that is lost before the sweep has counted
+-- it anew. Then these data begin anew: every router asserts whom it holds, now, and once the sweep has been everywhere.
+local counting = try('HGET', KEYS[5], '')
+local till = counting and number(match(counting, '^~(%d+)$'))
+-- That long no lease is.
+if till and till > now + math.max(lease * 5, 3600000) then till = now end
+local isUncounted = not counting and (fields[1] or meta.seq > 0 or highest > 0)
+if isUncounted or (till and till <= now) then
+  if epoch == meta.epoch then
+    epoch = time[1] .. '.' .. time[2]
+    call('HSET', KEYS[3], 'epoch', epoch, 'lost', '0', 'lostAt', format('%d', now))
+  end
+end
+if isUncounted then call('HSET', KEYS[5], '', format('~%d', now + lease * 5))
+elseif counting ~= '0' and not (till and till > now) then call('HSET', KEYS[5], '', '0') end
+
 -- The whole is swept once in four leases, whatever the number of routers; and after a loss at once, once a lease.
 local place = call('HMGET', KEYS[3], 'sweep', 'swept', 'round', 'lostAt')
 local first, swept = number(place[1]) or 0, number(place[2]) or 0
@@ -227,23 +249,6 @@ if slice > 0 then
   call('HSET', KEYS[3], 'sweep', format('%d', (first + slice) % buckets), 'swept', format('%d', now))
 end
 
-call('HSET', KEYS[3], 'at', format('%d', now))
-finish()
--- Without the counts nobody could tell whether buckets are missing too, nor of one that is lost before the sweep has counted
--- it anew. Then these data begin anew: every router asserts whom it holds, now, and once the sweep has been everywhere.
-local counting = try('HGET', KEYS[5], '')
-local till = counting and number(match(counting, '^~(%d+)$'))
--- That long no lease is.
-if till and till > now + math.max(lease * 5, 3600000) then till = now end
-local isUncounted = not counting and (fields[1] or meta.seq > 0 or highest > 0)
-if isUncounted or (till and till <= now) then
-  if epoch == meta.epoch then
-    epoch = time[1] .. '.' .. time[2]
-    call('HSET', KEYS[3], 'epoch', epoch, 'lost', '0', 'lostAt', format('%d', now))
-  end
-end
-if isUncounted then call('HSET', KEYS[5], '', format('~%d', now + lease * 5))
-elseif counting ~= '0' and not (till and till > now) then call('HSET', KEYS[5], '', '0') end
 return format('{"known":%s,"more":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d,"peers":"%s",', tostring(isKnown), tostring(#due == most),
   table.concat(dead, ','), first, slice, number(call('HGET', KEYS[3], 'lost')) or 0,
   table.concat(peers, ',')) .. answered()

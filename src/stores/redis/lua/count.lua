@@ -7,9 +7,12 @@
   KEYS[4]  nodes, see shared.lua
   ARGV[1]  how many buckets there are
 
-  Result: "<number> <epoch> <seq> <awaited> <proven>", see proof.lua; the last is 0 where keys of the contract have to be
-  looked at, and the number is then that of those told to be online last. What is no count counts nothing.
+  Result: "<number> <epoch> <seq> <awaited> <proven>", see proof.lua; the last is 0 where users have to be looked at one by
+  one: the counts were lost, or keys of the contract have to be asked, and the number is then that of those told to be online
+  last. What is no count counts nothing.
 ]]
+-- A sweep of everything takes no longer. One begins with the beat that misses the counts, or a lease after the last one.
+local SWEPT_MS = 3000
 local meta = readMeta(KEYS[2])
 local proven = findProven(KEYS[3], KEYS[4], meta)
 local buckets, sum = tonumber(ARGV[1]), 0
@@ -31,4 +34,12 @@ elseif type(length) ~= 'table' then
     add(redis.call('HMGET', KEYS[1], unpack(fields)))
   end
 end
-return format('%d %s %d %d %d', sum, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, (proven and sum > 0) and 0 or 1)
+local counting, isCounted = pcall('HMGET', KEYS[1], ''), true
+if isError(counting) or not counting[1] then
+  isCounted = not meta.epoch
+elseif counting[1] ~= '0' then
+  local place = call('HMGET', KEYS[2], 'lostAt', 'round')
+  local lostAt, round = number(place[1]) or 0, number(place[2]) or 0
+  isCounted = round >= lostAt and now - round > SWEPT_MS
+end
+return format('%d %s %d %d %d', sum, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, ((proven and sum > 0) or not isCounted) and 0 or 1)
