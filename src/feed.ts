@@ -393,6 +393,8 @@ export class Feed implements StoreFeed {
         });
         if (this.reading !== reading) return;
         from = null;
+        // What was listed before may have been lost since.
+        present.clear();
         continue;
       }
       if (from === null) reading.from = page.sequence;

@@ -16,6 +16,7 @@ function bareFeed({
   sequence = undefined as Sequence | undefined,
   ghosts = [] as Array<[userId: string, version: number]>,
   isUnsure = false,
+  cursor = null as string | null,
 } = {}) {
   const clock = fakeClock();
   const known = new Map<string, StoredStatus>();
@@ -25,7 +26,7 @@ function bareFeed({
     known.set(userId, { userId, online: false, isPublished: true, version, lastSeen: clock.now() });
   for (const [userId, version] of ghosts) putGhost(userId, version);
   const gates: Array<() => void> = [];
-  const state = { gated, away, lists: 0, coming: [] as string[], isUnsure };
+  const state = { gated, away, lists: 0, coming: [] as string[], isUnsure, cursor };
   const gate = async () => {
     if (state.gated) await new Promise<void>((resolve) => gates.push(resolve));
   };
@@ -40,9 +41,9 @@ function bareFeed({
       if (state.away) throw new Error('the store is away');
       const users = Array.from(known.values()).filter(({ online }) => online);
       const unproven = Array.from(known.values()).filter(({ isPublished }) => isPublished === true);
-      const { coming, isUnsure } = state;
+      const { coming, isUnsure, cursor } = state;
       await gate();
-      const page = { now: clock.now(), users, unproven, isUnsure, cursor: null, coming };
+      const page = { now: clock.now(), users, unproven, isUnsure, cursor, coming };
       return sequence === undefined ? page : { ...page, sequence };
     },
     read: async (ids: readonly string[]) => {
@@ -276,6 +277,21 @@ describe('the feed', () => {
     feed.onGap();
     await clock.settle();
     expect(told).toEqual(['v online resync']);
+  });
+
+  // Of a reading that began anew whoever had been listed before was taken for listed, and nobody looked for them.
+  it('looks for whom only a reading has listed that it has given up', async () => {
+    const { clock, feed, lose, state, told, open } = bareFeed({ early: [['gone', 1]], gated: true, cursor: 'next' });
+    await clock.settle();
+    // The rest of it is read of data that were lost.
+    lose('gone');
+    Object.assign(state, { gated: false, cursor: null, isUnsure: true });
+    await open();
+    state.isUnsure = false;
+    await clock.advance(100);
+    expect(feed.isKnown).toBe(true);
+    await clock.advance(LEASE_MS + 100);
+    expect([told, feed.isOnline('gone')]).toEqual([['gone offline resync'], false]);
   });
 
   // A record was lost unnoticed, and the user was in no list any more although the router held the connection.
