@@ -4,7 +4,7 @@ import type { StoreNode } from 'voiceping-presence';
 import { redisStore } from 'voiceping-presence/redis';
 import { describe, it, onTestFinished } from '../side-by-side';
 import { RedisServer } from './server';
-import { until } from './wait';
+import { sleep, until } from './wait';
 
 // What heartbeats write down in meta for the others, and what they make of what somebody else has written there.
 
@@ -24,7 +24,7 @@ async function start() {
   );
   await store.beat(node('a'));
   const names = async () => (await admin.hget(META, 'awaited'))?.split(' ').slice(1);
-  return { admin, store, names };
+  return { server, admin, store, names };
 }
 
 describe('routers that are awaited', () => {
@@ -55,6 +55,24 @@ describe('routers that are awaited', () => {
     await admin.flushall();
     await store.beat(node('a'));
     expect((await names())?.sort()).toEqual(['a', 'b']);
+  });
+
+  // What it had told were the data before; queries said of its users that they are offline.
+  it('do not take themselves off after data that were lost once more meanwhile', async () => {
+    const { server, admin, store, names } = await start();
+    await admin.flushall();
+    await store.beat(node('a'));
+    await admin.flushall();
+    server.pause();
+    const beat = store.beat(node('a'));
+    // On its way by then.
+    await sleep(20);
+    const registered = store.registered?.(node('a'));
+    server.resume();
+    await Promise.all([beat, registered]);
+    expect(await names()).toEqual(['a']);
+    await store.registered?.(node('a'));
+    expect(await names()).toBe(undefined);
   });
 
   // The answer of a heartbeat was no JSON, and none of any router was understood for as long as it stood there.

@@ -1758,7 +1758,8 @@ end
 return table.concat(missing, ',')
 `);
 
-export const registered = script('registered', String.raw`local until_, names = string.match(tostring(redis.pcall('HGET', KEYS[1], 'awaited')), '^(%d+) (.+)$')
+export const registered = script('registered', String.raw`if redis.pcall('HGET', KEYS[1], 'epoch') ~= ARGV[2] then return '0' end
+local until_, names = string.match(tostring(redis.pcall('HGET', KEYS[1], 'awaited')), '^(%d+) (.+)$')
 if not until_ then return '0' end
 local left = {}
 for name in string.gmatch(names, '[^ ]+') do

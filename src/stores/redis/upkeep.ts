@@ -85,7 +85,8 @@ export class Upkeep {
         if (!incarnation.isTelling) return;
         // Should this fail, the next beat says so.
         incarnation.isTelling = false;
-        await this.runner.ask(partition, scripts.registered, [partition.meta], [incarnation.name]);
+        const args = [incarnation.name, partition.knownEpoch];
+        await this.runner.ask(partition, scripts.registered, [partition.meta], args);
       }),
     );
   }

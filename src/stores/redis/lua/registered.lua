@@ -3,9 +3,11 @@
 
   KEYS[1]  meta, see meta.lua
   ARGV[1]  the router
+  ARGV[2]  the epoch of the data in which it has
 
-  Result: "1", or "0" where nobody did.
+  Result: "1", or "0" where nobody did, or the data have been lost once more.
 ]]
+if redis.pcall('HGET', KEYS[1], 'epoch') ~= ARGV[2] then return '0' end
 local until_, names = string.match(tostring(redis.pcall('HGET', KEYS[1], 'awaited')), '^(%d+) (.+)$')
 if not until_ then return '0' end
 local left = {}
