@@ -10,7 +10,7 @@ import {
 } from 'voiceping-presence';
 import { redisStore } from 'voiceping-presence/redis';
 import { fakeSocket } from 'voiceping-presence/testing';
-import { describe, it, onTestFinished } from '../side-by-side';
+import { describe, it, onTestFinished, shortLease } from '../side-by-side';
 import { RedisCluster } from './cluster';
 import { Observer } from './processes';
 import { RedisServer } from './server';
@@ -18,7 +18,6 @@ import { sleep, until } from './wait';
 
 // What Redis believes after everybody has died, and what routers say while nobody can know.
 
-const LEASE_MS = 1_500;
 const TTL_MS = 1_000;
 
 interface Backend {
@@ -69,7 +68,7 @@ async function mortal(
   name: string,
   users: readonly string[],
   inGrace: readonly string[] = [],
-  leaseMs = LEASE_MS,
+  leaseMs = shortLease(),
 ) {
   const node: StoreNode = { nodeId: name, leaseMs, ttlMs: TTL_MS };
   const unsubscribe = store.subscribe({
@@ -92,7 +91,7 @@ async function mortal(
   return unsubscribe;
 }
 
-function router(store: PresenceStore, leaseMs = LEASE_MS, commandTimeoutMs = 2_000) {
+function router(store: PresenceStore, leaseMs = shortLease(), commandTimeoutMs = 2_000) {
   const heard: PresenceUpdate[] = [];
   const presence = createPresence({
     store,
@@ -190,9 +189,9 @@ describe.each([
     const seenAt = Date.now();
     die();
     await until('no key is left', async () => (await backend.keys('presence:user:*')).length === 0);
-    await sleep(LEASE_MS - TTL_MS);
+    await sleep(shortLease() - TTL_MS);
 
-    const { presence, heard } = router(backend.newStore(), LEASE_MS, 10_000);
+    const { presence, heard } = router(backend.newStore(), shortLease(), 10_000);
     // Before its first heartbeat, and after it.
     for (let round = 0; round < 2; round += 1) {
       const statuses = await answered(() => presence.getStatuses(ghosts.concat(dropped)));
@@ -207,7 +206,7 @@ describe.each([
     expect(await shownFirst(presence)).toEqual([]);
     expect(await shownFirst(presence, ['ghost1'])).toEqual([['ghost1', 'offline']]);
     // The change is published when the lease that was extended ends.
-    await until('all are told', () => ghosts.every((ghost) => observer.changes(ghost).length === 2), LEASE_MS * 4);
+    await until('all are told', () => ghosts.every((ghost) => observer.changes(ghost).length === 2), shortLease() * 4);
     for (const ghost of ghosts) expect(observer.changes(ghost)).toEqual(['online connect', 'offline node-down']);
     // Whom nobody was told to be online here nobody is told to be offline.
     expect(heard.filter(({ userId }) => userId.startsWith('ghost'))).toEqual([]);
@@ -257,7 +256,7 @@ it('a server that hung for longer than the ttl: nobody whose router is there is 
   const observer = await Observer.start(server.port);
   onTestFinished(() => observer.end());
   // A key lives for a ttl, whatever else.
-  const shortly = { ttlMs: TTL_MS, pingIntervalMs: 300, leaseMs: LEASE_MS, graceMs: 0, onError: () => undefined };
+  const shortly = { ttlMs: TTL_MS, pingIntervalMs: 300, leaseMs: shortLease(), graceMs: 0, onError: () => undefined };
   const [a, b] = [0, 1].map(() => {
     const presence = createPresence({ ...shortly, store: newStore() });
     onTestFinished(() => presence.close());
@@ -268,17 +267,17 @@ it('a server that hung for longer than the ttl: nobody whose router is there is 
   await Promise.all(users.map((userId) => (userId < 'b' ? a : b).attachToSocket(fakeSocket(), { userId }).ready));
   const ends = [a, b].map((presence) => interrogate(presence, users));
   server.pause();
-  await sleep(LEASE_MS + TTL_MS);
+  await sleep(shortLease() + TTL_MS);
   server.resume();
   await until('the keys are back', async () => (await keys('presence:user:*')).length === 40);
-  await sleep(LEASE_MS);
+  await sleep(shortLease());
   for (const end of ends) expect((await end()).wrong).toEqual([]);
   for (const userId of users) expect(observer.changes(userId)).toEqual(['online connect']);
 }, 30_000);
 
 it('a router that dies while everything is lost is waited for no longer than half a lease; queries say why until then', async () => {
   const { newStore, flush } = await single();
-  const leaseMs = LEASE_MS * 4;
+  const leaseMs = shortLease() * 4;
   const { presence, attach } = router(newStore(), leaseMs, 1_000);
   await attach(['own']);
   const die = await mortal(newStore(), 'dead', ['ghost'], [], leaseMs);
@@ -310,12 +309,12 @@ it('data set back to an older state: who came since is not said to be offline be
   await admin.save();
   await b.attach(['new']);
   await until('a has heard of it', () => a.heard.length === 3);
-  await sleep(LEASE_MS / 2);
+  await sleep(shortLease() / 2);
   const end = interrogate(a.presence, ['a', 'old', 'new']);
   await server.stop('SIGKILL');
   await server.start();
   await until('it is known again', async () => (await admin.exists('presence:user:new').catch(() => 0)) === 1);
-  await sleep(LEASE_MS);
+  await sleep(shortLease());
   expect((await end()).wrong).toEqual([]);
   expect(a.heard.filter(({ status }) => status === 'offline')).toEqual([]);
 }, 30_000);

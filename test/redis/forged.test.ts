@@ -1,27 +1,26 @@
 import { Redis } from 'ioredis';
-import { describe, expect, it } from 'vitest';
+import { expect } from 'vitest';
 import { createPresence, type PresenceError, type PresenceUpdate } from 'voiceping-presence';
 import { redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
 import { parseMessage } from '../../src/stores/redis/changes';
+import { describe, it, onTestFinished, shortLease } from '../side-by-side';
 import { RedisServer } from './server';
 import { sleep, until } from './wait';
 
 // Whoever may publish on the channel of the routers, or write to its log: what becomes of it, on a real server.
 
-const LEASE_MS = 1_500;
 /** Two leases, and what a busy machine adds. */
-const HEALED_MS = LEASE_MS * 2 + 1_500;
+const HEALED_MS = (lease: number): number => lease * 2 + 1_500;
 const CHANNEL = 'presence:sync:{0}';
 const LOG = 'presence:log:{0}';
 const META = 'presence:meta:{0}';
 const USERS = Array.from({ length: 12 }, (_, index) => `u${index}`);
 
-type Ending = (end: () => Promise<void>) => void;
 type Change = [id: unknown, online: unknown, lastSeen: unknown, reason: unknown];
 
 /** Two routers with six users each, a dashboard of everybody on the second, and somebody who may publish. */
-async function start(onTestFinished: Ending) {
+async function start(lease = shortLease()) {
   const endings: Array<() => unknown> = [];
   onTestFinished(async () => {
     for (const end of endings.reverse()) await end();
@@ -34,7 +33,7 @@ async function start(onTestFinished: Ending) {
   const router = async () => {
     const heard: PresenceUpdate[] = [];
     const presence = createPresence({
-      leaseMs: LEASE_MS,
+      leaseMs: lease,
       graceMs: 0,
       // Signs of life would be commands among those that are counted.
       pingIntervalMs: 60_000,
@@ -87,7 +86,7 @@ async function start(onTestFinished: Ending) {
   const caused = async (command: string, run: () => Promise<unknown>): Promise<number> => {
     const before = await calls(command);
     await run();
-    await sleep(LEASE_MS * 1.5);
+    await sleep(lease * 1.5);
     return (await calls(command)) - before;
   };
   /** A change of everybody to offline, as a router would tell it. */
@@ -101,9 +100,9 @@ async function start(onTestFinished: Ending) {
   /** Everything is as it is, and goes on as it should. */
   const isRight = async (users: readonly string[] = USERS): Promise<void> => {
     const expected = users.slice().sort().join();
-    await until('the dashboard is right', () => shown() === expected, HEALED_MS);
+    await until('the dashboard is right', () => shown() === expected, HEALED_MS(lease));
     for (const { presence } of [a, b]) {
-      await until('the count is right', async () => (await presence.countOnline()) === users.length, HEALED_MS);
+      await until('the count is right', async () => (await presence.countOnline()) === users.length, HEALED_MS(lease));
       const statuses = Object.values(await presence.getStatuses(users));
       expect(statuses.filter(({ status }) => status !== 'online')).toEqual([]);
     }
@@ -143,7 +142,7 @@ async function start(onTestFinished: Ending) {
 
 describe('one forged message', () => {
   // The dashboard showed 12 of 12 users wrongly, or had all of them sent anew with each change from then on.
-  it.concurrent.for([
+  it.each([
     ['a number that is none', { n: 1e300 }],
     ['the last number that is exact', { n: 2 ** 53 - 1 }],
     ['a number far ahead', { n: 2 ** 51 }],
@@ -158,8 +157,8 @@ describe('one forged message', () => {
     ['a reason that is a name of JavaScript', { u: [['u1', 0, 1, 'constructor']] }],
     ['a last seen that is none', { u: [['u1', 0, -1e300, 'timeout']] }],
     ['a status that is none', { u: [['u1', 7, 1, 'timeout']] }],
-  ] as const)('with %s is passed by', async ([_, fields], { expect, onTestFinished }) => {
-    const { batchOf, publish, isRight, goesOn, updates, snapshots, errors, head } = await start(onTestFinished);
+  ] as const)('with %s is passed by', async (_, fields) => {
+    const { batchOf, publish, isRight, goesOn, updates, snapshots, errors, head } = await start();
     const before = updates().length;
     const { seq } = await head();
     await publish(await batchOf(fields));
@@ -174,11 +173,8 @@ describe('one forged message', () => {
     expect(errors).toEqual([]);
   });
 
-  it.concurrent('with the next number heals within two leases, though nothing else happens', async ({
-    expect,
-    onTestFinished,
-  }) => {
-    const { batchOf, publish, isRight, goesOn, shown, errors } = await start(onTestFinished);
+  it('with the next number heals within two leases, though nothing else happens', async () => {
+    const { batchOf, publish, isRight, goesOn, shown, errors } = await start();
     await publish(await batchOf());
     await until('it was believed', () => shown() === '');
     await isRight();
@@ -187,18 +183,16 @@ describe('one forged message', () => {
     expect(errors).toEqual([]);
   });
 
-  it.concurrent('of somebody who has never been here heals within two leases', async ({ onTestFinished }) => {
-    const { batchOf, publish, isRight, goesOn, shown } = await start(onTestFinished);
+  it('of somebody who has never been here heals within two leases', async () => {
+    const { batchOf, publish, isRight, goesOn, shown } = await start();
     await publish(await batchOf({ u: [['ghost', 1, Date.now(), 'connect']] }));
     await until('it was believed', () => shown().includes('ghost'));
     await isRight();
     await goesOn();
   });
 
-  it.concurrent('with the next number, of very many changes: the true one that comes finds it out', async ({
-    onTestFinished,
-  }) => {
-    const { batchOf, publish, isRight, goesOn, shown, head, a } = await start(onTestFinished);
+  it('with the next number, of very many changes: the true one that comes finds it out', async () => {
+    const { batchOf, publish, isRight, goesOn, shown, head, a } = await start();
     const { seq } = await head();
     await publish(
       await batchOf(
@@ -216,10 +210,8 @@ describe('one forged message', () => {
     await goesOn();
   });
 
-  it.concurrent('and the same entry in the log: who reads it is right again all the same', async ({
-    onTestFinished,
-  }) => {
-    const { batchOf, publish, isRight, goesOn, shown, stranger, a } = await start(onTestFinished);
+  it('and the same entry in the log: who reads it is right again all the same', async () => {
+    const { batchOf, publish, isRight, goesOn, shown, stranger, a } = await start();
     const batch = await batchOf();
     await stranger.xadd(LOG, `${batch.n}-0`, 'b', JSON.stringify(batch));
     await publish(batch);
@@ -233,13 +225,13 @@ describe('one forged message', () => {
 });
 
 describe('one entry in the log that does not belong there', () => {
-  it.concurrent.for([
+  it.each([
     ['is none', (n: number) => [`${n + 1}-0`, 'junk']],
     ['has another field', (n: number) => [`${n}-5`, '{"n":1}']],
     ['bears a number far ahead', () => ['18446744073709551615-1', 'junk']],
     ['bears a number far ahead, and follows', () => ['9000000000000000-1', '']],
-  ] as const)('and %s', async ([_, entry], { onTestFinished }) => {
-    const { batchOf, stranger, isRight, goesOn, head, publish, shown, a } = await start(onTestFinished);
+  ] as const)('and %s', async (_, entry) => {
+    const { batchOf, stranger, isRight, goesOn, head, publish, shown, a } = await start();
     const { seq } = await head();
     const [id, text] = entry(seq) as [string, string];
     await stranger.xadd(LOG, id, 'b', text === '' ? JSON.stringify(await batchOf()) : text);
@@ -260,13 +252,13 @@ describe('one entry in the log that does not belong there', () => {
 
 describe('a forged loss', () => {
   // 15 bytes, and every user of every router was written anew.
-  it.concurrent.for([
+  it.each([
     ['of all', { l: [], k: 1 }],
     ['of a number far ahead', { l: [], k: 2 ** 52 }],
     ['of each bucket', { l: Array.from({ length: 4_096 }, (_, bucket) => bucket), k: 1 }],
     ['of numbers that are none', { l: [1e300, -1, 'x'], k: 1e300 }],
-  ] as const)('%s costs a few commands', async ([_, message], { expect, onTestFinished }) => {
-    const { caused, publish, isRight, goesOn, updates, snapshots, a } = await start(onTestFinished);
+  ] as const)('%s costs a few commands', async (_, message) => {
+    const { caused, publish, isRight, goesOn, updates, snapshots, a } = await start();
     const many = Array.from({ length: 500 }, (_, index) => `many${index}`);
     await a.attach(...many);
     await until('all are heard', () => updates().length === 2 * 512);
@@ -283,8 +275,8 @@ describe('a forged loss', () => {
     await goesOn();
   });
 
-  it.concurrent('before a true one does not hide it', async ({ expect, onTestFinished }) => {
-    const { publish, stranger, isRight, goesOn, a } = await start(onTestFinished);
+  it('before a true one does not hide it', async () => {
+    const { publish, stranger, isRight, goesOn, a } = await start();
     const flood = setInterval(() => publish({ l: [9], k: 1 }).catch(() => undefined), 20);
     onTestFinished(() => clearInterval(flood));
     const buckets = await stranger.keys('presence:b:{0}:*');
@@ -296,15 +288,15 @@ describe('a forged loss', () => {
     );
     clearInterval(flood);
     // A sweep counts them, in four leases.
-    await until('the count is right', async () => (await a.presence.countOnline()) === 12, LEASE_MS * 8);
+    await until('the count is right', async () => (await a.presence.countOnline()) === 12, shortLease() * 8);
     await isRight();
     await goesOn();
   });
 
-  it.concurrent.for(['junk', '-5', '1e300', '9007199254740993', ''])(
+  it.each(['junk', '-5', '1e300', '9007199254740993', ''])(
     'in Redis itself, as "%s": nobody is written anew, and it heals',
-    async (junk, { expect, onTestFinished }) => {
-      const { stranger, publish, caused, a, updates, isRight, snapshots } = await start(onTestFinished);
+    async (junk) => {
+      const { stranger, publish, caused, a, updates, isRight, snapshots } = await start();
       const many = Array.from({ length: 500 }, (_, index) => `many${index}`);
       await a.attach(...many);
       await until('all are heard', () => updates().length === 2 * 512);
@@ -327,13 +319,13 @@ describe('a flood of 10,000', () => {
     }
   };
 
-  it.concurrent.for([
+  it.each([
     ['numbers far ahead', (index: number) => ({ n: 2 ** 50 + index })],
     ['old numbers', (index: number) => ({ n: 1 + (index % 12) })],
     ['epochs', (index: number) => ({ e: `${index}.1` })],
     ['junk', (index: number) => ({ n: -index, u: [[{ index }]] })],
-  ] as const)('%s costs a few questions', async ([_, fields], { expect, onTestFinished }) => {
-    const { batchOf, publish, isRight, goesOn, updates, snapshots, calls, errors } = await start(onTestFinished);
+  ] as const)('%s costs a few questions', async (_, fields) => {
+    const { batchOf, publish, isRight, goesOn, updates, snapshots, calls, errors } = await start(shortLease(6_000));
     const batch = await batchOf({}, ['u1']);
     const before = updates().length;
     const asked = await calls('hmget');
@@ -350,8 +342,8 @@ describe('a flood of 10,000', () => {
     expect(errors).toEqual([]);
   });
 
-  it.concurrent('losses costs a few commands', async ({ expect, onTestFinished }) => {
-    const { publish, isRight, goesOn, caused, updates } = await start(onTestFinished);
+  it('losses costs a few commands', async () => {
+    const { publish, isRight, goesOn, caused, updates } = await start();
     const before = updates().length;
     const quiet = await caused('hset', async () => undefined);
     const loud = await caused('hset', () => flood((index) => publish({ l: [], k: index })));
@@ -361,8 +353,8 @@ describe('a flood of 10,000', () => {
     await goesOn();
   });
 
-  it.concurrent('numbers that follow each other heals', async ({ expect, onTestFinished }) => {
-    const { batchOf, publish, isRight, goesOn, head, shown } = await start(onTestFinished);
+  it('numbers that follow each other heals', async () => {
+    const { batchOf, publish, isRight, goesOn, head, shown } = await start(shortLease(6_000));
     const batch = await batchOf({}, ['u1']);
     await flood((index) => publish({ ...batch, n: batch.n + index, u: [[`ghost${index % 100}`, 1, 1, 'connect']] }));
     await until('some were believed', () => shown().includes('ghost'));
@@ -372,11 +364,8 @@ describe('a flood of 10,000', () => {
     expect((await head()).seq).toBeGreaterThan(batch.n);
   });
 
-  it.concurrent('entries in the log, each under the next number: who has missed something is right again', async ({
-    expect,
-    onTestFinished,
-  }) => {
-    const { stranger, batchOf, isRight, goesOn, a, shown, head } = await start(onTestFinished);
+  it('entries in the log, each under the next number: who has missed something is right again', async () => {
+    const { stranger, batchOf, isRight, goesOn, a, shown, head } = await start(shortLease(6_000));
     const batch = await batchOf({}, ['u1']);
     await flood((index) =>
       stranger.xadd(LOG, `${batch.n}-${index + 1}`, 'b', JSON.stringify({ ...batch, n: batch.n + index })),
@@ -391,8 +380,8 @@ describe('a flood of 10,000', () => {
   });
 });
 
-it('what is sent is what is read: a batch of the store is one that is believed', async ({ onTestFinished }) => {
-  const { stranger } = await start(onTestFinished);
+it('what is sent is what is read: a batch of the store is one that is believed', async () => {
+  const { stranger } = await start();
   const entries = await stranger.xrange(LOG, '-', '+');
   expect(entries.length).toBeGreaterThan(0);
   for (const [, [, text]] of entries)

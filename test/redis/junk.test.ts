@@ -4,13 +4,12 @@ import { createPresence, type PresenceError, type PresenceUpdate } from 'voicepi
 import { redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
 import { Layout, type Partition } from '../../src/stores/redis/layout';
-import { describe, it, onTestFinished } from '../side-by-side';
+import { describe, it, onTestFinished, shortLease } from '../side-by-side';
 import { RedisServer } from './server';
 import { sleep, until } from './wait';
 
 // Another tenant of the same Redis writes what is not presence's into keys that are.
 
-const LEASE_MS = 1_500;
 let server: RedisServer;
 let admin: Redis;
 beforeAll(async () => {
@@ -32,7 +31,7 @@ async function fleet() {
   const layout = new Layout(prefix, false);
   const router = async () => {
     const presence = createPresence({
-      leaseMs: LEASE_MS,
+      leaseMs: shortLease(),
       graceMs: 0,
       ttlMs: 4_000,
       pingIntervalMs: 300,
@@ -102,7 +101,7 @@ async function fleet() {
 type Fleet = Awaited<ReturnType<typeof fleet>>;
 
 /** Whether everything works: who is there, who is not, who comes and goes; told once, to everybody. */
-async function expectHealthy(it: Fleet, within = LEASE_MS * 2): Promise<void> {
+async function expectHealthy(it: Fleet, within = shortLease() * 2): Promise<void> {
   const { a, b, connect, statusOf, listed, shown } = it;
   await until(
     'queries are right',
@@ -124,7 +123,7 @@ async function expectHealthy(it: Fleet, within = LEASE_MS * 2): Promise<void> {
   expect(b.changes('carol').slice(before)).toEqual(['online', 'offline']);
   // Nobody was told that she had left: her connection was there all the time.
   for (const at of [a, b]) expect(at.changes('alice').filter((status) => status === 'offline')).toEqual([]);
-  await until('the count is right', async () => (await a.presence.countOnline()) === 1, LEASE_MS * 6);
+  await until('the count is right', async () => (await a.presence.countOnline()) === 1, shortLease() * 6);
 }
 
 const TYPES: Array<[type: string, write: (key: string, on: ChainableCommander) => unknown]> = [
@@ -174,7 +173,7 @@ const JUNK: Array<[what: string, write: (fleet: Fleet) => Promise<unknown>]> = [
   ['routers that are awaited for ever', ({ key }) => admin.hset(key('meta'), 'awaited', '4503599627370496 x')],
   [
     'very many routers that are awaited',
-    ({ key }) => admin.hset(key('meta'), 'awaited', `${Date.now() + LEASE_MS} ${'x '.repeat(50_000)}`),
+    ({ key }) => admin.hset(key('meta'), 'awaited', `${Date.now() + shortLease()} ${'x '.repeat(50_000)}`),
   ],
   ['routers that are none, and awaited', ({ key }) => admin.hset(key('meta'), 'awaited', '"],\n')],
   ['leases that were extended for ever', ({ key }) => admin.hset(key('meta'), 'extended', '1 4503599627370496')],
@@ -265,7 +264,11 @@ describe('another tenant of the Redis', () => {
   it('says that somebody is online who is not: for four leases at most', async () => {
     const there = await fleet();
     await admin.set(there.userKey('bob'), String(Date.now()));
-    await until('the sweep has found it', async () => (await admin.exists(there.userKey('bob'))) === 0, LEASE_MS * 6);
+    await until(
+      'the sweep has found it',
+      async () => (await admin.exists(there.userKey('bob'))) === 0,
+      shortLease() * 6,
+    );
     expect(await there.statusOf(there.b, 'bob')).toBe('offline');
     expect(there.errors.map(({ message }) => message).join()).toContain('was deleted');
   });
@@ -277,7 +280,7 @@ describe('another tenant of the Redis', () => {
     await until(
       'he is not listed any more',
       async () => (await there.listed(there.b)).join() === 'alice',
-      LEASE_MS * 2,
+      shortLease() * 2,
     );
     await expectHealthy(there);
   });
@@ -287,7 +290,7 @@ describe('another tenant of the Redis', () => {
     const there = await fleet();
     await admin.del(there.userKey('alice'));
     await there.listed(there.b);
-    await until('her key is back', async () => (await admin.exists(there.userKey('alice'))) === 1, LEASE_MS);
+    await until('her key is back', async () => (await admin.exists(there.userKey('alice'))) === 1, shortLease());
     await expectHealthy(there);
   });
 
@@ -303,7 +306,7 @@ describe('another tenant of the Redis', () => {
         if ((await admin.exists(userKey('alice'))) === 0) missing += 1;
         return (await admin.hexists(other, 'alice')) === 0;
       },
-      LEASE_MS * 6,
+      shortLease() * 6,
     );
     expect(missing).toBe(0);
   });
@@ -336,9 +339,9 @@ oneByOne('keys with very many members', () => {
       await admin.config('RESETSTAT');
       await admin.config('SET', 'slowlog-log-slower-than', 100_000);
       await admin.slowlog('RESET');
-      await expectHealthy(there, LEASE_MS * 3);
-      await until('they are gone', async () => (await admin.hlen(key('nodes'))) < 10, LEASE_MS * 3);
-      await sleep(LEASE_MS);
+      await expectHealthy(there, shortLease() * 3);
+      await until('they are gone', async () => (await admin.hlen(key('nodes'))) < 10, shortLease() * 3);
+      await sleep(shortLease());
       expect(await admin.slowlog('LEN')).toBe(0);
       const [, calls] = /cmdstat_evalsha:calls=(\d+)/.exec(await admin.info('commandstats')) ?? [];
       expect(Number(calls)).toBeLessThan(1_000);
@@ -352,7 +355,7 @@ oneByOne('keys with very many members', () => {
     await admin.hset(key('nodes'), Object.fromEntries(entries.map((name) => [name, '1500 0 0 0'])));
     await admin.zadd(key('lease'), ...entries.flatMap((name) => [1, name]));
     await admin.config('RESETSTAT');
-    await until('they are gone', async () => (await admin.hlen(key('nodes'))) === 2, LEASE_MS * 4);
+    await until('they are gone', async () => (await admin.hlen(key('nodes'))) === 2, shortLease() * 4);
     const [, calls] = /cmdstat_evalsha:calls=(\d+)/.exec(await admin.info('commandstats')) ?? [];
     expect(Number(calls)).toBeLessThan(600);
     await expectHealthy(there);
@@ -367,7 +370,7 @@ oneByOne('keys with very many members', () => {
     await admin.config('SET', 'slowlog-log-slower-than', 50_000);
     await admin.slowlog('RESET');
     await there.listed(there.b);
-    await expectHealthy(there, LEASE_MS * 3);
+    await expectHealthy(there, shortLease() * 3);
     expect(await admin.hlen(bucket)).toBeLessThan(10);
     expect(await admin.slowlog('LEN')).toBe(0);
   });
@@ -377,8 +380,8 @@ oneByOne('keys with very many members', () => {
     for (let from = 0; from < 100_000; from += 1_000) {
       await admin.zadd(there.key('grace'), ...Array.from({ length: 1_000 }, (_, n) => [1, `${n}:u${from + n}`]).flat());
     }
-    await expectHealthy(there, LEASE_MS * 4);
-    await until('they are gone', async () => (await admin.zcard(there.key('grace'))) === 0, LEASE_MS * 10);
+    await expectHealthy(there, shortLease() * 4);
+    await until('they are gone', async () => (await admin.zcard(there.key('grace'))) === 0, shortLease() * 10);
   });
 });
 
@@ -393,7 +396,7 @@ it.each([
   const all = await admin.keys(`${there.prefix}*`);
   await admin.del(all.filter((key) => names.some((name) => key.startsWith(there.prefix + name))));
   leaver.close();
-  await until('b is told', () => there.b.changes('leaver').length === 2, LEASE_MS * 12);
+  await until('b is told', () => there.b.changes('leaver').length === 2, shortLease() * 12);
   expect(there.b.changes('alice')).toEqual(['online']);
 });
 
@@ -405,7 +408,7 @@ describe('the layout', () => {
     await admin.hset(`${prefix}b:{0}:7`, 'alice', '1 0,x,');
     const errors: PresenceError[] = [];
     const presence = createPresence({
-      leaseMs: LEASE_MS,
+      leaseMs: shortLease(),
       store: redisStore({ host: '127.0.0.1', port: server.port, prefix }),
       onError: (error) => errors.push(error),
     });

@@ -4,21 +4,20 @@ import { expect } from 'vitest';
 import { createPresence, type Presence, type PresenceOptions, type PresenceUpdate } from 'voiceping-presence';
 import { type RedisLike, type RedisStoreOptions, redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
-import { describe, it, onTestFinished } from '../side-by-side';
+import { describe, it, onTestFinished, shortLease } from '../side-by-side';
 import { RedisCluster } from './cluster';
 import { Sentinel } from './sentinel';
 import { sleep, until } from './wait';
 
 // A failover, a master that dies, a slot that moves: on real Sentinels and Clusters.
 
-const LEASE_MS = 1_500;
 /** Of routers that have to do with all partitions at once, on a machine as busy as it may be. */
 const patient: PresenceOptions = { leaseMs: 15_000, commandTimeoutMs: 10_000 };
 
 async function router(options: RedisStoreOptions, more: PresenceOptions = {}) {
   const heard: PresenceUpdate[] = [];
   const presence: Presence = createPresence({
-    leaseMs: LEASE_MS,
+    leaseMs: shortLease(),
     graceMs: 0,
     pingIntervalMs: 200,
     store: redisStore(options),
@@ -68,11 +67,11 @@ describe('Sentinel', () => {
     await until('the contract keys are there', async () => (await admin.keys('presence:user:*')).length === 302);
     a.sockets.get('u1')?.close();
     await until('b hears of it', () => b.changes('u1').at(-1) === 'offline');
-    await sleep(LEASE_MS * 2);
+    await sleep(shortLease() * 2);
     for (const userId of users.slice(2)) expect(b.changes(userId)).toEqual(['online']);
     expect(b.changes('late-1')).toEqual(['online']);
     expect(await b.presence.countOnline()).toBe(301);
-  }, 60_000);
+  });
 });
 
 describe('Cluster', () => {
@@ -129,13 +128,13 @@ describe('Cluster', () => {
       // Those of a Cluster lie each in a slot of its partition.
       for (const key of await admin.keys('presence:b:*')) await admin.del(key);
     }
-    await until('b is told', () => users.every((userId) => b.changes(userId).at(-1) === 'offline'), LEASE_MS * 20);
+    await until('b is told', () => users.every((userId) => b.changes(userId).at(-1) === 'offline'), shortLease() * 20);
     expect(await b.presence.countOnline()).toBe(1);
     expect(await b.isOnline('elsewhere')).toBe(true);
     const keys = await Promise.all(admins.map((admin) => admin.keys('presence:user:*')));
     expect(keys.flat()).toEqual(['presence:user:elsewhere']);
     for (const admin of admins) admin.disconnect();
-  }, 60_000);
+  });
 
   it('a master dies, its replica takes over: nobody goes offline', async () => {
     const cluster = await RedisCluster.start(3, 3, 2_000);
@@ -192,5 +191,5 @@ describe('Cluster', () => {
     expect(await b.presence.countOnline()).toBe(300);
     expect(await b.isOnline(...users.slice(300))).toBe(true);
     for (const { version } of b.heard) expect(version).toBeGreaterThan(0);
-  }, 60_000);
+  });
 });
