@@ -319,12 +319,12 @@ function plan(version: Version): void {
       { enableAutoPipelining: true },
       { enableOfflineQueue: false },
       { enableReadyCheck: false },
-      { commandTimeout: 100 },
+      { commandTimeout: 1_000 },
       { maxRetriesPerRequest: 0 },
       { lazyConnect: true },
       { retryStrategy: null },
       { autoResendUnfulfilledCommands: false },
-      { socketTimeout: 300 },
+      { socketTimeout: 1_000 },
     ]) {
       scenario(version, 'hangs at subscribe after a loss, then closed', options, async (life) => {
         life.start();
