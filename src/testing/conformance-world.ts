@@ -16,9 +16,29 @@ export interface StoreBackend {
   standStill(ms: number): Promise<void>;
   /** Lets what was told arrive: some moments; called again where some of it has not. */
   arrive(): Promise<void>;
+  /**
+   * Two store objects that come to the empty backend at the same moment. Only where that takes more than to call `store()`
+   * twice without waiting in between.
+   */
+  openTwo?(): Promise<[PresenceStore, PresenceStore]>;
+  /** The backend loses whatever it holds, as by a flush. Nobody is told. */
+  lose?(): Promise<void>;
+  /**
+   * Notes what the backend holds. The function that it gives puts back that state, as where a replica takes over that was
+   * behind. Nobody is told.
+   */
+  setBack?(): Promise<() => Promise<void>>;
+  /**
+   * What changes from now on does not reach the feeds of a store object, and what is on its way gets lost. Its calls work.
+   * The function that it gives mends that.
+   */
+  cutFeed?(store: PresenceStore): Promise<() => Promise<void>>;
   /** Called when the case is over. */
   close?(): Promise<void>;
 }
+
+/** A hook of a backend without which some cases are skipped. */
+export type ConformanceHook = 'lose' | 'setBack' | 'cutFeed';
 
 /** Of routers that die in a case, and of users who drop: short, so that a suite on a real server is quick. */
 const LEASE_MS = 1_500;
@@ -40,6 +60,8 @@ export interface Router {
   readonly told: PresenceUpdate[];
   readonly toldSeen: number[];
   readonly dues: number[];
+  /** How often its feed has said that changes may have been missed. */
+  gaps: number;
   /** Whether it beats. */
   alive: boolean;
   /** Before it had beaten the last time, by the clock of the store. */
@@ -68,28 +90,50 @@ export class World {
   }
 
   async router(leaseMs: number = LONG_LEASE_MS): Promise<Router> {
-    const store = await this.backend.store();
+    const router = this.onStore(await this.backend.store(), leaseMs);
+    await this.beginToBeat(router);
+    return router;
+  }
+
+  /** Two that come to the empty backend in the same moment. */
+  async twoAtOnce(): Promise<[Router, Router]> {
+    const { backend } = this;
+    const open = async (): Promise<PresenceStore> => backend.store();
+    const [one, other] = await (backend.openTwo?.() ?? Promise.all([open(), open()]));
+    const routers: [Router, Router] = [this.onStore(one, LONG_LEASE_MS), this.onStore(other, LONG_LEASE_MS)];
+    const answers = await Promise.all(
+      routers.map((router) => {
+        router.alive = true;
+        return router.store.beat(router.node);
+      }),
+    );
+    for (const { known } of answers) assert.equal(known, false, 'the first beat makes the lease');
+    return routers;
+  }
+
+  private onStore(store: PresenceStore, leaseMs: number): Router {
     const nodeId = `node-${this.routers.length + 1}-${Math.random().toString(36).slice(2)}`;
     const node = { nodeId, leaseMs, ttlMs: 60_000 };
     const told: PresenceUpdate[] = [];
     const toldSeen: number[] = [];
     const dues: number[] = [];
     const { failures } = this;
+    const apply = async (...ops: PresenceOp[]) => this.expectKnown(router, await store.apply(node, ops));
+    const router: Router = { node, store, told, toldSeen, dues, gaps: 0, alive: false, beatAt: 0, apply };
     const unsubscribe = store.subscribe({
       onTransition: (update, lastSeen) => {
         told.push(update);
         toldSeen.push(lastSeen);
       },
-      onGap: () => undefined,
+      onGap: () => {
+        router.gaps += 1;
+      },
       onDue: (inMs) => dues.push(inMs),
       onLost: () => undefined,
       onError: (stage, error) => failures.push(`${stage}: ${error}`),
     });
     this.unsubscribes.push(unsubscribe);
-    const apply = async (...ops: PresenceOp[]) => this.expectKnown(router, await store.apply(node, ops));
-    const router: Router = { node, store, told, toldSeen, dues, alive: false, beatAt: 0, apply };
     this.routers.push(router);
-    await this.beginToBeat(router);
     return router;
   }
 
@@ -149,6 +193,22 @@ export class World {
     }
   }
 
+  /**
+   * The lease of a router lapses, and nobody notices: the others beat until shortly before. Gives the time at which they
+   * stopped. For half a lease from then on nobody takes the store for one that was away.
+   */
+  async lapse(router: Router): Promise<number> {
+    await this.beat();
+    router.alive = false;
+    await this.pass(router.node.leaseMs * 0.8);
+    const since = await this.now();
+    this.within(router.beatAt, router.node.leaseMs, since);
+    // No question what time it is follows: a store may notice then.
+    await this.backend.standStill(router.node.leaseMs * 0.4);
+    return since;
+  }
+
+  /** Nobody beats. */
   async standStill(ms: number): Promise<void> {
     // A lease is given anew once from one beat of a router to its next.
     await this.beat();
@@ -161,6 +221,21 @@ export class World {
   async arrive(isThere: () => boolean = () => true): Promise<void> {
     await this.backend.arrive();
     for (let more = 0; more < MORE_ARRIVALS && !isThere(); more += 1) await this.backend.arrive();
+  }
+
+  /** Loses whatever the backend holds. */
+  async lose(): Promise<void> {
+    await this.backend.lose?.();
+  }
+
+  /** Notes what the backend holds; gives what puts it back. */
+  async setBack(): Promise<() => Promise<void>> {
+    return (await this.backend.setBack?.()) ?? (async () => undefined);
+  }
+
+  /** Nothing reaches the feed of a router any more; gives what mends that. */
+  async cutFeed({ store }: Router): Promise<() => Promise<void>> {
+    return (await this.backend.cutFeed?.(store)) ?? (async () => undefined);
   }
 
   end(): void {

@@ -1,0 +1,49 @@
+import type { PresenceOp } from '../../store';
+import type { ConformanceHook, Router, World } from '../conformance-world';
+
+/** A case of the suite, before it is given a backend. @internal */
+export interface Case {
+  readonly name: string;
+  /** The hook of the backend that it uses. */
+  readonly needs?: ConformanceHook;
+  readonly check: (world: World) => Promise<void>;
+}
+
+/** @internal */
+export const join = (userId: string, ageMs = 0): PresenceOp => ({ kind: 'join', userId, ageMs, reassert: false });
+
+/** @internal */
+export const rejoin = (userId: string): PresenceOp => ({ kind: 'join', userId, ageMs: 0, reassert: true });
+
+/** @internal */
+export const leave = (userId: string, ageMs = 0): PresenceOp => ({
+  kind: 'leave',
+  userId,
+  ageMs,
+  reason: 'disconnect',
+});
+
+/** @internal */
+export const drop = (userId: string, graceMs: number, ageMs = 0): PresenceOp => ({
+  kind: 'drop',
+  userId,
+  ageMs,
+  graceMs,
+});
+
+/** `u-0`, `u-1`, and so on. @internal */
+export const idsOf = (count: number, prefix = 'u'): string[] =>
+  Array.from({ length: count }, (_, index) => `${prefix}-${index}`);
+
+/**
+ * Until the feed of every router has told what becomes of a user. Gives how often each has said by then that it may have
+ * missed something, as one that has just been opened may.
+ * @internal
+ */
+export async function listen(world: World, userId: string): Promise<Map<Router, number>> {
+  const { routers } = world;
+  await (routers[0] as Router).apply(join(userId));
+  await world.arrive(() => routers.every(({ told }) => told.some((update) => update.userId === userId)));
+  await world.arrive();
+  return new Map(routers.map((router) => [router, router.gaps] as const));
+}

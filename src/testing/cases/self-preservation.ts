@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { isOnline } from '../conformance-world';
+import { type Case, join } from './case';
+
+/** When the store was away, no router is dead for that. @internal */
+export const selfPreservation: readonly Case[] = [
+  {
+    name: 'nobody is dead when the store itself was away: every router gets a full lease anew',
+    async check(world) {
+      const [a, b] = [await world.mortal(), await world.mortal()];
+      await a.apply(join('u'));
+      await b.apply(join('v'));
+      await world.standStill(world.leaseMs * 3);
+      assert.equal(await isOnline(b, 'u'), true);
+      await world.pass(world.leaseMs * 2);
+      await world.assertChanges(['u online connect', 'v online connect']);
+    },
+  },
+  {
+    name: 'after the store was away a router that is really dead is still found',
+    async check(world) {
+      const [dead, b] = [await world.mortal(), await world.router()];
+      await dead.apply(join('u'));
+      dead.alive = false;
+      await world.standStill(world.leaseMs * 3);
+      await world.pass(world.leaseMs * 2);
+      await world.assertChanges(['u online connect', 'u offline node-down']);
+      assert.equal(await isOnline(b, 'u'), false);
+    },
+  },
+  {
+    name: 'a lease that was extended lasts as long as a whole one',
+    async check(world) {
+      const [b, a] = [await world.router(), await world.mortal()];
+      await a.apply(join('u'));
+      await world.standStill(world.leaseMs * 1.1);
+      a.alive = false;
+      const since = await world.now();
+      await world.beat();
+      await world.pass(world.leaseMs * 0.8);
+      const { known } = await a.store.beat(a.node);
+      world.within(since, world.leaseMs, await world.now());
+      assert.equal(known, true);
+      assert.equal(await isOnline(b, 'u'), true);
+      await world.assertChanges(['u online connect']);
+    },
+  },
+  {
+    name: 'twice in a row the store was away: who has beaten in between is not dead, and who has not is',
+    async check(world) {
+      const [b, dead, a] = [await world.router(), await world.mortal(), await world.mortal()];
+      await dead.apply(join('lost'));
+      await a.apply(join('stays'));
+      await world.beat();
+      dead.alive = false;
+      // In the second silence the extended lease of the dead router ends, and no further one may follow.
+      for (let silence = 0; silence < 2; silence += 1) await world.standStill(world.leaseMs * 1.1);
+      await world.beat();
+      assert.equal(await isOnline(b, 'stays'), true);
+      await world.assertChanges(['lost online connect', 'stays online connect', 'lost offline node-down']);
+    },
+  },
+];
