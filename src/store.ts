@@ -167,7 +167,7 @@ export interface PresenceStore {
    * asserts all of its users anew.
    *
    * - MUST first renew, then settle what is due: end graces that ran out (reason `timeout`, told in the order in which
-   *   they ran out), and take away the users of every node whose lease lapsed (reason `node-down`). It MAY go on with
+   *   they ran out, as far as one counter numbers their users), and take away the users of every node whose lease lapsed (reason `node-down`). It MAY go on with
    *   that in the background.
    * - MUST NOT take a lapsed lease for a dead node where the store itself was away or had not been asked for longer than
    *   half a lease: then a node gets a full lease anew, once from one beat of its own to the next.
@@ -185,6 +185,7 @@ export interface PresenceStore {
    * Applies what changed on a node, in order. At most 1,000 operations a call.
    *
    * - MUST do nothing and answer `known: false` when the node has no lease.
+   * - A grace that has run out MUST end before whatever is applied to its user, though no beat has ended it yet.
    * - `join` MUST end a grace of the user. It MUST NOT tell anything when the user was online already.
    * - `leave` MUST be at once (unless a grace is running, which is then waited for), and MUST tell nothing while
    *   another node holds the user.

@@ -6,8 +6,6 @@ import { RedisData } from './redis-data';
 
 /** What every store on Redis fails, and why. */
 export const REDIS_FAILS: { readonly [name: string]: string } = {
-  'a grace that has ended is told before whatever comes next of its user, though nobody has noticed':
-    'a late return ends the grace without a word',
   'a reading does not say online for a grace that has ended, though nobody has noticed':
     'queries say what was told last: a beat ends a grace, and nothing else does',
   'a reading does not say online for a lease that has lapsed, though nobody has noticed':

@@ -298,6 +298,12 @@ for i = 0, isRepeated and -1 or size - 1 do
   local version, seen, grace, owners = parse(record)
   if record and not version then drop(key, id) end
   local heard = now - age
+  if version and grace > 0 and grace <= now then
+    grace = 0
+    try('ZREM', KEYS[4], string.sub(key, bucketAt) .. ':' .. id)
+    if version > 0 and owners == ',' then version = flip(key, id, false, seen, 'timeout') end
+    save(key, id, version, seen, grace, owners)
+  end
 
   if kind == 'j' or kind == 'r' then
     if version then
@@ -316,7 +322,6 @@ for i = 0, isRepeated and -1 or size - 1 do
     if mirror then call('SET', mirror, format('%d', seen), 'PX', ttl) end
   elseif version then
     local from, to = find(owners, needle, 1, true)
-    if grace <= now then grace = 0 end
     if from then
       if heard > seen then seen = heard end
       owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
