@@ -38,8 +38,8 @@ export interface RunnerOptions {
 
 /** What is done beside a script that changes something. @internal */
 export interface Change {
-  /** On a Cluster: who is there after it, of whom the keys of the contract are written. */
-  readonly joined?: ReadonlyArray<readonly [userId: string, ageMs: number]>;
+  /** On a Cluster: who joins, of whom the keys of the contract are written; and whether nothing follows for that user. */
+  readonly joined?: ReadonlyArray<readonly [userId: string, ageMs: number, isThere: boolean]>;
   readonly ttlMs?: number;
   readonly onAnswer?: OnAnswer;
 }
@@ -108,7 +108,9 @@ export class Runner {
         const seen = joined.map(([userId, ageMs]) => [userId, now - Math.round(ageMs)] as const);
         await tap(mirrors.set(seen, ttlMs), onAnswer);
       }
-      if (off.length > 0) await this.deleteMirrors(mirrors, partition, off, now, onAnswer);
+      const there = new Set(joined.filter(([, , isThere]) => isThere).map(([userId]) => userId));
+      const gone = off.filter(([userId]) => !there.has(userId));
+      if (gone.length > 0) await this.deleteMirrors(mirrors, partition, gone, now, onAnswer);
     }
     hearing.learn(answer.e, answer.seq);
     return answer;

@@ -166,9 +166,13 @@ function kindOf(op: PresenceOp): string {
   return op.reason === 'disconnect' ? 'l' : 't';
 }
 
-/** Who is there after the operations, and since when unheard. */
-function joinedOf(group: readonly PresenceOp[]): Array<readonly [string, number]> {
-  const joined = new Map<string, number>();
-  for (const { kind, userId, ageMs } of group) if (kind === 'join') joined.set(userId, ageMs);
-  return Array.from(joined);
+/** Who joins, since when unheard, and whether that is the last that is said of the user. */
+function joinedOf(group: readonly PresenceOp[]): Array<readonly [userId: string, ageMs: number, isThere: boolean]> {
+  const joined = new Map<string, readonly [userId: string, ageMs: number, isThere: boolean]>();
+  for (const { kind, userId, ageMs } of group) {
+    const before = joined.get(userId);
+    if (kind === 'join') joined.set(userId, [userId, ageMs, true]);
+    else if (before !== undefined) joined.set(userId, [userId, before[1], false]);
+  }
+  return Array.from(joined.values());
 }

@@ -212,4 +212,20 @@ export const activity: readonly Case[] = [
       }
     },
   },
+  {
+    name: 'signs of life of a user who left and is back are not missing, also where one call said both',
+    async check(world) {
+      const a = await world.router();
+      const ids = ['closed', 'dropped', 'late'];
+      await a.apply(...ids.map((userId) => join(userId)), drop('late', world.graceMs));
+      await world.standStill(world.graceMs * 1.5);
+      await a.apply(leave('closed'), drop('dropped', 0), ...ids.map((userId) => join(userId)));
+      const answer = await a.store.refresh(
+        a.node,
+        ids.map((userId) => ({ userId, ageMs: 0 })),
+      );
+      await world.expectKnown(a, answer);
+      assert.deepEqual(answer.missing, []);
+    },
+  },
 ];
