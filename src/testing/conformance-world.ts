@@ -200,11 +200,11 @@ export class World {
   async lapse(router: Router): Promise<number> {
     await this.beat();
     router.alive = false;
-    await this.pass(router.node.leaseMs * 0.8);
+    await this.pass(router.node.leaseMs * 0.75);
     const since = await this.now();
     this.within(router.beatAt, router.node.leaseMs, since);
     // No question what time it is follows: a store may notice then.
-    await this.backend.standStill(router.node.leaseMs * 0.4);
+    await this.backend.standStill(router.node.leaseMs * 0.3);
     return since;
   }
 

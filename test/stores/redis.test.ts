@@ -1,12 +1,15 @@
 import { Redis } from 'ioredis';
 import Redis4 from 'ioredis4';
 import { Redis as Redis6 } from 'ioredis6';
-import { afterAll, beforeAll, describe } from 'vitest';
+import { afterAll, beforeAll, describe, vi } from 'vitest';
 import type { RedisLike } from 'voiceping-presence/redis';
 import { storeConformance } from 'voiceping-presence/testing';
 import { RedisServer } from '../redis/server';
 import { conforms } from './conforms';
 import { openOn, REDIS_FAILS } from './redis-backend';
+
+// They wait most of the time.
+vi.setConfig({ maxConcurrency: 24 });
 
 let server: RedisServer;
 beforeAll(async () => {

@@ -108,9 +108,11 @@ export const graces: readonly Case[] = [
       const order = ['m', 'z', 'a', 'q', 'c', 'x'];
       await a.apply(...order.map((userId) => join(userId)));
       // Those that end last begin first.
+      const since = await world.now();
       for (const userId of order.slice().reverse()) {
         await a.apply(drop(userId, (world.graceMs * (order.indexOf(userId) + 1)) / 3));
       }
+      world.within(since, world.graceMs / 3, await world.now());
       await world.standStill(world.graceMs * 2.5);
       await world.beat();
       await world.arrive(() => b.told.length >= order.length * 2);

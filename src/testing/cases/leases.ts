@@ -116,7 +116,7 @@ export const leases: readonly Case[] = [
       for (let late = 0; late < 3; late += 1) {
         const { beatAt } = a;
         a.alive = false;
-        await world.pass(world.leaseMs * 0.8);
+        await world.pass(world.leaseMs * 0.7);
         const beganAt = await world.now();
         const { known } = await a.store.beat(a.node);
         world.within(beatAt, world.leaseMs, await world.now());

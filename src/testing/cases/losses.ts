@@ -177,8 +177,7 @@ export const losses: readonly Case[] = [
       await restore();
       const isTold = (): boolean =>
         b.gaps > (gaps.get(b) ?? 0) || b.told.some(({ userId, status }) => userId === 'lost' && status === 'offline');
-      for (let lease = 0; lease < 4 && !isTold(); lease += 1) await world.pass(world.leaseMs);
-      await world.arrive(isTold);
+      for (let lease = 0; lease < 3 && !isTold(); lease += 1) await world.pass(world.leaseMs);
       assert.equal(await isOnline(b, 'lost'), false);
       assert.ok(isTold(), 'the user is told offline, or the feed that it may have missed something');
     },

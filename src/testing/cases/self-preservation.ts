@@ -37,7 +37,7 @@ export const selfPreservation: readonly Case[] = [
       a.alive = false;
       const since = await world.now();
       await world.beat();
-      await world.pass(world.leaseMs * 0.8);
+      await world.pass(world.leaseMs * 0.7);
       const { known } = await a.store.beat(a.node);
       world.within(since, world.leaseMs, await world.now());
       assert.equal(known, true);
