@@ -26,7 +26,7 @@ function bareFeed({
     known.set(userId, { userId, online: false, isPublished: true, version, lastSeen: clock.now() });
   for (const [userId, version] of ghosts) putGhost(userId, version);
   const gates: Array<() => void> = [];
-  const state = { gated, away, lists: 0, coming: [] as string[], isUnsure, cursor };
+  const state = { gated, away, readsFail: false, lists: 0, coming: [] as string[], isUnsure, cursor };
   const gate = async () => {
     if (state.gated) await new Promise<void>((resolve) => gates.push(resolve));
   };
@@ -47,6 +47,7 @@ function bareFeed({
       return sequence === undefined ? page : { ...page, sequence };
     },
     read: async (ids: readonly string[]) => {
+      if (state.readsFail) throw new Error('the store is away');
       const users = ids.map((userId) => known.get(userId) ?? { userId, online: false, lastSeen: null, version: 0 });
       await gate();
       return { now: clock.now(), users };
@@ -149,6 +150,21 @@ describe('the feed', () => {
     expect(told).toHaveLength(4);
     // Asked about nobody who is as it was told, and by no reading of everybody.
     expect(state.lists).toBe(1);
+  });
+
+  it('looks again for what seems to be late where the store could not say', async () => {
+    const { clock, put, hear, told, errors, state } = bareFeed();
+    await clock.settle();
+    hear('u', 'online', 40);
+    hear('u', 'offline', 41, 'disconnect');
+    put('u', true, 39);
+    state.readsFail = true;
+    hear('u', 'online', 39);
+    await clock.advance(1_000);
+    expect(errors.length).toBeGreaterThan(1);
+    state.readsFail = false;
+    await clock.advance(1_000);
+    expect(told).toEqual(['u online connect', 'u offline disconnect', 'u online resync']);
   });
 
   it('tells once what it has looked for while everybody is being read', async () => {
@@ -398,6 +414,19 @@ describe('the feed', () => {
     hear('u', 'online', 8);
     hear('u', 'offline', 9, 'disconnect');
     expect(told).toEqual(['u online connect', 'u offline disconnect']);
+  });
+
+  it('gives no cursor with what it hears while something was missed', async () => {
+    const { clock, feed, hear, state, open } = bareFeed({ sequence: { epoch: 'e', version: 5 } });
+    await clock.settle();
+    expect(feed.cursor()).toBe('e.5');
+    state.gated = true;
+    feed.onGap();
+    hear('v', 'online', 9);
+    expect(feed.cursor()).toBeUndefined();
+    state.gated = false;
+    await open();
+    expect(feed.cursor()).toBeDefined();
   });
 
   it('gives no cursor while what was missed during a reading has to be read', async () => {

@@ -62,6 +62,23 @@ describe('requests of one connection', () => {
     expect(lines()).toEqual(['hostile online connect', 'hostile offline timeout']);
   });
 
+  it('are read no more once it is closed for them', async () => {
+    const world = await router({ authorizeWatch: () => true });
+    const socket = Object.assign(fakeSocket(), { pauses: 0 });
+    socket.close = () => {
+      socket.readyState = 2;
+    };
+    (socket as { pause?(): void }).pause = () => {
+      socket.pauses += 1;
+    };
+    world.presence.attachToSocket(socket, { userId: 'hostile', ...watcher });
+    await world.clock.settle();
+    for (let request = 0; request < 19; request += 1) socket.receive(watchFrame(['a'], undefined, 1));
+    expect(socket.pauses).toBe(0);
+    for (let request = 0; request < 1_000; request += 1) socket.receive(watchFrame(['a'], undefined, 1));
+    expect(socket.pauses).toBe(1);
+  });
+
   it('may come again once it has waited, five a second', async () => {
     const { connect, clock } = await router({ authorizeWatch: () => true });
     const socket = await connect('d', watcher);

@@ -267,3 +267,28 @@ describe('liveness', () => {
     expect(clock.timers).toBe(idle);
   });
 });
+
+describe('many sockets, of which some leave', () => {
+  it('the others go on to be pinged, each once an interval, and nobody who has left', async () => {
+    const { presence, clock } = await router({ ttlMs: 30_000, pingIntervalMs: 10_000 });
+    const sockets = Array.from({ length: 60 }, () => fakeSocket());
+    for (const [index, socket] of sockets.entries()) presence.attachToSocket(socket, { userId: index });
+    // Several of each slot of the wheel, the first of them and those who took their places.
+    const leaving = sockets.filter((_, index) => index < 20 || (index >= 40 && index < 50));
+    for (const socket of leaving) socket.close();
+    const staying = sockets.filter((socket) => !leaving.includes(socket));
+    for (const socket of sockets) socket.pings = 0;
+    await clock.advance(10_000);
+    expect(staying.map(({ pings }) => pings)).toEqual(staying.map(() => 1));
+    expect(leaving.map(({ pings }) => pings)).toEqual(leaving.map(() => 0));
+  });
+
+  it('one that died is found although the clock was set back an hour since it was heard', async () => {
+    const { connect, clock, lines } = await router({ ttlMs: 30_000, pingIntervalMs: 10_000 });
+    const phone = await connect('u');
+    phone.answersPings = false;
+    clock.set(clock.now() - 3_600_000);
+    await clock.advance(70_000);
+    expect(lines()).toEqual(['u online connect', 'u offline timeout']);
+  });
+});

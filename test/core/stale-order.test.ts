@@ -224,6 +224,49 @@ describe('what was missed in an outage is shown before its end is told', () => {
     expect(linesOf(dashboard).slice(3)).toEqual(['fresh']);
   });
 
+  it('and not while the store answers, and who is online cannot be read yet', async () => {
+    const { connect, begin, change, link, store, clock } = await outage();
+    const dashboard = await connect('dash', { track: false, watch: true });
+    dashboard.sent.length = 0;
+    await begin();
+    await change();
+    const { list } = store;
+    store.list = () => Promise.reject(new Error('BUSY'));
+    link.state = 'up';
+    link.hear();
+    await clock.advance(20_000);
+    expect(linesOf(dashboard)).toEqual(['stale']);
+    store.list = list;
+    await clock.advance(20_000);
+    expect(linesOf(dashboard).slice(1, -1).sort()).toEqual(MISSED);
+    expect(linesOf(dashboard).pop()).toBe('fresh');
+  });
+
+  it('and not by an answer to what was asked before the last heartbeat that was missed', async () => {
+    const { connect, begin, clock, store, link } = await outage({ commandTimeoutMs: 60_000, leaseMs: 15_000 });
+    const answers: Array<() => void> = [];
+    store.caughtUp = () => new Promise<void>((resolve) => answers.push(resolve));
+    const dashboard = await connect('dash', { track: false, watch: true });
+    dashboard.sent.length = 0;
+    await begin();
+    link.state = 'up';
+    link.deaf = false;
+    await clock.advance(2_000);
+    const early = answers.splice(0);
+    expect(early.length).toBeGreaterThan(0);
+    // Away again: what is missed from now on the early answers know nothing of.
+    link.state = 'down';
+    await clock.advance(6_000);
+    for (const answer of early) answer();
+    await clock.settle();
+    expect(linesOf(dashboard)).toEqual(['stale']);
+    link.state = 'up';
+    await clock.advance(6_000);
+    for (const answer of answers) answer();
+    await clock.settle();
+    expect(linesOf(dashboard)).toEqual(['stale', 'fresh']);
+  });
+
   it('where the store knows of changes that it has not told yet, it is waited for', async () => {
     const { connect, begin, clock, store, link } = await outage();
     let caughtUp: (() => void) | undefined;
@@ -258,4 +301,19 @@ it('a socket that is not open yet is told of an outage once it is', async () => 
   socket.readyState = 1;
   await clock.advance(100);
   expect(linesOf(socket)).toEqual(['stale']);
+});
+
+it('what a dashboard shows in an outage is said to be from the last heartbeat that got through', async () => {
+  const { connect, begin, store, clock } = await outage();
+  const dashboard = await connect('dash', { track: false, watch: true });
+  const { beat } = store;
+  let heardAt = 0;
+  store.beat = async (node) => {
+    const answer = await beat(node);
+    heardAt = clock.now();
+    return answer;
+  };
+  await clock.advance(30_000);
+  await begin();
+  expect(dashboard.frames.pop()).toMatchObject({ messageType: 34, stale: true, asOf: new Date(heardAt).toISOString() });
 });

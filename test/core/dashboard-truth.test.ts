@@ -1,0 +1,148 @@
+import { describe, expect, it } from 'vitest';
+import { type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
+import { readFrame, SNAPSHOT, UPDATE, watchFrame } from '../../src/client/frames';
+import { createView, type View } from '../../src/client/view';
+import { faultyStore } from './faulty-store';
+import { router } from './world';
+
+const dashboard = { track: false };
+const limits = { updatesPerUserPerSecond: 1_000 };
+
+/** What a dashboard shows after these frames: the client's own reading of them. */
+function shownBy(socket: FakeSocket, view: View = createView(true)): View {
+  for (const data of socket.sent) {
+    const said = readFrame(data);
+    if (said?.kind === UPDATE) view.update(said);
+    else if (said?.kind === SNAPSHOT) view.show(said);
+  }
+  return view;
+}
+
+const onlineIn = (view: View): string[] =>
+  Array.from(view.users.values())
+    .filter(({ status }) => status === 'online')
+    .map(({ userId }) => userId)
+    .sort();
+
+describe('a dashboard ends up with the truth', () => {
+  it('where more changes during a long snapshot than is kept for it', async () => {
+    const { connect, clock } = await router({ authorizeWatch: () => true, limits });
+    const phones: FakeSocket[] = [];
+    for (let user = 0; user < 1_200; user += 1) phones.push(await connect(`u${user}`));
+    const socket = await connect('dash', dashboard);
+    const { send } = socket;
+    // It takes the first frame, and nothing more for a while.
+    socket.send = (data) => {
+      send.call(socket, data);
+      socket.bufferedAmount = 100_000;
+    };
+    socket.receive(watchFrame(true, undefined, 1));
+    await clock.settle();
+    expect(socket.sent).toHaveLength(1);
+    // Of those that it has been shown.
+    for (const phone of phones.slice(0, 400)) phone.close();
+    await clock.advance(1_000);
+    socket.send = send;
+    socket.bufferedAmount = 0;
+    await clock.advance(5_000);
+    const view = createView(true);
+    view.asked = 1;
+    expect(onlineIn(shownBy(socket, view))).toEqual(
+      phones
+        .slice(400)
+        .map((_, index) => `u${index + 400}`)
+        .sort(),
+    );
+  });
+
+  it('where the store fails in the middle of showing it everybody', async () => {
+    const clock = fakeClock();
+    const { store } = faultyStore(clock.now);
+    const { connect } = await router({ store }, clock);
+    for (let user = 0; user < 1_200; user += 1) await connect(`u${user}`);
+    const { read } = store;
+    let reads = 0;
+    store.read = (ids) => {
+      reads += 1;
+      return reads === 2 ? Promise.reject(new Error('connect ECONNREFUSED')) : read(ids);
+    };
+    const socket = await connect('dash', { ...dashboard, watch: true });
+    await clock.advance(10_000);
+    expect(onlineIn(shownBy(socket))).toHaveLength(1_200);
+  });
+
+  it('also where it is lost while it catches up: what it has seen last is what its cursor says', async () => {
+    const { connect, clock } = await router({ authorizeWatch: () => true, limits });
+    const socket = await connect('dash', dashboard);
+    socket.receive(watchFrame(true, undefined, 1));
+    await clock.settle();
+    socket.bufferedAmount = 100_000;
+    const flaps = await connect('flaps');
+    await connect('stays');
+    flaps.close();
+    await clock.settle();
+    const { send } = socket;
+    // It takes one of the two that wait, and is lost then.
+    socket.send = (data) => {
+      send.call(socket, data);
+      socket.bufferedAmount = 100_000;
+    };
+    socket.bufferedAmount = 0;
+    await clock.advance(100);
+    const view = createView(true);
+    view.asked = 1;
+    shownBy(socket, view);
+    socket.drop();
+    const next = await connect('dash', dashboard);
+    view.restart();
+    view.asked = 2;
+    next.receive(watchFrame(true, view.cursor, 2));
+    await clock.advance(3_000);
+    expect(onlineIn(shownBy(next, view))).toEqual(['stays']);
+    expect(view.users.get('flaps')?.status).not.toBe('online');
+  });
+
+  it('and hears of nobody else once it narrows what it watches', async () => {
+    const { presence, connect, clock } = await router();
+    const socket = fakeSocket();
+    const attachment = presence.attachToSocket(socket, { userId: 'dash', ...dashboard, watch: true });
+    await clock.settle();
+    attachment.watch(['a']);
+    await clock.settle();
+    socket.sent.length = 0;
+    await connect('b');
+    await connect('a');
+    expect(socket.frames).toMatchObject([{ messageType: 31, fromId: 'a' }]);
+  });
+
+  // Its first router had told it what the second one missed, and forgot nothing of when it found out.
+  it('where it comes from a router that was ahead, and this one finds out that it has missed something', async () => {
+    const clock = fakeClock();
+    const { store, link, direct } = faultyStore(clock.now);
+    const behind = await router({ store, authorizeWatch: () => true }, clock);
+    const ahead = await router({ store: direct(), authorizeWatch: () => true }, clock);
+    await behind.connect('other', { ...dashboard, watch: true });
+    const first = await ahead.connect('dash', dashboard);
+    first.receive(watchFrame(true, undefined, 1));
+    await clock.settle();
+    link.deaf = true;
+    const leaves = await ahead.connect('leaves');
+    link.deaf = false;
+    await ahead.connect('stays');
+    const view = createView(true);
+    view.asked = 1;
+    expect(onlineIn(shownBy(first, view))).toEqual(['leaves', 'stays']);
+    first.drop();
+    const next = await behind.connect('dash', dashboard);
+    view.restart();
+    view.asked = 2;
+    next.receive(watchFrame(true, view.cursor, 2));
+    await clock.settle();
+    // Nobody online has gone here, as far as this router has heard.
+    leaves.close();
+    await clock.settle();
+    link.hear();
+    await clock.advance(3_000);
+    expect(onlineIn(shownBy(next, view))).toEqual(['stays']);
+  });
+});
