@@ -136,6 +136,15 @@ describe('a link that is dead without a word', () => {
     expect(client.connection).toBe(connection);
   });
 
+  it('may be one that carries everything but presence', async () => {
+    const { router, states } = await live({ minBackoffMs: 1 });
+    for (let second = 0; second < 45; second += 1) {
+      router.socket.deliver(new Uint8Array([1, 2, 3]).buffer);
+      await pass(1_000);
+    }
+    expect(states).toContain('offline');
+  });
+
   it('may be one that never opens', async () => {
     const { router, states } = start({ minBackoffMs: 1 });
     await pass(29_999);
@@ -383,6 +392,16 @@ describe('what a router says of its store', () => {
     expect(client.connection.state).toBe('connecting');
     router.socket.answer();
     expect(states).toEqual(['live', 'stale', 'offline', 'connecting', 'live']);
+  });
+
+  it('is forgotten with the router that has said it, where the next one says nothing of its store', async () => {
+    const { router, client } = await live({ minBackoffMs: 1 });
+    router.socket.say(stale(true));
+    router.socket.end();
+    await pass(1);
+    router.socket.open();
+    router.socket.answer();
+    expect(client.connection.state).toBe('live');
   });
 
   it('finds no half of a snapshot that another connection had begun', async () => {

@@ -54,6 +54,32 @@ describe('the view of a client', () => {
     expect(Object.keys(view.users.get('a') as object)).toEqual(['userId', 'status', 'lastSeen']);
   });
 
+  it('believes the first change after a snapshot, whatever versions there were before it', () => {
+    const view = createView(true);
+    view.show({ kind, users: [user('a')], part: 0, more: false, resumed: false, cursor: 'e.100' });
+    view.update({ kind: UPDATE, user: user('a', 'offline'), version: 101 });
+    // The store has lost what it held, and counts anew.
+    view.show({ kind, users: [user('a')], part: 0, more: false, resumed: false, cursor: 'f.7' });
+    expect(view.update({ kind: UPDATE, user: user('a', 'offline'), version: 8 })).toMatchObject([{ version: 8 }]);
+  });
+
+  it('shows no change that is older than one of the same user', () => {
+    const view = createView(true);
+    view.show({ kind, users: [], part: 0, more: false, resumed: false });
+    view.update({ kind: UPDATE, user: user('a'), version: 5 });
+    expect(view.update({ kind: UPDATE, user: user('a', 'offline'), version: 4 })).toEqual([]);
+    expect(view.users.get('a')).toEqual(user('a'));
+  });
+
+  // It would be shown what has changed since then, and nobody who has gone of those whom the half has brought.
+  it('goes on from nowhere where a snapshot of everybody breaks off', () => {
+    const view = createView(true);
+    view.show({ kind, users: [user('a')], part: 0, more: false, resumed: false, cursor: 'e.1' });
+    view.show({ kind, users: [user('b')], part: 0, more: true, resumed: false });
+    view.restart();
+    expect(view.cursor).toBeUndefined();
+  });
+
   // A router could fill the memory of a page with those.
   it('keeps nothing of users who are not watched, and goes on from no change of theirs', () => {
     const view = createView(['a', 'b']);
