@@ -90,14 +90,17 @@ describe('a socket of socket.io', () => {
     expect(lines()).toEqual(['u online connect']);
   });
 
-  it('that is attached twice counts once', async () => {
+  it('that is attached twice counts once, and hears once of what changes', async () => {
     const { connect, io, lines, clock } = await world();
-    const socket = await connect({ userId: 'u' });
+    const socket = await connect({ userId: 'u', watch: true });
     io.emit('connection', socket);
     await clock.settle();
+    socket.sent.length = 0;
+    await connect({ userId: 'v' });
+    expect(socket.sent).toEqual(['presence:update']);
     socket.disconnect();
     await clock.settle();
-    expect(lines()).toEqual(['u online connect', 'u offline disconnect']);
+    expect(lines()).toEqual(['u online connect', 'v online connect', 'u offline disconnect']);
   });
 
   it('that takes nothing is sent no more than a snapshot, whatever changes, and what waits once it takes that', async () => {

@@ -122,6 +122,7 @@ describe('a dashboard ends up with the truth', () => {
     const behind = await router({ store, authorizeWatch: () => true }, clock);
     const ahead = await router({ store: direct(), authorizeWatch: () => true }, clock);
     await behind.connect('other', { ...dashboard, watch: true });
+    await clock.advance(10_000);
     const first = await ahead.connect('dash', dashboard);
     first.receive(watchFrame(true, undefined, 1));
     await clock.settle();

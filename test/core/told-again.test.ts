@@ -147,12 +147,14 @@ describe('a close that hands over', () => {
 
 describe('a socket that is attached twice', () => {
   it('at once, before the store has heard of it, is online, once, until it closes', async () => {
-    const { presence, clock, lines } = await router();
+    const { presence, clock, connect, lines } = await router();
     const socket = fakeSocket();
     presence.attachToSocket(socket, { userId: 'u' });
     presence.attachToSocket(socket, { userId: 'u' });
     await clock.settle();
     expect(await presence.countOnline()).toBe(1);
+    // Another device that comes and goes takes nobody along.
+    (await connect('u')).close();
     await clock.advance(60_000);
     expect(lines()).toEqual(['u online connect']);
     socket.close();

@@ -1,0 +1,52 @@
+import { expect, it } from 'vitest';
+import type { PresenceUpdate } from 'voiceping-presence';
+import { fakeClock } from 'voiceping-presence/testing';
+import { UpdateLimiter } from '../../src/subscriptions/update-limiter';
+
+/** What a limiter of two changes a second lets through. */
+function limiting() {
+  const clock = fakeClock();
+  const shown: string[] = [];
+  const limiter = new UpdateLimiter(clock, 2, ({ update, version }) => shown.push(`${update.userId} ${version}`));
+  let version = 0;
+  const change = (userId: string): void => {
+    version += 1;
+    const timestamp = new Date(clock.now()).toISOString();
+    const update: PresenceUpdate = {
+      userId,
+      status: version % 2 ? 'online' : 'offline',
+      version,
+      reason: 'connect',
+      timestamp,
+    };
+    limiter.offer({ update, lastSeen: null, version });
+  };
+  return { clock, limiter, shown, change };
+}
+
+it('of a user who changes too often the last change is shown, once it may be, and none after it', async () => {
+  const { clock, shown, change } = limiting();
+  for (let count = 0; count < 5; count += 1) change('u');
+  expect(shown).toEqual(['u 1', 'u 2']);
+  await clock.advance(1_000);
+  expect(shown).toEqual(['u 1', 'u 2', 'u 5']);
+  await clock.advance(10_000);
+  change('u');
+  change('u');
+  await clock.advance(10_000);
+  expect(shown.slice(3)).toEqual(['u 6', 'u 7']);
+});
+
+it('a cursor is never ahead of what is kept back of anybody', async () => {
+  const { clock, limiter, shown, change } = limiting();
+  for (const userId of ['u', 'u', 'v', 'v']) change(userId);
+  expect(limiter.settledVersion).toBe(4);
+  // Kept back: of u, then of v, then of u once more.
+  for (const userId of ['u', 'v', 'u']) change(userId);
+  expect(Array.from(limiter.keptBackIds())).toEqual(['v', 'u']);
+  expect(limiter.settledVersion).toBe(5);
+  expect(limiter.lastVersion).toBe(7);
+  await clock.advance(1_000);
+  expect(shown.slice(4).sort()).toEqual(['u 7', 'v 6']);
+  expect(limiter.settledVersion).toBe(7);
+});
