@@ -133,6 +133,19 @@ describe('the embedded store', () => {
     }).toThrow(TypeError);
   });
 
+  it('tells nobody who subscribes what was before, be it in the same moment', async () => {
+    const { store, clock, listen, told } = world();
+    await store.beat(A);
+    const heard: string[] = [];
+    const applied = store.apply(A, [join('before')]);
+    listen({ onTransition: ({ userId }) => heard.push(userId) });
+    await applied;
+    await store.apply(A, [join('after')]);
+    await clock.settle();
+    expect(told).toEqual(['before online connect', 'after online connect']);
+    expect(heard).toEqual(['after']);
+  });
+
   it('a lease that has lapsed is gone, though nobody has looked since: its router is told to say again who is there', async () => {
     const { store, clock } = world();
     await store.beat(A);

@@ -230,3 +230,32 @@ describe('a server that is slow', () => {
     for (const event of ['ready', 'connect', '+node']) expect(client.listenerCount(event)).toBe(0);
   });
 });
+
+describe('a call that nobody will answer', () => {
+  // The client has forgotten it: its next connection was lost, too, before it was ready.
+  it('is given up two seconds after another connection is ready', async () => {
+    const { clock, client, link } = farLink();
+    client.hangs = true;
+    const lost = outcome(link.run('lane', ONE, ['k'], []));
+    await clock.advance(60_000);
+    expect(lost.is).toBe('pending');
+    client.hangs = false;
+    client.step('ready');
+    await clock.advance(1_999);
+    expect(lost.is).toBe('pending');
+    await clock.advance(1);
+    expect(lost.is).toBe('its connection was lost before the answer');
+    const next = outcome(link.run('lane', ONE, ['next'], []));
+    await clock.advance(2 * ROUND_TRIP_MS);
+    expect(next.is).toBe('next');
+  });
+
+  it('is refused at once on a client that has ended its connection', async () => {
+    const { clock, client, link } = farLink();
+    client.status = 'end';
+    const refused = outcome(link.run('lane', ONE, ['k'], []));
+    await clock.settle();
+    expect(refused.is).toBe('the Redis client has ended its connection');
+    expect(client.calls).toEqual([]);
+  });
+});
