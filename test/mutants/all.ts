@@ -1,0 +1,29 @@
+import { ADAPTERS } from './adapters';
+import { CLIENT } from './client';
+import { CONFIG } from './config';
+import { CONNECTIONS } from './connections';
+import { CORE } from './core';
+import { DIAGNOSTICS } from './diagnostics';
+import { HTTP } from './http';
+import type { Mutant } from './mutant';
+import { REPLICATION } from './replication';
+import { STORES } from './stores';
+import { SUBSCRIPTIONS } from './subscriptions';
+import { TESTING } from './testing';
+import { WIRE } from './wire';
+
+/** By folder of `src`; `core` are the files of `src` itself. */
+export const MUTANTS: { readonly [folder: string]: readonly Mutant[] } = {
+  core: CORE,
+  adapters: ADAPTERS,
+  client: CLIENT,
+  config: CONFIG,
+  connections: CONNECTIONS,
+  diagnostics: DIAGNOSTICS,
+  http: HTTP,
+  replication: REPLICATION,
+  stores: STORES,
+  subscriptions: SUBSCRIPTIONS,
+  testing: TESTING,
+  wire: WIRE,
+};

@@ -1,0 +1,79 @@
+import type { Mutant } from './mutant';
+
+const LOOKALIKES = 'src/config/lookalikes.ts';
+const VALIDATION = 'src/config/validation.ts';
+
+export const CONFIG: readonly Mutant[] = [
+  {
+    id: 'seconds-taken-for-milliseconds',
+    fault: 'ttlMs: 75 is refused without the hint that seconds were given.',
+    file: VALIDATION,
+    find: "const meant = value > 0 && value * 1000 >= min ? `: did you mean ${value * 1000}?` : '';",
+    put: "const meant = '';",
+    tests: ['test/core/presence.test.ts'],
+  },
+  {
+    id: 'timer-overflows',
+    fault: 'A ttl of a month is taken, and every phone times out at once, for timers of Node overflow.',
+    file: VALIDATION,
+    find: 'if (value > MAX_MS) throw optionError(`${name} is ${value}; it is in milliseconds and at most ${MAX_MS}`);',
+    put: '',
+    tests: ['test/core/presence.test.ts'],
+  },
+  {
+    id: 'not-a-number-is-a-duration',
+    fault: 'A duration that was computed from an unset variable is taken, and nothing ever times out.',
+    file: VALIDATION,
+    find: "if (typeof value !== 'number' || Number.isNaN(value)) throw",
+    put: "if (typeof value !== 'number') throw",
+    tests: ['test/core/presence.test.ts'],
+  },
+  {
+    id: 'text-is-a-flag',
+    fault: "enabled: 'false' switches presence on.",
+    file: VALIDATION,
+    find: "if (typeof value !== 'boolean') throw optionError(`${name} is ${shown(value)}; it is true or false`);",
+    put: "if (typeof value !== 'boolean') return Boolean(value);",
+    tests: ['test/core/misuse.test.ts', 'test/core/presence.test.ts'],
+  },
+  {
+    id: 'clock-without-a-timer',
+    fault: 'A clock that lacks a function is taken, and fails at the first timer.',
+    file: VALIDATION,
+    find: "const functions: Array<keyof Clock> = ['now', 'setTimeout', 'clearTimeout'];",
+    put: "const functions: Array<keyof Clock> = ['now', 'setTimeout'];",
+    tests: ['test/config/handed-in.test.ts'],
+  },
+  {
+    id: 'engine-taken-for-ws',
+    fault: 'Who hands over the engine of socket.io is told that it is a server of ws.',
+    file: LOOKALIKES,
+    find: "['a server of engine.io', (thing) => has(thing, 'handleUpgrade', 'handleRequest')],",
+    put: '',
+    tests: ['test/config/handed-in.test.ts'],
+  },
+  {
+    id: 'getter-that-throws',
+    fault: 'An option whose getter throws gives that error, and not the one that names the option.',
+    file: LOOKALIKES,
+    find: '} catch { return undefined; }',
+    put: '} catch (error) { throw error; }',
+    tests: ['test/config/handed-in.test.ts'],
+  },
+  {
+    id: 'store-not-awaited',
+    fault: 'Who forgets to await a store is not told so.',
+    file: LOOKALIKES,
+    find: "['a promise', (thing) => has(thing, 'then')],",
+    put: '',
+    tests: ['test/config/handed-in.test.ts'],
+  },
+  {
+    id: 'http-server-as-ws-server',
+    fault: 'Who hands over an http server where that of ws is wanted is told nothing, and no phone is ever seen.',
+    file: VALIDATION,
+    find: 'if (hint !== undefined) throw optionError(`${name} is ${what}; ${rule}: ${hint}`);',
+    put: '',
+    tests: ['test/config/handed-in.test.ts'],
+  },
+];

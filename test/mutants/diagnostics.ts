@@ -1,0 +1,103 @@
+import type { Mutant } from './mutant';
+
+const LOG = 'src/diagnostics/failure-log.ts';
+const FAILURE = 'src/diagnostics/store-failure.ts';
+
+export const DIAGNOSTICS: readonly Mutant[] = [
+  {
+    id: 'line-at-each-failure',
+    fault: 'A store that is away writes a line for each heartbeat of each router.',
+    file: LOG,
+    find: "if (before === undefined) { this.begin(kind, text, ''); return; }",
+    put: "if (before === undefined || text !== '') { this.repeated.delete(kind); this.begin(kind, text, ''); return; }",
+    tests: ['test/diagnostics/failure-log.test.ts'],
+  },
+  {
+    id: 'never-over',
+    fault: 'That the store is back is not in the log.',
+    file: LOG,
+    find: "this.write('warn', more === 0 ? text : `${text} (it had failed ${more} more times)`);",
+    put: '',
+    tests: ['test/diagnostics/failure-log.test.ts'],
+  },
+  {
+    id: 'logger-throws',
+    fault: 'A logger that throws ends the router.',
+    file: LOG,
+    find: "} catch { // It is the caller's, and there is nowhere else to say it.\n }",
+    put: '} finally { }',
+    tests: ['test/diagnostics/failure-log.test.ts'],
+  },
+  {
+    id: 'forged-line',
+    fault: 'A user id with a line break writes a line of its own into the log.',
+    file: LOG,
+    find: 'const line = printable(`presence ${this.name}: ${text}`);',
+    put: 'const line = `presence ${this.name}: ${text}`;',
+    tests: ['test/diagnostics/failure-log.test.ts', 'test/core/log.test.ts'],
+  },
+  {
+    id: 'password-in-the-log',
+    fault: 'The password of a Redis URL stands in errors and in the log.',
+    file: 'src/diagnostics/printable.ts',
+    find: "text.replace(/:\\/\\/\\S*@/g, '://').replace(",
+    put: 'text.replace(',
+    tests: ['test/diagnostics/store-failure.test.ts', 'test/diagnostics/failure-log.test.ts'],
+  },
+  {
+    id: 'password-in-the-command',
+    fault: 'The error of a refused AUTH carries the password among its arguments.',
+    file: FAILURE,
+    find: 'cause.command = { name: command.name };',
+    put: '',
+    tests: ['test/diagnostics/store-failure.test.ts', 'test/core/deadline.test.ts'],
+  },
+  {
+    id: 'outermost-cause',
+    fault: 'An error says "failed" and not why, for the cause inside it is not looked for.',
+    file: FAILURE,
+    find: 'const causes = causesOf(error).reverse();',
+    put: 'const causes = causesOf(error).slice(0, 1);',
+    tests: ['test/diagnostics/store-failure.test.ts'],
+  },
+  {
+    id: 'replica-is-no-wrong-server',
+    fault: 'A router that is connected to a replica stays there after a failover, and writes nothing.',
+    file: FAILURE,
+    find: '(READONLY|MASTERDOWN|NOREPLICAS)\\b/, isElsewhere: true }',
+    put: '(READONLY|MASTERDOWN|NOREPLICAS)\\b/ }',
+    tests: ['test/diagnostics/store-failure.test.ts', 'test/stores/redis-wrong-server.test.ts'],
+  },
+  {
+    id: 'callback-waited-for',
+    fault: 'A function of the caller that hangs holds up a request for ever.',
+    file: 'src/diagnostics/callback-deadline.ts',
+    find: 'const timer = clock.setTimeout(() => reject(new CallbackTimeout(name, ms)), ms);',
+    put: 'const timer = clock.setTimeout(() => undefined, ms);',
+    tests: ['test/core/watch-request.test.ts', 'test/http/status.test.ts', 'test/core/limits.test.ts'],
+  },
+  {
+    id: 'shared-listener-called-after-end',
+    fault: 'Who has stopped listening during an event is called with it all the same.',
+    file: 'src/diagnostics/shared-listener.ts',
+    find: 'if (this.entries.has(entry)) entry.listener(...values);',
+    put: 'entry.listener(...values);',
+    tests: ['test/diagnostics/shared-listener.test.ts'],
+  },
+  {
+    id: 'shared-listener-left-behind',
+    fault: 'A router that attaches and lets go leaves listeners behind, and Node warns of a leak.',
+    file: 'src/diagnostics/shared-listener.ts',
+    find: 'this.emitter.removeListener(this.event, this.onEvent);',
+    put: '',
+    tests: ['test/diagnostics/shared-listener.test.ts'],
+  },
+  {
+    id: 'misspelt-option',
+    fault: 'Who misspells an option is told that it is unknown, and not what it is called.',
+    file: 'src/diagnostics/closest.ts',
+    find: 'let least = Math.floor(given.length / 3) + 0.5;',
+    put: 'let least = 0.5;',
+    tests: ['test/core/misuse.test.ts'],
+  },
+];

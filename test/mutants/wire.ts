@@ -1,0 +1,103 @@
+import type { Mutant } from './mutant';
+
+const READER = 'src/wire/msgpack-reader.ts';
+const DECODE = 'src/wire/decode-watch.ts';
+
+export const WIRE: readonly Mutant[] = [
+  {
+    id: 'promised-length-believed',
+    fault: 'A frame of ten bytes that promises a list of four thousand million ids has that many read.',
+    file: READER,
+    find: "if (length * leastBytes > this.bytes.length - this.at) throw new RangeError('too short');",
+    put: '',
+    tests: ['test/wire/msgpack-reader.test.ts', 'test/wire/hostile.test.ts', 'test/wire/decode-watch.test.ts'],
+  },
+  {
+    id: 'nesting-without-end',
+    fault: 'A frame of nested lists overflows the stack of the router.',
+    file: READER,
+    find: "if (depth === 0) throw new RangeError('too deep'); if (kind === 'array')",
+    put: "if (kind === 'array')",
+    tests: ['test/wire/msgpack-reader.test.ts', 'test/wire/hostile.test.ts', 'test/wire/decode-watch.test.ts'],
+  },
+  {
+    id: 'proto-in-a-frame',
+    fault: 'A field called __proto__ changes what other fields are.',
+    file: READER,
+    find: 'const map: { [key: string]: unknown } = Object.create(null);',
+    put: 'const map: { [key: string]: unknown } = {};',
+    tests: ['test/wire/msgpack-reader.test.ts', 'test/wire/hostile.test.ts'],
+  },
+  {
+    id: 'negative-long',
+    fault: 'A time before 1970, or a large negative number, is read as another one.',
+    file: READER,
+    find: 'this.scalar(view.getInt32(this.take(4)) * 2 ** 32 + this.unsigned(4))',
+    put: 'this.scalar(this.unsigned(4) * 2 ** 32 + this.unsigned(4))',
+    tests: ['test/wire/msgpack-reader.test.ts'],
+  },
+  {
+    id: 'long-id',
+    fault: 'An id that is written with a two-byte length is read wrongly.',
+    file: READER,
+    find: "return this.sized('text', this.unsigned(1 << (first - 0xd9)), 1);",
+    put: "return this.sized('text', this.unsigned(1), 1);",
+    tests: ['test/wire/msgpack-reader.test.ts', 'test/wire/decode-watch.test.ts'],
+  },
+  {
+    id: 'one-id-too-many',
+    fault: 'A client may watch one more user than it may.',
+    file: DECODE,
+    find: 'if (count > maxIds) throw new Malformed(`ids has',
+    put: 'if (count > maxIds + 1) throw new Malformed(`ids has',
+    tests: ['test/wire/decode-watch.test.ts', 'test/core/watch-request.test.ts'],
+  },
+  {
+    id: 'refusal-without-a-name',
+    fault: 'A refusal does not say which request it refuses where the request was broken.',
+    file: DECODE,
+    find: 'const request = fields.request ?? requestOf(data);',
+    put: 'const request = fields.request;',
+    tests: ['test/wire/decode-watch.test.ts', 'test/core/watch-request.test.ts'],
+  },
+  {
+    id: 'trailing-bytes',
+    fault: 'A frame with something behind it is taken for what stands in front.',
+    file: DECODE,
+    find: 'if (ids === undefined || !reader.isAtEnd) throw new Malformed(rule);',
+    put: 'if (ids === undefined) throw new Malformed(rule);',
+    tests: ['test/wire/decode-watch.test.ts', 'test/wire/hostile.test.ts'],
+  },
+  {
+    id: 'heartbeat-in-a-map',
+    fault: 'A frame whose type stands behind another field is taken for none of presence.',
+    file: 'src/wire/peek.ts',
+    find: 'if (next === undefined || next >= data.length) return undefined; at = next;',
+    put: 'return undefined;',
+    tests: ['test/wire/peek.test.ts'],
+  },
+  {
+    id: 'list-of-buffers',
+    fault: 'A frame that a socket gives in fragments is read from its first fragment only.',
+    file: 'src/wire/frame-bytes.ts',
+    find: 'at += Math.min(part.length, bytes.length - at);',
+    put: 'break;',
+    tests: ['test/wire/frame-bytes.test.ts'],
+  },
+  {
+    id: 'never-seen-in-1970',
+    fault: 'The router of the existing fork shows a user who was never seen as seen in 1970, or not at all.',
+    file: 'src/wire/frames.ts',
+    find: 'lastSeen: lastSeen ?? 0,',
+    put: 'lastSeen,',
+    tests: ['test/wire/frames.test.ts'],
+  },
+  {
+    id: 'group-of-the-other-dialect',
+    fault: 'Clients of the existing router take presence for a message to a person.',
+    file: 'src/wire/frames.ts',
+    find: 'const ROUTER_GROUP = 0;',
+    put: 'const ROUTER_GROUP = GUIDE_GROUP;',
+    tests: ['test/wire/frames.test.ts'],
+  },
+];
