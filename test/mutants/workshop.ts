@@ -60,7 +60,16 @@ export class Workshop {
   async test(files: readonly string[], named?: string): Promise<Verdict> {
     const output = join(this.root, 'report.json');
     rmSync(output, { force: true });
-    const args = [join(this.root, 'node_modules/vitest/vitest.mjs'), 'run', ...files, '--bail', '1', '--maxWorkers', '1', `--testTimeout=${TEST_MS}`];
+    const args = [
+      join(this.root, 'node_modules/vitest/vitest.mjs'),
+      'run',
+      ...files,
+      '--bail',
+      '1',
+      '--maxWorkers',
+      '1',
+      `--testTimeout=${TEST_MS}`,
+    ];
     args.push('--reporter=json', `--outputFile=${output}`);
     if (named !== undefined) args.push('-t', named);
     const { code, stderr } = await this.run(process.execPath, args);
