@@ -72,8 +72,8 @@ export const DIAGNOSTICS: readonly Mutant[] = [
     id: 'callback-waited-for',
     fault: 'A function of the caller that hangs holds up a request for ever.',
     file: 'src/diagnostics/callback-deadline.ts',
-    find: 'const timer = clock.setTimeout(() => reject(new CallbackTimeout(name, ms)), ms);',
-    put: 'const timer = clock.setTimeout(() => undefined, ms);',
+    find: 'const cancel = atDeadline(clock, ms, () => reject(new CallbackTimeout(name, ms)));',
+    put: 'const cancel = atDeadline(clock, ms, () => undefined);',
     tests: ['test/core/watch-request.test.ts', 'test/http/status.test.ts', 'test/core/limits.test.ts'],
   },
   {

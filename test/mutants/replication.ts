@@ -64,8 +64,8 @@ export const REPLICATION: readonly Mutant[] = [
     id: 'doubt-without-a-pause',
     fault: 'A query in doubt asks the store two hundred times a second.',
     file: SURE,
-    find: 'clock.setTimeout(resolve, PAUSE_MS);',
-    put: 'clock.setTimeout(resolve, PAUSE_MS / 10);',
+    find: 'clock.setTimeout(resolve, Math.min(PAUSE_MS, ms / 4));',
+    put: 'clock.setTimeout(resolve, Math.min(PAUSE_MS, ms / 4) / 10);',
     tests: ['test/core/set-aside.test.ts'],
   },
 ];
