@@ -108,6 +108,8 @@ export class World {
       }),
     );
     for (const { known } of answers) assert.equal(known, false, 'the first beat makes the lease');
+    const now = await this.now();
+    for (const router of routers) router.beatAt = now;
     return routers;
   }
 

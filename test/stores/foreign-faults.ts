@@ -1,4 +1,4 @@
-/** A mistake that somebody makes who writes a store: an edit of the memory store. */
+/** A mistake that somebody makes who writes a store: an edit of one that makes none. */
 export interface Fault {
   readonly what: string;
   /** Stands in the source exactly once. */
@@ -8,7 +8,7 @@ export interface Fault {
 
 const fault = (what: string, find: string, put: string): Fault => ({ what, find, put });
 
-/** Each breaks a duty of the port, so a case of the conformance suite has to notice it. */
+/** Of the memory store. Each breaks a duty of the port, so a case of the conformance suite has to notice it. */
 export const FAULTS: readonly Fault[] = [
   // Leases.
   fault(
@@ -563,5 +563,111 @@ export const FAULTS: readonly Fault[] = [
     'ids end at a NUL',
     'let user = this.users.get(userId);',
     "let user = this.users.get(userId) ?? this.users.get(userId.split('\\u0000')[0] as string);",
+  ),
+];
+
+/** Of the store on a server that loses data and messages. */
+export const REMOTE_FAULTS: readonly Fault[] = [
+  // Messages that get lost.
+  fault(
+    'nobody asks what was missed while the way was cut',
+    'await this.ask(() => undefined);',
+    'await Promise.resolve();',
+  ),
+  fault(
+    'an answer that is ahead of what was heard is no reason to look',
+    '} else if (data.version > this.heard) {',
+    '} else if (data.version < 0) {',
+  ),
+  fault(
+    'of what was missed the log is taken for all',
+    'if (missed.length === version - this.heard) {',
+    'if (missed.length > 0) {',
+  ),
+  fault(
+    'what was missed is told to nobody',
+    'for (const change of missed) this.take(change);',
+    'this.heard = version;',
+  ),
+  fault(
+    'of what was missed only the last change is told',
+    'for (const change of missed) this.take(change);',
+    'this.take(missed[missed.length - 1] as Change);',
+  ),
+  fault(
+    'what was missed is told in reverse',
+    'for (const change of missed) this.take(change);',
+    'for (const change of missed.reverse()) this.take(change);\n      this.heard = version;',
+  ),
+  fault(
+    'what was heard is told again with what was missed',
+    'const missed = log.filter(({ update }) => update.version > this.heard);',
+    'for (const change of log) if (change.update.version <= this.heard) for (const feed of this.feeds.keys()) feed.onTransition(change.update, change.lastSeen);\n    const missed = log.filter(({ update }) => update.version > this.heard);',
+  ),
+  fault(
+    'a gap that the log does not reach over is not told',
+    '      this.heard = version;\n      this.tellGap();',
+    '      this.heard = version;',
+  ),
+  fault('messages are lost for good once the way was cut', 'front.isCut = false;', 'front.isCut = true;'),
+
+  // Data that get lost.
+  fault('other data are no gap', 'if (!isFirst) this.tellGap();', 'if (isFirst) this.tellGap();'),
+  fault(
+    'of other data one hears what comes next, and does not wait for an answer',
+    '      const isFirst = this.epoch === 0;',
+    '      const isFirst = true;',
+  ),
+  fault(
+    'versions start over after a loss',
+    'if (highest <= this.version) return;',
+    'if (highest <= this.version || this.version === 0) return;',
+  ),
+  fault(
+    'a router whose work was lost is known',
+    'return { known: answer.known && !isOlder };',
+    'return { known: answer.known || isOlder };',
+  ),
+  fault(
+    'an apply makes the lease that was lost',
+    'const answer = data.store.apply({ ...node, nodeId: id }, ops);',
+    'data.store.beat({ ...node, nodeId: id });\n      const answer = data.store.apply({ ...node, nodeId: id }, ops);',
+  ),
+  fault(
+    'a sign of life makes the lease that was lost',
+    'return (await this.ask((data) => data.store.refresh({ ...node, nodeId }, signs))).answer;',
+    `return (await this.ask((data) => {
+      data.store.beat({ ...node, nodeId });
+      return data.store.refresh({ ...node, nodeId }, signs);
+    })).answer;`,
+  ),
+  fault(
+    'two stores that come at once begin data of their own',
+    'if (this.data === undefined) this.data = new Data(',
+    'if (this.data === undefined) {\n      await Promise.resolve();\n      this.data = undefined;\n    }\n    if (this.data === undefined) this.data = new Data(',
+  ),
+
+  // Data that are set back.
+  fault(
+    'an apply does not look whether acknowledged work is missing',
+    '      if ((data.applied.get(id) ?? 0) < applied) return { known: false };\n',
+    '',
+  ),
+  fault(
+    'a beat does not look whether acknowledged work is missing',
+    'own.applied > 0 && (await this.lacksWork(own));',
+    'own.applied < 0;',
+  ),
+  fault(
+    'a router whose work is missing keeps what it held before',
+    'if (isOlder) this.renew(node, own);',
+    'if (isOlder) own.applied = 0;',
+  ),
+  fault('data that were set back go on from where they were', 'data.see(highest, () => this.nextEpoch());', ''),
+  fault('data that were set back are the same data', '    this.epoch = nextEpoch();\n', ''),
+  fault(
+    'the log of data that were set back is believed',
+    '    this.epoch = nextEpoch();\n    this.log.length = 0;',
+    '',
   ),
 ];

@@ -1,43 +1,40 @@
 import { readFileSync } from 'node:fs';
 import { transformSync } from 'esbuild';
 import { describe, expect, it } from 'vitest';
-import type { memoryStore } from 'voiceping-presence';
-import { fakeClock, type StoreBackend, storeConformance } from 'voiceping-presence/testing';
+import { memoryStore } from 'voiceping-presence';
+import { type FakeClock, fakeClock, type StoreBackend, storeConformance } from 'voiceping-presence/testing';
 import * as errors from '../../src/errors';
 import * as minHeap from '../../src/min-heap';
-import { FAULTS, type Fault } from './foreign-faults';
+import { FAULTS, type Fault, REMOTE_FAULTS } from './foreign-faults';
+import { onClock, type openRemote } from './remote-memory';
 
-const SOURCE = readFileSync(new URL('../../src/stores/memory.ts', import.meta.url), 'utf8');
-const MODULES: { readonly [name: string]: unknown } = { '../errors': errors, '../min-heap': minHeap };
-
-/** The memory store with one fault. */
-function plant({ find, put }: Fault): typeof memoryStore {
-  const parts = SOURCE.split(find);
-  if (parts.length !== 2) throw new Error(`stands in the source ${parts.length - 1} times, and not once: ${find}`);
-  const { code } = transformSync(parts.join(put), { loader: 'ts', format: 'cjs', target: 'node20' });
-  const module = { exports: {} as { memoryStore: typeof memoryStore } };
-  new Function('module', 'exports', 'require', code)(module, module.exports, (name: string) => MODULES[name]);
-  return module.exports.memoryStore;
+interface Original {
+  readonly source: string;
+  /** What it imports. */
+  readonly modules: { readonly [name: string]: unknown };
 }
 
-/** The first case that fails over a store on a fake clock. */
-async function judge(make: typeof memoryStore): Promise<string | undefined> {
-  const open = async (): Promise<StoreBackend> => {
-    const clock = fakeClock();
-    const store = make({ now: clock.now });
-    return {
-      store: () => store,
-      async pass(ms, everyMs, whileAlive) {
-        for (let left = ms; left > 0; left -= everyMs) {
-          await clock.advance(Math.min(left, everyMs));
-          await whileAlive();
-        }
-      },
-      standStill: (ms) => clock.advance(ms),
-      arrive: () => clock.settle(),
-    };
-  };
-  for (const { name, run } of storeConformance(open)) {
+const original = (path: string, modules: Original['modules']): Original => ({
+  source: readFileSync(new URL(path, import.meta.url), 'utf8'),
+  modules,
+});
+
+const MEMORY = original('../../src/stores/memory.ts', { '../errors': errors, '../min-heap': minHeap });
+const REMOTE = original('remote-memory.ts', { 'voiceping-presence': { memoryStore } });
+
+/** The module with one fault. */
+function plant({ source, modules }: Original, { find, put }: Fault): unknown {
+  const parts = source.split(find);
+  if (parts.length !== 2) throw new Error(`stands in the source ${parts.length - 1} times, and not once: ${find}`);
+  const { code } = transformSync(parts.join(put), { loader: 'ts', format: 'cjs', target: 'node20' });
+  const module = { exports: {} };
+  new Function('module', 'exports', 'require', code)(module, module.exports, (name: string) => modules[name]);
+  return module.exports;
+}
+
+/** The first case that fails. */
+async function judge(open: (clock: FakeClock) => StoreBackend): Promise<string | undefined> {
+  for (const { name, run } of storeConformance(async () => open(fakeClock()))) {
     const hasFailed = await run().then(
       () => false,
       () => true,
@@ -47,12 +44,24 @@ async function judge(make: typeof memoryStore): Promise<string | undefined> {
   return undefined;
 }
 
-describe('of a foreign store the conformance suite', () => {
+function openMemory(fault: Fault): (clock: FakeClock) => StoreBackend {
+  const faulty = plant(MEMORY, fault) as { memoryStore: typeof memoryStore };
+  return (clock) => onClock(clock, faulty.memoryStore({ now: clock.now }));
+}
+
+function openFaultyRemote(fault: Fault): (clock: FakeClock) => StoreBackend {
+  return (plant(REMOTE, fault) as { openRemote: typeof openRemote }).openRemote;
+}
+
+describe.each([
+  ['in memory', MEMORY, openMemory, FAULTS],
+  ['on a server', REMOTE, openFaultyRemote, REMOTE_FAULTS],
+] as const)('of a foreign store %s the conformance suite', (_where, { source }, open, faults) => {
   it('finds nothing to say where there is no fault', async () => {
-    expect(await judge(plant({ what: 'nothing', find: SOURCE, put: SOURCE }))).toBeUndefined();
+    expect(await judge(open({ what: 'nothing', find: source, put: source }))).toBeUndefined();
   });
 
-  for (const fault of FAULTS) {
-    it(`notices: ${fault.what}`, async () => expect(await judge(plant(fault)), 'no case fails').toBeDefined());
+  for (const fault of faults) {
+    it(`notices: ${fault.what}`, async () => expect(await judge(open(fault)), 'no case fails').toBeDefined());
   }
 });

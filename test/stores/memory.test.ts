@@ -2,26 +2,20 @@ import { describe, expect, it } from 'vitest';
 import { memoryStore } from 'voiceping-presence';
 import { fakeClock, type StoreBackend, storeConformance } from 'voiceping-presence/testing';
 import { conforms } from './conforms';
+import { onClock, openRemote } from './remote-memory';
 
-async function openMemory(): Promise<StoreBackend> {
+const openMemory = async (): Promise<StoreBackend> => {
   const clock = fakeClock();
-  const store = memoryStore({ now: clock.now });
-  return {
-    store: () => store,
-    async pass(ms, everyMs, whileAlive) {
-      for (let left = ms; left > 0; left -= everyMs) {
-        await clock.advance(Math.min(left, everyMs));
-        await whileAlive();
-      }
-    },
-    standStill: (ms) => clock.advance(ms),
-    arrive: () => clock.settle(),
-  };
-}
+  return onClock(clock, memoryStore({ now: clock.now }));
+};
 
 describe('memoryStore conforms', () => {
   // Nothing outlives it, nothing gets lost on the way: it is the process.
   conforms(storeConformance(openMemory), { lacks: ['lose', 'setBack', 'cutFeed'] });
+});
+
+describe('a store on a server that loses data and messages conforms', () => {
+  conforms(storeConformance(async () => openRemote(fakeClock())));
 });
 
 const node = { nodeId: 'n', leaseMs: 15_000, ttlMs: 60_000 };

@@ -59,6 +59,7 @@ export const losses: readonly Case[] = [
         for (let at = 0; at < changes; at += CHANGES_A_CALL) {
           await a.apply(...ids.slice(at, at + CHANGES_A_CALL).map((userId) => join(userId)));
         }
+        await a.apply(join(`churn-${changes}`), leave(`churn-${changes}`), join(`churn-${changes}`));
         await mend();
         const heard = () => b.told.slice(from).filter(({ userId }) => userId.startsWith(`cut-${changes}-`));
         const isWarned = () => b.gaps > (gaps.get(b) ?? 0);
