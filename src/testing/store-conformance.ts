@@ -11,7 +11,8 @@ import { losses } from './cases/losses';
 import { queries } from './cases/queries';
 import { selfPreservation } from './cases/self-preservation';
 import { unnoticed } from './cases/unnoticed';
-import { type ConformanceHook, OutOfTime, type StoreBackend, World } from './conformance-world';
+import { OutOfTime, World } from './conformance-world';
+import type { ConformanceHook, StoreBackend } from './store-backend';
 
 /** One duty of a store, checked. */
 export interface ConformanceCase {

@@ -5,8 +5,9 @@ import { memoryStore } from 'voiceping-presence';
 import { type FakeClock, fakeClock, type StoreBackend, storeConformance } from 'voiceping-presence/testing';
 import * as errors from '../../src/errors';
 import * as minHeap from '../../src/min-heap';
+import * as clockBackend from './clock-backend';
 import { FAULTS, type Fault, REMOTE_FAULTS } from './foreign-faults';
-import { onClock, type openRemote } from './remote-memory';
+import type { openRemote } from './remote-memory';
 
 interface Original {
   readonly source: string;
@@ -20,7 +21,7 @@ const original = (path: string, modules: Original['modules']): Original => ({
 });
 
 const MEMORY = original('../../src/stores/memory.ts', { '../errors': errors, '../min-heap': minHeap });
-const REMOTE = original('remote-memory.ts', { 'voiceping-presence': { memoryStore } });
+const REMOTE = original('remote-memory.ts', { 'voiceping-presence': { memoryStore }, './clock-backend': clockBackend });
 
 /** The module with one fault. */
 function plant({ source, modules }: Original, { find, put }: Fault): unknown {
@@ -46,7 +47,7 @@ async function judge(open: (clock: FakeClock) => StoreBackend): Promise<string |
 
 function openMemory(fault: Fault): (clock: FakeClock) => StoreBackend {
   const faulty = plant(MEMORY, fault) as { memoryStore: typeof memoryStore };
-  return (clock) => onClock(clock, faulty.memoryStore({ now: clock.now }));
+  return (clock) => clockBackend.onClock(clock, faulty.memoryStore({ now: clock.now }));
 }
 
 function openFaultyRemote(fault: Fault): (clock: FakeClock) => StoreBackend {

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { memoryStore } from 'voiceping-presence';
 import { fakeClock, type StoreBackend, storeConformance } from 'voiceping-presence/testing';
+import { onClock } from './clock-backend';
 import { conforms } from './conforms';
-import { onClock, openRemote } from './remote-memory';
+import { openRemote } from './remote-memory';
 
 const openMemory = async (): Promise<StoreBackend> => {
   const clock = fakeClock();

@@ -10,6 +10,7 @@ import type {
 } from 'voiceping-presence';
 import { memoryStore } from 'voiceping-presence';
 import type { FakeClock, StoreBackend } from 'voiceping-presence/testing';
+import { onClock } from './clock-backend';
 
 /** Changes that the log of the server keeps. */
 const LOG_CHANGES = 1_000;
@@ -274,21 +275,6 @@ export class Front implements PresenceStore {
 
 function numbered(version: number, { base }: Data): number {
   return version === 0 ? 0 : version + base;
-}
-
-/** A backend of one store, whose time is a fake clock. */
-export function onClock(clock: FakeClock, store: PresenceStore): StoreBackend {
-  return {
-    store: () => store,
-    async pass(ms, everyMs, whileAlive) {
-      for (let left = ms; left > 0; left -= everyMs) {
-        await clock.advance(Math.min(left, everyMs));
-        await whileAlive();
-      }
-    },
-    standStill: (ms) => clock.advance(ms),
-    arrive: () => clock.settle(),
-  };
 }
 
 /** A backend with all hooks: each router has a store of its own. */

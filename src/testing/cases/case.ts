@@ -1,5 +1,6 @@
 import type { PresenceOp } from '../../store';
-import type { ConformanceHook, Router, World } from '../conformance-world';
+import type { Router, World } from '../conformance-world';
+import type { ConformanceHook } from '../store-backend';
 
 /** A case of the suite, before it is given a backend. @internal */
 export interface Case {
