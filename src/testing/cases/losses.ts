@@ -168,7 +168,8 @@ export const losses: readonly Case[] = [
     name: 'data that are set back: who came meanwhile, and whose router is dead, is not believed to be online for ever',
     needs: 'setBack',
     async check(world) {
-      const [b, dead] = [await world.router(), await world.mortal()];
+      // Nothing of the data that are put back is about the user, so no lease has to lapse.
+      const [b, dead] = [await world.router(), await world.router()];
       const gaps = await listen(world, 'before');
       const restore = await world.setBack();
       await dead.apply(join('lost'));
