@@ -73,15 +73,21 @@ export class Observer {
   private readonly client: Redis;
 
   private constructor(port: number) {
-    this.client = new Redis({ port });
+    // What ioredis subscribes to by itself it keeps to itself: ended before the answer, that is a rejection nobody catches.
+    this.client = new Redis({ port, autoResubscribe: false });
     this.client.on('message', (channel, text) => this.messages.push({ channel, update: JSON.parse(text) }));
     this.client.on('error', () => undefined);
   }
 
   static async start(port: number): Promise<Observer> {
     const observer = new Observer(port);
-    await observer.client.subscribe('presence:online', 'presence:offline', 'presence:updates');
+    await observer.listen();
+    observer.client.on('ready', () => void observer.listen().catch(() => undefined));
     return observer;
+  }
+
+  private listen(): Promise<unknown> {
+    return this.client.subscribe('presence:online', 'presence:offline', 'presence:updates');
   }
 
   /** What was published of a user on `presence:updates`, such as `online connect`. */
