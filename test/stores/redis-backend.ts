@@ -16,8 +16,6 @@ export const REDIS_FAILS: { readonly [name: string]: string } = {
     'the count is of those who were told to be online last',
   'signs of life of a user whom only another router holds, or a grace, are given back as missing':
     'a sign of life moves the key of its user, which does not say who holds the user',
-  'data that are set back: who came meanwhile, and whose router is dead, is not believed to be online for ever':
-    'data that are set back keep their epoch, so nobody is told to read everything again',
 };
 
 let opened = 0;

@@ -155,10 +155,11 @@ local function await(name)
   names[#names + 1] = name
   awaitedUntil, isChanged = now + floor(lease / 2), true
 end
+local isOlder = false
 local beatenEpoch, beatenSeq, isTelling, others = match(ARGV[16], '^([^/]*)/([^/]*)/([^/]*)/(.*)$')
 if tag ~= '' then
   if not isKnown or isTelling == '1' then await(router) end
-  local isOlder = beatenEpoch == epoch and meta.seq < (number(beatenSeq) or 0)
+  isOlder = beatenEpoch == epoch and meta.seq < (number(beatenSeq) or 0)
   for other in string.gmatch(others, '[^,]+') do
     if other ~= router and (isOlder or (beatenEpoch ~= epoch and not isHere[other])) then await(other) end
   end
@@ -222,7 +223,10 @@ local till = counting and number(match(counting, '^~(%d+)$'))
 -- That long no lease is.
 if till and till > now + math.max(lease * 5, 3600000) then till = now end
 local isUncounted = not counting and (fields[1] or meta.seq > 0 or highest > 0)
-if isUncounted or (till and till <= now) then
+-- So they do where they were set back to an older state. What changed since then nobody will tell; a call may have raised the
+-- version meanwhile, and work that was acknowledged is missing all the same.
+local isSetBack = isOlder or (own ~= nil and own.last < acknowledged)
+if isUncounted or isSetBack or (till and till <= now) then
   if epoch == meta.epoch then
     epoch = time[1] .. '.' .. time[2]
     call('HSET', KEYS[3], 'epoch', epoch, 'lost', '0', 'lostAt', format('%d', now))
