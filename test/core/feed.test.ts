@@ -215,6 +215,23 @@ describe('the feed', () => {
     expect(versions).toEqual([41, 42, 43, 50]);
   });
 
+  it('gives who was asserted anew, and is lost once more, a lease of their own', async () => {
+    const { clock, feed, put, lose, hear, told } = bareFeed({ early: [['u', 5]] });
+    await clock.settle();
+    lose('u');
+    feed.onGap();
+    await clock.advance(5_000);
+    put('u', true, 9);
+    hear('u', 'online', 9, 'resync');
+    await clock.advance(9_000);
+    lose('u');
+    // It was found to be missing a lease ago, and was there since.
+    await clock.advance(10_000);
+    expect(told).toEqual([]);
+    await clock.advance(LEASE_MS);
+    expect(told).toEqual(['u offline resync']);
+  });
+
   it('does not tell offline who is asserted anew within that lease', async () => {
     const { clock, feed, put, lose, hear, told } = bareFeed();
     await clock.settle();

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createPresence, type PresenceStore, type StoreFeed } from 'voiceping-presence';
+import { createPresence, PresenceError, type PresenceStore, type StoreFeed } from 'voiceping-presence';
 import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { faultyStore } from './faulty-store';
 import { router } from './world';
@@ -190,5 +190,63 @@ describe('where the clock of the router is not that of the store', () => {
     await clock.advance(1_000);
     const { u } = await presence.getStatuses(['u']);
     expect(Date.parse(String(u?.lastSeen))).toBe(clock.now() - HOUR_MS - 1_000);
+  });
+});
+
+describe('an attachment', () => {
+  it('is ready once the store has answered, whenever it is asked', async () => {
+    const clock = fakeClock();
+    const { store } = faultyStore(clock.now);
+    let answer: (() => void) | undefined;
+    const slow: PresenceStore = {
+      ...store,
+      async apply(node, ops) {
+        const done = await store.apply(node, ops);
+        await new Promise<void>((resolve) => {
+          answer = resolve;
+        });
+        return done;
+      },
+    };
+    const { presence } = await router({ store: slow }, clock);
+    const attachment = presence.attachToSocket(fakeSocket(), { userId: 'u' });
+    await clock.settle();
+    let isReady = false;
+    void attachment.ready.then(() => {
+      isReady = true;
+    });
+    await clock.settle();
+    expect(isReady).toBe(false);
+    answer?.();
+    await clock.settle();
+    expect(isReady).toBe(true);
+  });
+});
+
+describe('what has failed', () => {
+  it('for want of a store is over with the first heartbeat that gets through', async () => {
+    const clock = fakeClock();
+    const { store, link } = faultyStore(clock.now);
+    const { connect, presence, errors } = await router({ store }, clock);
+    link.state = 'down';
+    await connect('dash', { track: false, watch: true });
+    await connect('named', { track: false, watch: ['u'] });
+    await clock.advance(8_000);
+    expect(errors.map(({ stage }) => stage)).toEqual(expect.arrayContaining(['beat', 'snapshot']));
+    link.state = 'up';
+    await clock.advance(1_100);
+    expect(presence.health()).toMatchObject({ status: 'ok', problems: [] });
+  });
+
+  it('because data are of another version is said once, however often it is met', async () => {
+    const clock = fakeClock();
+    const { store } = faultyStore(clock.now);
+    const foreign: PresenceStore = {
+      ...store,
+      beat: () => Promise.reject(new PresenceError('ERR_PRESENCE_LAYOUT', 'the data are of layout 9')),
+    };
+    const { errors } = await router({ store: foreign }, clock);
+    await clock.advance(60_000);
+    expect(errors.map(({ code }) => code)).toEqual(['ERR_PRESENCE_LAYOUT']);
   });
 });
