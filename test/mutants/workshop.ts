@@ -7,7 +7,7 @@ import { type Mutant, planted } from './mutant';
 /** Not copied: the tests make it anew, or need none of it. */
 const LEFT_OUT = new Set(['node_modules', '.git', '.built', '.recipes', 'coverage', 'dist']);
 /** Whoever waits in vain waits no longer than this in one test, and in a run of them. */
-const TEST_MS = 20_000;
+const TEST_MS = 15_000;
 const RUN_MS = 120_000;
 
 export type Verdict =
