@@ -163,6 +163,21 @@ describe('the connection for messages', () => {
     expect(events).toHaveLength(2);
   });
 
+  it('nor does an answer of the old connection say that the new one listens', async () => {
+    const { client, events, subscriber, begin } = setUp();
+    await begin();
+    subscriber.verify();
+    const late = client.last.asked.splice(0);
+    await pass(4);
+    expect(client.duplicates).toHaveLength(2);
+    for (const { answer } of late) answer();
+    await pass(0);
+    expect(subscriber.deafness).toBeDefined();
+    await begin();
+    expect(events.pop()).toBe('listens again');
+    expect(subscriber.deafness).toBeUndefined();
+  });
+
   it('that is refused asks again, and tells when it is heard', async () => {
     const { client, events, begin, answer } = setUp();
     client.last.become('ready');
