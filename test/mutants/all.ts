@@ -6,6 +6,7 @@ import { CORE } from './core';
 import { DIAGNOSTICS } from './diagnostics';
 import { HTTP } from './http';
 import type { Mutant } from './mutant';
+import { REDIS } from './redis';
 import { REPLICATION } from './replication';
 import { STORES } from './stores';
 import { SUBSCRIPTIONS } from './subscriptions';
@@ -23,6 +24,7 @@ export const MUTANTS: { readonly [folder: string]: readonly Mutant[] } = {
   http: HTTP,
   replication: REPLICATION,
   stores: STORES,
+  redis: REDIS,
   subscriptions: SUBSCRIPTIONS,
   testing: TESTING,
   wire: WIRE,
