@@ -5,6 +5,7 @@ import { CONNECTIONS } from './connections';
 import { CORE } from './core';
 import { DIAGNOSTICS } from './diagnostics';
 import { HTTP } from './http';
+import { LUA } from './lua';
 import type { Mutant } from './mutant';
 import { REDIS } from './redis';
 import { REPLICATION } from './replication';
@@ -25,6 +26,7 @@ export const MUTANTS: { readonly [folder: string]: readonly Mutant[] } = {
   replication: REPLICATION,
   stores: STORES,
   redis: REDIS,
+  lua: LUA,
   subscriptions: SUBSCRIPTIONS,
   testing: TESTING,
   wire: WIRE,

@@ -1,12 +1,139 @@
 import type { Mutant } from './mutant';
 
 const folder = 'src/stores/redis';
+const STEPS = ['test/redis/steps.test.ts'];
+const DATA = ['test/redis/steps-data.test.ts'];
+const QUERIES = ['test/redis/steps-queries.test.ts'];
+const CLUSTER = ['test/redis/steps-cluster.test.ts'];
 const HEARING = ['test/stores/redis-hearing.test.ts'];
 const LINK = ['test/stores/redis-link.test.ts', 'test/stores/redis-wrong-server.test.ts'];
 const SUBSCRIBER = ['test/stores/redis-subscriber.test.ts'];
 
 /** Of the store on Redis, without its scripts. */
 export const REDIS: readonly Mutant[] = [
+  {
+    id: 'key-lives-seconds-on-a-cluster',
+    fault: 'On a Cluster the presence key of who joins lives a thousand times too long.',
+    file: `${folder}/mirrors.ts`,
+    find: "String(seen), 'PX', ttl])",
+    put: "String(seen), 'EX', ttl])",
+    tests: CLUSTER,
+  },
+  {
+    id: 'renewal-makes-a-key-on-a-cluster',
+    fault: 'On a Cluster a renewal makes a key for somebody who is offline.',
+    file: `${folder}/mirrors.ts`,
+    find: "'PX', ttl, 'XX', ]",
+    put: "'PX', ttl ]",
+    tests: CLUSTER,
+  },
+  {
+    id: 'newer-key-deleted-on-a-cluster',
+    fault: 'On a Cluster the key of who has just come back is deleted by the end of their last visit.',
+    file: `${folder}/mirrors.ts`,
+    find: "if seen and (tonumber(seen) or 0) <= tonumber(ARGV[1]) then redis.call('DEL', KEYS[1]) end",
+    put: "redis.call('DEL', KEYS[1])",
+    tests: CLUSTER,
+  },
+  {
+    id: 'last-sign-lost-on-a-cluster',
+    fault: 'On a Cluster who leaves was last seen when the router was told, and not when another one has heard them.',
+    file: `${folder}/runner.ts`,
+    find: 'if (at !== undefined && at > known && at <= now) later.push([userId, at]);',
+    put: '',
+    tests: CLUSTER,
+  },
+  {
+    id: 'last-seen-of-the-dead-on-a-cluster',
+    fault: 'On a Cluster users of a router that died were last seen when they came.',
+    file: `${folder}/upkeep.ts`,
+    find: 'await this.runner.writeSeen(partition, known);',
+    put: '',
+    tests: CLUSTER,
+  },
+  {
+    id: 'seen-later-than-heard',
+    fault: 'Renewals say that phones were heard later than they were.',
+    file: `${folder}/writes.ts`,
+    find: 'Math.ceil(ageMs / SIGN_GRID_MS) * SIGN_GRID_MS',
+    put: 'Math.floor(ageMs / 1_000) * 1_000',
+    tests: DATA,
+  },
+  {
+    id: 'wrong-one-is-missing',
+    fault: 'Of several users who are renewed the wrong one is told to be missing.',
+    file: `${folder}/writes.ts`,
+    find: '(group[Number(place)] as SignOfLife).userId',
+    put: '(group[0] as SignOfLife).userId',
+    tests: ['test/stores/redis.test.ts'],
+    named: 'ioredis 5 conforms signs of life move',
+  },
+  {
+    id: 'timeout-is-a-disconnect',
+    fault: 'Who fell silent is published as having said goodbye.',
+    file: `${folder}/writes.ts`,
+    find: "return op.reason === 'disconnect' ? 'l' : 't';",
+    put: "return 'l';",
+    tests: ['test/stores/redis.test.ts'],
+    named: 'ioredis 5 conforms a user on two routers',
+  },
+  {
+    id: 'acknowledged-never',
+    fault: 'A router never finds out that a failover has lost what it was told to be done.',
+    file: `${folder}/writes.ts`,
+    find: 'if (answer.known && incarnation.tag === tag) incarnation.acknowledged = number;',
+    put: '',
+    tests: STEPS,
+  },
+  {
+    id: 'same-name-again',
+    fault: 'A router that lost its lease twice goes on under a name that is being reaped.',
+    file: `${folder}/incarnation.ts`,
+    find: 'this.generation += 1;',
+    put: 'this.generation = 1;',
+    tests: STEPS,
+  },
+  {
+    id: 'left-and-still-online',
+    fault: 'What a router that leaves still held stays online until another router happens to look.',
+    file: `${folder}/upkeep.ts`,
+    find: "if (released === '1') await this.reap(partition, [tag]);",
+    put: '',
+    tests: STEPS,
+  },
+  {
+    id: 'walk-skips-a-bucket',
+    fault: 'A walk through buckets that is interrupted skips the next one.',
+    file: `${folder}/upkeep.ts`,
+    find: 'at += done;',
+    put: 'at += done + 1;',
+    tests: DATA,
+  },
+  {
+    id: 'sweep-stops-at-the-end',
+    fault: 'A sweep that goes round the end leaves out the buckets at the beginning.',
+    file: `${folder}/upkeep.ts`,
+    find: 'await this.walk(scripts.sweep, partition, 0, first + count - end, args);',
+    put: '',
+    tests: DATA,
+  },
+  {
+    id: 'told-what-was-before',
+    fault: 'Who subscribes is told changes from before.',
+    file: `${folder}/news.ts`,
+    find: 'if (update.version > (since[partition.index] as number)) feed.onTransition(update, lastSeen);',
+    put: 'if (since !== undefined) feed.onTransition(update, lastSeen);',
+    tests: ['test/redis/failures.test.ts'],
+    named: 'a store that is used again tells only what is new',
+  },
+  {
+    id: 'loss-of-all-untold',
+    fault: 'After a flush nobody is told again before the next heartbeat finds it out.',
+    file: `${folder}/news.ts`,
+    find: 'for (const feed of this.feeds.keys()) feed.onLost(isLostUser);',
+    put: '',
+    tests: STEPS,
+  },
   {
     id: 'lost-message-unnoticed',
     fault: 'A message between routers that gets lost is never looked for.',
@@ -150,6 +277,47 @@ export const REDIS: readonly Mutant[] = [
     find: 'if (this.isAsserted(at, now) && this.due.has(bucket)) isOver = true;',
     put: '',
     tests: ['test/redis/losses.test.ts'],
+  },
+  {
+    id: 'ids-that-meet',
+    fault: 'Whoever knows the hash can put all of his users into one bucket, and make it slow for everybody.',
+    file: `${folder}/layout.ts`,
+    find: 'let hash = fnv(userId, start) ^ end;',
+    put: 'let hash = fnv(userId, 0);',
+    tests: ['test/stores/redis-options.test.ts'],
+    named: 'the layout',
+  },
+  {
+    id: 'key-of-a-restore',
+    fault: 'After a backup was restored whoever had a presence key then is said to be online.',
+    file: `${folder}/queries.ts`,
+    find: 'return at !== undefined && at > now - this.options.ttlMs() - SLACK_MS && at <= now + SLACK_MS;',
+    put: 'return at !== undefined && at <= now + SLACK_MS;',
+    tests: DATA,
+  },
+  {
+    id: 'key-of-tomorrow',
+    fault: 'Whoever may write a key can say that somebody is online for ever.',
+    file: `${folder}/queries.ts`,
+    find: 'return at !== undefined && at > now - this.options.ttlMs() - SLACK_MS && at <= now + SLACK_MS;',
+    put: 'return at !== undefined && at > now - this.options.ttlMs() - SLACK_MS;',
+    tests: DATA,
+  },
+  {
+    id: 'set-back-unnoticed',
+    fault: 'After a failover that lost writes a query says offline of who came since the last one that was kept.',
+    file: `${folder}/doubt.ts`,
+    find: 'const isOther = e !== beaten.epoch || seq < highest;',
+    put: 'const isOther = e !== beaten.epoch;',
+    tests: STEPS,
+  },
+  {
+    id: 'listed-twice',
+    fault: 'A user whose record was copied is listed twice.',
+    file: `${folder}/listing.ts`,
+    find: 'if (isAtHome) found.push(',
+    put: 'found.push(',
+    tests: QUERIES,
   },
   {
     id: 'standing-problem-repeated',

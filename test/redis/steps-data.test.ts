@@ -1,0 +1,147 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { HOUR_MS, join, leave, NODE, type Rig, startRigs } from './steps';
+import { until } from './wait';
+
+let rigs: Awaited<ReturnType<typeof startRigs>>;
+beforeAll(async () => {
+  rigs = await startRigs();
+});
+afterAll(() => rigs.end());
+const on = (run: (rig: Rig) => Promise<void>) => rigs.on(run);
+
+const pttl = (rig: Rig, userId: string) => rig.admin.pttl(`${rig.prefix}user:${userId}`);
+const expectTtl = (ms: number) => {
+  expect(ms).toBeGreaterThan(NODE.ttlMs / 2);
+  expect(ms).toBeLessThanOrEqual(NODE.ttlMs);
+};
+
+describe('the presence key', () => {
+  it('lives as long as its last sign of life counts: after a join, and after a renewal', () =>
+    on(async (rig) => {
+      const a = await rig.router('a');
+      await a.apply(join('u'));
+      expectTtl(await pttl(rig, 'u'));
+      await rig.admin.pexpire(`${rig.prefix}user:u`, 30_000);
+      expect(await a.refresh({ userId: 'u', ageMs: 0 })).toEqual({ known: true, missing: [] });
+      expectTtl(await pttl(rig, 'u'));
+    }));
+
+  it('is made by no renewal, and goes in the step in which its user goes offline', () =>
+    on(async (rig) => {
+      const a = await rig.router('a');
+      await a.apply(join('u'));
+      await a.apply(leave('u'));
+      expect(await pttl(rig, 'u')).toBe(-2);
+      expect(await a.refresh({ userId: 'u', ageMs: 0 })).toEqual({ known: true, missing: ['u'] });
+      expect(await pttl(rig, 'u')).toBe(-2);
+      expect(await a.isOnline('u')).toBe(false);
+    }));
+
+  it('says no later than the phone was heard', () =>
+    on(async (rig) => {
+      const a = await rig.router('a');
+      await a.apply(join('u', 20_000));
+      const before = await rig.now();
+      await a.refresh({ userId: 'u', ageMs: 12_345 });
+      const after = await rig.now();
+      const seen = Number(await rig.admin.get(`${rig.prefix}user:u`));
+      // Told by hundredths of a second, and rounded to the past.
+      expect(seen).toBeGreaterThanOrEqual(before - 12_350);
+      expect(seen).toBeLessThanOrEqual(after - 12_345);
+    }));
+
+  it('counts no longer than it can be ours: not from an hour ago, nor from tomorrow', () =>
+    on(async (rig) => {
+      const a = await rig.router('a');
+      const now = await rig.now();
+      await rig.admin.set(`${rig.prefix}user:restored`, String(now - HOUR_MS));
+      await rig.admin.set(`${rig.prefix}user:forged`, String(now + 24 * HOUR_MS));
+      await rig.admin.set(`${rig.prefix}user:lost`, String(now));
+      expect([await a.isOnline('restored'), await a.isOnline('forged')]).toEqual([false, false]);
+      // A moment ago somebody has heard of this one.
+      expect(await a.isOnline('lost')).toBe(true);
+    }));
+
+  it('of somebody who is offline, which somebody else has written, is gone after a sweep', () =>
+    on(async (rig) => {
+      const a = await rig.router('a');
+      await a.apply(join('u'), leave('u'));
+      await rig.admin.set(`${rig.prefix}user:u`, String(await rig.now()));
+      await rig.sweepNext();
+      await a.beat();
+      await until('its key has gone', async () => (await pttl(rig, 'u')) === -2);
+      // Something was deleted that is not ours.
+      await until('it is told', () => rig.failures.length > 0);
+      expect(rig.failures.splice(0)).toEqual([expect.stringContaining('repair')]);
+    }));
+});
+
+describe('a sweep', () => {
+  it(
+    'skips no bucket, nor a user in one: whoever nobody speaks for goes offline',
+    () =>
+      on(async (rig) => {
+        const a = await rig.router('a');
+        await rig.admin.hset(rig.key('meta'), 'sweep', 0);
+        // In grace since 2020, and nobody was there to end it.
+        const ghost = '1 1/1';
+        const partition = await rig.partition();
+        const pipeline = rig.admin.pipeline();
+        for (let bucket = 0; bucket < 1_100; bucket += 1) {
+          for (let ghosts = bucket < 512 ? 12 : 1; ghosts > 0; ghosts -= 1) {
+            pipeline.hset(partition.bucketKey(bucket), `${bucket}-${ghosts}`, ghost);
+          }
+        }
+        await pipeline.exec();
+        const ghostsUpTo = async (end: number): Promise<string[]> => {
+          const reading = rig.admin.pipeline();
+          for (let bucket = 0; bucket < end; bucket += 1) reading.hgetall(partition.bucketKey(bucket));
+          const answers = (await reading.exec()) ?? [];
+          const ids: string[] = [];
+          for (const [, fields] of answers as Array<[unknown, Record<string, string>]>) {
+            for (const [id, record] of Object.entries(fields)) if (!record.startsWith('-')) ids.push(id);
+          }
+          return ids;
+        };
+        for (const end of [512, 1_024]) {
+          await rig.sweepMore();
+          await a.beat();
+          await until(`those up to ${end} are found`, async () => (await ghostsUpTo(end)).length === 0);
+        }
+        // The last of them are followed by the first.
+        await rig.admin.hset(partition.bucketKey(100), 'again', ghost);
+        await rig.admin.hset(rig.key('meta'), 'sweep', 4_000);
+        await rig.sweepMore();
+        await a.beat();
+        await until('it goes round the end', async () => (await ghostsUpTo(101)).length === 0);
+      }),
+    60_000,
+  );
+
+  it('finds users of a router of which nothing else is left', () =>
+    on(async (rig) => {
+      const a = await rig.router('a');
+      const bucket = await rig.bucketOf('u');
+      await a.apply(join('u'));
+      const record = String(await rig.admin.hget(bucket, 'u'));
+      await rig.admin.hset(bucket, 'u', record.replace(',a,', ',unknown,'));
+      await rig.sweepNext();
+      await a.beat();
+      await until('it has a lease', async () => (await rig.admin.zscore(rig.key('lease'), 'unknown')) !== null);
+      await rig.die('unknown');
+      await a.beat();
+      await until('it is told', () => a.told.includes('u offline node-down'));
+    }));
+
+  it('forgets who was seen last before the retention time, and nobody else', () =>
+    on(async (rig) => {
+      const a = await rig.router('a', { retentionMs: 60_000 });
+      await a.apply(join('old', 120_000), join('new'), join('there', 120_000));
+      await a.apply(leave('old', 120_000), leave('new'));
+      await rig.sweepNext();
+      await a.beat();
+      await until('it is forgotten', async () => (await a.status('old')).lastSeen === null);
+      expect((await a.status('new')).lastSeen).not.toBeNull();
+      expect(await a.isOnline('there')).toBe(true);
+    }));
+});
