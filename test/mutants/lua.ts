@@ -230,7 +230,7 @@ export const LUA: readonly Mutant[] = [
     id: 'others-are-not-awaited',
     fault: 'After a loss users of routers that have not come back yet are said to be offline.',
     file: `${folder}/beat.lua`,
-    find: 'if isOlder or (beatenEpoch ~= epoch and not isHere[other]) then await(other) end',
+    find: 'if other ~= router and (isOlder or (beatenEpoch ~= epoch and not isHere[other])) then await(other) end',
     put: '',
     tests: STEPS,
   },

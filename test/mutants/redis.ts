@@ -123,8 +123,7 @@ export const REDIS: readonly Mutant[] = [
     file: `${folder}/news.ts`,
     find: 'if (update.version > (since[partition.index] as number)) feed.onTransition(update, lastSeen);',
     put: 'if (since !== undefined) feed.onTransition(update, lastSeen);',
-    tests: ['test/redis/failures.test.ts'],
-    named: 'a store that is used again tells only what is new',
+    tests: ['test/redis/steps.test.ts'],
   },
   {
     id: 'loss-of-all-untold',

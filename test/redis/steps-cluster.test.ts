@@ -18,7 +18,9 @@ beforeAll(async () => {
   servers = await RedisCluster.start();
   cluster = new Cluster(servers.nodes);
 });
+const ends: Array<() => void> = [];
 afterAll(async () => {
+  for (const end of ends) end();
   cluster.disconnect();
   await servers.remove();
 });
@@ -34,8 +36,19 @@ function rig() {
     async router(nodeId: string) {
       const store = redisStore({ client: cluster as unknown as RedisLike, prefix });
       const node = { nodeId, ...NODE };
+      const toldSeen = new Map<string, number>();
+      const feed = { onGap() {}, onDue() {}, onLost() {}, onError() {} };
+      const unsubscribe = store.subscribe({
+        ...feed,
+        onTransition: ({ userId, status }, lastSeen) => {
+          if (status === 'offline') toldSeen.set(userId, lastSeen);
+        },
+      });
+      ends.push(unsubscribe);
       await store.beat(node);
       return {
+        /** When they were last seen, as told when they went offline. */
+        toldSeen,
         beat: () => store.beat(node),
         apply: (...ops: Parameters<typeof store.apply>[1]) => store.apply(node, ops),
         refresh: (userId: string, ageMs = 0) => store.refresh(node, [{ userId, ageMs }]),
@@ -100,6 +113,9 @@ describe('on a Cluster', () => {
     await a.beat();
     await until('the user is offline', async () => !(await a.status('u')).online);
     expect((await a.status('u')).lastSeen).toBeGreaterThanOrEqual(heardAt - 1_000);
+    // The router that takes them away may die before it could say more.
+    await until('it is told', () => a.toldSeen.has('u'));
+    expect(a.toldSeen.get('u')).toBeGreaterThanOrEqual(heardAt - 1_000);
   });
 
   it('nor does the death of one router set back what another one has heard', async () => {

@@ -238,3 +238,40 @@ describe('a router that leaves', () => {
       expect(await rig.admin.zrange(rig.key('lease'), 0, -1)).toEqual(['a']);
     }));
 });
+
+describe('who subscribes', () => {
+  it('is told nothing from before, also where that arrives later', () =>
+    on(async (rig) => {
+      const client = new Redis({ port: rigs.server.port });
+      const duplicate = client.duplicate.bind(client);
+      let held: Array<() => void> | undefined;
+      client.duplicate = (overrides) => {
+        const connection = duplicate(overrides);
+        const emit = connection.emit.bind(connection);
+        connection.emit = (event: string, ...values: unknown[]) => {
+          if (event !== 'message' || held === undefined) return emit(event, ...values);
+          held.push(() => void emit(event, ...values));
+          return true;
+        };
+        return connection;
+      };
+      const [a, b] = [await rig.router('a', { client }), await rig.router('b')];
+      await b.apply(join('early'));
+      await until('it is heard', () => a.told.length === 1);
+      held = [];
+      await b.apply(join('before'));
+      // Its answer says how far the changes are.
+      await a.beat();
+      const told: string[] = [];
+      const feed = { onGap() {}, onDue() {}, onLost() {}, onError() {} };
+      const end = a.store.subscribe({ ...feed, onTransition: ({ userId }) => told.push(userId) });
+      await until('the message is there', () => held?.length === 1);
+      const late = held;
+      held = undefined;
+      for (const arrive of late) arrive();
+      await b.apply(join('after'));
+      await until('it is heard, too', () => a.told.length === 3 && told.includes('after'));
+      end();
+      expect(told).toEqual(['after']);
+    }));
+});
