@@ -409,6 +409,8 @@ export class Feed implements StoreFeed {
         present.add(user.userId);
         if (reading.overtaken.has(user.userId)) continue;
         const known = this.view.get(user.userId);
+        // What is on its way tells more than how it ended: that somebody went, and is back.
+        if (known !== undefined && coming.has(user.userId)) continue;
         // Also of the first reading, whoever was told offline before it, or before one that failed.
         const isNews = reading.kind === 'resync' || this.gone.has(user.userId);
         if (known === undefined && isNews) {

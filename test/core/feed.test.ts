@@ -250,6 +250,21 @@ describe('the feed', () => {
     expect(told).toEqual(['u online connect', 'listed online connect']);
   });
 
+  it('tells who has gone and is back, where a reading has seen that before it was heard', async () => {
+    const { clock, feed, put, hear, state, told } = bareFeed();
+    await clock.settle();
+    put('u', true, 41);
+    hear('u', 'online', 41);
+    put('u', true, 43);
+    state.coming = ['u'];
+    feed.onGap();
+    await clock.settle();
+    hear('u', 'offline', 42, 'timeout');
+    hear('u', 'online', 43);
+    await clock.advance(1_000);
+    expect(told).toEqual(['u online connect', 'u offline timeout', 'u online connect']);
+  });
+
   // A server began to count anew while everybody was read, and the page was from before the user left.
   it('tells who has left with a version that is lower than the one before, also where a reading has seen that user before', async () => {
     const { clock, feed, put, hear, state, open, told } = bareFeed();
