@@ -1,7 +1,8 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Link } from './link';
 import { drop, HOUR_MS, join, leave, type Rig, rejoin, startRigs } from './steps';
-import { until } from './wait';
+import { sleep, until } from './wait';
 
 let rigs: Awaited<ReturnType<typeof startRigs>>;
 beforeAll(async () => {
@@ -157,6 +158,40 @@ describe('what is lost', () => {
       await until('it is told', () => b.versions.length === 1);
       expect(b.versions[0]).toBeGreaterThan(Math.max(...a.versions));
     }));
+
+  // The beat that missed them made other data of these once it had told, and who knew of those dropped what had been told.
+  it.each([
+    ['are missing', null],
+    ['were counted anew', '~1'],
+  ])('where counts %s, what the beat has told is told to those, too, whom its answer reaches first', (_, counting) =>
+    on(async (rig) => {
+      const link = await Link.start(rigs.server.port);
+      const client = new Redis({ port: rigs.server.port });
+      client.duplicate = () => new Redis({ port: link.port });
+      try {
+        const [a, b] = [await rig.router('a'), await rig.router('b', { client })];
+        await a.apply(join('u'), join('v'));
+        await until('both hear', () => b.told.length === 2);
+        const [lostA, lostB] = [a.lost(), b.lost()];
+        await a.apply(drop('u', 1));
+        await sleep(5);
+        link.silence();
+        if (counting === null) await rig.admin.del(rig.key('count'));
+        else await rig.admin.hset(rig.key('count'), '', counting);
+        await a.beat();
+        await b.beat();
+        link.mend();
+        await until('both have heard', () => a.told.length === 3 && b.told.length === 3);
+        for (const { told } of [a, b]) expect(told[2]).toBe('u offline timeout');
+        await until('both assert whom they hold', async () => {
+          await Promise.all([a.beat(), b.beat()]);
+          return a.lost() > lostA && b.lost() > lostB;
+        });
+      } finally {
+        link.close();
+      }
+    }),
+  );
 
   it('nobody is said to be offline before each router that was there has told all of its users', () =>
     on(async (rig) => {

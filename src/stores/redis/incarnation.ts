@@ -17,10 +17,10 @@ export class Incarnation {
   isBeating = false;
   isApplying = false;
   isRefreshing = false;
-  /** It was not known, and has not told all of its users since: the others wait for that. */
-  isTelling = false;
+  /** The epoch of the data in which it was not known, and has not told all of its users since: the others wait for that. */
+  tellsIn: string | undefined;
   /** A beat has found so, and the core has not heard of it yet. */
-  wasUnknown = false;
+  unknownIn: string | undefined;
   private generation = 0;
   /** In all of its incarnations. */
   readonly name: string;

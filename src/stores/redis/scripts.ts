@@ -806,10 +806,12 @@ local till = counting and number(match(counting, '^~(%d+)$'))
 if till and till > now + math.max(lease * 5, 3600000) then till = now end
 local isUncounted = not counting and (fields[1] or meta.seq > 0 or highest > 0)
 local isSetBack = isOlder or (own ~= nil and own.last < acknowledged)
-if isUncounted or isSetBack or (till and till <= now) then
-  if epoch == meta.epoch then
+if epoch == meta.epoch then
+  if isSetBack then
     epoch = time[1] .. '.' .. time[2]
     call('HSET', KEYS[3], 'epoch', epoch, 'lost', '0', 'lostAt', format('%d', now))
+  elseif isUncounted or (till and till <= now) then
+    lose({})
   end
 end
 if isUncounted then call('HSET', KEYS[5], '', format('~%d', now + lease * 5))

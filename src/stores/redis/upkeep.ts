@@ -56,8 +56,8 @@ export class Upkeep {
     const answers = await Promise.all(beats);
     for (const partition of this.layout.partitions) {
       const incarnation = this.incarnations.of(node, partition);
-      incarnation.isTelling = incarnation.isTelling || incarnation.wasUnknown;
-      incarnation.wasUnknown = false;
+      incarnation.tellsIn = incarnation.unknownIn ?? incarnation.tellsIn;
+      incarnation.unknownIn = undefined;
     }
     // Masters of a Cluster each have a clock of their own.
     return { known: answers.every(({ known }) => known), now: Math.min(...answers.map(({ now }) => now)) };
@@ -82,10 +82,11 @@ export class Upkeep {
     await Promise.all(
       this.layout.partitions.map(async (partition) => {
         const incarnation = this.incarnations.of(node, partition);
-        if (!incarnation.isTelling) return;
+        const { tellsIn } = incarnation;
+        if (tellsIn === undefined) return;
         // Should this fail, the next beat says so.
-        incarnation.isTelling = false;
-        const args = [incarnation.name, partition.knownEpoch];
+        incarnation.tellsIn = undefined;
+        const args = [incarnation.name, tellsIn];
         await this.runner.ask(partition, scripts.registered, [partition.meta], args);
       }),
     );
@@ -149,13 +150,13 @@ export class Upkeep {
         String(Math.ceil(node.leaseMs)),
         `${incarnation.acknowledged}/${incarnation.sent}`,
         String(BEAT_GRACES),
-        [beaten?.epoch, beaten?.seq, incarnation.isTelling || incarnation.wasUnknown ? 1 : 0, beaten?.peers].join('/'),
+        [beaten?.epoch, beaten?.seq, (incarnation.tellsIn ?? incarnation.unknownIn) ? 1 : 0, beaten?.peers].join('/'),
       ],
     }));
     partition.beaten = { epoch: answer.e, seq: answer.seq, peers: answer.peers };
     this.leaseMs = node.leaseMs;
     if (!answer.known) {
-      incarnation.wasUnknown = incarnation.tag !== '';
+      if (incarnation.tag !== '') incarnation.unknownIn = answer.e;
       incarnation.becomeFollowing();
     }
     this.news.verifyLosses(partition, node, answer.lost);

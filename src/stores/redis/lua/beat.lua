@@ -217,19 +217,21 @@ end
 call('HSET', KEYS[3], 'at', format('%d', now))
 finish()
 -- Without the counts nobody could tell whether buckets are missing too, nor of one that is lost before the sweep has counted
--- it anew. Then these data begin anew: every router asserts whom it holds, now, and once the sweep has been everywhere.
+-- it anew. Then every router asserts whom it holds, now, and once the sweep has been everywhere.
 local counting = try('HGET', KEYS[5], '')
 local till = counting and number(match(counting, '^~(%d+)$'))
 -- That long no lease is.
 if till and till > now + math.max(lease * 5, 3600000) then till = now end
 local isUncounted = not counting and (fields[1] or meta.seq > 0 or highest > 0)
--- So they do where they were set back to an older state. What changed since then nobody will tell; a call may have raised the
+-- Data that were set back to an older state begin anew: what changed since then nobody will tell. A call may have raised the
 -- version meanwhile, and work that was acknowledged is missing all the same.
 local isSetBack = isOlder or (own ~= nil and own.last < acknowledged)
-if isUncounted or isSetBack or (till and till <= now) then
-  if epoch == meta.epoch then
+if epoch == meta.epoch then
+  if isSetBack then
     epoch = time[1] .. '.' .. time[2]
     call('HSET', KEYS[3], 'epoch', epoch, 'lost', '0', 'lostAt', format('%d', now))
+  elseif isUncounted or (till and till <= now) then
+    lose({})
   end
 end
 if isUncounted then call('HSET', KEYS[5], '', format('~%d', now + lease * 5))
