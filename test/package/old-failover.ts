@@ -38,13 +38,11 @@ const proxy = net.createServer((client) => {
 });
 const cutAll = () => { for (const pair of pairs) for (const socket of pair) socket.destroy(); };
 const errors = [];
-// What ioredis 4 has forgotten is given up two seconds after it is back: by then a short lease would have lapsed.
-const LEASE_MS = 6000;
 const router = (port, isOwn) => {
   const client = isOwn ? undefined : new Redis({ port, retryStrategy: () => 100 });
   if (client) client.on('error', () => undefined);
   const store = redisStore(client ? { client } : { host: '127.0.0.1', port });
-  const presence = createPresence({ leaseMs: LEASE_MS, graceMs: 0, pingIntervalMs: 200, store, onError: (error) => errors.push(error.message) });
+  const presence = createPresence({ leaseMs: 1500, graceMs: 0, pingIntervalMs: 200, store, onError: (error) => errors.push(error.message) });
   const told = [];
   presence.onUpdate(({ userId, status, reason }) => told.push(userId + ' ' + status + ' ' + reason));
   const attach = (userId) => {

@@ -19,6 +19,8 @@ class FarClient extends EventEmitter {
   readonly known = new Map<string, Set<string>>();
   /** Answers nothing. */
   hangs = false;
+  canPing = false;
+  refusesPing = false;
 
   constructor(readonly clock: FakeClock) {
     super();
@@ -32,6 +34,13 @@ class FarClient extends EventEmitter {
 
   eval(text: string, _count: number, key: string): Promise<unknown> {
     return this.answer(key, 'eval', (known) => known.add(script('', text).sha));
+  }
+
+  get ping(): (() => Promise<unknown>) | undefined {
+    if (!this.canPing) return undefined;
+    if (this.refusesPing)
+      return () => Promise.reject(new Error("NOPERM this user has no permissions to run the 'ping' command"));
+    return () => this.answer('', 'ping', () => undefined);
   }
 
   connect(): Promise<void> {
@@ -248,6 +257,51 @@ describe('a call that nobody will answer', () => {
     const next = outcome(link.run('lane', ONE, ['next'], []));
     await clock.advance(2 * ROUND_TRIP_MS);
     expect(next.is).toBe('next');
+  });
+
+  it('is given up sooner where a command that was sent later has its answer', async () => {
+    const { clock, client, link } = farLink();
+    client.canPing = true;
+    client.hangs = true;
+    const lost = outcome(link.run('lane', ONE, ['k'], []));
+    await clock.advance(60_000);
+    client.hangs = false;
+    client.step('ready');
+    await clock.advance(2 * ROUND_TRIP_MS - 1);
+    expect(lost.is).toBe('pending');
+    await clock.advance(1);
+    expect(lost.is).toBe('its connection was lost before the answer');
+    await clock.advance(10_000);
+    expect(client.calls).toEqual(['eval', 'ping', 'ping']);
+  });
+
+  it('is not one that the client has sent again, to a server that has to be told the text', async () => {
+    const { clock, client, link } = farLink();
+    client.canPing = true;
+    const first = outcome(link.run('lane', ONE, ['first'], []));
+    await clock.advance(ROUND_TRIP_MS);
+    expect(first.is).toBe('first');
+    const again = outcome(link.run('lane', ONE, ['again'], []));
+    await clock.settle();
+    for (const known of client.known.values()) known.clear();
+    client.step('ready');
+    await clock.advance(3 * ROUND_TRIP_MS);
+    expect(again.is).toBe('again');
+    expect(client.calls).toEqual(['eval', 'evalsha', 'ping', 'eval', 'ping']);
+  });
+
+  it('is given up after two seconds where nothing can be asked', async () => {
+    const { clock, client, link } = farLink();
+    client.canPing = true;
+    client.hangs = true;
+    const lost = outcome(link.run('lane', ONE, ['k'], []));
+    await clock.settle();
+    client.refusesPing = true;
+    client.step('ready');
+    await clock.advance(1_999);
+    expect(lost.is).toBe('pending');
+    await clock.advance(1);
+    expect(lost.is).toBe('its connection was lost before the answer');
   });
 
   it('is refused at once on a client that has ended its connection', async () => {

@@ -18,6 +18,8 @@ export interface RedisLike {
   xrange(key: string, from: string, to: string, count: 'COUNT', most: number): Promise<Array<[string, string[]]>>;
   /** Several commands in one round trip. */
   pipeline(commands: string[][]): RedisPipelineLike;
+  /** Asks whether the server answers. */
+  ping?(): Promise<unknown>;
   /** Another client with the same options, for messages. */
   duplicate(...overrides: never[]): RedisLike;
   /** Listens to channels. */

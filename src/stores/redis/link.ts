@@ -252,17 +252,28 @@ export class Link {
 
   /**
    * A client sends again what was under way when its connection was lost. That of ioredis 4 forgets it where the next
-   * connection is lost before it is ready, as behind a proxy whose server is away: nobody would ever answer.
+   * connection is lost before it is ready, as behind a proxy whose server is away: nobody would ever answer. Answers come
+   * in order (the Redis protocol, "Pipelining"), so what has none when a later command has is forgotten; where nothing can
+   * be asked, as on a Cluster, after a while.
    */
   private expectAnswers(): void {
     const calls: Call[] = [];
     for (const { pending } of this.lanes.values()) for (const call of pending) calls.push(call);
     if (calls.length === 0) return;
-    const timer = this.clock.setTimeout(() => {
+    const end = (): void => {
+      this.clock.clearTimeout(timer);
       this.lossTimers.delete(timer);
       for (const call of calls) call.giveUp(new Error('its connection was lost before the answer'));
-    }, STUCK_MS);
+    };
+    const timer = this.clock.setTimeout(end, STUCK_MS);
     this.lossTimers.add(timer);
+    const { client } = this;
+    if (client.isCluster === true || client.ping === undefined) return;
+    // What was sent by its hash may be sent by its text before the second one.
+    client
+      .ping()
+      .then(() => client.ping?.())
+      .then(end, () => undefined);
   }
 
   private release(error?: Error): void {
