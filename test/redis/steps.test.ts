@@ -101,6 +101,36 @@ describe('a router that has died', () => {
     }));
 });
 
+describe('a connection that was lost before the answers came', () => {
+  // The beat met an apply that it did not know of, and the router began anew under another name.
+  it('is no loss: what the client sends again in the same order is done once, and the lease is there', () =>
+    on(async (rig) => {
+      const client = new Redis({ port: rigs.server.port });
+      const a = await rig.router('a', { client });
+      await a.apply(join('u'));
+      // From then on by its hash.
+      await a.refresh({ userId: 'u', ageMs: 0 });
+      const evalsha = client.evalsha.bind(client);
+      const again: Array<() => unknown> = [];
+      const severed = (...args: Parameters<typeof evalsha>) => {
+        const executed = evalsha(...args);
+        return new Promise((resolve) => again.push(() => executed.then(() => resolve(evalsha(...args)))));
+      };
+      client.evalsha = severed as typeof evalsha;
+      const beat = a.beat();
+      await until('the beat is under way', () => again.length === 1);
+      const answers = [beat, a.refresh({ userId: 'u', ageMs: 0 }), a.apply(leave('u'), join('v'))];
+      await until('all are under way', () => again.length === 3);
+      client.evalsha = evalsha;
+      for (const send of again) send();
+      expect(await Promise.all(answers)).toMatchObject([{ known: true }, { known: true }, { known: true }]);
+      expect(await a.beat()).toMatchObject({ known: true });
+      await until('it is told', () => a.told.length >= 3);
+      expect(a.told).toEqual(['u online connect', 'u offline disconnect', 'v online connect']);
+      expect(a.lost()).toBe(0);
+    }));
+});
+
 describe('a grace', () => {
   it('that has ended ends nothing where another router holds the user', () =>
     on(async (rig) => {

@@ -697,7 +697,7 @@ for name, deadline in pairs(leases) do
 end
 if meta.extendedUntil > now + longest then call('HDEL', KEYS[3], 'extended') end
 if extendedUntil > 0 then call('HSET', KEYS[3], 'extended', format('%d %d', now, extendedUntil)) end
-local isKnown = own ~= nil and leases[tag] > now and own.last >= acknowledged and own.last <= sent
+local isKnown = own ~= nil and leases[tag] > now and own.last >= acknowledged and own.last <= sent + 1
 if isKnown then
   own.pardoned = false
   own.lease = lease

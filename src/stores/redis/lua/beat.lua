@@ -98,8 +98,8 @@ if meta.extendedUntil > now + longest then call('HDEL', KEYS[3], 'extended') end
 if extendedUntil > 0 then call('HSET', KEYS[3], 'extended', format('%d %d', now, extendedUntil)) end
 
 -- Whose acknowledged work is missing was set back to an older state, by a failover for instance. Work that was not sent
--- somebody else has put there.
-local isKnown = own ~= nil and leases[tag] > now and own.last >= acknowledged and own.last <= sent
+-- somebody else has put there; but for the next apply, where the client sends a beat again that was followed by it.
+local isKnown = own ~= nil and leases[tag] > now and own.last >= acknowledged and own.last <= sent + 1
 if isKnown then
   own.pardoned = false
   own.lease = lease
