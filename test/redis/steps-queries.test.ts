@@ -103,6 +103,7 @@ describe('pages and counts', () => {
       const [a, b] = [await rig.router('a'), await rig.router('b')];
       await a.apply(join('u'));
       await b.apply(join('u'));
+      expect([await a.store.count(), await b.store.count()]).toEqual([1, 1]);
       await a.apply(leave('u'));
       expect(await b.isOnline('u')).toBe(true);
       expect((await b.store.list({ cursor: null, limit: 10 })).users.map(({ userId }) => userId)).toEqual(['u']);
