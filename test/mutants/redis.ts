@@ -400,6 +400,14 @@ export const REDIS: readonly Mutant[] = [
     tests: SUBSCRIBER,
   },
   {
+    id: 'forgotten-call-waits',
+    fault: 'After a failover a router waits two seconds for what its client has forgotten, and a short lease lapses.',
+    file: `${folder}/link.ts`,
+    find: '.then(() => client.ping?.())',
+    put: '.then(() => new Promise<void>(() => undefined))',
+    tests: LINK,
+  },
+  {
     id: 'gap-in-the-count-of-losses',
     fault: 'A loss whose message was lost is taken for the one that was heard.',
     file: `${folder}/losses.ts`,
