@@ -16,7 +16,7 @@ export class BadLink {
   private readonly flows = new Set<Flow>();
   private readonly server: Server;
 
-  private constructor(private readonly target: number) {
+  private constructor(private target: number) {
     this.server = createServer((client) => this.join(client));
   }
 
@@ -29,6 +29,11 @@ export class BadLink {
 
   get port(): number {
     return (this.server.address() as AddressInfo).port;
+  }
+
+  /** The name is that of another server by now; who is connected stays so. */
+  leadTo(target: number): void {
+    this.target = target;
   }
 
   become(state: LinkState): void {

@@ -1,73 +1,129 @@
-import type { Random } from '../random';
+import { type Random, random } from '../random';
+import { HANDOVER_MS, LEASE_MS } from './protocol';
 
 /** What can go wrong. `router` is the number of the one it happens to. */
 export type Fault =
   | { readonly kind: 'kill'; readonly router: number; readonly ms: number }
   | { readonly kind: 'stop'; readonly router: number; readonly ms: number }
   | { readonly kind: 'shut-down'; readonly router: number; readonly handoverMs: number }
-  | { readonly kind: 'delay'; readonly router: number; readonly byMs: number; readonly ms: number }
-  | { readonly kind: 'hold' | 'cut'; readonly router: number; readonly ms: number }
+  | { readonly kind: 'far'; readonly router: number; readonly ms: number }
+  | { readonly kind: 'hold' | 'cut' | 'sever'; readonly router: number; readonly ms: number }
   | { readonly kind: 'kill-clients'; readonly type: 'pubsub' | 'normal' }
-  | { readonly kind: 'delete'; readonly what: DeletedKey; readonly users: readonly number[] }
-  | { readonly kind: 'flush' }
+  | { readonly kind: 'delete' | 'junk'; readonly what: DeletedKey; readonly users: readonly number[] }
+  | { readonly kind: 'forge'; readonly users: readonly number[] }
+  | { readonly kind: 'flush' | 'failover' | 'fleet' }
   | { readonly kind: 'hang'; readonly ms: number }
+  | { readonly kind: 'stutter'; readonly router: number }
   | { readonly kind: 'restart'; readonly signal: 'SIGTERM' | 'SIGKILL'; readonly empty: boolean; readonly ms: number };
 
 /** Keys of the store by their names; `user` and `bucket` are those of some users. */
-export type DeletedKey = (typeof DELETED_KEYS)[number];
+export type DeletedKey = 'user' | 'bucket' | 'lease' | 'nodes' | 'meta' | 'grace' | 'count' | 'log';
 
-const DELETED_KEYS = ['user', 'bucket', 'lease', 'nodes', 'meta', 'grace', 'count', 'log'] as const;
+/** Seeds in a row that see all windows. */
+const SEEDS = 3;
+/** Whatever takes several leases takes too long where these are long. */
+const IS_SHORT = LEASE_MS <= 2_000;
+const LONGEST_HANG_MS = Math.min(LEASE_MS * 1.5, 3_000);
 
-export interface Planned {
-  /** After the one before. */
-  readonly afterMs: number;
-  readonly fault: Fault;
+/** What happens in a run, and in which order: it follows from the seed, and not from the time that anything takes. */
+export class Plan {
+  private readonly dice: Random;
+  private readonly windows: Array<() => Fault>;
+  private next = 0;
+
+  constructor(
+    seed: number,
+    private readonly routers: number,
+    private readonly users: number,
+  ) {
+    this.dice = random(seed);
+    // Dealt to some seeds in a row, so that together they see all of them.
+    const deck = shuffled(this.deck(), random(seed - (seed % SEEDS)));
+    const first = Math.floor((deck.length * (seed % SEEDS)) / SEEDS);
+    this.windows = deck.slice(first).concat(deck.slice(0, first));
+  }
+
+  /** One fault, alone. */
+  window(): Fault {
+    const { windows, next } = this;
+    this.next += 1;
+    return (windows[next % windows.length] as () => Fault)();
+  }
+
+  /** Many at once, and at most one of them for everybody. */
+  rage(count: number): Array<{ readonly afterMs: number; readonly fault: Fault }> {
+    const { dice } = this;
+    const ofOne = this.ofOneRouter();
+    const faults = Array.from({ length: count }, () => dice.pick(ofOne)());
+    const ofAll = this.ofAll();
+    faults[dice.below(count)] = dice.pick(ofAll)();
+    return faults.map((fault) => ({ afterMs: this.between(100, 700), fault }));
+  }
+
+  private between(low: number, high: number): number {
+    return Math.round(low + this.dice.next() * (high - low));
+  }
+
+  private router(): number {
+    return this.dice.below(this.routers);
+  }
+
+  private someUsers(most: number): number[] {
+    return Array.from({ length: most }, () => this.dice.below(this.users));
+  }
+
+  private ofOneRouter(): Array<() => Fault> {
+    return [
+      () => ({ kind: 'kill', router: this.router(), ms: this.between(0, 1_000) }),
+      () => ({ kind: 'stop', router: this.router(), ms: this.between(LEASE_MS * 1.2, LEASE_MS * 1.6) }),
+      () => ({ kind: 'stop', router: this.router(), ms: this.between(200, 900) }),
+      () => ({ kind: 'shut-down', router: this.router(), handoverMs: this.dice.chance(0.6) ? HANDOVER_MS : 0 }),
+      () => ({ kind: 'far', router: this.router(), ms: this.between(1_500, 3_000) }),
+      () => ({ kind: 'hold', router: this.router(), ms: this.between(300, 2_500) }),
+      () => ({ kind: 'cut', router: this.router(), ms: this.between(0, 2_500) }),
+      () => ({ kind: 'sever', router: this.router(), ms: this.between(0, 1_500) }),
+    ];
+  }
+
+  private ofAll(): Array<() => Fault> {
+    const { dice } = this;
+    const taken = (kind: 'delete' | 'junk', what: DeletedKey): Fault => ({ kind, what, users: this.someUsers(40) });
+    const signal = (): 'SIGTERM' | 'SIGKILL' => dice.pick(['SIGTERM', 'SIGKILL']);
+    return [
+      () => ({ kind: 'kill-clients', type: 'pubsub' }),
+      () => ({ kind: 'kill-clients', type: 'normal' }),
+      () => taken('delete', 'user'),
+      () => taken('delete', 'meta'),
+      () => taken('delete', dice.pick(['lease', 'nodes', 'count', 'log'])),
+      () => taken('junk', dice.pick(['lease', 'nodes', 'meta', 'count', 'log'])),
+      () => ({ kind: 'forge', users: this.someUsers(40) }),
+      () => ({ kind: 'flush' }),
+      () => ({ kind: 'hang', ms: this.between(LEASE_MS * 0.3, LONGEST_HANG_MS) }),
+      () => ({ kind: 'restart', signal: signal(), empty: false, ms: this.between(0, 1_500) }),
+      () => ({ kind: 'restart', signal: signal(), empty: true, ms: this.between(0, 1_000) }),
+    ];
+  }
+
+  private deck(): Array<() => Fault> {
+    const slow: Array<() => Fault> = [
+      () => ({ kind: 'delete', what: 'bucket', users: this.someUsers(40) }),
+      () => ({ kind: 'junk', what: 'bucket', users: this.someUsers(40) }),
+      () => ({ kind: 'delete', what: 'grace', users: [] }),
+      () => ({ kind: 'fleet' }),
+      () => ({ kind: 'stutter', router: this.router() }),
+    ];
+    const deck = [...this.ofOneRouter(), ...this.ofAll(), (): Fault => ({ kind: 'failover' })];
+    return IS_SHORT ? deck.concat(slow) : deck;
+  }
 }
 
-/**
- * Faults without an end. They are dealt like cards, so that each kind comes before any comes again, and what comes
- * depends on the dice alone: not on the time that anything takes.
- */
-export function* faults(dice: Random, routers: number, users: number): Generator<Planned, never> {
-  const between = (low: number, high: number): number => low + dice.below(high - low);
-  const router = (): number => dice.below(routers);
-  const someUsers = (): number[] => Array.from({ length: between(1, 40) }, () => dice.below(users));
-  const deletion = (what: DeletedKey): Fault => ({ kind: 'delete', what, users: someUsers() });
-  const deck: ReadonlyArray<() => Fault> = [
-    () => ({ kind: 'kill', router: router(), ms: between(0, 2_500) }),
-    () => ({ kind: 'kill', router: router(), ms: 0 }),
-    () => ({ kind: 'stop', router: router(), ms: between(200, 1_200) }),
-    () => ({ kind: 'stop', router: router(), ms: between(1_800, 4_000) }),
-    () => ({ kind: 'shut-down', router: router(), handoverMs: dice.chance(0.6) ? 1_500 : 0 }),
-    () => ({ kind: 'delay', router: router(), byMs: between(20, 400), ms: between(500, 3_000) }),
-    () => ({ kind: 'hold', router: router(), ms: between(300, 3_500) }),
-    () => ({ kind: 'cut', router: router(), ms: between(0, 3_500) }),
-    () => ({ kind: 'kill-clients', type: 'pubsub' }),
-    () => ({ kind: 'kill-clients', type: 'normal' }),
-    () => deletion('user'),
-    () => deletion('bucket'),
-    () => deletion(dice.pick(DELETED_KEYS)),
-    () => deletion(dice.pick(DELETED_KEYS)),
-    () => ({ kind: 'flush' }),
-    () => ({ kind: 'hang', ms: between(300, 3_000) }),
-    () => ({
-      kind: 'restart',
-      signal: dice.pick(['SIGTERM', 'SIGKILL']),
-      empty: false,
-      ms: between(0, 2_500),
-    }),
-    () => ({
-      kind: 'restart',
-      signal: dice.pick(['SIGTERM', 'SIGKILL']),
-      empty: dice.chance(0.7),
-      ms: between(0, 1_000),
-    }),
-  ];
-  for (;;) {
-    const cards = deck.slice();
-    while (cards.length > 0) {
-      const [card] = cards.splice(dice.below(cards.length), 1) as [() => Fault];
-      yield { afterMs: between(100, 1_800), fault: card() };
-    }
-  }
+export function nameOf(fault: Fault): string {
+  if ('what' in fault) return `${fault.kind} ${fault.what}`;
+  if (fault.kind === 'restart') return fault.empty ? 'restart empty' : 'restart';
+  return fault.kind === 'kill-clients' ? `kill ${fault.type}` : fault.kind;
+}
+
+function shuffled<T>(items: readonly T[], dice: Random): T[] {
+  const left = items.slice();
+  return items.map(() => left.splice(dice.below(left.length), 1)[0] as T);
 }

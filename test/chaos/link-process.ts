@@ -28,6 +28,11 @@ export class LinkProcess {
     await this.ask({ kind: 'become', link, state });
   }
 
+  /** Connections made from now on lead to another port. */
+  async lead(link: number, target: number): Promise<void> {
+    await this.ask({ kind: 'lead', link, target });
+  }
+
   readonly kill = (): void => {
     process.removeListener('exit', this.kill);
     this.child.kill('SIGKILL');

@@ -1,8 +1,9 @@
 import { BadLink, type LinkState } from './bad-link';
 
-/** What the parent asks for: a link to the Redis on a port, or that one of them becomes better or worse. */
+/** What the parent asks for: a link to the Redis on a port; that one becomes better or worse, or leads elsewhere. */
 export type LinkRequest =
   | { readonly kind: 'start'; readonly number: number; readonly target: number }
+  | { readonly kind: 'lead'; readonly number: number; readonly link: number; readonly target: number }
   | { readonly kind: 'become'; readonly number: number; readonly link: number; readonly state: LinkState };
 
 /** The port of a new link; 0 for a link that has become what it should. */
@@ -20,6 +21,8 @@ process.on('message', async (request: LinkRequest) => {
     const link = await BadLink.start(request.target);
     port = link.port;
     links.set(port, link);
+  } else if (request.kind === 'lead') {
+    links.get(request.link)?.leadTo(request.target);
   } else {
     links.get(request.link)?.become(request.state);
   }

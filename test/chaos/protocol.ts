@@ -1,10 +1,15 @@
 import type { PresenceStatus, PresenceUpdate } from 'voiceping-presence';
 
-/** Short, so that a lease lapses many times a minute. */
-export const LEASE_MS = 1_500;
+/** Short, so that much happens within minutes; on a machine that does other work longer ones lapse less by themselves. */
+export const LEASE_MS = Number(process.env['CHAOS_LEASE_MS'] ?? 1_500);
 export const GRACE_MS = 1_000;
-export const TTL_MS = 10_000;
-export const PING_MS = 2_500;
+export const HANDOVER_MS = 1_500;
+/** Who is asserted anew after a loss stays for so long, see shared.lua: another router may hold the user, too. */
+export const ASSERTED_MS = 3_000;
+export const TTL_MS = Math.max(6_000, LEASE_MS * 2);
+export const PING_MS = TTL_MS / 4;
+/** Clocks and queues of processes that share two cores. */
+export const SLACK_MS = 1_000;
 
 /** One thing that a phone does: comes, closes cleanly, or is lost. The number is that of its user. */
 export type Operation = readonly [does: 'open' | 'close' | 'drop', user: number];
@@ -19,8 +24,8 @@ export type Command =
 
 /** What each command is answered with. */
 export interface Answers {
-  /** When the operations were done, by the clock of this machine. */
-  readonly operate: { readonly at: number };
+  /** When the operations were begun and done, by the clock of this machine. */
+  readonly operate: { readonly begunAt: number; readonly at: number };
   readonly ready: true;
   /** In the order asked. */
   readonly statuses: PresenceStatus[];
@@ -34,6 +39,14 @@ export interface Request {
   readonly command: Command;
 }
 
+/** A heartbeat that was answered. */
+export interface Beat {
+  /** Whether the router had its lease until then. */
+  readonly known: boolean;
+  readonly sentAt: number;
+  readonly at: number;
+}
+
 /** What a router tells by itself, or answers. */
 export type Report =
   | { readonly kind: 'answer'; readonly number: number; readonly value: Answers[Command['kind']] }
@@ -41,6 +54,7 @@ export type Report =
   /** The store holds by now whom the operations with this number have opened: the places of those who are still there. */
   | { readonly kind: 'held'; readonly number: number; readonly places: number[] }
   | { readonly kind: 'updates'; readonly updates: PresenceUpdate[] }
+  | { readonly kind: 'beat'; readonly beat: Beat }
   /** A background failure, as `onError` was told. */
   | { readonly kind: 'error'; readonly stage: string; readonly message: string }
   /** A rejection nobody handled, or an exception nobody caught. */

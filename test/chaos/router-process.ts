@@ -1,9 +1,9 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { programOf } from '../bundles';
 import type { Answers, Command, Report } from './protocol';
 
-type Told = Exclude<Report, { kind: 'answer' | 'refusal' }>;
+/** What a router tells by itself. */
+export type Told = Exclude<Report, { kind: 'answer' | 'refusal' }>;
 type Waiting = { resolve(value: Answers[Command['kind']]): void; reject(error: Error): void };
 
 /** A router in a process of its own. */
@@ -16,8 +16,8 @@ export class RouterProcess {
   endedAt = Number.POSITIVE_INFINITY;
   output = '';
 
-  constructor(port: number, connects: 'client' | 'itself', onReport: (report: Told) => void) {
-    this.child = fork(programOf('chaos/router'), [String(port), connects], {
+  constructor(program: string, port: number, connects: 'client' | 'itself', onReport: (report: Told) => void) {
+    this.child = fork(program, [String(port), connects], {
       execArgv: ['--expose-gc'],
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });

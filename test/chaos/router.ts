@@ -32,8 +32,18 @@ const [port, connects] = process.argv.slice(2);
 const client = connects === 'client' ? new Redis({ host: '127.0.0.1', port: Number(port) }) : undefined;
 client?.on('error', () => undefined);
 
+const store = redisStore(client === undefined ? { host: '127.0.0.1', port: Number(port) } : { client });
+const beat = store.beat.bind(store);
+// Whether a lease has lapsed nobody knows better than the router that held it.
+store.beat = async (node, onAnswer) => {
+  const sentAt = Date.now();
+  const answer = await beat(node, onAnswer);
+  report({ kind: 'beat', beat: { known: answer.known, sentAt, at: Date.now() } });
+  return answer;
+};
+
 const presence = createPresence({
-  store: redisStore(client === undefined ? { host: '127.0.0.1', port: Number(port) } : { client }),
+  store,
   leaseMs: LEASE_MS,
   graceMs: GRACE_MS,
   ttlMs: TTL_MS,
@@ -54,6 +64,7 @@ presence.onUpdate((update) => {
 });
 
 function operate(operations: readonly Operation[], number: number): Answers['operate'] {
+  const begunAt = Date.now();
   const opened = new Map<number, FakeSocket>();
   const held: Array<Promise<void>> = [];
   for (const [place, [does, user]] of operations.entries()) {
@@ -79,7 +90,7 @@ function operate(operations: readonly Operation[], number: number): Answers['ope
       report({ kind: 'held', number, places });
     });
   }
-  return { at: Date.now() };
+  return { begunAt, at: Date.now() };
 }
 
 async function list(): Promise<Answers['list']> {

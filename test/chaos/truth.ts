@@ -1,11 +1,15 @@
 import type { Random } from '../random';
-import type { Operation } from './protocol';
+import { type Operation, SLACK_MS } from './protocol';
 
-/** How a user's last connection ended, as the parent saw it. */
+/** How a connection of a user ended, as the parent saw it. */
 export interface Leaving {
   readonly at: number;
+  /** It was not sooner than that: a process may stand still in between. */
+  readonly begunAt: number;
   readonly how: 'close' | 'drop' | 'lost';
   readonly holding: Holding;
+  /** Since when the store was known to hold the connection. */
+  readonly heldSince: number | undefined;
 }
 
 /** One connection of a phone to a router. */
@@ -18,20 +22,31 @@ interface PhoneConnection {
 /** What is sent to a router together. */
 export type Batch = ReadonlyArray<{ readonly operation: Operation; readonly connection: PhoneConnection }>;
 
+/** Some stay for minutes: whoever comes back at once hides what was lost. */
+const isResident = (user: number): boolean => user % 3 === 0;
+const RESIDENT_LEAVES = 0.03;
+
 /**
  * Who is connected where: what was acknowledged, and nothing that any router believes. A router that was killed has lost
  * its connections with it.
  */
 export class Truth {
+  /** The last one of each user. */
   readonly leavings: Array<Leaving | undefined> = [];
   /** Of connections of which the store knew only. */
   readonly knownLeavings: Array<Leaving | undefined> = [];
+  /** When a router last could not say that the user had left. */
+  readonly unsaidAt: Float64Array;
+  /** When a connection of the user was last on its way to a router. */
+  readonly openedAt: Float64Array;
   private readonly acknowledged: Int32Array;
   private readonly planned: Int32Array;
 
   constructor(readonly users: number) {
     this.acknowledged = new Int32Array(users);
     this.planned = new Int32Array(users);
+    this.unsaidAt = new Float64Array(users);
+    this.openedAt = new Float64Array(users);
   }
 
   /** Since when nobody has a connection of the user, or is about to; undefined where somebody is. */
@@ -49,26 +64,34 @@ export class Truth {
   /** Sent to a router. */
   plan(user: number, by: number): void {
     this.planned[user] = (this.planned[user] as number) + by;
+    if (by > 0) this.openedAt[user] = Date.now();
   }
 
   arrive({ user }: PhoneConnection): void {
     this.acknowledged[user] = (this.acknowledged[user] as number) + 1;
+    this.openedAt[user] = Date.now();
   }
 
-  leave({ user, heldSince }: PhoneConnection, leaving: Leaving): void {
+  leave({ user, heldSince }: PhoneConnection, { how, at, begunAt, holding }: Omit<Leaving, 'heldSince'>): void {
     this.acknowledged[user] = (this.acknowledged[user] as number) - 1;
+    const leaving = { at, begunAt, how, holding, heldSince };
     this.leavings[user] = leaving;
     if (heldSince !== undefined) this.knownLeavings[user] = leaving;
+    if (holding.isUnwell) this.unsaidAt[user] = at;
   }
 }
 
 /** The connections that one router process has, from its start to its end. */
 export class Holding {
-  /** One entry a connection, as they will be once all that was sent is done. */
-  private readonly planned: number[] = [];
+  /** The router cannot tell the store who has left. */
+  isUnwell = false;
+  /** One user a connection, as they will be once all that was sent is done. */
+  private readonly residents: number[] = [];
+  private readonly movers: number[] = [];
   /** The same by user, the oldest first. */
   private readonly byUser = new Map<number, PhoneConnection[]>();
   private readonly acknowledged = new Set<PhoneConnection>();
+  private latest: Array<{ readonly user: number; readonly at: number }> = [];
   private isOver = false;
 
   constructor(
@@ -81,32 +104,40 @@ export class Holding {
 
   /** What phones do next. It follows from the dice and from what they did before, so that a seed replays it. */
   draw(count: number): Batch {
-    const { dice, planned, target } = this;
+    const { dice, residents, movers, target } = this;
     return Array.from({ length: count }, () => {
-      if (planned.length === 0 || dice.chance(planned.length < target ? 0.65 : 0.4)) return this.open(this.someone());
-      const place = dice.below(planned.length);
-      const user = planned[place] as number;
-      const last = planned.pop() as number;
-      if (place < planned.length) planned[place] = last;
+      const filled = (residents.length + movers.length) / target;
+      const opens = filled < 0.8 ? 0.9 : filled < 1 ? 0.65 : 0.4;
+      if (movers.length === 0 || dice.chance(opens)) return this.open(this.someone());
+      const list = residents.length > 0 && dice.chance(RESIDENT_LEAVES) ? residents : movers;
+      const place = dice.below(list.length);
+      const user = list[place] as number;
+      const last = list.pop() as number;
+      if (place < list.length) list[place] = last;
       return this.end(user, dice.chance(0.65) ? 'close' : 'drop');
     });
   }
 
   /** Everybody leaves. */
   closeAll(): Batch {
-    return this.planned.splice(0).map((user) => this.end(user, 'close'));
+    return this.residents
+      .splice(0)
+      .concat(this.movers.splice(0))
+      .map((user) => this.end(user, 'close'));
   }
 
-  acknowledge(batch: Batch, at: number): void {
+  acknowledge(batch: Batch, at: number, begunAt = at): void {
     if (this.isOver) return;
+    this.latest = this.latest.filter((leaving) => leaving.at > at - SLACK_MS);
     for (const { operation, connection } of batch) {
-      const [does] = operation;
+      const [does, user] = operation;
       if (does === 'open') {
         this.acknowledged.add(connection);
         this.truth.arrive(connection);
       } else {
         this.acknowledged.delete(connection);
-        this.truth.leave(connection, { at, how: does, holding: this });
+        this.truth.leave(connection, { how: does, at, begunAt, holding: this });
+        this.latest.push({ user, at });
       }
     }
   }
@@ -117,6 +148,12 @@ export class Holding {
       const { connection } = batch[place] as Batch[number];
       connection.heldSince = heldSince;
     }
+  }
+
+  /** From now on nobody may learn who has left here; nor who just has. */
+  fallIll(): void {
+    this.isUnwell = true;
+    for (const { user } of this.latest) this.truth.unsaidAt[user] = Date.now();
   }
 
   /** Since when the store has held a connection that nobody has told to end; undefined where there is none. */
@@ -132,14 +169,18 @@ export class Holding {
 
   /** The process is about to end, and all of its connections with it. */
   lose(): void {
+    this.fallIll();
     this.isOver = true;
     const at = Date.now();
     for (const [user, connections] of this.byUser) {
       this.truth.plan(user, -connections.length);
       // Also who came in what was not acknowledged any more: the store may have heard of them.
-      this.truth.leavings[user] = { at, how: 'lost', holding: this };
+      this.truth.leavings[user] = { at, begunAt: at, how: 'lost', holding: this, heldSince: undefined };
+      this.truth.unsaidAt[user] = at;
     }
-    for (const connection of this.acknowledged) this.truth.leave(connection, { at, how: 'lost', holding: this });
+    for (const connection of this.acknowledged) {
+      this.truth.leave(connection, { how: 'lost', at, begunAt: at, holding: this });
+    }
   }
 
   private someone(): number {
@@ -150,9 +191,11 @@ export class Holding {
     return moved < truth.users ? moved : user;
   }
 
-  private open(user: number): Batch[number] {
+  private open(drawn: number): Batch[number] {
+    const isTooMany = isResident(drawn) && this.residents.length >= this.target / 2;
+    const user = isTooMany ? (drawn + 1) % this.truth.users : drawn;
     const connection: PhoneConnection = { user, heldSince: undefined };
-    this.planned.push(user);
+    (isResident(user) ? this.residents : this.movers).push(user);
     this.truth.plan(user, 1);
     const own = this.byUser.get(user);
     if (own === undefined) this.byUser.set(user, [connection]);

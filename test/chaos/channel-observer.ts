@@ -10,24 +10,23 @@ export interface Mark {
   readonly userIds: readonly string[];
 }
 
-/** More changes than Redis has on the way to anybody when it dies. */
-const UNHEARD = 5_000;
+/** New data begin at a version that follows from the time, see meta.lua. */
+const EPOCH = 1_577_836_800_000;
+const FLOOR_PER_MS = 256;
+/** A mark may come a little later than the first change after it was made. */
+const EARLY_MS = 1_000;
+const floorNow = (): number => (Date.now() - EARLY_MS - EPOCH) * FLOOR_PER_MS;
 
 type Fail = (message: string) => void;
 
-/** What identifies a change whoever tells it. */
-const keyOf = ({ userId, status, timestamp, reason }: PresenceUpdate): string =>
-  `${status} ${reason} ${timestamp} ${userId}`;
-
 /**
- * Hears the public channels on a connection of its own, which no fault but a restart of Redis touches.
+ * Hears the public channels on a connection of its own, which nothing touches but what happens to Redis itself.
  *
- * As long as nothing is lost, every version is the one before and one more, and each user's changes alternate. What was
- * lost allows this much, and only for whom it was lost:
- * - everything: all users start anew, offline
- * - a bucket: its users may next come or go
- * - the versions: they go on where the first router that calls has seen them, which may be a little less, and leap once a
- *   router that has seen more calls; so there are gaps until they have passed the highest one there ever was
+ * Versions only grow, whatever happens. As long as nothing is lost each is the one before and one more, and each user's
+ * changes alternate. What was lost allows this much, and only for whom it was lost:
+ * - everything: all users start anew, offline, and versions above what follows from the time
+ * - some users: these may next come or go
+ * - the versions: they go on above what follows from the time
  * - while Redis was away nobody could hear, so all users may next come or go
  */
 export class ChannelObserver {
@@ -39,12 +38,12 @@ export class ChannelObserver {
   private readonly online = new Map<string, boolean | undefined>();
   /** Of whom nothing was heard since the last loss: offline, or unknown. */
   private others: false | undefined = false;
-  private version = 0;
-  /** The highest version that any router may have seen. */
-  private ceiling = 0;
+  private version = floorNow();
+  /** The next version may be any that is higher, and until then each may. */
+  private mayLeap = true;
+  private mayLeapUntil = 0;
   private statusText = '';
   private isLossExpected = false;
-  private wasDeaf = false;
 
   constructor(
     port: number,
@@ -74,8 +73,11 @@ export class ChannelObserver {
   /** Redis is about to go, and comes back without what it held. Until it goes it goes on as before. */
   expectLoss(): void {
     this.isLossExpected = true;
-    // A router may have heard a little that did not come here any more.
-    this.ceiling = Math.max(this.ceiling, this.version) + UNHEARD;
+  }
+
+  /** Versions that somebody has forged are not given any more. */
+  expectLeaps(ms: number): void {
+    this.mayLeapUntil = Date.now() + ms;
   }
 
   get isHearing(): boolean {
@@ -101,14 +103,14 @@ export class ChannelObserver {
   }
 
   private goDeaf(): void {
-    if (this.isLossExpected) this.version = 0;
+    if (this.isLossExpected) this.startAnew();
     this.isLossExpected = false;
     if (!this.isHearing) return;
     this.deafSpans.push({ from: Date.now(), to: Number.POSITIVE_INFINITY });
     this.online.clear();
     this.others = undefined;
     this.statusText = '';
-    this.wasDeaf = true;
+    this.mayLeap = true;
   }
 
   private hear(channel: string, text: string): void {
@@ -136,12 +138,10 @@ export class ChannelObserver {
     this.history.push(update);
     this.onChange(update);
     if (version <= this.version) this.fail(`version ${version} after ${this.version}: ${JSON.stringify(update)}`);
-    // New data begin at a version that follows from the time.
-    const isFirst = this.version === 0;
-    if (!isFirst && version !== this.version + 1 && this.version >= this.ceiling && !this.wasDeaf) {
+    if (version !== this.version + 1 && !this.mayLeap && Date.now() > this.mayLeapUntil) {
       this.fail(`version ${version} after ${this.version}, and nothing was lost: ${JSON.stringify(update)}`);
     }
-    this.wasDeaf = false;
+    this.mayLeap = false;
     this.version = version;
     const isOnline = status === 'online';
     const before = this.online.has(userId) ? this.online.get(userId) : this.others;
@@ -154,70 +154,14 @@ export class ChannelObserver {
       for (const userId of Object.values(userIds)) this.online.set(userId, undefined);
       return;
     }
-    this.ceiling = Math.max(this.ceiling, this.version);
-    this.version = 0;
+    this.startAnew();
     if (lost === 'versions') return;
     this.online.clear();
     this.others = false;
   }
-}
 
-/** What `onUpdate` of one router told, from the start of its process to the end: alternating and growing, whatever happens. */
-export class UpdateObserver {
-  readonly history: PresenceUpdate[] = [];
-  private readonly last = new Map<string, PresenceUpdate>();
-
-  constructor(
-    private readonly name: string,
-    private readonly fail: Fail,
-  ) {}
-
-  hear(update: PresenceUpdate): void {
-    const before = this.last.get(update.userId);
-    if (before !== undefined && before.status === update.status) {
-      this.fail(`${this.name} told ${JSON.stringify(before)}, then ${JSON.stringify(update)}`);
-    }
-    if (update.version <= (before?.version ?? 0)) {
-      this.fail(`${this.name} told version ${before?.version ?? 0}, then ${JSON.stringify(update)}`);
-    }
-    this.last.set(update.userId, update);
-    this.history.push(update);
+  private startAnew(): void {
+    this.version = Math.max(this.version, floorNow());
+    this.mayLeap = true;
   }
-
-  lastOf(userId: string): PresenceUpdate | undefined {
-    return this.last.get(userId);
-  }
-}
-
-/** How a router's history differs from that of the channels; `compared` says how much was there to differ. */
-export function compareHistories(
-  heard: readonly PresenceUpdate[],
-  told: readonly PresenceUpdate[],
-  /** Whether the router must have told what happened then; and whether the channels must have. */
-  must: { tell(at: number, userId: string): boolean; say(at: number): boolean },
-): { readonly missing: PresenceUpdate[]; readonly invented: PresenceUpdate[]; readonly compared: number } {
-  const open = new Map<string, number>();
-  const found = new Set<string>();
-  for (const update of told) {
-    open.set(keyOf(update), (open.get(keyOf(update)) ?? 0) + 1);
-    if (update.reason === 'resync') found.add(`${update.status} ${update.version} ${update.userId}`);
-  }
-  const missing: PresenceUpdate[] = [];
-  let compared = 0;
-  for (const update of heard) {
-    const key = keyOf(update);
-    const count = open.get(key) ?? 0;
-    open.set(key, count - 1);
-    // A router that found out by itself tells what it found, at a time of its own.
-    if (update.reason === 'resync' || !must.tell(Date.parse(update.timestamp), update.userId)) continue;
-    compared += 1;
-    // What it read may have come before the message that says the same.
-    const wasFound = found.has(`${update.status} ${update.version} ${update.userId}`);
-    if (count <= 0 && !wasFound) missing.push(update);
-  }
-  const invented = told.filter((update) => {
-    if (update.reason === 'resync' || !must.say(Date.parse(update.timestamp))) return false;
-    return (open.get(keyOf(update)) ?? 0) > 0;
-  });
-  return { missing, invented, compared };
 }

@@ -1,0 +1,127 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** A mistake in the core, as an edit of the source. */
+interface Planted {
+  readonly name: string;
+  readonly file: string;
+  readonly from: string;
+  readonly to: string;
+}
+
+const SCRIPTS = 'src/stores/redis/scripts.ts';
+
+/** Mistakes that somebody could make, and that the chaos test has to notice. */
+export const PLANTED: readonly Planted[] = [
+  {
+    name: 'presence keys live too long',
+    file: 'src/stores/redis/writes.ts',
+    from: 'String(Math.ceil(node.ttlMs))',
+    to: 'String(Math.ceil(node.ttlMs) * 1_000)',
+  },
+  {
+    name: 'a reap ends a grace that runs',
+    file: SCRIPTS,
+    from: 'seen = latest(id, seen)\n        if grace <= now then grace = 0 end',
+    to: 'seen = latest(id, seen)\n        grace = 0',
+  },
+  {
+    name: 'a sweep passes the last bucket by',
+    file: 'src/stores/redis/upkeep.ts',
+    from: 'const end = Math.min(partition.buckets, first + count);',
+    to: 'const end = Math.min(partition.buckets - 1, first + count);',
+  },
+  {
+    name: 'versions start over',
+    file: SCRIPTS,
+    from: 'seq = math.max(seq, (now - EPOCH) * FLOOR_PER_MS)',
+    to: 'seq = seq',
+  },
+  {
+    name: 'self-preservation twice',
+    file: SCRIPTS,
+    from: 'and deadline > at and not node.pardoned then',
+    to: 'and deadline > at then',
+  },
+  {
+    name: 'no self-preservation',
+    file: SCRIPTS,
+    from: 'if gap > node.lease / 2 and deadline > at',
+    to: 'if gap > node.lease * 20 and deadline > at',
+  },
+  {
+    name: 'a gap is dropped',
+    file: 'src/feed.ts',
+    from: 'onGap(): void {\n    if (!this.active) return;',
+    to: 'onGap(): void {\n    if (!this.active || this.hasBaseline) return;',
+  },
+  {
+    name: 'what is lost is not asserted anew',
+    file: 'src/stores/redis/news.ts',
+    from: 'for (const feed of this.feeds.keys()) feed.onLost(isLostUser);',
+    to: 'void isLostUser;',
+  },
+  {
+    name: 'a query believes a lease that has ended',
+    file: SCRIPTS,
+    from: 'if not proven or grace > now then return true end',
+    to: 'if true then return true end',
+  },
+  {
+    name: 'the log is not read after a gap',
+    file: 'src/stores/redis/hearing.ts',
+    from: 'if (wasBehind) await this.catchUp();',
+    to: 'if (wasBehind) this.heard = this.expected;',
+  },
+  {
+    name: 'a lost lease is not noticed',
+    file: 'src/lease.ts',
+    from: 'const certain = known && !this.missed;',
+    to: 'const certain = known || !this.missed;',
+  },
+  {
+    name: 'a drop has no grace',
+    file: SCRIPTS,
+    from: 'if ms and ms > 0 and now + ms > grace then',
+    to: 'if ms and ms > 60000 and now + ms > grace then',
+  },
+  {
+    name: 'a dead router is not reaped by others',
+    file: 'src/stores/redis/upkeep.ts',
+    from: 'if (answer.dead.length > 0)',
+    to: 'if (answer.dead.length > 1)',
+  },
+];
+
+/** Bundles the routers with the mistake in them, and gives the file to run. */
+export async function programWith({ name, file, from, to }: Planted): Promise<string> {
+  const path = `${root}${file}`;
+  const source = readFileSync(path, 'utf8');
+  // What scripts have in common stands in each of them.
+  const planted = source.split(from).join(to);
+  if (planted === source) throw new Error(`${name}: this is not in ${file} any more: ${from}`);
+  const outfile = `${root}.built/chaos/planted.mjs`;
+  await build({
+    entryPoints: [`${root}test/chaos/router.ts`],
+    outfile,
+    bundle: true,
+    packages: 'external',
+    platform: 'node',
+    format: 'esm',
+    sourcemap: 'inline',
+    tsconfig: `${root}tsconfig.json`,
+    plugins: [
+      {
+        name: 'plant',
+        setup: ({ onLoad }) =>
+          onLoad({ filter: /\.ts$/ }, ({ path: loaded }) =>
+            loaded === path ? { contents: planted, loader: 'ts' } : undefined,
+          ),
+      },
+    ],
+  });
+  return outfile;
+}
