@@ -22,12 +22,15 @@ export interface Outcome {
 }
 
 /** One run from one seed. `program`: the file that each router runs. */
-export async function runChaos(seed: number, ms: number, program: string): Promise<Outcome> {
+export async function runChaos(
+  seed: number,
+  { ms, wellMs, program }: { readonly ms: number; readonly wellMs: number; readonly program: string },
+): Promise<Outcome> {
   const startedAt = Date.now();
   const world = await ChaosWorld.start(seed, program);
   const { judge, fleet, channels } = world;
   try {
-    await world.run(ms).catch((error: Error) => judge.fail(String(error.stack)));
+    await world.run(ms, wellMs).catch((error: Error) => judge.fail(String(error.stack)));
     if (judge.isFine) await world.assertEndings();
     const memory = judge.isFine ? await world.assertMemory(HEAP_TOLERANCE) : [];
     if (judge.isFine) await world.assertNothingLeft();

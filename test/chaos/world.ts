@@ -16,8 +16,7 @@ const USERS = 6_000;
 /** Windows of one fault before many come at once, and how many those are. */
 const WINDOWS = 4;
 const RAGING = 6;
-/** How long phones come and go, and nothing is wrong, before anything is; and before all else. */
-const WELL_MS = 6_000;
+/** How long phones come and go before all else. */
 const FILLS_MS = 1_500;
 /** Quiet for so long, everything agrees: four leases, and a grace that began at their end. */
 const QUIET_MS = LEASE_MS * 4 + GRACE_MS + SLACK_MS;
@@ -67,8 +66,11 @@ export class ChaosWorld {
     return new ChaosWorld(seed, truth, links, excuses, redis, channels, judge, agreement, fleet);
   }
 
-  /** Phones come and go. One fault at a time alternates with many at once; after each everything agrees. */
-  async run(ms: number): Promise<void> {
+  /**
+   * Phones come and go. One fault at a time alternates with many at once; after each everything agrees. `wellMs`: for how long
+   * nothing is wrong before anything is.
+   */
+  async run(ms: number, wellMs: number): Promise<void> {
     const { judge, fleet } = this;
     const plan = new Plan(this.seed, Fleet.size, USERS);
     const end = Date.now() + ms;
@@ -79,7 +81,7 @@ export class ChaosWorld {
     const asking = judge.askAllAlong(random(this.seed + 1), () => isOver());
     for (let round = 1; !isOver(); round += 1) {
       fleet.goToWork();
-      await sleep(WELL_MS);
+      await sleep(wellMs);
       if (round % (WINDOWS + 1) === 0) await this.rage(plan);
       else await this.window(plan.window());
     }
