@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
+import { type BuildOptions, build } from 'esbuild';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -22,9 +22,18 @@ export const programOf = (name: (typeof PROGRAMS)[number]): string => `${root}.b
 
 /** Runs once before all tests. */
 export default async function setup(): Promise<void> {
+  await bundle(PROGRAMS);
+}
+
+/** `outdir`: another folder than that of `programOf`. */
+export async function bundle(
+  programs: readonly string[],
+  outdir = `${root}.built`,
+  plugins: BuildOptions['plugins'] = [],
+): Promise<void> {
   await build({
-    entryPoints: PROGRAMS.map((name) => `${root}test/${name}.ts`),
-    outdir: `${root}.built`,
+    entryPoints: programs.map((name) => `${root}test/${name}.ts`),
+    outdir,
     outbase: `${root}test`,
     outExtension: { '.js': '.mjs' },
     bundle: true,
@@ -33,5 +42,6 @@ export default async function setup(): Promise<void> {
     format: 'esm',
     sourcemap: 'inline',
     tsconfig: `${root}tsconfig.json`,
+    plugins,
   });
 }

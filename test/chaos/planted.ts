@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
+import { bundle } from '../bundles';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -103,25 +103,15 @@ export async function programWith({ name, file, from, to }: Planted): Promise<st
   // What scripts have in common stands in each of them.
   const planted = source.split(from).join(to);
   if (planted === source) throw new Error(`${name}: this is not in ${file} any more: ${from}`);
-  const outfile = `${root}.built/chaos/planted.mjs`;
-  await build({
-    entryPoints: [`${root}test/chaos/router.ts`],
-    outfile,
-    bundle: true,
-    packages: 'external',
-    platform: 'node',
-    format: 'esm',
-    sourcemap: 'inline',
-    tsconfig: `${root}tsconfig.json`,
-    plugins: [
-      {
-        name: 'plant',
-        setup: ({ onLoad }) =>
-          onLoad({ filter: /\.ts$/ }, ({ path: loaded }) =>
-            loaded === path ? { contents: planted, loader: 'ts' } : undefined,
-          ),
-      },
-    ],
-  });
-  return outfile;
+  const folder = `${root}.built/planted`;
+  await bundle(['chaos/router'], folder, [
+    {
+      name: 'plant',
+      setup: ({ onLoad }) =>
+        onLoad({ filter: /\.ts$/ }, ({ path: loaded }) =>
+          loaded === path ? { contents: planted, loader: 'ts' } : undefined,
+        ),
+    },
+  ]);
+  return `${folder}/chaos/router.mjs`;
 }
