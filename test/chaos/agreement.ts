@@ -1,3 +1,4 @@
+import type { PresenceUpdate } from 'voiceping-presence';
 import { until } from '../redis/wait';
 import type { ChannelObserver } from './channel-observer';
 import type { Excuses, Span } from './excuses';
@@ -92,16 +93,18 @@ export class Agreement {
   /** What happens makes exactly these users go offline, once each, for this reason; every router that lives tells so. */
   async changes(reason: string, users: readonly number[], happen: () => Promise<void>): Promise<string[]> {
     const routers = this.current().map((life) => ({ name: life.name, history: life.observer.history, life }));
-    const sources = [{ name: 'the channels', history: this.channels.history, life: undefined }, ...routers].map(
-      (source) => ({ ...source, from: source.history.length }),
-    );
+    const sources = [{ name: 'the channels', history: this.channels.history, life: undefined }, ...routers];
+    // A router may have yet to tell what was before.
+    const before = this.channels.history.at(-1)?.version ?? 0;
+    const toldBy = (history: readonly PresenceUpdate[]) => history.filter(({ version }) => version > before);
     await happen();
     const expected = users.map((user) => `${userIdOf(user)} offline ${reason}`).sort();
     const wrong: string[] = [];
-    for (const { name, history, from, life } of sources) {
+    for (const { name, history, life } of sources) {
       if (life?.isOver === true) continue;
-      await until('', () => history.length >= from + expected.length, LEASE_MS * 2 + SLACK_MS).catch(() => undefined);
-      const told = history.slice(from).map((update) => `${update.userId} ${update.status} ${update.reason}`);
+      const isAll = (): boolean => toldBy(history).length >= expected.length;
+      await until('', isAll, LEASE_MS * 2 + SLACK_MS).catch(() => undefined);
+      const told = toldBy(history).map((update) => `${update.userId} ${update.status} ${update.reason}`);
       const first = told.sort().find((line, index) => line !== expected[index]) ?? expected[told.length];
       if (first === undefined) continue;
       wrong.push(`${name} told ${told.length} of ${expected.length} changes (${reason}), and wrong is: ${first}`);
