@@ -331,6 +331,15 @@ export const LUA: readonly Mutant[] = [
     tests: STEPS,
   },
   {
+    id: 'last-seen-is-when-they-came',
+    fault:
+      'Who was on a router that nobody found dead in time was last seen when the connection was made, hours before.',
+    file: `${folder}/reap.lua`,
+    find: 'seen = math.max(latest(id, seen), heard)',
+    put: 'seen = latest(id, seen)',
+    tests: DATA,
+  },
+  {
     id: 'last-seen-back-on-a-cluster',
     fault: 'On a Cluster the death of a router sets back when its users were last seen.',
     file: `${folder}/seen.lua`,

@@ -76,6 +76,40 @@ describe('the presence key', () => {
     }));
 });
 
+// It fell back to when they had come, hours before: no key was left, and the record knew no more.
+describe('of users whose keys have ended before anybody found their router dead', () => {
+  const endOf = async (rig: Rig, userId: string, before: () => Promise<unknown>): Promise<number> => {
+    const [a, b] = [await rig.router('a'), await rig.router('b')];
+    await a.apply(join(userId, HOUR_MS));
+    await a.refresh({ userId, ageMs: 0 });
+    await rig.admin.del(`${rig.prefix}user:${userId}`);
+    await before();
+    await rig.die('a');
+    await b.beat();
+    await until('it is told', () => b.told.includes(`${userId} offline node-down`));
+    return (await b.status(userId)).lastSeen ?? 0;
+  };
+
+  it('last seen is no longer ago than a TTL before its last heartbeat', () =>
+    on(async (rig) => {
+      const seen = await endOf(rig, 'u', async () => undefined);
+      const now = await rig.now();
+      // Its lease has ended now.
+      expect(seen).toBeGreaterThanOrEqual(now - NODE.leaseMs - NODE.ttlMs - 30_000);
+      expect(seen).toBeLessThanOrEqual(now - NODE.leaseMs - NODE.ttlMs);
+    }));
+
+  it('nor, where leases were extended because the server was away, than before a heartbeat of that time', () =>
+    on(async (rig) => {
+      const awaySince = (await rig.now()) - 10 * NODE.ttlMs;
+      const seen = await endOf(rig, 'u', async () => {
+        await rig.admin.hset(rig.key('nodes'), 'a', `${NODE.leaseMs} 1 1 0`);
+        await rig.admin.hset(rig.key('meta'), 'away', awaySince);
+      });
+      expect(seen).toBe(awaySince - NODE.leaseMs - NODE.ttlMs);
+    }));
+});
+
 describe('a sweep', () => {
   it(
     'skips no bucket, nor a user in one: whoever nobody speaks for goes offline',

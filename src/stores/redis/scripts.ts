@@ -696,7 +696,7 @@ for name, deadline in pairs(leases) do
   longest = math.max(longest, node.lease)
 end
 if meta.extendedUntil > now + longest then call('HDEL', KEYS[3], 'extended') end
-if extendedUntil > 0 then call('HSET', KEYS[3], 'extended', format('%d %d', now, extendedUntil)) end
+if extendedUntil > 0 then call('HSET', KEYS[3], 'extended', format('%d %d', now, extendedUntil), 'away', format('%d', at)) end
 local isKnown = own ~= nil and leases[tag] > now and own.last >= acknowledged and own.last <= sent + 1
 if isKnown then
   own.pardoned = false
@@ -1675,12 +1675,20 @@ local function answered()
   return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
 end
 local first, most = tonumber(ARGV[11]), tonumber(ARGV[13])
-local dead, tags = {}, {}
-for i = 14, #ARGV do
+local ttl, dead, tags = tonumber(ARGV[14]), {}, {}
+local function aliveUntil(tag, deadline)
+  local node = try('HGET', KEYS[2], tag)
+  local lease, isExtended = match(node and #node <= 64 and node or '', '^(%d+) (%d) ')
+  lease, deadline = number(lease), tonumber(deadline)
+  if not lease or not deadline then return 0 end
+  return (isExtended == '1' and number(call('HGET', KEYS[3], 'away')) or deadline) - lease
+end
+
+for i = 15, #ARGV do
   local tag = ARGV[i]
   local deadline = try('ZSCORE', KEYS[1], tag)
   if not deadline or tonumber(deadline) <= now then
-    dead[tag] = true
+    dead[tag] = floor(math.min(now, aliveUntil(tag, deadline))) - ttl
     tags[#tags + 1] = tag
   end
 end
@@ -1697,11 +1705,11 @@ local function isOwned(record)
   return false
 end
 local function bereft(owners)
-  local left = ','
+  local left, heard = ',', 0
   for owner in string.gmatch(owners, '[^,]+') do
-    if not dead[owner] then left = left .. owner .. ',' end
+    if dead[owner] then heard = math.max(heard, dead[owner]) else left = left .. owner .. ',' end
   end
-  return left
+  return left, heard
 end
 
 local size, done, examined, lost = #KEYS - 6, 0, 0, {}
@@ -1714,8 +1722,9 @@ while done < size and examined < most do
       local id = fields[i]
       local version, seen, grace, owners = parse(fields[i + 1])
       if version then
-        owners = bereft(owners)
-        seen = latest(id, seen)
+        local heard
+        owners, heard = bereft(owners)
+        seen = math.max(latest(id, seen), heard)
         if grace <= now then grace = 0 end
         if owners == ',' and grace > 0 then
           try('ZADD', KEYS[4], 'NX', format('%d', grace), string.sub(key, #ARGV[6] + 1) .. ':' .. id)

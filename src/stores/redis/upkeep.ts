@@ -40,6 +40,7 @@ export class Upkeep {
   private readonly repairing = new Set<string>();
   /** Of the router that beat last. */
   private leaseMs = 15_000;
+  private ttlMs = Number.MAX_SAFE_INTEGER;
 
   constructor(
     private readonly layout: Layout,
@@ -155,6 +156,7 @@ export class Upkeep {
     }));
     partition.beaten = { epoch: answer.e, seq: answer.seq, peers: answer.peers };
     this.leaseMs = node.leaseMs;
+    this.ttlMs = node.ttlMs;
     if (!answer.known) {
       if (incarnation.tag !== '') incarnation.unknownIn = answer.e;
       incarnation.becomeFollowing();
@@ -177,6 +179,7 @@ export class Upkeep {
           String(first),
           isLast ? '1' : '0',
           String(WALK_USERS),
+          String(Math.ceil(this.ttlMs)),
           ...tags,
         ];
         const findSeen = (first: number, size: number) => this.findSeen(partition, first, size, tags);

@@ -95,7 +95,7 @@ for name, deadline in pairs(leases) do
   longest = math.max(longest, node.lease)
 end
 if meta.extendedUntil > now + longest then call('HDEL', KEYS[3], 'extended') end
-if extendedUntil > 0 then call('HSET', KEYS[3], 'extended', format('%d %d', now, extendedUntil)) end
+if extendedUntil > 0 then call('HSET', KEYS[3], 'extended', format('%d %d', now, extendedUntil), 'away', format('%d', at)) end
 
 -- Whose acknowledged work is missing was set back to an older state, by a failover for instance. Work that was not sent
 -- somebody else has put there; but for the next apply, where the client sends a beat again that was followed by it.

@@ -12,6 +12,7 @@
     at       when a router beat last, in milliseconds
     extended "<when> <until>": the last time that leases were extended because this server was away, and until when such
              a lease lasts
+    away     since when this server had been away then: the last heartbeat before it, in milliseconds
     awaited  "<until> <router> <router>...": the data were lost, and these routers have not told all of their users yet
 
   A bucket is a hash: user -> "<version> <last seen>[/<grace until>][,<owner>,<owner>,]". The version is that of the last

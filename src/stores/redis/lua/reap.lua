@@ -6,17 +6,29 @@
   ARGV[11]                the number of the first bucket
   ARGV[12]                '1': these are the last ones, and then nothing of the dead is left
   ARGV[13]                after how many users the call ends, so that nobody waits long
-  ARGV[14..]              the dead incarnations
+  ARGV[14]                after which silence a router gives a connection up, in milliseconds
+  ARGV[15..]              the dead incarnations
 
   Result: {"done":how many of the buckets, -1 while their leases run,"now":ms,"e":epoch,"seq":n,"off":[users, see apply]}.
 ]]
 local first, most = tonumber(ARGV[11]), tonumber(ARGV[13])
-local dead, tags = {}, {}
-for i = 14, #ARGV do
+local ttl, dead, tags = tonumber(ARGV[14]), {}, {}
+
+-- Until when a router was certainly alive: its last heartbeat, or, where its lease was extended, about the last one of anybody.
+local function aliveUntil(tag, deadline)
+  local node = try('HGET', KEYS[2], tag)
+  local lease, isExtended = match(node and #node <= 64 and node or '', '^(%d+) (%d) ')
+  lease, deadline = number(lease), tonumber(deadline)
+  if not lease or not deadline then return 0 end
+  return (isExtended == '1' and number(call('HGET', KEYS[3], 'away')) or deadline) - lease
+end
+
+for i = 15, #ARGV do
   local tag = ARGV[i]
   local deadline = try('ZSCORE', KEYS[1], tag)
   if not deadline or tonumber(deadline) <= now then
-    dead[tag] = true
+    -- Whom it held then it had heard by a TTL before, or it would have given the connection up.
+    dead[tag] = floor(math.min(now, aliveUntil(tag, deadline))) - ttl
     tags[#tags + 1] = tag
   end
 end
@@ -33,12 +45,13 @@ local function isOwned(record)
   end
   return false
 end
+-- The owners that are left, and when one of the dead had heard the user at the latest.
 local function bereft(owners)
-  local left = ','
+  local left, heard = ',', 0
   for owner in string.gmatch(owners, '[^,]+') do
-    if not dead[owner] then left = left .. owner .. ',' end
+    if dead[owner] then heard = math.max(heard, dead[owner]) else left = left .. owner .. ',' end
   end
-  return left
+  return left, heard
 end
 
 local size, done, examined, lost = #KEYS - 6, 0, 0, {}
@@ -51,8 +64,10 @@ while done < size and examined < most do
       local id = fields[i]
       local version, seen, grace, owners = parse(fields[i + 1])
       if version then
-        owners = bereft(owners)
-        seen = latest(id, seen)
+        local heard
+        owners, heard = bereft(owners)
+        -- Its key may have ended long before.
+        seen = math.max(latest(id, seen), heard)
         if grace <= now then grace = 0 end
         if owners == ',' and grace > 0 then
           try('ZADD', KEYS[4], 'NX', format('%d', grace), string.sub(key, #ARGV[6] + 1) .. ':' .. id)
