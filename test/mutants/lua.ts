@@ -51,8 +51,8 @@ export const LUA: readonly Mutant[] = [
     id: 'reap-of-several',
     fault: 'Of two routers that die together one leaves its users online.',
     file: `${folder}/reap.lua`,
-    find: "if not dead[owner] then left = left .. owner .. ',' end",
-    put: "if owner ~= tags[1] then left = left .. owner .. ',' end",
+    find: 'if dead[owner] then heard',
+    put: 'if owner == tags[1] then heard',
     tests: STEPS,
   },
   {
