@@ -71,10 +71,12 @@ export function createView(ids: readonly string[] | true): View {
       // the users stays as it is.
       if (!part) next = part === 0 && !resumed ? new Map() : undefined;
       let changed = next ? [] : shown.filter(put);
-      if (next) {
-        for (const user of shown) next.set(user.userId, user);
-        view.cursor = undefined;
+      for (const user of shown) {
+        if (next) next.set(user.userId, user);
+        // What follows is newer, also than what another router had told of the user before.
+        else versions.delete(user.userId);
       }
+      if (next) view.cursor = undefined;
       if (more) return changed;
       if (next) {
         changed = Array.from(next.values()).filter(put);

@@ -63,6 +63,19 @@ describe('the view of a client', () => {
     expect(view.update({ kind: UPDATE, user: user('a', 'offline'), version: 8 })).toMatchObject([{ version: 8 }]);
   });
 
+  // It had heard both of another router, which could give no cursor, and showed the user offline for good.
+  it('believes changes after a snapshot that resumes, also those it had been told before', () => {
+    const view = createView(true);
+    view.show({ kind, users: [user('a')], part: 0, more: false, resumed: false, cursor: 'e.52' });
+    view.update({ kind: UPDATE, user: user('a', 'offline'), version: 53 });
+    view.update({ kind: UPDATE, user: user('a'), version: 54 });
+    view.restart();
+    // This one has not heard of the second yet.
+    view.show({ kind, users: [user('a', 'offline')], part: 0, more: false, resumed: true, cursor: 'e.53' });
+    expect(view.update({ kind: UPDATE, user: user('a'), version: 54, cursor: 'e.54' })).toMatchObject([user('a')]);
+    expect(view.cursor).toBe('e.54');
+  });
+
   it('shows no change that is older than one of the same user', () => {
     const view = createView(true);
     view.show({ kind, users: [], part: 0, more: false, resumed: false });

@@ -7,6 +7,14 @@ const CONVERSATION = 'src/client/conversation.ts';
 
 export const CLIENT: readonly Mutant[] = [
   {
+    id: 'versions-kept-over-resumption',
+    fault: 'After a move to a router that is behind, the last change of a user is dropped, and the dot lies for good.',
+    file: VIEW,
+    find: 'else versions.delete(user.userId);',
+    put: '',
+    tests: ['test/client/view.test.ts'],
+  },
+  {
     id: 'versions-kept-over-snapshot',
     fault: 'After a snapshot of other data every update is dropped, for its version is below the old ones.',
     file: VIEW,
@@ -18,8 +26,8 @@ export const CLIENT: readonly Mutant[] = [
     id: 'cursor-kept-over-snapshot',
     fault: 'A connection that is lost in the middle of a snapshot goes on from before it, and what it had shown stays.',
     file: VIEW,
-    find: 'for (const user of shown) next.set(user.userId, user); view.cursor = undefined;',
-    put: 'for (const user of shown) next.set(user.userId, user);',
+    find: 'if (next) view.cursor = undefined;',
+    put: '',
     tests: ['test/client/view.test.ts'],
   },
   {
