@@ -1,4 +1,4 @@
-import { ChaosWorld } from './world';
+import { ChaosWorld, type Pace } from './world';
 
 /** Code that was compiled since, and the last version told of some thousands of users. */
 const HEAP_TOLERANCE = 8 * 2 ** 20;
@@ -24,13 +24,14 @@ export interface Outcome {
 /** One run from one seed. `program`: the file that each router runs. */
 export async function runChaos(
   seed: number,
-  { ms, wellMs, program }: { readonly ms: number; readonly wellMs: number; readonly program: string },
+  { ms, pace, program }: { readonly ms: number; readonly pace: Pace; readonly program: string },
 ): Promise<Outcome> {
   const startedAt = Date.now();
   const world = await ChaosWorld.start(seed, program);
   const { judge, fleet, channels } = world;
   try {
-    await world.run(ms, wellMs).catch((error: Error) => judge.fail(String(error.stack)));
+    await world.run(ms, pace).catch((error: Error) => judge.fail(String(error.stack)));
+    const shareExcused = world.shareExcused();
     if (judge.isFine) await world.assertEndings();
     const memory = judge.isFine ? await world.assertMemory(HEAP_TOLERANCE) : [];
     if (judge.isFine) await world.assertNothingLeft();
@@ -43,7 +44,7 @@ export async function runChaos(
       agreements: world.agreements,
       asked: judge.asked,
       rejected: judge.rejected,
-      shareExcused: world.shareExcused,
+      shareExcused,
       violations: judge.violations,
     };
     const percent = (part: number): string => `${(part * 100).toFixed(1)} %`;
