@@ -1,7 +1,6 @@
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,7 +11,7 @@ import { io } from 'socket.io-client';
 import { afterAll, beforeAll, expect } from 'vitest';
 import { WebSocket } from 'ws';
 import { parse } from 'yaml';
-import { RedisServer } from '../redis/server';
+import { freePort, RedisServer } from '../redis/server';
 import { sleep, until } from '../redis/wait';
 import { describe, it } from '../side-by-side';
 
@@ -330,11 +329,3 @@ it('Docker compose with Redis: its services, started as it says, without the con
     await server.remove();
   }
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  return port;
-}
