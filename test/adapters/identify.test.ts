@@ -5,7 +5,7 @@ import { decode, encode } from '@msgpack/msgpack';
 import { Server } from 'socket.io';
 import { io as connectTo } from 'socket.io-client';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { createPresence, type Identity, type PresenceOptions } from 'voiceping-presence';
+import { createPresence, type Identity, memoryStore, type PresenceOptions } from 'voiceping-presence';
 import { createPresenceClient } from 'voiceping-presence/client';
 import { attachPresence as attachSocketIo } from 'voiceping-presence/socket.io';
 import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
@@ -394,7 +394,8 @@ describe('real sockets of nobody', () => {
 
   // It was judged by packets alone, of which one may hold five hundred users.
   it('of socket.io: one that reads nothing is sent no second page of a snapshot', async () => {
-    const presence = createPresence({ onError: () => undefined });
+    const clock = fakeClock();
+    const presence = createPresence({ clock, store: memoryStore({ now: clock.now }), onError: () => undefined });
     for (let user = 0; user < 2_000; user += 1) {
       presence.attachToSocket(fakeSocket(), { userId: `${'x'.repeat(100)}${user}` });
     }
@@ -424,11 +425,11 @@ describe('real sockets of nobody', () => {
       },
       disconnect: () => undefined,
     });
-    await until(() => expect(emitted).toEqual(['presence:snapshot']));
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    expect(emitted).toHaveLength(1);
+    await clock.advance(200);
+    expect(emitted).toEqual(['presence:snapshot']);
     conn.writeBuffer.length = 0;
-    await until(() => expect(emitted).toHaveLength(2));
+    await clock.advance(1_000);
+    expect(emitted).toHaveLength(2);
     await presence.close();
   });
 });

@@ -176,7 +176,7 @@ describe('one forged message', () => {
   });
 
   it('with the next number heals within two leases, though nothing else happens', async () => {
-    const { batchOf, publish, isRight, goesOn, shown, errors } = await start(LONG_MS);
+    const { batchOf, publish, isRight, goesOn, shown, errors } = await start();
     await publish(await batchOf());
     await until('it was believed', () => shown() === '');
     await isRight();

@@ -45,7 +45,7 @@ local function isOwned(record)
   end
   return false
 end
--- The owners that are left, and when one of the dead had heard the user at the latest.
+-- The owners that are left, and the latest time after which a dead one had certainly heard from the user.
 local function bereft(owners)
   local left, heard = ',', 0
   for owner in string.gmatch(owners, '[^,]+') do
