@@ -24,8 +24,9 @@ export async function untilSure<T>(
     const leftMs = until - clock.now();
     // Further away than it ever was: the clock was set back.
     if (leftMs <= 0 || leftMs > ms) throw unsure();
-    answer = await withDeadline(clock, leftMs, ask).catch((error: unknown) => {
-      throw clock.now() >= until ? unsure() : error;
+    answer = await withDeadline(clock, leftMs, ask).catch((error: PresenceError) => {
+      // What was left of the time was too short for one more answer. A timer may be a millisecond early.
+      throw error.kind === 'slow' ? unsure() : error;
     });
   }
   return answer;

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createPresence, memoryStore, type PresenceOp, type PresenceStore } from 'voiceping-presence';
 import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
+import { untilSure } from '../../src/replication/until-sure';
 
 /** A store that has lost what it held, until `state.isSure`; `state.registered` counts what it is told. */
 function forgetful(commandTimeoutMs = 2_000) {
@@ -157,6 +158,24 @@ it('is asked again within commandTimeoutMs, however short that is', async () => 
   state.isSure = true;
   await clock.advance(35);
   expect(await answer).toBe(0);
+});
+
+// Of a server far away the time is up while it is asked once more: what it did answer is why, not that it was slow just now.
+it('says why where the time is up before one more answer, also by a timer that is early', async () => {
+  const clock = fakeClock();
+  const early = { ...clock, setTimeout: (run: () => void, ms: number) => clock.setTimeout(run, Math.max(0, ms - 1)) };
+  const answers = [Promise.resolve(undefined), new Promise<undefined>(() => undefined)];
+  let failure: unknown;
+  untilSure(
+    early,
+    300,
+    () => answers.shift() as Promise<undefined>,
+    (answer) => answer !== undefined,
+  ).catch((error: unknown) => {
+    failure = error;
+  });
+  await clock.advance(400);
+  expect(failure).toMatchObject({ message: expect.stringContaining('not every router has told it its users again') });
 });
 
 // A store that connects by itself would have connected again, and nobody would have ended that.
