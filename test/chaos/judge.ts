@@ -13,6 +13,8 @@ const SAID_MS = Math.max(GRACE_MS, HANDOVER_MS, ASSERTED_MS) + SLACK_MS;
 const UNSAID_MS = Math.min(LEASE_MS * 2 + SAID_MS, TTL_MS + SLACK_MS);
 /** Timestamps are those of Redis. */
 const CLOCKS_MS = 30;
+/** Those of some leases. */
+const MOST_HEARTBEATS = 2_000;
 const ASKED_USERS = 400;
 const ASK_EVERY_MS = 150;
 /** By these queries may reject; and these are the reasons why nobody knows who is offline. */
@@ -38,6 +40,8 @@ export class Judge {
   /** Nothing is wrong, and no failure is to be reported. */
   isCalm = false;
   private suspicions: Suspicion[] = [];
+  /** When those of all routers were answered. */
+  private readonly heartbeats: number[] = [];
   private readonly userOf = new Map<string, number>();
 
   constructor(
@@ -105,12 +109,15 @@ export class Judge {
   }
 
   onBeat(life: Life, beat: Beat): void {
+    this.heartbeats.push(beat.at);
+    if (this.heartbeats.length > MOST_HEARTBEATS) this.heartbeats.shift();
     const renewedAt = life.leases.heard(beat);
     if (renewedAt === undefined) return;
     this.lapses += 1;
     const span = { from: renewedAt, to: beat.at };
     const gapMs = beat.at - renewedAt;
-    const awayMs = this.excuses.awayMs(span);
+    // A Redis that another router has reached meanwhile was there: this one took too long to come back to it.
+    const awayMs = Math.min(this.excuses.awayMs(span), this.silenceMs(span));
     const wasAway = awayMs > LEASE_MS / 2 + SLACK_MS / 2 && gapMs - awayMs < LEASE_MS / 2;
     if ((gapMs > LEASE_MS && !wasAway) || this.excuses.has(['doubtful'], span, life.holding)) return;
     this.fail(`${life.name} lost a lease that it had renewed ${gapMs} ms before, of which Redis was away ${awayMs} ms`);
@@ -174,6 +181,17 @@ export class Judge {
         this.fail(`${life.name} did not answer, and nothing was wrong: ${(error as Error).message}`);
       }
     }
+  }
+
+  /** The longest time in which no router had an answer to a heartbeat. */
+  private silenceMs({ from, to }: Span): number {
+    let [last, longest] = [from, 0];
+    for (const at of this.heartbeats) {
+      if (at <= from || at > to) continue;
+      longest = Math.max(longest, at - last);
+      last = at;
+    }
+    return Math.max(longest, to - last);
   }
 
   private suspect(user: number, span: Span, what: string): void {
