@@ -23,6 +23,8 @@ function start() {
   const life = { name: 'router', holding, leases: new Leases(), isOver: false, readyAt: 1 } as unknown as Life;
   const judge = new Judge(truth, excuses, () => [life]);
   const beat = (known = true): void => judge.onBeat(life, { known, sentAt: Date.now(), at: Date.now() });
+  const other = { ...life, name: 'other', leases: new Leases() } as unknown as Life;
+  const beatOther = (): void => judge.onBeat(other, { known: true, sentAt: Date.now(), at: Date.now() });
   const beatFor = (ms: number): void => {
     for (let passed = 0; passed < ms; passed += LEASE_MS / 3) {
       pass(LEASE_MS / 3);
@@ -46,7 +48,7 @@ function start() {
     return judge.violations;
   };
   beatFor(LEASE_MS * 4);
-  return { truth, excuses, holding, judge, beat, beatFor, told, verdict, user: user as number };
+  return { truth, excuses, holding, judge, beat, beatOther, beatFor, told, verdict, user: user as number };
 }
 
 describe('offline of one who is connected', () => {
@@ -138,6 +140,36 @@ describe('who has left', () => {
     const closed = leave('close', GRACE_MS / 4);
     closed.told('offline');
     expect(closed.verdict()).toEqual([]);
+  });
+});
+
+describe('a grace', () => {
+  it('that another device has ended, of which Redis heard late, has ended', () => {
+    const { holding, truth, told, verdict } = start();
+    const all = holding.closeAll();
+    const dropped = all.map(({ operation: [, user], connection }) => ({
+      operation: ['drop', user] as const,
+      connection,
+    }));
+    // It came and went where nobody could say so, just before.
+    truth.lateUntil.fill(Date.now());
+    holding.acknowledge(dropped, Date.now());
+    pass(GRACE_MS / 4);
+    told('offline');
+    expect(verdict()).toEqual([]);
+  });
+});
+
+describe('a heartbeat that another router has got through', () => {
+  it('proves that Redis was not away all the while', () => {
+    const { verdict, beat, beatOther, excuses } = start();
+    const over = excuses.begin(['unreachable']);
+    pass(LEASE_MS / 2);
+    beatOther();
+    pass(LEASE_MS / 2 + 100);
+    over();
+    beat(false);
+    expect(verdict()).toEqual([]);
   });
 });
 

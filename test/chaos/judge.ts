@@ -93,7 +93,17 @@ export class Judge {
     const isLast = this.truth.goneSince(user) === leftAt && how === 'drop';
     const isInGrace = isLast && heldSince < leftAt - SLACK_MS && at < leftAt + GRACE_MS - CLOCKS_MS;
     const hasReturned = (this.truth.openedAt[user] as number) > leftAt - SLACK_MS;
-    if (!isInGrace || hasReturned || holding === undefined || holding.isUnwell || this.isLost(userId, span)) return;
+    // Of another device, on a router that reached Redis late: a join ends the grace, and with that device gone there is none.
+    const hasJoinedLate = (this.truth.lateUntil[user] as number) > leftAt - CLOCKS_MS;
+    if (
+      !isInGrace ||
+      hasReturned ||
+      hasJoinedLate ||
+      holding === undefined ||
+      holding.isUnwell ||
+      this.isLost(userId, span)
+    )
+      return;
     const holders = this.current().filter((life) => life.holding === holding);
     this.suspicions.push({ from: leftAt, to: at, holders, what: `offline (${reason}) within the grace: ${userId}` });
   }

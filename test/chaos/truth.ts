@@ -1,5 +1,5 @@
 import type { Random } from '../random';
-import { type Operation, SLACK_MS } from './protocol';
+import { GRACE_MS, type Operation, SLACK_MS } from './protocol';
 
 /** How a connection of a user ended, as the parent saw it. */
 export interface Leaving {
@@ -39,6 +39,8 @@ export class Truth {
   readonly unsaidAt: Float64Array;
   /** When a connection of the user was last on its way to a router. */
   readonly openedAt: Float64Array;
+  /** Up to when the store may have heard of a connection of the user for the first time, while that was there or after it. */
+  readonly lateUntil: Float64Array;
   private readonly acknowledged: Int32Array;
   private readonly planned: Int32Array;
 
@@ -47,6 +49,7 @@ export class Truth {
     this.planned = new Int32Array(users);
     this.unsaidAt = new Float64Array(users);
     this.openedAt = new Float64Array(users);
+    this.lateUntil = new Float64Array(users);
   }
 
   /** Since when nobody has a connection of the user, or is about to; undefined where somebody is. */
@@ -77,6 +80,8 @@ export class Truth {
     const leaving = { at, begunAt, how, holding, heldSince };
     this.leavings[user] = leaving;
     if (heldSince !== undefined) this.knownLeavings[user] = leaving;
+    // It is said to have come and gone when its router can say so.
+    else this.lateUntil[user] = at + GRACE_MS;
     if (holding.isUnwell) this.unsaidAt[user] = at;
   }
 }
@@ -147,6 +152,7 @@ export class Holding {
     for (const place of places) {
       const { connection } = batch[place] as Batch[number];
       connection.heldSince = heldSince;
+      this.truth.lateUntil[connection.user] = heldSince;
     }
   }
 
