@@ -10,7 +10,18 @@ import type {
   StoreFeed,
   StoreNode,
 } from '../store';
-import type { PresenceUpdate, UpdateReason } from '../types';
+import type { PresenceUpdate } from '../types';
+import {
+  type Decision,
+  decide,
+  isOnlineNow,
+  judgeLease,
+  type Lease,
+  NEVER_SEEN,
+  type Transition,
+  type UserEvent,
+  type UserRecord,
+} from './transitions';
 
 /** What `memoryStore` takes. */
 export interface MemoryStoreOptions {
@@ -22,24 +33,15 @@ export interface MemoryStoreOptions {
   maxRemembered?: number;
 }
 
-interface Lease {
-  readonly leaseMs: number;
-  deadline: number;
-  /** Was given a lease anew because the store stood still; not twice without a beat of its own. */
-  pardoned: boolean;
-}
-
 /** A change, or that something falls due. */
 type Told = { readonly update: PresenceUpdate; readonly lastSeen: number } | { readonly dueMs: number };
 
 interface User {
   readonly userId: string;
-  online: boolean;
+  record: UserRecord;
+  /** Of the last change. */
   version: number;
-  lastSeen: number | null;
-  /** Nodes that hold the user; one, but for users with devices on several routers. */
-  owners: string[];
-  /** The grace that runs. */
+  /** Its place among the graces that run. */
   grace: HeapItem<User> | undefined;
   /** When a user who is offline is forgotten. */
   forgetAt: number;
@@ -82,11 +84,12 @@ class MemoryStore implements PresenceStore {
   private telling = false;
   private version = 0;
   private readonly epoch = Math.random().toString(36).slice(2, 10);
-  /** The wall clock, for timestamps. It may step. */
+  /** The wall clock, for what is shown. It may step. */
   private wall: number;
-  /** Time that has passed, for deadlines. It only grows, so a step back of the wall clock keeps no ghost alive. */
+  /** The clock of this store: time that has passed. It only grows, so a step back of the wall clock keeps no ghost alive. */
   private elapsed = 0;
-  private askedAt = 0;
+  /** When it was last asked something. */
+  private activeAt = 0;
 
   constructor(
     private readonly now: () => number,
@@ -100,47 +103,50 @@ class MemoryStore implements PresenceStore {
     return 'in memory';
   }
 
-  async beat(node: StoreNode): Promise<{ known: boolean; now: number }> {
+  async beat({ nodeId, leaseMs, ttlMs }: StoreNode): Promise<{ known: boolean; now: number }> {
     this.readClock();
-    const lease = this.leases.get(node.nodeId);
-    // A lease that has lapsed is gone even if nobody has noticed: its node must assert its users anew.
-    const known = lease !== undefined && lease.deadline > this.elapsed;
-    const renewed = { leaseMs: node.leaseMs, deadline: this.elapsed + node.leaseMs, pardoned: false };
-    if (known) this.leases.set(node.nodeId, renewed);
+    const lease = this.leases.get(nodeId);
+    // A lease that has lapsed is gone even if nobody has noticed: its router must register its users again.
+    const known = lease !== undefined && lease.endsAt > this.elapsed;
+    const renewed = { leaseMs, ttlMs, endsAt: this.elapsed + leaseMs, extendedOnce: false };
+    if (known) this.leases.set(nodeId, renewed);
     this.settle();
-    if (!known) this.leases.set(node.nodeId, renewed);
+    if (!known) this.leases.set(nodeId, renewed);
     return { known, now: this.wall };
   }
 
-  async apply(node: StoreNode, ops: readonly PresenceOp[]): Promise<{ known: boolean }> {
+  async apply({ nodeId }: StoreNode, ops: readonly PresenceOp[]): Promise<{ known: boolean }> {
     this.settleNow();
-    if (!this.leases.has(node.nodeId)) return { known: false };
-    for (const op of ops) this.applyOne(node.nodeId, op);
+    if (!this.leases.has(nodeId)) return { known: false };
+    for (const op of ops) {
+      const user = op.kind === 'join' ? this.userOf(op.userId) : this.users.get(op.userId);
+      if (user !== undefined) this.change(user, { ...op, owner: nodeId });
+    }
     return { known: true };
   }
 
-  async refresh(node: StoreNode, signs: readonly SignOfLife[]): Promise<{ known: boolean; missing: string[] }> {
+  async refresh({ nodeId }: StoreNode, signs: readonly SignOfLife[]): Promise<{ known: boolean; missing: string[] }> {
     this.settleNow();
-    if (!this.leases.has(node.nodeId)) return { known: false, missing: [] };
+    if (!this.leases.has(nodeId)) return { known: false, missing: [] };
     const missing: string[] = [];
     for (const { userId, ageMs } of signs) {
       const user = this.users.get(userId);
-      if (user?.owners.includes(node.nodeId)) this.see(user, ageMs);
-      else missing.push(userId);
+      const isHeld = user !== undefined && !this.change(user, { kind: 'activity', owner: nodeId, ageMs }).isIgnored;
+      if (!isHeld) missing.push(userId);
     }
     return { known: true, missing };
   }
 
-  async release(node: StoreNode): Promise<void> {
+  async release({ nodeId }: StoreNode): Promise<void> {
     this.settleNow();
-    if (this.leases.delete(node.nodeId)) this.reap(node.nodeId);
+    if (this.leases.delete(nodeId)) this.reap(nodeId);
   }
 
   async read(userIds: readonly string[]): Promise<StoredStatuses> {
     this.settleNow();
     const users = userIds.map((userId) => {
       const user = this.users.get(userId);
-      return user === undefined ? { userId, online: false, lastSeen: null, version: 0 } : toStored(user);
+      return user === undefined ? { userId, online: false, lastSeen: null, version: 0 } : this.toStored(user);
     });
     return { now: this.wall, users };
   }
@@ -153,20 +159,31 @@ class MemoryStore implements PresenceStore {
     }
     const after = cursor === null ? 0 : Number(cursor);
     const users: StoredStatus[] = [];
-    const sequence = { epoch: this.epoch, version: this.version };
+    const unproven: StoredStatus[] = [];
+    let last = 0;
+    const paged = (next: string | null): StoredPage => ({
+      now: this.wall,
+      users,
+      ...(unproven.length > 0 ? { unproven } : {}),
+      cursor: next,
+      sequence: { epoch: this.epoch, version: this.version },
+    });
     for (const user of this.online.values()) {
       if (user.version <= after) continue;
-      if (users.length === limit) {
-        return { now: this.wall, users, cursor: String(users[limit - 1]?.version), sequence };
-      }
-      users.push(toStored(user));
+      if (users.length + unproven.length === limit) return paged(String(last));
+      const stored = this.toStored(user);
+      (stored.online ? users : unproven).push(stored);
+      last = user.version;
     }
-    return { now: this.wall, users, cursor: null, sequence };
+    return paged(null);
   }
 
   async count(): Promise<number> {
     this.settleNow();
-    return this.online.size;
+    if (!this.isAnyExtended()) return this.online.size;
+    let count = 0;
+    for (const user of this.online.values()) if (this.isOnline(user)) count += 1;
+    return count;
   }
 
   subscribe(feed: StoreFeed): () => void {
@@ -180,16 +197,11 @@ class MemoryStore implements PresenceStore {
     const wall = this.now();
     if (wall > this.wall) this.elapsed += wall - this.wall;
     this.wall = wall;
-
-    // Live routers beat every third of a lease. When nobody asked for longer than half of one, it was this process
-    // that stood still, not they: no lease may lapse for that. All of them live in this process, so none has died meanwhile.
-    const gap = this.elapsed - this.askedAt;
-    for (const lease of this.leases.values()) {
-      if (gap <= lease.leaseMs / 2 || lease.pardoned) continue;
-      lease.deadline = Math.max(lease.deadline, this.elapsed + lease.leaseMs);
-      lease.pardoned = true;
+    for (const [nodeId, lease] of this.leases) {
+      if (judgeLease(lease, this.activeAt, this.elapsed) !== 'extend') continue;
+      this.leases.set(nodeId, { ...lease, endsAt: this.elapsed + lease.leaseMs, extendedOnce: true });
     }
-    this.askedAt = this.elapsed;
+    this.activeAt = this.elapsed;
   }
 
   private settleNow(): void {
@@ -200,15 +212,12 @@ class MemoryStore implements PresenceStore {
   /** Makes true what time alone has changed. */
   private settle(): void {
     for (const [nodeId, lease] of this.leases) {
-      if (lease.deadline > this.elapsed) continue;
+      if (judgeLease(lease, this.activeAt, this.elapsed) !== 'dead') continue;
       this.leases.delete(nodeId);
       this.reap(nodeId);
     }
-    for (;;) {
-      const user = this.graces.take(this.elapsed);
-      if (user === undefined) break;
-      user.grace = undefined;
-      if (user.owners.length === 0) this.flip(user, false, 'timeout');
+    for (let user = this.graces.take(this.elapsed); user !== undefined; user = this.graces.take(this.elapsed)) {
+      this.change(user, { kind: 'due' });
     }
     for (const user of this.offline.values()) {
       if (user.forgetAt > this.elapsed && this.offline.size <= this.maxRemembered) break;
@@ -218,60 +227,40 @@ class MemoryStore implements PresenceStore {
   }
 
   private reap(nodeId: string): void {
+    const event: UserEvent = { kind: 'dead', owner: nodeId };
     for (const user of this.online.values()) {
-      if (!disown(user, nodeId)) continue;
-      if (user.owners.length === 0 && user.grace === undefined) this.flip(user, false, 'node-down');
+      if (user.record.owners.includes(nodeId)) this.change(user, event);
     }
   }
 
-  private applyOne(nodeId: string, op: PresenceOp): void {
-    if (op.kind === 'join') {
-      const user = this.userOf(op.userId);
-      if (!user.owners.includes(nodeId)) user.owners.push(nodeId);
-      this.endGrace(user);
-      this.see(user, op.ageMs);
-      if (!user.online) this.flip(user, true, op.reassert ? 'resync' : 'connect');
-      return;
-    }
-    const user = this.users.get(op.userId);
-    if (user === undefined || !disown(user, nodeId)) return;
-    this.see(user, op.ageMs);
-    if (op.kind === 'drop') {
-      const until = this.elapsed + op.graceMs;
-      if (op.graceMs > 0 && until > (user.grace?.due ?? 0)) {
-        this.endGrace(user);
-        user.grace = this.graces.put(until, user);
-        this.tell({ dueMs: op.graceMs });
-      }
-    }
-    if (user.owners.length === 0 && user.grace === undefined) {
-      this.flip(user, false, op.kind === 'drop' ? 'timeout' : op.reason);
-    }
+  /** Something happens to a user. */
+  private change(user: User, event: UserEvent): Decision {
+    const { graceUntil } = user.record;
+    const decision = decide(user.record, event, this.elapsed);
+    user.record = decision.record;
+    if (decision.record.graceUntil !== graceUntil) this.schedule(user);
+    for (const transition of decision.transitions) this.publish(user, transition);
+    return decision;
   }
 
-  private endGrace(user: User): void {
-    if (user.grace === undefined) return;
-    this.graces.remove(user.grace);
-    user.grace = undefined;
+  private schedule(user: User): void {
+    if (user.grace !== undefined) this.graces.remove(user.grace);
+    const { graceUntil } = user.record;
+    user.grace = graceUntil > 0 ? this.graces.put(graceUntil, user) : undefined;
+    if (graceUntil > 0) this.tell({ dueMs: graceUntil - this.elapsed });
   }
 
   private userOf(userId: string): User {
     let user = this.users.get(userId);
     if (user === undefined) {
-      user = { userId, online: false, version: 0, lastSeen: null, owners: [], grace: undefined, forgetAt: 0 };
+      user = { userId, record: NEVER_SEEN, version: 0, grace: undefined, forgetAt: 0 };
       this.users.set(userId, user);
     }
     return user;
   }
 
-  private see(user: User, ageMs: number): void {
-    const at = this.wall - ageMs;
-    if (user.lastSeen === null || at > user.lastSeen) user.lastSeen = at;
-  }
-
-  private flip(user: User, online: boolean, reason: UpdateReason): void {
+  private publish(user: User, { online, reason, lastSeen }: Transition): void {
     this.version += 1;
-    user.online = online;
     user.version = this.version;
     if (online) {
       this.offline.delete(user.userId);
@@ -289,7 +278,28 @@ class MemoryStore implements PresenceStore {
       reason,
     };
     // Every listener of every presence is handed this one object.
-    this.tell({ update: Object.freeze(update), lastSeen: user.lastSeen ?? this.wall });
+    this.tell({ update: Object.freeze(update), lastSeen: this.wallTime(lastSeen) ?? this.wall });
+  }
+
+  private isAnyExtended(): boolean {
+    for (const { extendedOnce } of this.leases.values()) if (extendedOnce) return true;
+    return false;
+  }
+
+  private isOnline({ record }: User): boolean {
+    return isOnlineNow(record, (owner) => this.leases.get(owner), this.elapsed);
+  }
+
+  private toStored(user: User): StoredStatus {
+    const { userId, record, version } = user;
+    const online = this.isOnline(user);
+    const stored = { userId, online, lastSeen: this.wallTime(record.lastSeen), version };
+    return record.online && !online ? { ...stored, isPublished: true } : stored;
+  }
+
+  /** A time of this store, by the wall clock. */
+  private wallTime(at: number | null): number | null {
+    return at === null ? null : this.wall - (this.elapsed - at);
   }
 
   /** Queued, so that a feed is never called from within a call into the store, and always in order. */
@@ -315,15 +325,4 @@ class MemoryStore implements PresenceStore {
     this.untold.length = 0;
     this.telling = false;
   }
-}
-
-function toStored(user: User): StoredStatus {
-  return { userId: user.userId, online: user.online, lastSeen: user.lastSeen, version: user.version };
-}
-
-function disown(user: User, nodeId: string): boolean {
-  const index = user.owners.indexOf(nodeId);
-  if (index < 0) return false;
-  user.owners.splice(index, 1);
-  return true;
 }

@@ -8,6 +8,7 @@ const LEASE_MS = 1_500;
 const GRACE_MS = 900;
 /** Of the other routers: it does not lapse, however busy the machine. */
 const LONG_LEASE_MS = 600_000;
+const TTL_MS = 60_000;
 const BEATS_A_LEASE = 5;
 /** How often a busy machine is given another moment: nobody beats meanwhile, so that no beat brings what should have come by itself. */
 const MORE_ARRIVALS = 50;
@@ -52,8 +53,8 @@ export class World {
     this.leaseMs = LEASE_MS * scale;
   }
 
-  async router(leaseMs: number = LONG_LEASE_MS): Promise<Router> {
-    const router = this.onStore(await this.backend.store(), leaseMs);
+  async router(leaseMs: number = LONG_LEASE_MS, ttlMs: number = TTL_MS): Promise<Router> {
+    const router = this.onStore(await this.backend.store(), leaseMs, ttlMs);
     await this.beginToBeat(router);
     return router;
   }
@@ -63,7 +64,10 @@ export class World {
     const { backend } = this;
     const open = async (): Promise<PresenceStore> => backend.store();
     const [one, other] = await (backend.openTwo?.() ?? Promise.all([open(), open()]));
-    const routers: [Router, Router] = [this.onStore(one, LONG_LEASE_MS), this.onStore(other, LONG_LEASE_MS)];
+    const routers: [Router, Router] = [
+      this.onStore(one, LONG_LEASE_MS, TTL_MS),
+      this.onStore(other, LONG_LEASE_MS, TTL_MS),
+    ];
     const answers = await Promise.all(
       routers.map((router) => {
         router.alive = true;
@@ -76,9 +80,9 @@ export class World {
     return routers;
   }
 
-  private onStore(store: PresenceStore, leaseMs: number): Router {
+  private onStore(store: PresenceStore, leaseMs: number, ttlMs: number): Router {
     const nodeId = `node-${this.routers.length + 1}-${Math.random().toString(36).slice(2)}`;
-    const node = { nodeId, leaseMs, ttlMs: 60_000 };
+    const node = { nodeId, leaseMs, ttlMs };
     const told: PresenceUpdate[] = [];
     const toldSeen: number[] = [];
     const dues: number[] = [];
@@ -103,8 +107,8 @@ export class World {
   }
 
   /** One that is found dead soon after it has stopped to beat. */
-  mortal(): Promise<Router> {
-    return this.router(this.leaseMs);
+  mortal(ttlMs: number = TTL_MS): Promise<Router> {
+    return this.router(this.leaseMs, ttlMs);
   }
 
   /** By the clock of the store. */

@@ -114,6 +114,17 @@ describe('the embedded store', () => {
     expect(told.slice(1)).toEqual(['u offline timeout']);
   });
 
+  it('nobody was last seen in the future after the clock was set back', async () => {
+    const { store, clock, pass } = world();
+    await store.beat(A);
+    await store.apply(A, [join('u', 2_000)]);
+    clock.set(clock.now() - HOUR_MS);
+    await store.count();
+    await pass(3_000, A);
+    const { now, users } = await store.read(['u']);
+    expect(now - (users[0]?.lastSeen ?? 0)).toBe(5_000);
+  });
+
   it('tells every listener the same, which none of them can change, also where one of them throws', async () => {
     const { store, clock, updates, listen } = world();
     listen({

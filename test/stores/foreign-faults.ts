@@ -8,16 +8,190 @@ export interface Fault {
 
 const fault = (what: string, find: string, put: string): Fault => ({ what, find, put });
 
-/** Of the memory store. Each breaks a duty of the port, so a case of the conformance suite has to notice it. */
-export const FAULTS: readonly Fault[] = [
+/** Of the rule. Each breaks a duty of the port, so a case of the conformance suite has to notice it. */
+export const RULE_FAULTS: readonly Fault[] = [
+  // Leases.
+  fault('nobody gets a lease anew', "return 'extend';", "return 'dead';"),
+  fault('a lease is extended again and again', ' && !lease.extendedOnce) return', ') return'),
+  fault('the store counts as away only after three leases', 'lease.leaseMs / 2;', 'lease.leaseMs * 2.9;'),
+  fault('a dead router is never found', "return lease.endsAt > now ? 'runs' : 'dead';", "return 'runs';"),
+  fault('a reap ends graces', "publish('node-down');", "graceUntil = 0;\n      publish('node-down');"),
+  fault(
+    'a reap ends the graces of users whom others hold',
+    "publish('node-down');",
+    "if (owners.length > 0) graceUntil = 0;\n      publish('node-down');",
+  ),
+  fault(
+    'a reap takes users away from everybody',
+    "owners = without(owners, event.owner);\n      publish('node-down');",
+    "owners = [];\n      publish('node-down');",
+  ),
+  fault(
+    'a dead router stays the owner of users whom others hold, too',
+    "owners = without(owners, event.owner);\n      publish('node-down');",
+    "if (owners.length === 1) owners = [];\n      publish('node-down');",
+  ),
+  fault(
+    'a dead router stays the owner of users in a grace',
+    "owners = without(owners, event.owner);\n      publish('node-down');",
+    "if (graceUntil === 0) owners = without(owners, event.owner);\n      publish('node-down');",
+  ),
+  fault('the users of a dead router time out', "publish('node-down');", "publish('timeout');"),
+
+  // What a router says.
+  fault('a join does not end the grace', 'graceUntil = 0;\n      publish(event.reassert', 'publish(event.reassert'),
+  fault(
+    'a join ends the grace only of whom nobody else holds',
+    'graceUntil = 0;\n      publish(event.reassert',
+    'if (owners.length === 1) graceUntil = 0;\n      publish(event.reassert',
+  ),
+  fault(
+    'a join is told each time',
+    "publish(event.reassert ? 'resync' : 'connect');",
+    "online = true;\n      transitions.push({ online, reason: event.reassert ? 'resync' : 'connect', lastSeen });",
+  ),
+  fault(
+    'a join replaces the router that holds the user',
+    'if (!isHeld) owners = owners.concat(event.owner);',
+    'owners = [event.owner];',
+  ),
+  fault('whoever is asserted anew connects', "event.reassert ? 'resync' : 'connect'", "'connect'"),
+  fault('whoever connects is found', "event.reassert ? 'resync' : 'connect'", "'resync'"),
+  fault(
+    'anybody may take a user away',
+    "if (!isHeld && event.kind !== 'join') return decided(true);",
+    "if (!isHeld && event.kind !== 'join' && event.kind !== 'leave') return decided(true);\n  if (!isHeld && owners.length > 0 && event.kind === 'leave') owners = [event.owner];",
+  ),
+  fault(
+    'a leave takes the user away from everybody',
+    'owners = without(owners, event.owner);\n      publish(event.reason);',
+    'owners = [];\n      publish(event.reason);',
+  ),
+  fault(
+    'a leave of whom others hold is lost',
+    'owners = without(owners, event.owner);\n      publish(event.reason);',
+    'if (owners.length === 1) owners = [];\n      publish(event.reason);',
+  ),
+  fault(
+    'a leave by a router that does not hold the user is activity',
+    "if (!isHeld && event.kind !== 'join') return decided(true);",
+    "if (!isHeld && event.kind === 'leave') lastSeen = Math.max(lastSeen ?? 0, now - event.ageMs);\n  if (!isHeld && event.kind !== 'join') return decided(true);",
+  ),
+  fault(
+    'a drop by a router that does not hold the user begins a grace',
+    "if (!isHeld && event.kind !== 'join') return decided(true);",
+    "if (!isHeld && event.kind !== 'join' && !(event.kind === 'drop' && online)) return decided(true);",
+  ),
+  fault(
+    'a drop begins no grace where another router holds the user',
+    'if (event.graceMs > 0) graceUntil',
+    'if (event.graceMs > 0 && owners.length === 0) graceUntil',
+  ),
+  fault('a drop shortens the grace', 'Math.max(graceUntil, now + event.graceMs)', 'now + event.graceMs'),
+  fault(
+    'a grace that runs is never extended',
+    'Math.max(graceUntil, now + event.graceMs)',
+    'graceUntil || now + event.graceMs',
+  ),
+  fault('a grace lasts half as long', 'now + event.graceMs)', 'now + event.graceMs / 2)'),
+  fault('a grace lasts twice as long', 'now + event.graceMs)', 'now + event.graceMs * 2)'),
+  fault('a grace begins with the last activity', 'now + event.graceMs)', 'now + event.graceMs - event.ageMs)'),
+  fault('a grace of 0 is one', 'if (event.graceMs > 0) graceUntil', 'graceUntil'),
+  fault(
+    'a leave does not wait for a grace',
+    'publish(event.reason);',
+    'if (owners.length === 0) graceUntil = 0;\n      publish(event.reason);',
+  ),
+  fault(
+    'a drop without grace does not wait for a grace that runs',
+    "publish('timeout');\n      break;",
+    "if (event.graceMs === 0 && owners.length === 0) graceUntil = 0;\n      publish('timeout');\n      break;",
+  ),
+  fault(
+    'a drop without grace is a clean close',
+    "publish('timeout');\n      break;",
+    "publish('disconnect');\n      break;",
+  ),
+  fault('silence is a clean close', 'publish(event.reason);', "publish('disconnect');"),
+  fault('a grace ends by a clean close', "publish(online ? 'timeout' : 'resync');", "publish('disconnect');"),
+  fault(
+    'a grace ends whoever holds the user',
+    'if (graceUntil <= now) graceUntil = 0;',
+    'if (graceUntil > 0 && graceUntil <= now) {\n    graceUntil = 0;\n    owners = [];\n  }',
+  ),
+  fault(
+    'a grace that ends beside a router is not forgotten',
+    'if (graceUntil <= now) graceUntil = 0;',
+    'if (graceUntil <= now && owners.length === 0) graceUntil = 0;',
+  ),
+  fault(
+    'activity counts for whoever holds the user',
+    'const isHeld = owners.includes(event.owner);',
+    "const isHeld = owners.includes(event.owner) || (event.kind === 'activity' && online);",
+  ),
+  fault(
+    'activity of whom nobody holds counts',
+    'const isHeld = owners.includes(event.owner);',
+    "const isHeld = owners.includes(event.owner) || event.kind === 'activity';",
+  ),
+  fault(
+    'activity does not move last seen',
+    "if (event.kind !== 'dead') lastSeen",
+    "if (event.kind !== 'dead' && event.kind !== 'activity') lastSeen",
+  ),
+  fault('activity is now', 'now - event.ageMs);', "now - (event.kind === 'activity' ? 0 : event.ageMs));"),
+  fault(
+    'activity ends the grace',
+    'switch (event.kind) {',
+    "if (event.kind === 'activity') graceUntil = 0;\n  switch (event.kind) {",
+  ),
+  fault(
+    'last seen goes back',
+    'Math.max(lastSeen ?? Number.NEGATIVE_INFINITY, now - event.ageMs)',
+    'now - event.ageMs',
+  ),
+  fault(
+    'last seen is that of the first join',
+    'Math.max(lastSeen ?? Number.NEGATIVE_INFINITY, now - event.ageMs)',
+    'lastSeen ?? now - event.ageMs',
+  ),
+  fault('last seen does not mind the age', 'now - event.ageMs);', 'now);'),
+  fault('last seen is ahead by the age', 'now - event.ageMs);', 'now + event.ageMs);'),
+  fault(
+    'a leave is no activity',
+    "if (event.kind !== 'dead') lastSeen",
+    "if (event.kind !== 'dead' && event.kind !== 'leave') lastSeen",
+  ),
+  fault(
+    'a join is no activity',
+    "if (event.kind !== 'dead') lastSeen",
+    "if (event.kind !== 'dead' && (event.kind !== 'join' || lastSeen === null)) lastSeen",
+  ),
+  fault(
+    'last seen is forgotten when the user leaves',
+    'publish(event.reason);',
+    'publish(event.reason);\n      lastSeen = null;',
+  ),
+
+  // Queries.
+  fault('a reading says offline in a grace', 'if (record.graceUntil > now) return true;', ''),
+  fault(
+    'a reading says online for whoever is remembered',
+    'if (record.graceUntil > now) return true;',
+    'if (record.lastSeen !== null) return true;',
+  ),
+];
+
+/** Of the memory store. */
+export const MEMORY_FAULTS: readonly Fault[] = [
   // Leases.
   fault(
     'a lease that has lapsed is renewed',
-    'lease !== undefined && lease.deadline > this.elapsed;',
+    'lease !== undefined && lease.endsAt > this.elapsed;',
     'lease !== undefined;',
   ),
-  fault('a beat makes no lease', 'if (!known) this.leases.set(node.nodeId, renewed);', ''),
-  fault('a beat renews no lease', 'if (known) this.leases.set(node.nodeId, renewed);', ''),
+  fault('a beat makes no lease', 'if (!known) this.leases.set(nodeId, renewed);', ''),
+  fault('a beat renews no lease', 'if (known) this.leases.set(nodeId, renewed);', ''),
   fault(
     'a beat says that every router is known',
     'return { known, now: this.wall };',
@@ -31,41 +205,26 @@ export const FAULTS: readonly Fault[] = [
   fault('a beat settles nothing', '    this.settle();\n    if (!known)', '    if (!known)'),
   fault(
     'a lease lasts half as long',
-    'this.elapsed + node.leaseMs, pardoned',
-    'this.elapsed + node.leaseMs / 2, pardoned',
+    'this.elapsed + leaseMs, extendedOnce',
+    'this.elapsed + leaseMs / 2, extendedOnce',
   ),
   fault(
     'a lease lasts twice as long',
-    'this.elapsed + node.leaseMs, pardoned',
-    'this.elapsed + node.leaseMs * 2, pardoned',
+    'this.elapsed + leaseMs, extendedOnce',
+    'this.elapsed + leaseMs * 2, extendedOnce',
   ),
   fault(
     'leases are those of the first beat, which each later one forgets',
-    'if (known) this.leases.set(node.nodeId, renewed);',
-    'if (known) lease.pardoned = false;',
+    'if (known) this.leases.set(nodeId, renewed);',
+    'if (known) this.leases.set(nodeId, { ...lease, extendedOnce: false });',
   ),
-  fault('nobody gets a lease anew', 'if (gap <= lease.leaseMs / 2 || lease.pardoned) continue;', 'continue;'),
-  fault('a lease is extended again and again', 'lease.pardoned = true;', ''),
+  fault('an extension is not remembered', 'lease.leaseMs, extendedOnce: true', 'lease.leaseMs, extendedOnce: false'),
   fault(
     'a router that has beaten since is not given a lease anew a second time',
-    'this.elapsed + node.leaseMs, pardoned: false',
-    'this.elapsed + node.leaseMs, pardoned: lease?.pardoned === true',
+    'this.elapsed + leaseMs, extendedOnce: false',
+    'this.elapsed + leaseMs, extendedOnce: lease?.extendedOnce === true',
   ),
-  fault(
-    'the store counts as away only after three leases',
-    'gap <= lease.leaseMs / 2 ||',
-    'gap <= lease.leaseMs * 2.9 ||',
-  ),
-  fault(
-    'an extended lease is short',
-    'Math.max(lease.deadline, this.elapsed + lease.leaseMs)',
-    'Math.max(lease.deadline, this.elapsed + lease.leaseMs / 3)',
-  ),
-  fault(
-    'a dead router is never found',
-    'if (lease.deadline > this.elapsed) continue;',
-    'if (lease.deadline > 0) continue;',
-  ),
+  fault('an extended lease is short', 'this.elapsed + lease.leaseMs,', 'this.elapsed + lease.leaseMs / 3,'),
   fault(
     'the lease of a dead router stays',
     '      this.leases.delete(nodeId);\n      this.reap(nodeId);',
@@ -83,324 +242,139 @@ export const FAULTS: readonly Fault[] = [
   ),
   fault(
     'of the users of a dead router only the first hundred go',
-    'for (const user of this.online.values()) {\n      if (!disown',
-    'for (const user of Array.from(this.online.values()).slice(0, 100)) {\n      if (!disown',
-  ),
-  fault(
-    'a reap ends graces',
-    "if (user.owners.length === 0 && user.grace === undefined) this.flip(user, false, 'node-down');",
-    "if (user.owners.length === 0) { this.endGrace(user); this.flip(user, false, 'node-down'); }",
-  ),
-  fault(
-    'a reap ends the graces of users whom others hold',
-    "if (user.owners.length === 0 && user.grace === undefined) this.flip(user, false, 'node-down');",
-    "if (user.owners.length > 0) this.endGrace(user); else if (user.grace === undefined) this.flip(user, false, 'node-down');",
-  ),
-  fault(
-    'a reap takes users away from everybody',
-    'if (!disown(user, nodeId)) continue;',
-    'if (!disown(user, nodeId)) continue;\n      user.owners.length = 0;',
-  ),
-  fault(
-    'a dead router stays the owner of users whom others hold, too',
-    'if (!disown(user, nodeId)) continue;',
-    'if (user.owners.length > 1 || !disown(user, nodeId)) continue;',
-  ),
-  fault(
-    'a dead router stays the owner of users in a grace',
-    'if (!disown(user, nodeId)) continue;',
-    'if (user.grace !== undefined || !disown(user, nodeId)) continue;',
-  ),
-  fault(
-    'the users of a dead router time out',
-    "user.grace === undefined) this.flip(user, false, 'node-down');",
-    "user.grace === undefined) this.flip(user, false, 'timeout');",
+    'for (const user of this.online.values()) {\n      if (user.record.owners',
+    'for (const user of Array.from(this.online.values()).slice(0, 100)) {\n      if (user.record.owners',
   ),
   fault(
     'a router that leaves keeps its lease',
-    'if (this.leases.delete(node.nodeId)) this.reap(node.nodeId);',
-    'this.reap(node.nodeId);',
+    'if (this.leases.delete(nodeId)) this.reap(nodeId);',
+    'this.reap(nodeId);',
   ),
   fault(
     'the users of a router that leaves stay',
-    'if (this.leases.delete(node.nodeId)) this.reap(node.nodeId);',
-    'this.leases.delete(node.nodeId);',
+    'if (this.leases.delete(nodeId)) this.reap(nodeId);',
+    'this.leases.delete(nodeId);',
   ),
   fault(
     'a router that nobody knows cannot leave',
-    'if (this.leases.delete(node.nodeId)) this.reap(node.nodeId);',
-    "if (!this.leases.delete(node.nodeId)) throw new Error('no such router'); this.reap(node.nodeId);",
+    'if (this.leases.delete(nodeId)) this.reap(nodeId);',
+    "if (!this.leases.delete(nodeId)) throw new Error('no such router'); this.reap(nodeId);",
   ),
 
   // What a router tells.
   fault(
     'an apply is taken from anybody',
-    '    if (!this.leases.has(node.nodeId)) return { known: false };\n    for (const op',
+    '    if (!this.leases.has(nodeId)) return { known: false };\n    for (const op',
     '    for (const op',
   ),
   fault(
     'an apply that is refused takes effect',
-    '    if (!this.leases.has(node.nodeId)) return { known: false };\n    for (const op of ops) this.applyOne(node.nodeId, op);\n    return { known: true };',
-    '    for (const op of ops) this.applyOne(node.nodeId, op);\n    return { known: this.leases.has(node.nodeId) };',
+    '    if (!this.leases.has(nodeId)) return { known: false };\n    for (const op of ops) {',
+    '    if (!this.leases.has(nodeId)) {\n      for (const op of ops) this.change(this.userOf(op.userId), { ...op, owner: nodeId });\n      return { known: false };\n    }\n    for (const op of ops) {',
   ),
   fault(
     'an apply does not look what time it is',
-    'apply(node: StoreNode, ops: readonly PresenceOp[]): Promise<{ known: boolean }> {\n    this.settleNow();',
-    'apply(node: StoreNode, ops: readonly PresenceOp[]): Promise<{ known: boolean }> {',
+    'apply({ nodeId }: StoreNode, ops: readonly PresenceOp[]): Promise<{ known: boolean }> {\n    this.settleNow();',
+    'apply({ nodeId }: StoreNode, ops: readonly PresenceOp[]): Promise<{ known: boolean }> {',
   ),
-  fault(
-    'an apply takes 500 operations',
-    'for (const op of ops) this.applyOne(',
-    'for (const op of ops.slice(0, 500)) this.applyOne(',
-  ),
-  fault(
-    'operations take effect in reverse',
-    'for (const op of ops) this.applyOne(',
-    'for (const op of ops.slice().reverse()) this.applyOne(',
-  ),
+  fault('an apply takes 500 operations', 'for (const op of ops) {', 'for (const op of ops.slice(0, 500)) {'),
+  fault('operations take effect in reverse', 'for (const op of ops) {', 'for (const op of ops.slice().reverse()) {'),
   fault(
     'joins take effect before whatever else a call says',
-    'for (const op of ops) this.applyOne(',
-    "for (const op of ops.slice().sort((one, other) => Number(other.kind === 'join') - Number(one.kind === 'join'))) this.applyOne(",
+    'for (const op of ops) {',
+    "for (const op of ops.slice().sort((one, other) => Number(other.kind === 'join') - Number(one.kind === 'join'))) {",
   ),
   fault(
     'of a user only the last operation of a call counts',
-    'for (const op of ops) this.applyOne(',
-    'for (const op of ops.filter(({ userId }, at) => !ops.slice(at + 1).some((later) => later.userId === userId))) this.applyOne(',
+    'for (const op of ops) {',
+    'for (const op of ops.filter(({ userId }, at) => !ops.slice(at + 1).some((later) => later.userId === userId))) {',
   ),
   fault(
     'what was read is not compared before it is written',
-    'for (const op of ops) this.applyOne(node.nodeId, op);',
-    `const read = new Map(ops.map(({ userId }) => [userId, (this.users.get(userId)?.owners ?? []).slice()] as const));
+    'for (const op of ops) {',
+    `const read = new Map(ops.map(({ userId }) => [userId, this.users.get(userId)?.record ?? NEVER_SEEN] as const));
     await Promise.resolve();
-    for (const [userId, owners] of read) this.userOf(userId).owners = owners;
-    for (const op of ops) this.applyOne(node.nodeId, op);`,
+    for (const [userId, record] of read) {
+      const user = this.userOf(userId);
+      user.record = { ...user.record, owners: record.owners };
+    }
+    for (const op of ops) {`,
   ),
   fault(
     'each operation waits for the one before, and others come in between',
-    'for (const op of ops) this.applyOne(node.nodeId, op);',
+    'for (const op of ops) {',
     `for (const op of ops) {
-      const user = this.users.get(op.userId);
-      const isOnline = user?.online === true;
+      const other = this.users.get(op.userId);
+      const isOnline = other?.record.online === true;
       await Promise.resolve();
-      if (user !== undefined && user.online !== isOnline) user.online = isOnline;
-      this.applyOne(node.nodeId, op);
-    }`,
+      if (other !== undefined && other.record.online !== isOnline) other.record = { ...other.record, online: isOnline };`,
   ),
   fault(
     'calls of one router take effect in any order',
-    'for (const op of ops) this.applyOne(node.nodeId, op);',
+    'for (const op of ops) {',
     `for (let turn = 0; turn < 5 && ops[0]?.kind === 'join'; turn += 1) await Promise.resolve();
-    for (const op of ops) this.applyOne(node.nodeId, op);`,
+    for (const op of ops) {`,
   ),
   fault(
-    'a join does not end the grace',
-    '      this.endGrace(user);\n      this.see(user, op.ageMs);',
-    '      this.see(user, op.ageMs);',
-  ),
-  fault(
-    'a join ends the grace only of whom nobody else holds',
-    '      this.endGrace(user);\n      this.see(user, op.ageMs);',
-    '      if (user.owners.length === 1) this.endGrace(user);\n      this.see(user, op.ageMs);',
-  ),
-  fault('a join is told each time', 'if (!user.online) this.flip(user, true, op', 'this.flip(user, true, op'),
-  fault(
-    'a join twice makes two owners',
-    'if (!user.owners.includes(nodeId)) user.owners.push(nodeId);',
-    'user.owners.push(nodeId);',
-  ),
-  fault(
-    'a join replaces the router that holds the user',
-    'if (!user.owners.includes(nodeId)) user.owners.push(nodeId);',
-    'user.owners = [nodeId];',
-  ),
-  fault('whoever is asserted anew connects', "op.reassert ? 'resync' : 'connect'", "'connect'"),
-  fault('whoever connects is found', "op.reassert ? 'resync' : 'connect'", "'resync'"),
-  fault(
-    'anybody may take a user away',
-    'if (user === undefined || !disown(user, nodeId)) return;',
-    'if (user === undefined) return;\n    disown(user, nodeId);',
-  ),
-  fault(
-    'a leave takes the user away from everybody',
-    'if (user === undefined || !disown(user, nodeId)) return;',
-    'if (user === undefined || !disown(user, nodeId)) return;\n    user.owners.length = 0;',
-  ),
-  fault(
-    'a leave of whom others hold is lost',
-    'if (user === undefined || !disown(user, nodeId)) return;',
-    'if (user === undefined || user.owners.length > 1 || !disown(user, nodeId)) return;',
-  ),
-  fault(
-    'a leave by a router that does not hold the user is a sign of life',
-    'if (user === undefined || !disown(user, nodeId)) return;',
-    'if (user !== undefined && !user.owners.includes(nodeId)) this.see(user, op.ageMs);\n    if (user === undefined || !disown(user, nodeId)) return;',
-  ),
-  fault(
-    'a drop by a router that does not hold the user begins a grace',
-    'if (user === undefined || !disown(user, nodeId)) return;',
-    "if (user === undefined || (!disown(user, nodeId) && (op.kind !== 'drop' || !user.online))) return;",
-  ),
-  fault(
-    'a drop begins no grace where another router holds the user',
-    'if (op.graceMs > 0 && until',
-    'if (op.graceMs > 0 && user.owners.length === 0 && until',
-  ),
-  fault('a drop shortens the grace', '&& until > (user.grace?.due ?? 0)', ''),
-  fault('a grace that runs is never extended', 'until > (user.grace?.due ?? 0)', 'user.grace === undefined'),
-  fault('a grace lasts half as long', 'this.elapsed + op.graceMs;', 'this.elapsed + op.graceMs / 2;'),
-  fault('a grace lasts twice as long', 'this.elapsed + op.graceMs;', 'this.elapsed + op.graceMs * 2;'),
-  fault(
-    'a grace begins with the last sign of life',
-    'this.elapsed + op.graceMs;',
-    'this.elapsed + op.graceMs - op.ageMs;',
-  ),
-  fault('a grace of 0 is one', 'if (op.graceMs > 0 && until', 'if (until'),
-  fault(
-    'a leave does not wait for a grace',
-    'if (user.owners.length === 0 && user.grace === undefined) {\n      this.flip(user, false, op',
-    "if (user.owners.length === 0 && (user.grace === undefined || op.kind === 'leave')) {\n      this.endGrace(user);\n      this.flip(user, false, op",
-  ),
-  fault(
-    'a drop without grace does not wait for a grace that runs',
-    'if (user.owners.length === 0 && user.grace === undefined) {\n      this.flip(user, false, op',
-    "if (user.owners.length === 0 && (user.grace === undefined || (op.kind === 'drop' && op.graceMs === 0))) {\n      this.endGrace(user);\n      this.flip(user, false, op",
-  ),
-  fault(
-    'a drop without grace is a clean close',
-    "op.kind === 'drop' ? 'timeout' : op.reason",
-    "op.kind === 'drop' ? 'disconnect' : op.reason",
-  ),
-  fault(
-    'silence is a clean close',
-    "op.kind === 'drop' ? 'timeout' : op.reason",
-    "op.kind === 'drop' ? 'timeout' : 'disconnect'",
-  ),
-  fault('a grace ends by a clean close', "this.flip(user, false, 'timeout');", "this.flip(user, false, 'disconnect');"),
-  fault(
-    'a grace ends whoever holds the user',
-    "if (user.owners.length === 0) this.flip(user, false, 'timeout');",
-    "this.flip(user, false, 'timeout');",
-  ),
-  fault(
-    'a grace that ends beside a router is not forgotten',
-    '      user.grace = undefined;\n      if (user.owners.length === 0) this.flip',
-    '      if (user.owners.length === 0) user.grace = undefined;\n      if (user.owners.length === 0) this.flip',
+    'a user whom nobody has seen before can not join',
+    "const user = op.kind === 'join' ? this.userOf(op.userId) : this.users.get(op.userId);",
+    'const user = this.users.get(op.userId);',
   ),
   fault(
     'graces end in the order of their users',
-    `    for (;;) {
-      const user = this.graces.take(this.elapsed);
-      if (user === undefined) break;
-      user.grace = undefined;
-      if (user.owners.length === 0) this.flip(user, false, 'timeout');
+    `    for (let user = this.graces.take(this.elapsed); user !== undefined; user = this.graces.take(this.elapsed)) {
+      this.change(user, { kind: 'due' });
     }`,
     `    const over: User[] = [];
     for (let user = this.graces.take(this.elapsed); user !== undefined; user = this.graces.take(this.elapsed)) over.push(user);
     over.sort((one, other) => (one.userId < other.userId ? -1 : 1));
-    for (const user of over) {
-      user.grace = undefined;
-      if (user.owners.length === 0) this.flip(user, false, 'timeout');
-    }`,
+    for (const user of over) this.change(user, { kind: 'due' });`,
   ),
   fault(
     'graces end in the order in which they began',
-    `    for (;;) {
-      const user = this.graces.take(this.elapsed);
-      if (user === undefined) break;
-      user.grace = undefined;
-      if (user.owners.length === 0) this.flip(user, false, 'timeout');
+    `    for (let user = this.graces.take(this.elapsed); user !== undefined; user = this.graces.take(this.elapsed)) {
+      this.change(user, { kind: 'due' });
     }`,
     `    const over: User[] = [];
     for (let user = this.graces.take(this.elapsed); user !== undefined; user = this.graces.take(this.elapsed)) over.push(user);
-    for (const user of over.reverse()) {
-      user.grace = undefined;
-      if (user.owners.length === 0) this.flip(user, false, 'timeout');
-    }`,
+    for (const user of over.reverse()) this.change(user, { kind: 'due' });`,
   ),
   fault(
     'one call ends one grace',
-    "      if (user.owners.length === 0) this.flip(user, false, 'timeout');\n    }",
-    "      if (user.owners.length === 0) this.flip(user, false, 'timeout');\n      break;\n    }",
+    "this.change(user, { kind: 'due' });",
+    "this.change(user, { kind: 'due' });\n      break;",
   ),
-  fault('no grace is announced', '        this.tell({ dueMs: op.graceMs });\n', ''),
+  fault('a grace that has run out is forgotten', "this.change(user, { kind: 'due' });", ''),
+  fault('no grace is announced', '    if (graceUntil > 0) this.tell({ dueMs: graceUntil - this.elapsed });\n', ''),
   fault(
     'a grace is announced in seconds',
-    'this.tell({ dueMs: op.graceMs });',
-    'this.tell({ dueMs: op.graceMs * 1_000 });',
+    'dueMs: graceUntil - this.elapsed',
+    'dueMs: (graceUntil - this.elapsed) * 1_000',
   ),
 
-  // Activity, and last seen.
+  // Activity.
   fault(
-    'signs of life are taken from anybody',
-    '    if (!this.leases.has(node.nodeId)) return { known: false, missing: [] };\n    const missing',
+    'activity is taken from anybody',
+    '    if (!this.leases.has(nodeId)) return { known: false, missing: [] };\n    const missing',
     '    const missing',
   ),
   fault(
-    'signs of life do not look what time it is',
+    'activity does not look what time it is',
     'missing: string[] }> {\n    this.settleNow();',
     'missing: string[] }> {',
   ),
+  fault('nobody is missing', '      if (!isHeld) missing.push(userId);\n', ''),
   fault(
-    'signs of life count for whoever holds the user',
-    'if (user?.owners.includes(node.nodeId)) this',
-    'if (user?.online === true) this',
+    'activity that comes together has one age',
+    "{ kind: 'activity', owner: nodeId, ageMs }",
+    "{ kind: 'activity', owner: nodeId, ageMs: (signs[0] as SignOfLife).ageMs }",
   ),
   fault(
-    'signs of life of whom nobody holds count',
-    'if (user?.owners.includes(node.nodeId)) this',
-    'if (user !== undefined) this',
+    'activity brings users back',
+    'if (!isHeld) missing.push(userId);',
+    "if (!isHeld) {\n        missing.push(userId);\n        this.change(this.userOf(userId), { kind: 'join', owner: nodeId, ageMs, reassert: true });\n      }",
   ),
-  fault('nobody is missing', '      else missing.push(userId);\n', ''),
-  fault(
-    'signs of life do not move last seen',
-    'if (user?.owners.includes(node.nodeId)) this.see(user, ageMs);',
-    'if (user?.owners.includes(node.nodeId)) continue;',
-  ),
-  fault(
-    'a sign of life is now',
-    '.includes(node.nodeId)) this.see(user, ageMs);',
-    '.includes(node.nodeId)) this.see(user, 0);',
-  ),
-  fault(
-    'signs of life that come together have one age',
-    '.includes(node.nodeId)) this.see(user, ageMs);',
-    '.includes(node.nodeId)) this.see(user, (signs[0] as SignOfLife).ageMs);',
-  ),
-  fault(
-    'a sign of life ends the grace',
-    'if (user?.owners.includes(node.nodeId)) this.see(user, ageMs);',
-    'if (user?.owners.includes(node.nodeId)) { this.see(user, ageMs); this.endGrace(user); }',
-  ),
-  fault(
-    'a sign of life brings users back',
-    'else missing.push(userId);',
-    "else { missing.push(userId); this.applyOne(node.nodeId, { kind: 'join', userId, ageMs, reassert: true }); }",
-  ),
-  fault('1,000 signs of life are 500', 'of signs) {', 'of signs.slice(0, 500)) {'),
-  fault(
-    'last seen goes back',
-    'if (user.lastSeen === null || at > user.lastSeen) user.lastSeen = at;',
-    'user.lastSeen = at;',
-  ),
-  fault(
-    'last seen is that of the first join',
-    'if (user.lastSeen === null || at > user.lastSeen) user.lastSeen = at;',
-    'if (user.lastSeen === null) user.lastSeen = at;',
-  ),
-  fault('last seen does not mind the age', 'const at = this.wall - ageMs;', 'const at = this.wall;'),
-  fault('last seen is ahead by the age', 'const at = this.wall - ageMs;', 'const at = this.wall + ageMs;'),
-  fault('a leave is no sign of life', '    this.see(user, op.ageMs);\n    if (op.kind', '    if (op.kind'),
-  fault(
-    'a join is no sign of life',
-    '      this.see(user, op.ageMs);\n      if (!user.online)',
-    '      if (!user.online)',
-  ),
-  fault(
-    'last seen is forgotten when the user leaves',
-    '      this.online.delete(user.userId);\n',
-    '      this.online.delete(user.userId);\n      user.lastSeen = null;\n',
-  ),
+  fault('1,000 activities are 500', 'of signs) {', 'of signs.slice(0, 500)) {'),
 
   // What is told.
   fault('versions do not grow', 'this.version += 1;', 'this.version = Math.max(1, this.version);'),
@@ -419,14 +393,18 @@ export const FAULTS: readonly Fault[] = [
   fault(
     'a change bears the time of last seen',
     'new Date(this.wall).toISOString()',
-    'new Date(user.lastSeen ?? this.wall).toISOString()',
+    'new Date(this.wallTime(lastSeen) ?? this.wall).toISOString()',
   ),
   fault(
     'a change bears the time in seconds',
     'new Date(this.wall).toISOString()',
     "new Date(this.wall).toISOString().replace(/\\.\\d+/, '')",
   ),
-  fault('with a change the user was seen now', 'lastSeen: user.lastSeen ?? this.wall });', 'lastSeen: this.wall });'),
+  fault(
+    'with a change the user was seen now',
+    'lastSeen: this.wallTime(lastSeen) ?? this.wall });',
+    'lastSeen: this.wall });',
+  ),
   fault('whoever goes offline is told to be online', "status: online ? 'online' : 'offline',", "status: 'online',"),
   fault(
     'a feed is called from within the call',
@@ -475,7 +453,7 @@ export const FAULTS: readonly Fault[] = [
   fault(
     'a reading does not look what time it is',
     'Promise<StoredStatuses> {\n    this.settleNow();',
-    'Promise<StoredStatuses> {\n    this.readClock();',
+    'Promise<StoredStatuses> {',
   ),
   fault(
     'a count does not look what time it is',
@@ -504,28 +482,10 @@ export const FAULTS: readonly Fault[] = [
     'online: false, lastSeen: null, version: 0 }',
     'online: false, lastSeen: this.wall, version: 0 }',
   ),
-  fault(
-    'a reading says online for whoever is remembered',
-    'return { userId: user.userId, online: user.online,',
-    'return { userId: user.userId, online: user.owners.length > 0 || user.lastSeen !== null,',
-  ),
-  fault(
-    'a reading says offline in a grace',
-    'return { userId: user.userId, online: user.online,',
-    'return { userId: user.userId, online: user.owners.length > 0,',
-  ),
   fault('a page repeats the last user', 'if (user.version <= after) continue;', 'if (user.version < after) continue;'),
-  fault(
-    'a page leaves out a user',
-    'cursor: String(users[limit - 1]?.version), sequence };',
-    'cursor: String(user.version), sequence };',
-  ),
-  fault('a page is longer than asked for', 'if (users.length === limit) {', 'if (users.length > limit) {'),
-  fault(
-    'there is one page',
-    'if (users.length === limit) {',
-    'if (users.length === limit && cursor === null) {\n        return { now: this.wall, users, cursor: null, sequence };\n      }\n      if (users.length === limit) {',
-  ),
+  fault('a page leaves out a user', 'return paged(String(last));', 'return paged(String(user.version));'),
+  fault('a page is longer than asked for', 'unproven.length === limit)', 'unproven.length > limit)'),
+  fault('there is one page', 'return paged(String(last));', 'return paged(cursor === null ? null : String(last));'),
   fault(
     'a page shows who has left',
     'of this.online.values()) {\n      if (user.version',
@@ -534,8 +494,8 @@ export const FAULTS: readonly Fault[] = [
   fault('any cursor will do', 'if (cursor !== null && !/^[1-9]\\d{0,15}$/.test(cursor)) {', "if (cursor === '') {"),
   fault(
     'a page says to be older than it is',
-    'version: this.version };\n    for',
-    'version: Math.max(0, this.version - 1) };\n    for',
+    'epoch: this.epoch, version: this.version }',
+    'epoch: this.epoch, version: Math.max(0, this.version - 1) }',
   ),
 
   // Ids.
@@ -556,8 +516,8 @@ export const FAULTS: readonly Fault[] = [
   ),
   fault(
     'ids are keys of an object',
-    'const user = this.userOf(op.userId);',
-    "if (op.userId in {}) throw new Error('it is taken');\n      const user = this.userOf(op.userId);",
+    'for (const op of ops) {',
+    "for (const op of ops) {\n      if (op.userId in {}) throw new Error('it is taken');",
   ),
   fault(
     'ids end at a NUL',

@@ -5,8 +5,9 @@ import { memoryStore } from 'voiceping-presence';
 import { type FakeClock, fakeClock, type StoreBackend, storeConformance } from 'voiceping-presence/testing';
 import * as errors from '../../src/errors';
 import * as minHeap from '../../src/min-heap';
+import * as transitions from '../../src/stores/transitions';
 import * as clockBackend from './clock-backend';
-import { FAULTS, type Fault, REMOTE_FAULTS } from './foreign-faults';
+import { type Fault, MEMORY_FAULTS, REMOTE_FAULTS, RULE_FAULTS } from './foreign-faults';
 import type { openRemote } from './remote-memory';
 
 interface Original {
@@ -20,7 +21,12 @@ const original = (path: string, modules: Original['modules']): Original => ({
   modules,
 });
 
-const MEMORY = original('../../src/stores/memory.ts', { '../errors': errors, '../min-heap': minHeap });
+const RULE = original('../../src/stores/transitions.ts', {});
+const MEMORY = original('../../src/stores/memory.ts', {
+  '../errors': errors,
+  '../min-heap': minHeap,
+  './transitions': transitions,
+});
 const REMOTE = original('remote-memory.ts', { 'voiceping-presence': { memoryStore }, './clock-backend': clockBackend });
 
 /** The module with one fault. */
@@ -45,6 +51,13 @@ async function judge(open: (clock: FakeClock) => StoreBackend): Promise<string |
   return undefined;
 }
 
+function openByRule(fault: Fault): (clock: FakeClock) => StoreBackend {
+  const store = { ...MEMORY, modules: { ...MEMORY.modules, './transitions': plant(RULE, fault) } };
+  const { source } = store;
+  const faulty = plant(store, { what: 'nothing', find: source, put: source }) as { memoryStore: typeof memoryStore };
+  return (clock) => clockBackend.onClock(clock, faulty.memoryStore({ now: clock.now }));
+}
+
 function openMemory(fault: Fault): (clock: FakeClock) => StoreBackend {
   const faulty = plant(MEMORY, fault) as { memoryStore: typeof memoryStore };
   return (clock) => clockBackend.onClock(clock, faulty.memoryStore({ now: clock.now }));
@@ -55,7 +68,8 @@ function openFaultyRemote(fault: Fault): (clock: FakeClock) => StoreBackend {
 }
 
 describe.each([
-  ['in memory', MEMORY, openMemory, FAULTS],
+  ['by the rule', RULE, openByRule, RULE_FAULTS],
+  ['in memory', MEMORY, openMemory, MEMORY_FAULTS],
   ['on a server', REMOTE, openFaultyRemote, REMOTE_FAULTS],
 ] as const)('of a foreign store %s the conformance suite', (_where, { source }, open, faults) => {
   it('finds nothing to say where there is no fault', async () => {

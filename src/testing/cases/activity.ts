@@ -55,11 +55,15 @@ export const activity: readonly Case[] = [
       await a.apply(leave('u', 60_000));
       const [left] = await readUsers(a, ['u']);
       assert.equal(left?.lastSeen, first?.lastSeen, 'an older sign of life is no news');
-      await world.pass(300);
-      await a.apply(join('u', 100), leave('u', 100));
-      const [later] = await readUsers(a, ['u']);
-      const moved = (later?.lastSeen ?? 0) - (first?.lastSeen ?? 0);
-      assert.ok(moved >= 150, `moved by ${moved}`);
+      let seen = first?.lastSeen ?? 0;
+      for (const op of [join('u', 100), leave('u', 100), join('u', 100), drop('u', 0, 100)]) {
+        await world.pass(300);
+        await a.apply(op);
+        const [later] = await readUsers(a, ['u']);
+        const moved = (later?.lastSeen ?? 0) - seen;
+        assert.ok(moved >= 150, `a ${op.kind} moved it by ${moved}`);
+        seen += moved;
+      }
     },
   },
   {

@@ -65,8 +65,11 @@ export const queries: readonly Case[] = [
       let cursor: string | null = null;
       let page = 0;
       do {
-        const { users, cursor: next } = await a.store.list({ cursor, limit: 7 });
+        const { users, unproven = [], cursor: next } = await a.store.list({ cursor, limit: 7 });
         assert.ok(users.length <= 7);
+        for (const { userId, online, isPublished } of unproven) {
+          assert.deepEqual([online, isPublished], [false, true], `${userId} is unproven`);
+        }
         for (const { userId, online, lastSeen, version } of users) {
           assert.equal(online, true);
           assert.ok(lastSeen !== null && version > 0, `${userId} has a last seen and a version`);

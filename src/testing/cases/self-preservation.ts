@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { isOnline } from '../conformance-world';
+import { isOnline, readUsers } from '../conformance-world';
 import { type Case, join } from './case';
 
 /** When the store was away, no router is dead for that. @internal */
@@ -42,6 +42,27 @@ export const selfPreservation: readonly Case[] = [
       world.within(since, world.leaseMs, await world.now());
       assert.equal(known, true);
       assert.equal(await isOnline(b, 'u'), true);
+      await world.assertChanges(['u online connect']);
+    },
+  },
+  {
+    name: 'an extended lease proves nobody whose last activity is older than the TTL, until its router is back',
+    async check(world) {
+      const [b, a] = [await world.router(), await world.mortal(world.leaseMs / 3)];
+      await a.apply(join('u'));
+      await world.standStill(world.leaseMs * 1.1);
+      const since = await world.now();
+      await b.store.beat(b.node);
+      const [doubted] = await readUsers(b, ['u']);
+      const { users, unproven = [] } = await b.store.list({ cursor: null, limit: 10 });
+      const counted = await b.store.count();
+      const { known } = await a.store.beat(a.node);
+      const proven = await isOnline(b, 'u');
+      world.within(since, world.leaseMs, await world.now());
+      assert.deepEqual([doubted?.online, doubted?.isPublished], [false, true]);
+      assert.deepEqual([users.length, unproven.map(({ userId }) => userId)], [0, ['u']]);
+      assert.ok(counted === 0 || counted === undefined, `counted ${counted}`);
+      assert.deepEqual([known, proven], [true, true]);
       await world.assertChanges(['u online connect']);
     },
   },
