@@ -25,8 +25,8 @@ export const PLANTED: readonly Planted[] = [
   {
     name: 'a reap ends a grace that runs',
     file: SCRIPTS,
-    from: 'seen = latest(id, seen)\n        if grace <= now then grace = 0 end',
-    to: 'seen = latest(id, seen)\n        grace = 0',
+    from: "reason = 'node-down'",
+    to: "reason, grace = 'node-down', 0",
   },
   {
     name: 'a sweep passes the last bucket by',
@@ -43,14 +43,14 @@ export const PLANTED: readonly Planted[] = [
   {
     name: 'self-preservation twice',
     file: SCRIPTS,
-    from: 'and deadline > at and not node.pardoned then',
-    to: 'and deadline > at then',
+    from: 'if wasAway and endsAt > activeAt and not extendedOnce then',
+    to: 'if wasAway and endsAt > activeAt then',
   },
   {
     name: 'no self-preservation',
     file: SCRIPTS,
-    from: 'if gap > node.lease / 2 and deadline > at',
-    to: 'if gap > node.lease * 20 and deadline > at',
+    from: 'local wasAway = now - activeAt > leaseMs / 2',
+    to: 'local wasAway = now - activeAt > leaseMs * 20',
   },
   {
     name: 'a gap is dropped',
@@ -67,8 +67,8 @@ export const PLANTED: readonly Planted[] = [
   {
     name: 'a query believes a lease that has ended',
     file: SCRIPTS,
-    from: 'if not proven or grace > now then return true end',
-    to: 'if true then return true end',
+    from: "standing[name] = endsAt > now and 'live' or 'dead'",
+    to: "standing[name] = 'live'",
   },
   {
     name: 'the log is not read after a gap',
@@ -85,8 +85,8 @@ export const PLANTED: readonly Planted[] = [
   {
     name: 'a drop has no grace',
     file: SCRIPTS,
-    from: 'if ms and ms > 0 and now + ms > grace then',
-    to: 'if ms and ms > 60000 and now + ms > grace then',
+    from: 'if ms > 0 then grace',
+    to: 'if ms > 60000 then grace',
   },
   {
     name: 'a dead router is not reaped by others',
@@ -96,13 +96,19 @@ export const PLANTED: readonly Planted[] = [
   },
 ];
 
-/** Bundles the routers with the mistake in them, and gives the file to run. */
-export async function programWith({ name, file, from, to }: Planted): Promise<string> {
-  const path = `${root}${file}`;
-  const source = readFileSync(path, 'utf8');
+/** The source with the mistake in it. */
+export function plant({ name, file, from, to }: Planted): string {
+  const source = readFileSync(`${root}${file}`, 'utf8');
   // What scripts have in common stands in each of them.
   const planted = source.split(from).join(to);
   if (planted === source) throw new Error(`${name}: this is not in ${file} any more: ${from}`);
+  return planted;
+}
+
+/** Bundles the routers with the mistake in them, and gives the file to run. */
+export async function programWith(mistake: Planted): Promise<string> {
+  const path = `${root}${mistake.file}`;
+  const planted = plant(mistake);
   const folder = `${root}.built/planted`;
   await bundle(['chaos/router'], folder, [
     {

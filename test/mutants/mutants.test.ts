@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { PLANTED, plant } from '../chaos/planted';
 import { MUTANTS } from './all';
 import { listOf } from './list';
 import { type Mutant, planted, thirdOf } from './mutant';
@@ -80,5 +81,11 @@ describe('the mutants', () => {
     const days = [0, 1, 2].map((day) => thirdOf(all, new Date(Date.UTC(2026, 10, 27 + day))));
     expect(days.flat().length).toBe(all.length);
     expect(new Set(days.flat())).toEqual(new Set(all));
+  });
+});
+
+describe('the mistakes that chaos has to notice', () => {
+  it.each(PLANTED)('$name: applies', (mistake) => {
+    expect(plant(mistake).length).toBeGreaterThan(0);
   });
 });

@@ -161,6 +161,18 @@ describe('a grace', () => {
       expect(await a.isOnline('u')).toBe(true);
     }));
 
+  it('leaves nothing behind in Redis once the user is back, on whichever router', () =>
+    on(async (rig) => {
+      const [a, b] = [await rig.router('a'), await rig.router('b')];
+      await a.apply(join('u'), join('v'), join('w'));
+      await a.apply(drop('u', HOUR_MS), drop('v', HOUR_MS), drop('w', HOUR_MS));
+      expect(await rig.admin.zcard(rig.key('grace'))).toBe(3);
+      await a.apply(join('u'));
+      await b.apply(join('v'));
+      const left = await rig.admin.zrange(rig.key('grace'), 0, -1);
+      expect(left.map((member) => member.slice(member.indexOf(':') + 1))).toEqual(['w']);
+    }));
+
   it('is given to who was lost with the record, and may be on another router', () =>
     on(async (rig) => {
       const [a, b] = [await rig.router('a'), await rig.router('b')];

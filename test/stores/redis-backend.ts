@@ -6,14 +6,6 @@ import { RedisData } from './redis-data';
 
 /** What every store on Redis fails, and why. */
 export const REDIS_FAILS: { readonly [name: string]: string } = {
-  'a reading does not say online for a grace that has ended, though nobody has noticed':
-    'queries say what was told last: a beat ends a grace, and nothing else does',
-  'a reading does not say online for a lease that has lapsed, though nobody has noticed':
-    'queries say what was told last, whoever holds the user',
-  'nobody is counted for a grace that has ended, though nobody has noticed':
-    'the count is of those who were told to be online last',
-  'nobody is counted for a lease that has lapsed, though nobody has noticed':
-    'the count is of those who were told to be online last',
   'signs of life of a user whom only another router holds, or a grace, are given back as missing':
     'a sign of life moves the key of its user, which does not say who holds the user',
 };

@@ -41,8 +41,8 @@ export class Doubt {
 
 /** What one record leaves open. @internal */
 export interface Open {
-  /** Nothing but a key of the contract can say that the user is online. */
-  readonly isUnproven: boolean;
+  /** Whether the user, who was published as online, is so: `key`: if there is a presence key. */
+  readonly proof: 'yes' | 'key' | 'no';
   /** A router that lives may not have beaten yet. */
   readonly isUnsure: boolean;
   /** See `Doubt`. */
@@ -51,9 +51,10 @@ export interface Open {
 
 /** What is to be said of a user where something is open, once it is known whether there is a key. @internal */
 export function decided(user: StoredStatus, open: Open, isKeyed: boolean): StoredStatus {
-  if (open.isUnproven && !isKeyed) {
+  if (open.proof === 'no' || (open.proof === 'key' && !isKeyed)) {
     const offline = { ...user, online: false, isPublished: true };
-    return open.isUnsure || open.isInDoubt ? { ...offline, isUnsure: true } : offline;
+    const isUnsure = open.isInDoubt || (open.isUnsure && open.proof === 'key');
+    return isUnsure ? { ...offline, isUnsure } : offline;
   }
   return open.isInDoubt && !user.online ? { ...user, isUnsure: true } : user;
 }

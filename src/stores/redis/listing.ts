@@ -16,7 +16,7 @@ interface ListedPart {
   readonly after: number;
   readonly examined: number;
   readonly users: Array<
-    [userId: string, version: number, lastSeen: number, bucket: number, isKeyed: 0 | 1, isProven: 0 | 1]
+    [userId: string, version: number, lastSeen: number, bucket: number, isKeyed: 0 | 1, proof: 1 | 0 | -1]
   >;
   readonly awaited: 0 | 1;
   readonly unsure: 0 | 1;
@@ -54,16 +54,18 @@ export class Listing {
     const coming: string[] = [];
     let sequence: Sequence | undefined;
     let isInDoubt = false;
-    // Nothing but a key of the contract can say that they are online.
+    // Who was published as online, and is so no more, or only by a presence key.
     const unproven = new Map<string, Open>();
     const { users, next } = await this.walk.page(from, limit, async (index, first, count, after, room) => {
       const partition = partitions[index] as Partition;
       const judge = this.options.doubt.judge(partition);
       const part = await this.listPart(partition, first, count, after, room, onAnswer);
       isInDoubt = judge(part) || isInDoubt;
-      for (const [userId, , , , isKeyed, isProven] of part.users) {
-        const open = { isUnproven: isProven === 0, isUnsure: part.unsure === 1, isInDoubt: false };
-        if (open.isUnproven && (isCluster || isKeyed === 0)) unproven.set(userId, open);
+      for (const [userId, , , , isKeyed, proof] of part.users) {
+        const isUnsure = part.unsure === 1;
+        if (proof < 0) unproven.set(userId, { proof: 'no', isUnsure, isInDoubt: false });
+        else if (proof === 0 && (isCluster || isKeyed === 0))
+          unproven.set(userId, { proof: 'key', isUnsure, isInDoubt: false });
       }
       now = Math.max(now, part.now);
       const told = this.options.hearingOf(partition).learn(part.e, part.seq);
@@ -88,7 +90,9 @@ export class Listing {
     onAnswer: OnAnswer,
   ): Promise<ListedPart> {
     const answer = await askPlaced(tapped(this.options.ask, onAnswer), partition, scripts.list, () => ({
-      keys: [partition.meta, ...partition.keys.slice(0, 2)].concat(partition.slice(first, count)),
+      keys: [partition.meta, ...partition.keys.slice(0, 2), partition.keys[3] as string].concat(
+        partition.slice(first, count),
+      ),
       args: [
         this.layout.isCluster ? '' : this.layout.userPrefix,
         String(room),
@@ -106,13 +110,13 @@ export class Listing {
     for (const junk of part.junk) this.options.repair(partition, junk);
     const found: Array<Found<StoredStatus>> = [];
     const strays: Array<readonly [bucket: number, userId: string]> = [];
-    for (const [userId, version, lastSeen, bucket, isKeyed, isProven] of part.users) {
+    for (const [userId, version, lastSeen, bucket, isKeyed, proof] of part.users) {
       if (!isUserId(userId)) continue;
       const isAtHome = partition.bucketOf(userId) === bucket;
       if (isAtHome) found.push({ user: { userId, online: true, lastSeen, version }, bucket, version });
       // Nobody else writes a record without a key: whoever holds that user has to say so again.
       // Of an extended lease the end tells, or the return of the router.
-      if (!isAtHome || (isKeyed === 0 && isProven === 1)) strays.push([bucket, userId]);
+      if (!isAtHome || (isKeyed === 0 && proof === 1)) strays.push([bucket, userId]);
     }
     if (strays.length > 0) this.options.clear(partition, strays);
     return found;

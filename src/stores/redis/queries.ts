@@ -37,9 +37,8 @@ export interface QueriesOptions extends DoubtOptions {
 }
 
 /**
- * Who is online, and when others were last seen: what was told last, which is what routers that listen believe. Where only a
- * lease that was extended says that a user is online, the key of the contract decides: it lives for as long as its last sign
- * of life counts, by the ttl of the router that wrote it.
+ * Who is online, and when others were last seen. Where only an extended lease says that a user is online, the presence key
+ * decides: it lives for as long as the last activity counts, by the TTL of the router that wrote it.
  * @internal
  */
 export class Queries {
@@ -79,9 +78,14 @@ export class Queries {
     const ask = tapped(this.options.ask, onAnswer);
     const counts = await Promise.all(
       this.layout.partitions.map(async (partition) => {
-        const [lease, nodes, meta, , count] = partition.keys as [string, string, string, string, string];
+        const [lease, nodes, meta, grace, count] = partition.keys as [string, string, string, string, string];
         const judge = this.doubt.judge(partition);
-        const answer = await ask(partition, scripts.count, [count, meta, lease, nodes], [String(partition.buckets)]);
+        const answer = await ask(
+          partition,
+          scripts.count,
+          [count, meta, lease, nodes, grace],
+          [String(partition.buckets)],
+        );
         const [number, e, seq, awaited, isProven] = answer.split(' ') as [string, string, string, string, string];
         const isInDoubt = judge({ e, seq: Number(seq), awaited: awaited === '1' ? 1 : 0 });
         return { number: Number(number), isInDoubt, isProven: isProven === '1' };
@@ -105,8 +109,9 @@ export class Queries {
   }
 
   /**
-   * Whoever has a key of the contract is online: it is deleted in the same step in which its user goes offline. Of the
-   * others, and on a Cluster of all, the record knows; as it does where records were lost.
+   * Whoever has a presence key is online: it is deleted in the same step in which its user goes offline. Of the others, and
+   * on a Cluster of all, the record knows; as it does where records were lost, or where a grace or a lease has ended and no
+   * heartbeat has noticed.
    */
   private async readPiece(userIds: readonly string[], onAnswer: OnAnswer): Promise<StoredStatuses> {
     const { isCluster } = this.layout;
@@ -114,14 +119,16 @@ export class Queries {
     const [keys, time] = isCluster
       ? [[], 0]
       : await Promise.all([tap(this.keysOf(userIds, onAnswer), onAnswer), this.records(0, [], onAnswer)]);
-    let now = Number(String(time).split(' ', 1)[0]);
+    const [asked, , , , , due] = String(time).split(' ');
+    let now = Number(asked);
     const open = new Map<number, Open>();
     const wereLost = this.options.losses.some(({ isAny }) => isAny);
+    const isDue = due === '1';
     const users: StoredStatus[] = new Array(userIds.length);
     const groups = new Map<number, number[]>();
     for (const [index, userId] of userIds.entries()) {
       const lastSeen = keys[index];
-      if (this.isOurs(lastSeen, now) && !(wereLost && this.isSettled(userId))) {
+      if (this.isOurs(lastSeen, now) && !isDue && !(wereLost && this.isSettled(userId))) {
         users[index] = { userId, online: true, lastSeen, version: 0 };
       } else {
         gather(groups, this.layout.place(userId).partition, index);
@@ -145,8 +152,8 @@ export class Queries {
           const user = toStored(userId, record === '?' ? '' : record, base);
           const lastSeen = keys[index];
           users[index] = this.isOurs(lastSeen, now) ? withKey(user, lastSeen) : user;
-          const isUnproven = record.endsWith(' ?');
-          if (isUnproven || isInDoubt) open.set(index, { isUnproven, isUnsure, isInDoubt });
+          const proof = record.endsWith(' ?') ? 'key' : record.endsWith(' !') ? 'no' : 'yes';
+          if (proof !== 'yes' || isInDoubt) open.set(index, { proof, isUnsure, isInDoubt });
         }
       }),
     );
@@ -165,7 +172,7 @@ export class Queries {
   private records(index: number, userIds: string[], onAnswer: OnAnswer): Promise<string> {
     const partition = this.layout.partitions[index] as Partition;
     return askPlaced(tapped(this.options.ask, onAnswer), partition, scripts.read, () => ({
-      keys: [partition.meta, ...partition.keys.slice(0, 2)].concat(
+      keys: [partition.meta, ...partition.keys.slice(0, 2), partition.keys[3] as string].concat(
         userIds.map((id) => partition.bucketKey(partition.bucketOf(id))),
       ),
       args: [partition.seed, partition.knownEpoch].concat(userIds),

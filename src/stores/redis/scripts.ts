@@ -81,6 +81,45 @@ local function parse(record)
   if grace > now + 2147483647 then return nil end
   return version, seen, grace, owners == '' and ',' or owners
 end
+local function decide(online, grace, owners, seen, event, owner, heard, now)
+  local settled, reason
+  if grace <= now then grace = 0 end
+  local isOnline = owners ~= ',' or grace > 0
+  if isOnline ~= online then
+    settled, online = online and 'timeout' or 'resync', isOnline
+  end
+  if event == 'due' then return online, grace, owners, seen, settled, nil, false end
+
+  local isJoin = event == 'j' or event == 'r'
+  local from, to = string.find(owners, ',' .. owner .. ',', 1, true)
+  if not from and not isJoin then return online, grace, owners, seen, settled, nil, true end
+  if event ~= 'dead' and heard > seen then seen = heard end
+  if isJoin then
+    if not from then owners = owners .. owner .. ',' end
+    grace, reason = 0, event == 'r' and 'resync' or 'connect'
+  elseif event ~= 'a' then
+    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+    if event == 'l' then
+      reason = 'disconnect'
+    elseif event == 't' then
+      reason = 'timeout'
+    elseif event == 'dead' then
+      reason = 'node-down'
+    else
+      local ms = tonumber(event)
+      if ms > 0 then grace = math.max(grace, now + ms) end
+      reason = 'timeout'
+    end
+  end
+  isOnline = owners ~= ',' or grace > 0
+  if isOnline == online then reason = nil end
+  return isOnline, grace, owners, seen, settled, reason, false
+end
+local function judgeLease(leaseMs, endsAt, extendedOnce, activeAt, now)
+  local wasAway = now - activeAt > leaseMs / 2
+  if wasAway and endsAt > activeAt and not extendedOnce then return 'extend' end
+  return endsAt > now and 'runs' or 'dead'
+end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
 local ASSERTED = 3000
@@ -207,6 +246,26 @@ local function flip(key, id, online, seen, reason)
   end
   return online and seq or -seq
 end
+local function announce(key, id, version, online, settled, before, reason, seen)
+  if settled then version = flip(key, id, online == (reason == nil), before, settled) end
+  if reason then version = flip(key, id, online, seen, reason) end
+  return version
+end
+local function schedule(key, id, before, grace, owners)
+  local member = string.sub(key, #ARGV[6] + 1) .. ':' .. id
+  if grace > 0 and (grace ~= before or owners == ',') then
+    try('ZADD', KEYS[4], format('%d', grace), member)
+  elseif grace == 0 and before > 0 then
+    try('ZREM', KEYS[4], member)
+  end
+end
+local function change(key, id, version, seen, grace, owners, event, owner, heard, at)
+  local online, till, left, last, settled, reason, isIgnored = decide(version > 0, grace, owners, seen, event, owner, heard, at)
+  if settled or reason then version = announce(key, id, version, online, settled, seen, reason, last) end
+  if (till > 0 or grace > 0) and not (isIgnored and till == grace) then schedule(key, id, grace, till, left) end
+  if settled or reason or till ~= grace or left ~= owners or last ~= seen then save(key, id, version, last, till, left) end
+  return version, last, till, left
+end
 local function send(command, channel, message)
   local answer = pcall(command, channel, message)
   if not isError(answer) then return true end
@@ -280,9 +339,8 @@ if not last or not deadline or tonumber(deadline) <= now or tonumber(last) < ack
   return '{"known":false,' .. answered()
 end
 local isRepeated = tonumber(last) >= sent
-local needle = ',' .. tag .. ','
 
-local userPrefix, bucketAt, missing, due = ARGV[1], #ARGV[6] + 1, {}, nil
+local userPrefix, missing, due = ARGV[1], {}, nil
 local userAt = #userPrefix + 1
 
 for i = 0, isRepeated and -1 or size - 1 do
@@ -298,54 +356,25 @@ for i = 0, isRepeated and -1 or size - 1 do
   local version, seen, grace, owners = parse(record)
   if record and not version then drop(key, id) end
   local heard = now - age
-  if version and grace > 0 and grace <= now then
-    grace = 0
-    try('ZREM', KEYS[4], string.sub(key, bucketAt) .. ':' .. id)
-    if version > 0 and owners == ',' then version = flip(key, id, false, seen, 'timeout') end
-    save(key, id, version, seen, grace, owners)
-  end
-
-  if kind == 'j' or kind == 'r' then
-    if version then
-      if heard > seen then seen = heard end
-      if not find(owners, needle, 1, true) then owners = owners .. tag .. ',' end
-      if grace > 0 then
-        grace = 0
-        try('ZREM', KEYS[4], string.sub(key, bucketAt) .. ':' .. id)
-      end
-    else
-      version, seen, grace, owners = 0, heard, 0, needle
-      if kind == 'r' then grace = now + ASSERTED end
-    end
-    if version <= 0 then version = flip(key, id, true, seen, kind == 'r' and 'resync' or 'connect') end
-    save(key, id, version, seen, grace, owners)
-    if mirror then call('SET', mirror, format('%d', seen), 'PX', ttl) end
-  elseif version then
-    local from, to = find(owners, needle, 1, true)
-    if from then
-      if heard > seen then seen = heard end
-      owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
-      local ms = tonumber(kind)
-      if ms and ms > 0 and now + ms > grace then
-        grace = now + ms
-        try('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
-      elseif owners == ',' and grace > 0 then
-        try('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
-        due = math.max(due or 0, grace - now)
-      end
-      if version > 0 and owners == ',' and grace == 0 then
-        version = flip(key, id, false, seen, kind == 'l' and 'disconnect' or 'timeout')
-      end
-      save(key, id, version, seen, grace, owners)
-    end
+  local isJoin = kind == 'j' or kind == 'r'
+  if version then
+    local _, last, till, left = change(key, id, version, seen, grace, owners, kind, tag, heard, now)
+    if not isJoin and left ~= owners and left == ',' and till > 0 and till == grace then due = math.max(due or 0, till - now) end
+    if isJoin and mirror then call('SET', mirror, format('%d', last), 'PX', ttl) end
+  elseif isJoin then
+    local online, grace, owners, _, _, reason = decide(false, 0, ',', heard, kind, tag, heard, now)
+    if kind == 'r' then grace = now + ASSERTED end
+    save(key, id, flip(key, id, online, heard, reason), heard, grace, owners)
+    if mirror then call('SET', mirror, format('%d', heard), 'PX', ttl) end
   elseif not mirror then
     gone[#gone + 1] = format('[%s,%d]', json(id), heard)
   elseif call('EXISTS', mirror) == 1 then
-    missing[#missing + 1] = string.sub(key, bucketAt)
+    local bucket = string.sub(key, #ARGV[6] + 1)
+    missing[#missing + 1] = bucket
     local grace = now + math.max(ASSERTED, tonumber(kind) or 0)
     due = math.max(due or 0, grace - now)
     save(key, id, math.max(1, seq), heard, grace, ',')
-    try('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
+    try('ZADD', KEYS[4], format('%d', grace), bucket .. ':' .. id)
   end
 end
 
@@ -437,6 +466,45 @@ local function parse(record)
   if grace > now + 2147483647 then return nil end
   return version, seen, grace, owners == '' and ',' or owners
 end
+local function decide(online, grace, owners, seen, event, owner, heard, now)
+  local settled, reason
+  if grace <= now then grace = 0 end
+  local isOnline = owners ~= ',' or grace > 0
+  if isOnline ~= online then
+    settled, online = online and 'timeout' or 'resync', isOnline
+  end
+  if event == 'due' then return online, grace, owners, seen, settled, nil, false end
+
+  local isJoin = event == 'j' or event == 'r'
+  local from, to = string.find(owners, ',' .. owner .. ',', 1, true)
+  if not from and not isJoin then return online, grace, owners, seen, settled, nil, true end
+  if event ~= 'dead' and heard > seen then seen = heard end
+  if isJoin then
+    if not from then owners = owners .. owner .. ',' end
+    grace, reason = 0, event == 'r' and 'resync' or 'connect'
+  elseif event ~= 'a' then
+    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+    if event == 'l' then
+      reason = 'disconnect'
+    elseif event == 't' then
+      reason = 'timeout'
+    elseif event == 'dead' then
+      reason = 'node-down'
+    else
+      local ms = tonumber(event)
+      if ms > 0 then grace = math.max(grace, now + ms) end
+      reason = 'timeout'
+    end
+  end
+  isOnline = owners ~= ',' or grace > 0
+  if isOnline == online then reason = nil end
+  return isOnline, grace, owners, seen, settled, reason, false
+end
+local function judgeLease(leaseMs, endsAt, extendedOnce, activeAt, now)
+  local wasAway = now - activeAt > leaseMs / 2
+  if wasAway and endsAt > activeAt and not extendedOnce then return 'extend' end
+  return endsAt > now and 'runs' or 'dead'
+end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
 local ASSERTED = 3000
@@ -562,6 +630,26 @@ local function flip(key, id, online, seen, reason)
     messages[#messages + 1] = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
   end
   return online and seq or -seq
+end
+local function announce(key, id, version, online, settled, before, reason, seen)
+  if settled then version = flip(key, id, online == (reason == nil), before, settled) end
+  if reason then version = flip(key, id, online, seen, reason) end
+  return version
+end
+local function schedule(key, id, before, grace, owners)
+  local member = string.sub(key, #ARGV[6] + 1) .. ':' .. id
+  if grace > 0 and (grace ~= before or owners == ',') then
+    try('ZADD', KEYS[4], format('%d', grace), member)
+  elseif grace == 0 and before > 0 then
+    try('ZREM', KEYS[4], member)
+  end
+end
+local function change(key, id, version, seen, grace, owners, event, owner, heard, at)
+  local online, till, left, last, settled, reason, isIgnored = decide(version > 0, grace, owners, seen, event, owner, heard, at)
+  if settled or reason then version = announce(key, id, version, online, settled, seen, reason, last) end
+  if (till > 0 or grace > 0) and not (isIgnored and till == grace) then schedule(key, id, grace, till, left) end
+  if settled or reason or till ~= grace or left ~= owners or last ~= seen then save(key, id, version, last, till, left) end
+  return version, last, till, left
 end
 local function send(command, channel, message)
   local answer = pcall(command, channel, message)
@@ -687,7 +775,7 @@ for name, deadline in pairs(leases) do
   end
   if deadline > now + math.max(node.lease, lease) then renew(name, node) end
   if node.claimed > now + 3000 then node.claimed = 0 end
-  if gap > node.lease / 2 and deadline > at and not node.pardoned then
+  if judgeLease(node.lease, deadline, node.pardoned, at, now) == 'extend' then
     node.pardoned = true
     renew(name, node)
     write(name, node)
@@ -769,7 +857,7 @@ end
 local dead = {}
 for name, deadline in pairs(leases) do
   local node = nodes[name]
-  if deadline <= now and (node.claimed <= now or isBack) then
+  if judgeLease(node.lease, deadline, node.pardoned, at, now) == 'dead' and (node.claimed <= now or isBack) then
     node.claimed = now + math.max(1000, math.min(node.lease, 3000))
     write(name, node)
     dead[#dead + 1] = json(name)
@@ -793,8 +881,7 @@ for _, member in ipairs(due) do
     if version and grace > now and not isBack then
       call('ZADD', KEYS[4], format('%d', grace), member)
     elseif version then
-      if version > 0 and owners == ',' then version = flip(key, id, false, seen, 'timeout') end
-      save(key, id, version, seen, 0, owners)
+      change(key, id, version, seen, grace, owners, 'due', '', 0, math.max(now, grace))
     end
   end
 end
@@ -917,38 +1004,103 @@ local function parse(record)
   if grace > now + 2147483647 then return nil end
   return version, seen, grace, owners == '' and ',' or owners
 end
-local RETURN_MS = 1500
-local function findProven(leases, nodes, meta)
-  local lease = meta.extendedUntil - meta.extendedAt
-  local isExtended = meta.extendedAt <= now and lease > 0 and meta.extendedUntil + lease > now
-  local running = pcall('ZRANGEBYSCORE', leases, format('(%d', now), '+inf', 'LIMIT', 0, 1)
-  if isError(running) or (running[1] and not isExtended) then return nil, false end
-  if not running[1] then return {}, true end
-  local proven, isAny, fields = {}, false, pcall('HGETALL', nodes)
-  if isError(fields) then return nil, false end
-  for i = 1, #fields, 2 do
-    if match(fields[i + 1], '^%d+ 1 ') then isAny = true else proven[fields[i]] = true end
+local function decide(online, grace, owners, seen, event, owner, heard, now)
+  local settled, reason
+  if grace <= now then grace = 0 end
+  local isOnline = owners ~= ',' or grace > 0
+  if isOnline ~= online then
+    settled, online = online and 'timeout' or 'resync', isOnline
   end
-  if not isAny then return nil, false end
-  for name in pairs(proven) do
-    local deadline = pcall('ZSCORE', leases, name)
-    if type(deadline) ~= 'string' or tonumber(deadline) <= now then proven[name] = nil end
-  end
-  return proven, now < meta.extendedAt + math.min(RETURN_MS, lease / 3)
-end
+  if event == 'due' then return online, grace, owners, seen, settled, nil, false end
 
-local function isProven(proven, grace, owners)
-  if not proven or grace > now then return true end
-  for owner in string.gmatch(owners, '[^,]+') do
-    if proven[owner] then return true end
+  local isJoin = event == 'j' or event == 'r'
+  local from, to = string.find(owners, ',' .. owner .. ',', 1, true)
+  if not from and not isJoin then return online, grace, owners, seen, settled, nil, true end
+  if event ~= 'dead' and heard > seen then seen = heard end
+  if isJoin then
+    if not from then owners = owners .. owner .. ',' end
+    grace, reason = 0, event == 'r' and 'resync' or 'connect'
+  elseif event ~= 'a' then
+    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+    if event == 'l' then
+      reason = 'disconnect'
+    elseif event == 't' then
+      reason = 'timeout'
+    elseif event == 'dead' then
+      reason = 'node-down'
+    else
+      local ms = tonumber(event)
+      if ms > 0 then grace = math.max(grace, now + ms) end
+      reason = 'timeout'
+    end
   end
-  return false
+  isOnline = owners ~= ',' or grace > 0
+  if isOnline == online then reason = nil end
+  return isOnline, grace, owners, seen, settled, reason, false
+end
+local function judgeLease(leaseMs, endsAt, extendedOnce, activeAt, now)
+  local wasAway = now - activeAt > leaseMs / 2
+  if wasAway and endsAt > activeAt and not extendedOnce then return 'extend' end
+  return endsAt > now and 'runs' or 'dead'
+end
+local MOST_ROUTERS = 1024
+local RETURN_MS = 1500
+local function readStanding(leases, nodes, meta)
+  local standing, endings, isUnsure, isAny = {}, {}, false, false
+  local extendedMs = meta.extendedUntil - meta.extendedAt
+  local isDoubted = meta.extendedAt <= now and extendedMs > 0 and meta.extendedUntil + extendedMs > now
+  local size = pcall('ZCARD', leases)
+  local scored = not isError(size) and size <= MOST_ROUTERS and call('ZRANGE', leases, 0, -1, 'WITHSCORES') or {}
+  for i = 1, #scored, 2 do
+    local name, endsAt = scored[i], tonumber(scored[i + 1]) or 0
+    endings[name] = endsAt
+    standing[name] = endsAt > now and 'live' or 'dead'
+    if endsAt <= now then isDoubted = true end
+  end
+  if not isDoubted and scored[1] then return standing, false, false end
+
+  size = pcall('HLEN', nodes)
+  local fields = not isError(size) and size <= MOST_ROUTERS and call('HGETALL', nodes) or {}
+  for i = 1, #fields, 2 do
+    local name, endsAt = fields[i], endings[fields[i]]
+    local leaseMs, extended = match(#fields[i + 1] <= 64 and fields[i + 1] or '', '^(%d+) (%d) ')
+    leaseMs = number(leaseMs)
+    if leaseMs and not endsAt then
+      standing[name], isUnsure = 'extended', true
+    elseif leaseMs then
+      local verdict = judgeLease(leaseMs, endsAt, extended == '1', meta.at, now)
+      if verdict == 'extend' then isUnsure = true end
+      if verdict == 'extend' or (verdict == 'runs' and extended == '1') then standing[name] = 'extended' end
+    end
+  end
+  local isExtended = false
+  for _, how in pairs(standing) do
+    if how ~= 'live' then isAny = true end
+    if how == 'extended' then isExtended = true end
+  end
+  if not next(standing) then isUnsure, isAny = true, true end
+  if isExtended and now < meta.extendedAt + math.min(RETURN_MS, extendedMs / 3) then isUnsure = true end
+  return standing, isUnsure, isAny
+end
+local function isOnlineNow(grace, owners, standing)
+  if grace > now then return 'yes' end
+  local answer = 'no'
+  for owner in string.gmatch(owners, '[^,]+') do
+    local how = standing[owner] or 'extended'
+    if how == 'live' then return 'yes' end
+    if how == 'extended' then answer = 'key' end
+  end
+  return answer
+end
+local function isAnyGraceOver(graces)
+  local over = pcall('ZRANGEBYSCORE', graces, '-inf', now, 'LIMIT', 0, 1)
+  return not isError(over) and over[1] ~= nil
 end
 
 local function isAwaited(meta) return meta.awaitedUntil > now and meta.awaitedUntil <= now + 2147483647 end
 local SWEPT_MS = 3000
 local meta = readMeta(KEYS[2])
-local proven = findProven(KEYS[3], KEYS[4], meta)
+local _, _, isAny = readStanding(KEYS[3], KEYS[4], meta)
 local buckets, sum = tonumber(ARGV[1]), 0
 local function add(values)
   for _, value in ipairs(values) do
@@ -974,7 +1126,7 @@ elseif counting[1] ~= '0' then
   local lostAt, round = number(place[1]) or 0, number(place[2]) or 0
   isCounted = round >= lostAt and now - round > SWEPT_MS
 end
-return format('%d %s %d %d %d', sum, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, ((proven and sum > 0) or not isCounted) and 0 or 1)
+return format('%d %s %d %d %d', sum, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, (((isAny or isAnyGraceOver(KEYS[5])) and sum > 0) or not isCounted) and 0 or 1)
 `);
 
 export const held = script('held', String.raw`local LAYOUT = '2'
@@ -1166,32 +1318,97 @@ local function parse(record)
   if grace > now + 2147483647 then return nil end
   return version, seen, grace, owners == '' and ',' or owners
 end
-local RETURN_MS = 1500
-local function findProven(leases, nodes, meta)
-  local lease = meta.extendedUntil - meta.extendedAt
-  local isExtended = meta.extendedAt <= now and lease > 0 and meta.extendedUntil + lease > now
-  local running = pcall('ZRANGEBYSCORE', leases, format('(%d', now), '+inf', 'LIMIT', 0, 1)
-  if isError(running) or (running[1] and not isExtended) then return nil, false end
-  if not running[1] then return {}, true end
-  local proven, isAny, fields = {}, false, pcall('HGETALL', nodes)
-  if isError(fields) then return nil, false end
-  for i = 1, #fields, 2 do
-    if match(fields[i + 1], '^%d+ 1 ') then isAny = true else proven[fields[i]] = true end
+local function decide(online, grace, owners, seen, event, owner, heard, now)
+  local settled, reason
+  if grace <= now then grace = 0 end
+  local isOnline = owners ~= ',' or grace > 0
+  if isOnline ~= online then
+    settled, online = online and 'timeout' or 'resync', isOnline
   end
-  if not isAny then return nil, false end
-  for name in pairs(proven) do
-    local deadline = pcall('ZSCORE', leases, name)
-    if type(deadline) ~= 'string' or tonumber(deadline) <= now then proven[name] = nil end
-  end
-  return proven, now < meta.extendedAt + math.min(RETURN_MS, lease / 3)
-end
+  if event == 'due' then return online, grace, owners, seen, settled, nil, false end
 
-local function isProven(proven, grace, owners)
-  if not proven or grace > now then return true end
-  for owner in string.gmatch(owners, '[^,]+') do
-    if proven[owner] then return true end
+  local isJoin = event == 'j' or event == 'r'
+  local from, to = string.find(owners, ',' .. owner .. ',', 1, true)
+  if not from and not isJoin then return online, grace, owners, seen, settled, nil, true end
+  if event ~= 'dead' and heard > seen then seen = heard end
+  if isJoin then
+    if not from then owners = owners .. owner .. ',' end
+    grace, reason = 0, event == 'r' and 'resync' or 'connect'
+  elseif event ~= 'a' then
+    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+    if event == 'l' then
+      reason = 'disconnect'
+    elseif event == 't' then
+      reason = 'timeout'
+    elseif event == 'dead' then
+      reason = 'node-down'
+    else
+      local ms = tonumber(event)
+      if ms > 0 then grace = math.max(grace, now + ms) end
+      reason = 'timeout'
+    end
   end
-  return false
+  isOnline = owners ~= ',' or grace > 0
+  if isOnline == online then reason = nil end
+  return isOnline, grace, owners, seen, settled, reason, false
+end
+local function judgeLease(leaseMs, endsAt, extendedOnce, activeAt, now)
+  local wasAway = now - activeAt > leaseMs / 2
+  if wasAway and endsAt > activeAt and not extendedOnce then return 'extend' end
+  return endsAt > now and 'runs' or 'dead'
+end
+local MOST_ROUTERS = 1024
+local RETURN_MS = 1500
+local function readStanding(leases, nodes, meta)
+  local standing, endings, isUnsure, isAny = {}, {}, false, false
+  local extendedMs = meta.extendedUntil - meta.extendedAt
+  local isDoubted = meta.extendedAt <= now and extendedMs > 0 and meta.extendedUntil + extendedMs > now
+  local size = pcall('ZCARD', leases)
+  local scored = not isError(size) and size <= MOST_ROUTERS and call('ZRANGE', leases, 0, -1, 'WITHSCORES') or {}
+  for i = 1, #scored, 2 do
+    local name, endsAt = scored[i], tonumber(scored[i + 1]) or 0
+    endings[name] = endsAt
+    standing[name] = endsAt > now and 'live' or 'dead'
+    if endsAt <= now then isDoubted = true end
+  end
+  if not isDoubted and scored[1] then return standing, false, false end
+
+  size = pcall('HLEN', nodes)
+  local fields = not isError(size) and size <= MOST_ROUTERS and call('HGETALL', nodes) or {}
+  for i = 1, #fields, 2 do
+    local name, endsAt = fields[i], endings[fields[i]]
+    local leaseMs, extended = match(#fields[i + 1] <= 64 and fields[i + 1] or '', '^(%d+) (%d) ')
+    leaseMs = number(leaseMs)
+    if leaseMs and not endsAt then
+      standing[name], isUnsure = 'extended', true
+    elseif leaseMs then
+      local verdict = judgeLease(leaseMs, endsAt, extended == '1', meta.at, now)
+      if verdict == 'extend' then isUnsure = true end
+      if verdict == 'extend' or (verdict == 'runs' and extended == '1') then standing[name] = 'extended' end
+    end
+  end
+  local isExtended = false
+  for _, how in pairs(standing) do
+    if how ~= 'live' then isAny = true end
+    if how == 'extended' then isExtended = true end
+  end
+  if not next(standing) then isUnsure, isAny = true, true end
+  if isExtended and now < meta.extendedAt + math.min(RETURN_MS, extendedMs / 3) then isUnsure = true end
+  return standing, isUnsure, isAny
+end
+local function isOnlineNow(grace, owners, standing)
+  if grace > now then return 'yes' end
+  local answer = 'no'
+  for owner in string.gmatch(owners, '[^,]+') do
+    local how = standing[owner] or 'extended'
+    if how == 'live' then return 'yes' end
+    if how == 'extended' then answer = 'key' end
+  end
+  return answer
+end
+local function isAnyGraceOver(graces)
+  local over = pcall('ZRANGEBYSCORE', graces, '-inf', now, 'LIMIT', 0, 1)
+  return not isError(over) and over[1] ~= nil
 end
 
 local function isAwaited(meta) return meta.awaitedUntil > now and meta.awaitedUntil <= now + 2147483647 end
@@ -1201,7 +1418,8 @@ local meta = readMeta(KEYS[1])
 local answer = misplaced(meta, ARGV[5], ARGV[6])
 if answer then return answer end
 base = baseOf(ARGV[5])
-local proven, isUnsure = findProven(KEYS[2], KEYS[3], meta)
+local standing, isUnsure = readStanding(KEYS[2], KEYS[3], meta)
+local PROOF = { yes = 1, key = 0, no = -1 }
 
 local function json(text)
   if find(text, '[%c"\\]') then
@@ -1217,9 +1435,9 @@ local function fieldsOf(bucket)
   return call('HGETALL', bucket)
 end
 
-local found, size, done, examined, isFull = {}, #KEYS - 3, 0, 0, false
+local found, size, done, examined, isFull = {}, #KEYS - 4, 0, 0, false
 while done < size and examined < most and not isFull do
-  local fields = fieldsOf(KEYS[4 + done])
+  local fields = fieldsOf(KEYS[5 + done])
   local users, isWhole = {}, fields ~= nil
   fields = fields or {}
   for i = 1, #fields, 2 do
@@ -1227,16 +1445,16 @@ while done < size and examined < most and not isFull do
     local record = fields[i + 1]
     local minus, version, seen, owner = match(record, '^(-?)(%x+) (%x+),?([%w_+/=.:~%%-]*),?$')
     local isUsual = version and #record < 256 and (owner ~= '' or minus ~= '') and #version <= 13 and #seen <= 11
-    local isOnline = true
-    if not isUsual or proven then
+    local proof = 1
+    if not isUsual or (minus == '' and standing[owner] ~= 'live') then
       local parsed, at, grace, owners = parse(record)
-      if parsed then isOnline = isProven(proven, grace, owners) end
+      if parsed then proof = PROOF[isOnlineNow(grace, owners, standing)] end
       minus, version, seen = '', nil, nil
       if parsed then minus, version, seen = parsed <= 0 and '-' or '', format('%x', math.abs(parsed) - base), format('%x', at - EPOCH) end
     end
     if version and isId(id) then
       version = minus == '' and tonumber(version, 16) + base or 0
-      if version > after then users[#users + 1] = { id = id, version = version, seen = tonumber(seen, 16) + EPOCH, bucket = first + done, isProven = isOnline } end
+      if version > after then users[#users + 1] = { id = id, version = version, seen = tonumber(seen, 16) + EPOCH, bucket = first + done, proof = proof } end
     else
       isWhole = false
     end
@@ -1268,7 +1486,7 @@ if ARGV[1] ~= '' and #found > 0 then
   end
 end
 local users = {}
-for i, user in ipairs(found) do users[i] = format('[%s,%d,%d,%d,%d,%d]', json(user.id), user.version, math.min(user.seen, now), user.bucket, user.isKeyed == false and 0 or 1, user.isProven and 1 or 0) end
+for i, user in ipairs(found) do users[i] = format('[%s,%d,%d,%d,%d,%d]', json(user.id), user.version, math.min(user.seen, now), user.bucket, user.isKeyed == false and 0 or 1, user.proof) end
 return format('{"now":%d,"e":"%s","seq":%d,"done":%d,"after":%d,"examined":%d,"users":[%s],"awaited":%d,"unsure":%d,"junk":[%s]}',
   now, meta.epoch or '', meta.seq, done, after, examined, table.concat(users, ','), isAwaited(meta) and 1 or 0, isUnsure and 1 or 0,
   table.concat(junk, ','))
@@ -1354,53 +1572,120 @@ local function parse(record)
   if grace > now + 2147483647 then return nil end
   return version, seen, grace, owners == '' and ',' or owners
 end
-local RETURN_MS = 1500
-local function findProven(leases, nodes, meta)
-  local lease = meta.extendedUntil - meta.extendedAt
-  local isExtended = meta.extendedAt <= now and lease > 0 and meta.extendedUntil + lease > now
-  local running = pcall('ZRANGEBYSCORE', leases, format('(%d', now), '+inf', 'LIMIT', 0, 1)
-  if isError(running) or (running[1] and not isExtended) then return nil, false end
-  if not running[1] then return {}, true end
-  local proven, isAny, fields = {}, false, pcall('HGETALL', nodes)
-  if isError(fields) then return nil, false end
-  for i = 1, #fields, 2 do
-    if match(fields[i + 1], '^%d+ 1 ') then isAny = true else proven[fields[i]] = true end
+local function decide(online, grace, owners, seen, event, owner, heard, now)
+  local settled, reason
+  if grace <= now then grace = 0 end
+  local isOnline = owners ~= ',' or grace > 0
+  if isOnline ~= online then
+    settled, online = online and 'timeout' or 'resync', isOnline
   end
-  if not isAny then return nil, false end
-  for name in pairs(proven) do
-    local deadline = pcall('ZSCORE', leases, name)
-    if type(deadline) ~= 'string' or tonumber(deadline) <= now then proven[name] = nil end
-  end
-  return proven, now < meta.extendedAt + math.min(RETURN_MS, lease / 3)
-end
+  if event == 'due' then return online, grace, owners, seen, settled, nil, false end
 
-local function isProven(proven, grace, owners)
-  if not proven or grace > now then return true end
-  for owner in string.gmatch(owners, '[^,]+') do
-    if proven[owner] then return true end
+  local isJoin = event == 'j' or event == 'r'
+  local from, to = string.find(owners, ',' .. owner .. ',', 1, true)
+  if not from and not isJoin then return online, grace, owners, seen, settled, nil, true end
+  if event ~= 'dead' and heard > seen then seen = heard end
+  if isJoin then
+    if not from then owners = owners .. owner .. ',' end
+    grace, reason = 0, event == 'r' and 'resync' or 'connect'
+  elseif event ~= 'a' then
+    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+    if event == 'l' then
+      reason = 'disconnect'
+    elseif event == 't' then
+      reason = 'timeout'
+    elseif event == 'dead' then
+      reason = 'node-down'
+    else
+      local ms = tonumber(event)
+      if ms > 0 then grace = math.max(grace, now + ms) end
+      reason = 'timeout'
+    end
   end
-  return false
+  isOnline = owners ~= ',' or grace > 0
+  if isOnline == online then reason = nil end
+  return isOnline, grace, owners, seen, settled, reason, false
+end
+local function judgeLease(leaseMs, endsAt, extendedOnce, activeAt, now)
+  local wasAway = now - activeAt > leaseMs / 2
+  if wasAway and endsAt > activeAt and not extendedOnce then return 'extend' end
+  return endsAt > now and 'runs' or 'dead'
+end
+local MOST_ROUTERS = 1024
+local RETURN_MS = 1500
+local function readStanding(leases, nodes, meta)
+  local standing, endings, isUnsure, isAny = {}, {}, false, false
+  local extendedMs = meta.extendedUntil - meta.extendedAt
+  local isDoubted = meta.extendedAt <= now and extendedMs > 0 and meta.extendedUntil + extendedMs > now
+  local size = pcall('ZCARD', leases)
+  local scored = not isError(size) and size <= MOST_ROUTERS and call('ZRANGE', leases, 0, -1, 'WITHSCORES') or {}
+  for i = 1, #scored, 2 do
+    local name, endsAt = scored[i], tonumber(scored[i + 1]) or 0
+    endings[name] = endsAt
+    standing[name] = endsAt > now and 'live' or 'dead'
+    if endsAt <= now then isDoubted = true end
+  end
+  if not isDoubted and scored[1] then return standing, false, false end
+
+  size = pcall('HLEN', nodes)
+  local fields = not isError(size) and size <= MOST_ROUTERS and call('HGETALL', nodes) or {}
+  for i = 1, #fields, 2 do
+    local name, endsAt = fields[i], endings[fields[i]]
+    local leaseMs, extended = match(#fields[i + 1] <= 64 and fields[i + 1] or '', '^(%d+) (%d) ')
+    leaseMs = number(leaseMs)
+    if leaseMs and not endsAt then
+      standing[name], isUnsure = 'extended', true
+    elseif leaseMs then
+      local verdict = judgeLease(leaseMs, endsAt, extended == '1', meta.at, now)
+      if verdict == 'extend' then isUnsure = true end
+      if verdict == 'extend' or (verdict == 'runs' and extended == '1') then standing[name] = 'extended' end
+    end
+  end
+  local isExtended = false
+  for _, how in pairs(standing) do
+    if how ~= 'live' then isAny = true end
+    if how == 'extended' then isExtended = true end
+  end
+  if not next(standing) then isUnsure, isAny = true, true end
+  if isExtended and now < meta.extendedAt + math.min(RETURN_MS, extendedMs / 3) then isUnsure = true end
+  return standing, isUnsure, isAny
+end
+local function isOnlineNow(grace, owners, standing)
+  if grace > now then return 'yes' end
+  local answer = 'no'
+  for owner in string.gmatch(owners, '[^,]+') do
+    local how = standing[owner] or 'extended'
+    if how == 'live' then return 'yes' end
+    if how == 'extended' then answer = 'key' end
+  end
+  return answer
+end
+local function isAnyGraceOver(graces)
+  local over = pcall('ZRANGEBYSCORE', graces, '-inf', now, 'LIMIT', 0, 1)
+  return not isError(over) and over[1] ~= nil
 end
 
 local function isAwaited(meta) return meta.awaitedUntil > now and meta.awaitedUntil <= now + 2147483647 end
 local meta = readMeta(KEYS[1])
 local answer = misplaced(meta, ARGV[1], ARGV[2])
 if answer then return answer end
-local proven, isUnsure = findProven(KEYS[2], KEYS[3], meta)
-local records = { format('%d %s %d %d %d', now, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, isUnsure and 1 or 0) }
-for i = 4, #KEYS do
-  local record = pcall('HGET', KEYS[i], ARGV[i - 1])
+local standing, isUnsure, isAny = readStanding(KEYS[2], KEYS[3], meta)
+local isDue = isAny or isAnyGraceOver(KEYS[4])
+local records = { format('%d %s %d %d %d %d', now, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, isUnsure and 1 or 0, isDue and 1 or 0) }
+local MARKS = { yes = '', key = ' ?', no = ' !' }
+for i = 5, #KEYS do
+  local record = pcall('HGET', KEYS[i], ARGV[i - 2])
   if isError(record) then
-    records[i - 2] = '?'
+    records[i - 3] = '?'
   elseif record then
     local version, _, grace, owners = parse(record)
     if not version then
-      records[i - 2] = '?'
+      records[i - 3] = '?'
     else
-      records[i - 2] = match(record, '^-?%x+ %x+') .. (version > 0 and not isProven(proven, grace, owners) and ' ?' or '')
+      records[i - 3] = match(record, '^-?%x+ %x+') .. (version > 0 and MARKS[isOnlineNow(grace, owners, standing)] or '')
     end
   else
-    records[i - 2] = ''
+    records[i - 3] = ''
   end
 end
 return table.concat(records, ',')
@@ -1485,6 +1770,45 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   return version, seen, grace, owners == '' and ',' or owners
+end
+local function decide(online, grace, owners, seen, event, owner, heard, now)
+  local settled, reason
+  if grace <= now then grace = 0 end
+  local isOnline = owners ~= ',' or grace > 0
+  if isOnline ~= online then
+    settled, online = online and 'timeout' or 'resync', isOnline
+  end
+  if event == 'due' then return online, grace, owners, seen, settled, nil, false end
+
+  local isJoin = event == 'j' or event == 'r'
+  local from, to = string.find(owners, ',' .. owner .. ',', 1, true)
+  if not from and not isJoin then return online, grace, owners, seen, settled, nil, true end
+  if event ~= 'dead' and heard > seen then seen = heard end
+  if isJoin then
+    if not from then owners = owners .. owner .. ',' end
+    grace, reason = 0, event == 'r' and 'resync' or 'connect'
+  elseif event ~= 'a' then
+    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+    if event == 'l' then
+      reason = 'disconnect'
+    elseif event == 't' then
+      reason = 'timeout'
+    elseif event == 'dead' then
+      reason = 'node-down'
+    else
+      local ms = tonumber(event)
+      if ms > 0 then grace = math.max(grace, now + ms) end
+      reason = 'timeout'
+    end
+  end
+  isOnline = owners ~= ',' or grace > 0
+  if isOnline == online then reason = nil end
+  return isOnline, grace, owners, seen, settled, reason, false
+end
+local function judgeLease(leaseMs, endsAt, extendedOnce, activeAt, now)
+  local wasAway = now - activeAt > leaseMs / 2
+  if wasAway and endsAt > activeAt and not extendedOnce then return 'extend' end
+  return endsAt > now and 'runs' or 'dead'
 end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
@@ -1612,6 +1936,26 @@ local function flip(key, id, online, seen, reason)
   end
   return online and seq or -seq
 end
+local function announce(key, id, version, online, settled, before, reason, seen)
+  if settled then version = flip(key, id, online == (reason == nil), before, settled) end
+  if reason then version = flip(key, id, online, seen, reason) end
+  return version
+end
+local function schedule(key, id, before, grace, owners)
+  local member = string.sub(key, #ARGV[6] + 1) .. ':' .. id
+  if grace > 0 and (grace ~= before or owners == ',') then
+    try('ZADD', KEYS[4], format('%d', grace), member)
+  elseif grace == 0 and before > 0 then
+    try('ZREM', KEYS[4], member)
+  end
+end
+local function change(key, id, version, seen, grace, owners, event, owner, heard, at)
+  local online, till, left, last, settled, reason, isIgnored = decide(version > 0, grace, owners, seen, event, owner, heard, at)
+  if settled or reason then version = announce(key, id, version, online, settled, seen, reason, last) end
+  if (till > 0 or grace > 0) and not (isIgnored and till == grace) then schedule(key, id, grace, till, left) end
+  if settled or reason or till ~= grace or left ~= owners or last ~= seen then save(key, id, version, last, till, left) end
+  return version, last, till, left
+end
 local function send(command, channel, message)
   local answer = pcall(command, channel, message)
   if not isError(answer) then return true end
@@ -1704,14 +2048,6 @@ local function isOwned(record)
   end
   return false
 end
-local function bereft(owners)
-  local left, heard = ',', 0
-  for owner in string.gmatch(owners, '[^,]+') do
-    if dead[owner] then heard = math.max(heard, dead[owner]) else left = left .. owner .. ',' end
-  end
-  return left, heard
-end
-
 local size, done, examined, lost = #KEYS - 6, 0, 0, {}
 while done < size and examined < most do
   local key = KEYS[7 + done]
@@ -1722,18 +2058,17 @@ while done < size and examined < most do
       local id = fields[i]
       local version, seen, grace, owners = parse(fields[i + 1])
       if version then
-        local heard
-        owners, heard = bereft(owners)
-        seen = math.max(latest(id, seen), heard)
-        if grace <= now then grace = 0 end
-        if owners == ',' and grace > 0 then
-          try('ZADD', KEYS[4], 'NX', format('%d', grace), string.sub(key, #ARGV[6] + 1) .. ':' .. id)
+        seen = latest(id, seen)
+        for owner in string.gmatch(owners, '[^,]+') do
+          if dead[owner] then seen = math.max(seen, dead[owner]) end
         end
-        if version > 0 and owners == ',' and grace == 0 then
-          version = flip(key, id, false, seen, 'node-down')
-          examined = examined + 4
+        local was = version
+        for owner in string.gmatch(owners, '[^,]+') do
+          if dead[owner] then
+            version, seen, grace, owners = change(key, id, version, seen, grace, owners, 'dead', owner, 0, now)
+          end
         end
-        save(key, id, version, seen, grace, owners)
+        if version ~= was then examined = examined + 4 end
       else
         drop(key, id)
       end
@@ -1973,6 +2308,45 @@ local function parse(record)
   if grace > now + 2147483647 then return nil end
   return version, seen, grace, owners == '' and ',' or owners
 end
+local function decide(online, grace, owners, seen, event, owner, heard, now)
+  local settled, reason
+  if grace <= now then grace = 0 end
+  local isOnline = owners ~= ',' or grace > 0
+  if isOnline ~= online then
+    settled, online = online and 'timeout' or 'resync', isOnline
+  end
+  if event == 'due' then return online, grace, owners, seen, settled, nil, false end
+
+  local isJoin = event == 'j' or event == 'r'
+  local from, to = string.find(owners, ',' .. owner .. ',', 1, true)
+  if not from and not isJoin then return online, grace, owners, seen, settled, nil, true end
+  if event ~= 'dead' and heard > seen then seen = heard end
+  if isJoin then
+    if not from then owners = owners .. owner .. ',' end
+    grace, reason = 0, event == 'r' and 'resync' or 'connect'
+  elseif event ~= 'a' then
+    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+    if event == 'l' then
+      reason = 'disconnect'
+    elseif event == 't' then
+      reason = 'timeout'
+    elseif event == 'dead' then
+      reason = 'node-down'
+    else
+      local ms = tonumber(event)
+      if ms > 0 then grace = math.max(grace, now + ms) end
+      reason = 'timeout'
+    end
+  end
+  isOnline = owners ~= ',' or grace > 0
+  if isOnline == online then reason = nil end
+  return isOnline, grace, owners, seen, settled, reason, false
+end
+local function judgeLease(leaseMs, endsAt, extendedOnce, activeAt, now)
+  local wasAway = now - activeAt > leaseMs / 2
+  if wasAway and endsAt > activeAt and not extendedOnce then return 'extend' end
+  return endsAt > now and 'runs' or 'dead'
+end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
 local ASSERTED = 3000
@@ -2098,6 +2472,26 @@ local function flip(key, id, online, seen, reason)
     messages[#messages + 1] = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
   end
   return online and seq or -seq
+end
+local function announce(key, id, version, online, settled, before, reason, seen)
+  if settled then version = flip(key, id, online == (reason == nil), before, settled) end
+  if reason then version = flip(key, id, online, seen, reason) end
+  return version
+end
+local function schedule(key, id, before, grace, owners)
+  local member = string.sub(key, #ARGV[6] + 1) .. ':' .. id
+  if grace > 0 and (grace ~= before or owners == ',') then
+    try('ZADD', KEYS[4], format('%d', grace), member)
+  elseif grace == 0 and before > 0 then
+    try('ZREM', KEYS[4], member)
+  end
+end
+local function change(key, id, version, seen, grace, owners, event, owner, heard, at)
+  local online, till, left, last, settled, reason, isIgnored = decide(version > 0, grace, owners, seen, event, owner, heard, at)
+  if settled or reason then version = announce(key, id, version, online, settled, seen, reason, last) end
+  if (till > 0 or grace > 0) and not (isIgnored and till == grace) then schedule(key, id, grace, till, left) end
+  if settled or reason or till ~= grace or left ~= owners or last ~= seen then save(key, id, version, last, till, left) end
+  return version, last, till, left
 end
 local function send(command, channel, message)
   local answer = pcall(command, channel, message)
@@ -2278,6 +2672,45 @@ local function parse(record)
   if grace > now + 2147483647 then return nil end
   return version, seen, grace, owners == '' and ',' or owners
 end
+local function decide(online, grace, owners, seen, event, owner, heard, now)
+  local settled, reason
+  if grace <= now then grace = 0 end
+  local isOnline = owners ~= ',' or grace > 0
+  if isOnline ~= online then
+    settled, online = online and 'timeout' or 'resync', isOnline
+  end
+  if event == 'due' then return online, grace, owners, seen, settled, nil, false end
+
+  local isJoin = event == 'j' or event == 'r'
+  local from, to = string.find(owners, ',' .. owner .. ',', 1, true)
+  if not from and not isJoin then return online, grace, owners, seen, settled, nil, true end
+  if event ~= 'dead' and heard > seen then seen = heard end
+  if isJoin then
+    if not from then owners = owners .. owner .. ',' end
+    grace, reason = 0, event == 'r' and 'resync' or 'connect'
+  elseif event ~= 'a' then
+    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+    if event == 'l' then
+      reason = 'disconnect'
+    elseif event == 't' then
+      reason = 'timeout'
+    elseif event == 'dead' then
+      reason = 'node-down'
+    else
+      local ms = tonumber(event)
+      if ms > 0 then grace = math.max(grace, now + ms) end
+      reason = 'timeout'
+    end
+  end
+  isOnline = owners ~= ',' or grace > 0
+  if isOnline == online then reason = nil end
+  return isOnline, grace, owners, seen, settled, reason, false
+end
+local function judgeLease(leaseMs, endsAt, extendedOnce, activeAt, now)
+  local wasAway = now - activeAt > leaseMs / 2
+  if wasAway and endsAt > activeAt and not extendedOnce then return 'extend' end
+  return endsAt > now and 'runs' or 'dead'
+end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
 local ASSERTED = 3000
@@ -2404,6 +2837,26 @@ local function flip(key, id, online, seen, reason)
   end
   return online and seq or -seq
 end
+local function announce(key, id, version, online, settled, before, reason, seen)
+  if settled then version = flip(key, id, online == (reason == nil), before, settled) end
+  if reason then version = flip(key, id, online, seen, reason) end
+  return version
+end
+local function schedule(key, id, before, grace, owners)
+  local member = string.sub(key, #ARGV[6] + 1) .. ':' .. id
+  if grace > 0 and (grace ~= before or owners == ',') then
+    try('ZADD', KEYS[4], format('%d', grace), member)
+  elseif grace == 0 and before > 0 then
+    try('ZREM', KEYS[4], member)
+  end
+end
+local function change(key, id, version, seen, grace, owners, event, owner, heard, at)
+  local online, till, left, last, settled, reason, isIgnored = decide(version > 0, grace, owners, seen, event, owner, heard, at)
+  if settled or reason then version = announce(key, id, version, online, settled, seen, reason, last) end
+  if (till > 0 or grace > 0) and not (isIgnored and till == grace) then schedule(key, id, grace, till, left) end
+  if settled or reason or till ~= grace or left ~= owners or last ~= seen then save(key, id, version, last, till, left) end
+  return version, last, till, left
+end
 local function send(command, channel, message)
   local answer = pcall(command, channel, message)
   if not isError(answer) then return true end
@@ -2482,21 +2935,16 @@ local function examine(key, bucket, id, record)
     drop(key, id)
     return false
   end
-  if version <= 0 then
-    if seen < now - retention and owners == ',' then call('HDEL', key, id) end
+  local at = now - 1000
+  local isOver = owners == ',' and grace <= at
+  if version <= 0 and isOver then
+    if seen < now - retention then call('HDEL', key, id) end
     return false
   end
-  if owners == ',' then
-    if grace == 0 or grace < now - 1000 then
-      seen = latest(id, seen)
-      version = flip(key, id, false, seen, 'timeout')
-      save(key, id, version, seen, 0, owners)
-    else
-      try('ZADD', KEYS[4], 'NX', format('%d', grace), bucket .. ':' .. id)
-    end
-    return true
-  end
-  if grace > 0 and grace <= now then save(key, id, version, seen, 0, owners) end
+  if isOver then seen = latest(id, seen) end
+  local was = version
+  version, seen, grace, owners = change(key, id, version, seen, grace, owners, 'due', '', 0, at)
+  if was > 0 ~= (version > 0) then return was > 0 end
   for owner in string.gmatch(owners, '[^,]+') do
     if not known[owner] and adopted < 64 then
       adopted = adopted + 1

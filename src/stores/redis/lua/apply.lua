@@ -32,9 +32,8 @@ end
 
 -- The client sent it again because the connection broke before the answer came.
 local isRepeated = tonumber(last) >= sent
-local needle = ',' .. tag .. ','
 
-local userPrefix, bucketAt, missing, due = ARGV[1], #ARGV[6] + 1, {}, nil
+local userPrefix, missing, due = ARGV[1], {}, nil
 local userAt = #userPrefix + 1
 
 for i = 0, isRepeated and -1 or size - 1 do
@@ -50,58 +49,28 @@ for i = 0, isRepeated and -1 or size - 1 do
   local version, seen, grace, owners = parse(record)
   if record and not version then drop(key, id) end
   local heard = now - age
-  -- A grace that has run out, and that nobody has ended yet, ends before anything else happens to its user.
-  if version and grace > 0 and grace <= now then
-    grace = 0
-    try('ZREM', KEYS[4], string.sub(key, bucketAt) .. ':' .. id)
-    if version > 0 and owners == ',' then version = flip(key, id, false, seen, 'timeout') end
-    save(key, id, version, seen, grace, owners)
-  end
-
-  if kind == 'j' or kind == 'r' then
-    if version then
-      if heard > seen then seen = heard end
-      if not find(owners, needle, 1, true) then owners = owners .. tag .. ',' end
-      if grace > 0 then
-        grace = 0
-        try('ZREM', KEYS[4], string.sub(key, bucketAt) .. ':' .. id)
-      end
-    else
-      version, seen, grace, owners = 0, heard, 0, needle
-      -- The record was lost. Another router may hold the user too, and not have said so yet.
-      if kind == 'r' then grace = now + ASSERTED end
-    end
-    if version <= 0 then version = flip(key, id, true, seen, kind == 'r' and 'resync' or 'connect') end
-    save(key, id, version, seen, grace, owners)
-    if mirror then call('SET', mirror, format('%d', seen), 'PX', ttl) end
-  elseif version then
-    local from, to = find(owners, needle, 1, true)
-    if from then
-      if heard > seen then seen = heard end
-      owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
-      local ms = tonumber(kind)
-      if ms and ms > 0 and now + ms > grace then
-        grace = now + ms
-        try('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
-      elseif owners == ',' and grace > 0 then
-        -- One that runs longer than the drop would, or since the record was lost: that one is in no set yet.
-        try('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
-        due = math.max(due or 0, grace - now)
-      end
-      if version > 0 and owners == ',' and grace == 0 then
-        version = flip(key, id, false, seen, kind == 'l' and 'disconnect' or 'timeout')
-      end
-      save(key, id, version, seen, grace, owners)
-    end
+  local isJoin = kind == 'j' or kind == 'r'
+  if version then
+    local _, last, till, left = change(key, id, version, seen, grace, owners, kind, tag, heard, now)
+    -- One that runs for longer than the drop would, or since a record was lost: the router that began it may be gone.
+    if not isJoin and left ~= owners and left == ',' and till > 0 and till == grace then due = math.max(due or 0, till - now) end
+    if isJoin and mirror then call('SET', mirror, format('%d', last), 'PX', ttl) end
+  elseif isJoin then
+    -- Where the record was lost another router may hold the user too, and not have said so yet. This grace is in no set.
+    local online, grace, owners, _, _, reason = decide(false, 0, ',', heard, kind, tag, heard, now)
+    if kind == 'r' then grace = now + ASSERTED end
+    save(key, id, flip(key, id, online, heard, reason), heard, grace, owners)
+    if mirror then call('SET', mirror, format('%d', heard), 'PX', ttl) end
   elseif not mirror then
     gone[#gone + 1] = format('[%s,%d]', json(id), heard)
   elseif call('EXISTS', mirror) == 1 then
     -- The bucket was lost, and nobody has noticed yet. Another router may hold the user, too.
-    missing[#missing + 1] = string.sub(key, bucketAt)
+    local bucket = string.sub(key, #ARGV[6] + 1)
+    missing[#missing + 1] = bucket
     local grace = now + math.max(ASSERTED, tonumber(kind) or 0)
     due = math.max(due or 0, grace - now)
     save(key, id, math.max(1, seq), heard, grace, ',')
-    try('ZADD', KEYS[4], format('%d', grace), string.sub(key, bucketAt) .. ':' .. id)
+    try('ZADD', KEYS[4], format('%d', grace), bucket .. ':' .. id)
   end
 end
 

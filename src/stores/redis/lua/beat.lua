@@ -86,7 +86,7 @@ for name, deadline in pairs(leases) do
   if node.claimed > now + 3000 then node.claimed = 0 end
   -- Live routers beat every third of a lease. Where none did for longer than half of one it was the server that was away,
   -- not they, and nobody is dead who was alive before. Once, until a router beats by itself.
-  if gap > node.lease / 2 and deadline > at and not node.pardoned then
+  if judgeLease(node.lease, deadline, node.pardoned, at, now) == 'extend' then
     node.pardoned = true
     renew(name, node)
     write(name, node)
@@ -181,7 +181,7 @@ end
 local dead = {}
 for name, deadline in pairs(leases) do
   local node = nodes[name]
-  if deadline <= now and (node.claimed <= now or isBack) then
+  if judgeLease(node.lease, deadline, node.pardoned, at, now) == 'dead' and (node.claimed <= now or isBack) then
     -- One router reaps it. Should that one die meanwhile, another does.
     node.claimed = now + math.max(1000, math.min(node.lease, 3000))
     write(name, node)
@@ -208,8 +208,7 @@ for _, member in ipairs(due) do
       -- Sooner than the record says: somebody else has moved it.
       call('ZADD', KEYS[4], format('%d', grace), member)
     elseif version then
-      if version > 0 and owners == ',' then version = flip(key, id, false, seen, 'timeout') end
-      save(key, id, version, seen, 0, owners)
+      change(key, id, version, seen, grace, owners, 'due', '', 0, math.max(now, grace))
     end
   end
 end

@@ -5,16 +5,17 @@
   KEYS[2]  meta, see meta.lua
   KEYS[3]  lease, see shared.lua
   KEYS[4]  nodes, see shared.lua
+  KEYS[5]  grace, see shared.lua
   ARGV[1]  how many buckets there are
 
   Result: "<number> <epoch> <seq> <awaited> <proven>", see proof.lua; the last is 0 where users have to be looked at one by
-  one: the counts were lost, or keys of the contract have to be asked, and the number is then that of those told to be online
-  last. What is no count counts nothing.
+  one: the counts were lost, time has ended what no heartbeat has noticed, or presence keys have to be asked. The number is
+  then that of those published as online. What is no count counts nothing.
 ]]
 -- A sweep of everything takes no longer. One begins with the beat that misses the counts, or a lease after the last one.
 local SWEPT_MS = 3000
 local meta = readMeta(KEYS[2])
-local proven = findProven(KEYS[3], KEYS[4], meta)
+local _, _, isAny = readStanding(KEYS[3], KEYS[4], meta)
 local buckets, sum = tonumber(ARGV[1]), 0
 local function add(values)
   for _, value in ipairs(values) do
@@ -42,4 +43,4 @@ elseif counting[1] ~= '0' then
   local lostAt, round = number(place[1]) or 0, number(place[2]) or 0
   isCounted = round >= lostAt and now - round > SWEPT_MS
 end
-return format('%d %s %d %d %d', sum, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, ((proven and sum > 0) or not isCounted) and 0 or 1)
+return format('%d %s %d %d %d', sum, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, (((isAny or isAnyGraceOver(KEYS[5])) and sum > 0) or not isCounted) and 0 or 1)

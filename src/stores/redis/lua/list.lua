@@ -1,11 +1,11 @@
 --[[
-  A part of a page of users who are online: who was told so last, which is what routers that listen believe. Whose lease or
-  grace has just ended is told offline in a moment.
+  A part of a page of users who were published as online, which is what routers that listen believe, and whether they are.
 
   KEYS[1]     meta, see meta.lua
   KEYS[2]     lease, see shared.lua
   KEYS[3]     nodes, see shared.lua
-  KEYS[4..]   buckets, in order
+  KEYS[4]     grace, see shared.lua
+  KEYS[5..]   buckets, in order
   ARGV[1]     what the keys of the contract start with; empty: the caller reads them (Cluster)
   ARGV[2]     how many users there is room for
   ARGV[3]     of the first bucket only users whose version is greater
@@ -15,8 +15,8 @@
   ARGV[7]     the number of the first bucket
 
   Result: {"now":ms,"e":epoch,"seq":version of the last change,"done":how many of the buckets are through,
-  "after":where the next one stopped,"examined":how many records were looked at,"users":[[user, version, last seen, bucket, 0 where the key is missing, 0 where nothing but that key
-  can say that the user is online], ...],"awaited":0|1,"unsure":0|1, see proof.lua,"junk":[buckets in which something is that is not ours]};
+  "after":where the next one stopped,"examined":how many records were looked at,"users":[[user, version, last seen, bucket, 0 where the key is missing, 1 where the user
+  is online, 0 where nothing but that key can say so, -1 where the user is no more], ...],"awaited":0|1,"unsure":0|1, see proof.lua,"junk":[buckets in which something is that is not ours]};
   or "!{...}", see meta.lua.
 ]]
 local MOST_FIELDS = 10000
@@ -25,7 +25,8 @@ local meta = readMeta(KEYS[1])
 local answer = misplaced(meta, ARGV[5], ARGV[6])
 if answer then return answer end
 base = baseOf(ARGV[5])
-local proven, isUnsure = findProven(KEYS[2], KEYS[3], meta)
+local standing, isUnsure = readStanding(KEYS[2], KEYS[3], meta)
+local PROOF = { yes = 1, key = 0, no = -1 }
 
 local function json(text)
   if find(text, '[%c"\\]') then
@@ -41,9 +42,9 @@ local function fieldsOf(bucket)
   return call('HGETALL', bucket)
 end
 
-local found, size, done, examined, isFull = {}, #KEYS - 3, 0, 0, false
+local found, size, done, examined, isFull = {}, #KEYS - 4, 0, 0, false
 while done < size and examined < most and not isFull do
-  local fields = fieldsOf(KEYS[4 + done])
+  local fields = fieldsOf(KEYS[5 + done])
   local users, isWhole = {}, fields ~= nil
   fields = fields or {}
   for i = 1, #fields, 2 do
@@ -52,16 +53,16 @@ while done < size and examined < most and not isFull do
     local record = fields[i + 1]
     local minus, version, seen, owner = match(record, '^(-?)(%x+) (%x+),?([%w_+/=.:~%%-]*),?$')
     local isUsual = version and #record < 256 and (owner ~= '' or minus ~= '') and #version <= 13 and #seen <= 11
-    local isOnline = true
-    if not isUsual or proven then
+    local proof = 1
+    if not isUsual or (minus == '' and standing[owner] ~= 'live') then
       local parsed, at, grace, owners = parse(record)
-      if parsed then isOnline = isProven(proven, grace, owners) end
+      if parsed then proof = PROOF[isOnlineNow(grace, owners, standing)] end
       minus, version, seen = '', nil, nil
       if parsed then minus, version, seen = parsed <= 0 and '-' or '', format('%x', math.abs(parsed) - base), format('%x', at - EPOCH) end
     end
     if version and isId(id) then
       version = minus == '' and tonumber(version, 16) + base or 0
-      if version > after then users[#users + 1] = { id = id, version = version, seen = tonumber(seen, 16) + EPOCH, bucket = first + done, isProven = isOnline } end
+      if version > after then users[#users + 1] = { id = id, version = version, seen = tonumber(seen, 16) + EPOCH, bucket = first + done, proof = proof } end
     else
       isWhole = false
     end
@@ -94,7 +95,7 @@ if ARGV[1] ~= '' and #found > 0 then
   end
 end
 local users = {}
-for i, user in ipairs(found) do users[i] = format('[%s,%d,%d,%d,%d,%d]', json(user.id), user.version, math.min(user.seen, now), user.bucket, user.isKeyed == false and 0 or 1, user.isProven and 1 or 0) end
+for i, user in ipairs(found) do users[i] = format('[%s,%d,%d,%d,%d,%d]', json(user.id), user.version, math.min(user.seen, now), user.bucket, user.isKeyed == false and 0 or 1, user.proof) end
 return format('{"now":%d,"e":"%s","seq":%d,"done":%d,"after":%d,"examined":%d,"users":[%s],"awaited":%d,"unsure":%d,"junk":[%s]}',
   now, meta.epoch or '', meta.seq, done, after, examined, table.concat(users, ','), isAwaited(meta) and 1 or 0, isUnsure and 1 or 0,
   table.concat(junk, ','))

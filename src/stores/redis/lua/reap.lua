@@ -45,15 +45,6 @@ local function isOwned(record)
   end
   return false
 end
--- The owners that are left, and the latest time after which a dead one had certainly heard from the user.
-local function bereft(owners)
-  local left, heard = ',', 0
-  for owner in string.gmatch(owners, '[^,]+') do
-    if dead[owner] then heard = math.max(heard, dead[owner]) else left = left .. owner .. ',' end
-  end
-  return left, heard
-end
-
 local size, done, examined, lost = #KEYS - 6, 0, 0, {}
 while done < size and examined < most do
   local key = KEYS[7 + done]
@@ -64,19 +55,18 @@ while done < size and examined < most do
       local id = fields[i]
       local version, seen, grace, owners = parse(fields[i + 1])
       if version then
-        local heard
-        owners, heard = bereft(owners)
         -- Its key may have ended long before.
-        seen = math.max(latest(id, seen), heard)
-        if grace <= now then grace = 0 end
-        if owners == ',' and grace > 0 then
-          try('ZADD', KEYS[4], 'NX', format('%d', grace), string.sub(key, #ARGV[6] + 1) .. ':' .. id)
+        seen = latest(id, seen)
+        for owner in string.gmatch(owners, '[^,]+') do
+          if dead[owner] then seen = math.max(seen, dead[owner]) end
         end
-        if version > 0 and owners == ',' and grace == 0 then
-          version = flip(key, id, false, seen, 'node-down')
-          examined = examined + 4
+        local was = version
+        for owner in string.gmatch(owners, '[^,]+') do
+          if dead[owner] then
+            version, seen, grace, owners = change(key, id, version, seen, grace, owners, 'dead', owner, 0, now)
+          end
         end
-        save(key, id, version, seen, grace, owners)
+        if version ~= was then examined = examined + 4 end
       else
         drop(key, id)
       end

@@ -1,6 +1,6 @@
 --[[
-  What the scripts that change something have in common; it stands before each of them, after meta.lua, and is no script of
-  its own. Nothing is published before everything is written.
+  What the scripts that change something have in common; it stands before each of them, after meta.lua and decide.lua,
+  and is no script of its own. Nothing is published before everything is written.
 
   KEYS[1] lease   sorted set: incarnation of a router -> when its lease ends, in milliseconds by the clock of this server
   KEYS[2] nodes   hash: incarnation -> "<lease in ms> <pardoned 0|1> <number of its last apply> <claimed by a reaper until>"
@@ -177,6 +177,32 @@ local function flip(key, id, online, seen, reason)
     messages[#messages + 1] = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
   end
   return online and seq or -seq
+end
+
+-- What the rule has decided of a user is told: two changes, where time alone had made one. Returns the version for the record.
+local function announce(key, id, version, online, settled, before, reason, seen)
+  if settled then version = flip(key, id, online == (reason == nil), before, settled) end
+  if reason then version = flip(key, id, online, seen, reason) end
+  return version
+end
+
+-- A grace that runs stands in the set under its end, and one that is over does not.
+local function schedule(key, id, before, grace, owners)
+  local member = string.sub(key, #ARGV[6] + 1) .. ':' .. id
+  if grace > 0 and (grace ~= before or owners == ',') then
+    try('ZADD', KEYS[4], format('%d', grace), member)
+  elseif grace == 0 and before > 0 then
+    try('ZREM', KEYS[4], member)
+  end
+end
+
+-- Something happens to a user who has a record: decided by the rule, told and written down. Returns what the record says then.
+local function change(key, id, version, seen, grace, owners, event, owner, heard, at)
+  local online, till, left, last, settled, reason, isIgnored = decide(version > 0, grace, owners, seen, event, owner, heard, at)
+  if settled or reason then version = announce(key, id, version, online, settled, seen, reason, last) end
+  if (till > 0 or grace > 0) and not (isIgnored and till == grace) then schedule(key, id, grace, till, left) end
+  if settled or reason or till ~= grace or left ~= owners or last ~= seen then save(key, id, version, last, till, left) end
+  return version, last, till, left
 end
 
 -- Who may not publish goes on without: routers then learn from answers what they were not told.

@@ -32,22 +32,19 @@ local function examine(key, bucket, id, record)
     drop(key, id)
     return false
   end
-  if version <= 0 then
-    if seen < now - retention and owners == ',' then call('HDEL', key, id) end
+  -- Graces that have just run out the next heartbeat ends, in their order.
+  local at = now - 1000
+  local isOver = owners == ',' and grace <= at
+  if version <= 0 and isOver then
+    if seen < now - retention then call('HDEL', key, id) end
     return false
   end
-  if owners == ',' then
-    if grace == 0 or grace < now - 1000 then
-      seen = latest(id, seen)
-      version = flip(key, id, false, seen, 'timeout')
-      save(key, id, version, seen, 0, owners)
-    else
-      try('ZADD', KEYS[4], 'NX', format('%d', grace), bucket .. ':' .. id)
-    end
-    return true
-  end
-  -- Of who was asserted after a loss, or lost one of several connections.
-  if grace > 0 and grace <= now then save(key, id, version, seen, 0, owners) end
+  -- Of who is held a grace stands in no set, where the record was lost before; and so it is of what somebody else has written.
+  if isOver then seen = latest(id, seen) end
+  local was = version
+  version, seen, grace, owners = change(key, id, version, seen, grace, owners, 'due', '', 0, at)
+  -- What has just changed is counted by finish.
+  if was > 0 ~= (version > 0) then return was > 0 end
   for owner in string.gmatch(owners, '[^,]+') do
     if not known[owner] and adopted < 64 then
       adopted = adopted + 1

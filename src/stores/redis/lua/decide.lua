@@ -1,0 +1,58 @@
+--[[
+  The rule: whether a user is online, and what changes it. A translation of src/stores/transitions.ts, which explains it; both
+  are held to one table of tests. It stands before every script that changes somebody's status, and is no script of its own. Pure.
+
+  online  what was published last
+  grace   when the grace ends, in milliseconds; 0 where none runs
+  owners  incarnations of routers that hold the user, each between commas; "," for none
+  seen    when the user was last seen, in milliseconds
+  event   'j' join, 'r' join that registers the user again, 'l' leave after a clean close, 't' leave after silence, 'a' activity,
+          'dead', 'due'; a number: dropped, with so many milliseconds of grace
+  owner   whose event it is
+  heard   when that router last received something from the user
+  now     the time
+
+  Returns the same four, as they are then; the reason of the change that time alone has made, and the reason of the change that
+  the event has made, each nil where there was none; and whether the event was ignored.
+]]
+local function decide(online, grace, owners, seen, event, owner, heard, now)
+  local settled, reason
+  if grace <= now then grace = 0 end
+  local isOnline = owners ~= ',' or grace > 0
+  if isOnline ~= online then
+    settled, online = online and 'timeout' or 'resync', isOnline
+  end
+  if event == 'due' then return online, grace, owners, seen, settled, nil, false end
+
+  local isJoin = event == 'j' or event == 'r'
+  local from, to = string.find(owners, ',' .. owner .. ',', 1, true)
+  if not from and not isJoin then return online, grace, owners, seen, settled, nil, true end
+  if event ~= 'dead' and heard > seen then seen = heard end
+  if isJoin then
+    if not from then owners = owners .. owner .. ',' end
+    grace, reason = 0, event == 'r' and 'resync' or 'connect'
+  elseif event ~= 'a' then
+    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+    if event == 'l' then
+      reason = 'disconnect'
+    elseif event == 't' then
+      reason = 'timeout'
+    elseif event == 'dead' then
+      reason = 'node-down'
+    else
+      local ms = tonumber(event)
+      if ms > 0 then grace = math.max(grace, now + ms) end
+      reason = 'timeout'
+    end
+  end
+  isOnline = owners ~= ',' or grace > 0
+  if isOnline == online then reason = nil end
+  return isOnline, grace, owners, seen, settled, reason, false
+end
+
+-- What is to be done about a lease that ends at `endsAt`: nothing ('runs'), 'extend', or to reap its router ('dead').
+local function judgeLease(leaseMs, endsAt, extendedOnce, activeAt, now)
+  local wasAway = now - activeAt > leaseMs / 2
+  if wasAway and endsAt > activeAt and not extendedOnce then return 'extend' end
+  return endsAt > now and 'runs' or 'dead'
+end
