@@ -1,6 +1,6 @@
-import type { Clock } from './clock';
 import { storeFailure, withoutArguments } from './diagnostics/store-failure';
-import { isPresenceError, PresenceError } from './errors';
+import type { Clock } from './public/clock';
+import { isPresenceError, PresenceError } from './public/errors';
 
 const KNOWN: readonly string[] = ['ERR_PRESENCE_OPTIONS', 'ERR_PRESENCE_LAYOUT', 'ERR_PRESENCE_CLOSED'];
 

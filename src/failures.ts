@@ -1,9 +1,9 @@
-import type { Clock } from './clock';
 import { storeError } from './deadline';
 import type { FailureLog } from './diagnostics/failure-log';
-import { isPresenceError, PresenceError, type PresenceErrorCode, shown } from './errors';
 import { log } from './log';
-import type { ErrorStage, HealthProblem, PresenceOptions } from './types';
+import type { Clock } from './public/clock';
+import { isPresenceError, PresenceError, type PresenceErrorCode, shown } from './public/errors';
+import type { ErrorStage, HealthProblem, PresenceOptions } from './public/types';
 
 const CODES: { readonly [stage in ErrorStage]: PresenceErrorCode } = {
   beat: 'ERR_PRESENCE_STORE',

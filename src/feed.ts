@@ -1,10 +1,10 @@
 import { EventEmitter } from 'eventemitter3';
-import type { Clock } from './clock';
 import { withDeadline } from './deadline';
 import { callGuarded } from './failures';
 import { log } from './log';
+import type { Clock } from './public/clock';
+import type { ErrorStage, PresenceUpdate } from './public/types';
 import type { OnAnswer, PresenceStore, Sequence, StoredPage, StoredStatus, StoreFeed } from './store';
-import type { ErrorStage, PresenceUpdate } from './types';
 
 /** Of those online, since a store that is far away takes a round trip for each page; and of those looked for one by one. */
 const LIST_PAGE = 5_000;

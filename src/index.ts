@@ -1,25 +1,8 @@
-export type { Clock } from './clock';
 export type { StoreErrorKind } from './diagnostics/store-failure';
 export { optionsFromEnv } from './environment';
-export { isPresenceError, PresenceError, type PresenceErrorCode } from './errors';
 export { createPresence } from './presence';
-export type {
-  DropOp,
-  JoinOp,
-  LeaveOp,
-  OnAnswer,
-  PresenceOp,
-  PresenceStore,
-  Sequence,
-  SignOfLife,
-  StoredPage,
-  StoredStatus,
-  StoredStatuses,
-  StoreFeed,
-  StoreNode,
-  StoreProblem,
-} from './store';
-export { type MemoryStoreOptions, memoryStore } from './stores/memory';
+export type { Clock } from './public/clock';
+export { isPresenceError, PresenceError, type PresenceErrorCode } from './public/errors';
 export type {
   Attachment,
   ErrorContext,
@@ -39,5 +22,22 @@ export type {
   Status,
   UpdateReason,
   UserId,
-} from './types';
+} from './public/types';
+export type {
+  DropOp,
+  JoinOp,
+  LeaveOp,
+  OnAnswer,
+  PresenceOp,
+  PresenceStore,
+  Sequence,
+  SignOfLife,
+  StoredPage,
+  StoredStatus,
+  StoredStatuses,
+  StoreFeed,
+  StoreNode,
+  StoreProblem,
+} from './store';
+export { type MemoryStoreOptions, memoryStore } from './stores/memory';
 export { MessageType } from './wire/message-type';

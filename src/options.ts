@@ -1,11 +1,11 @@
 import { hostname } from 'node:os';
-import type { Clock } from './clock';
 import { checkedClock, checkedFlag, checkedMs, checkFunctions, checkNoLookalike } from './config/validation';
 import { stderrLogger } from './diagnostics/failure-log';
-import { checkNames, optionError, shown } from './errors';
+import type { Clock } from './public/clock';
+import { checkNames, optionError, shown } from './public/errors';
+import type { Logger, PresenceLimits, PresenceOptions, RouterOptions } from './public/types';
 import type { PresenceStore } from './store';
 import { memoryStore } from './stores/memory';
-import type { Logger, PresenceLimits, PresenceOptions, RouterOptions } from './types';
 
 const PING_MS = 120_000;
 const MAX_NAME_BYTES = 256;

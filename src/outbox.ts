@@ -1,10 +1,10 @@
-import { type Clock, randomOf } from './clock';
 import { graceLeft, type LocalUser } from './connections/connection';
 import { withDeadline } from './deadline';
+import { type Clock, randomOf } from './public/clock';
+import type { ErrorStage } from './public/types';
 import { SetAside } from './replication/set-aside';
 import type { PresenceOp, PresenceStore, SignOfLife, StoreNode } from './store';
 import { backoffMs } from './stores/backoff';
-import type { ErrorStage } from './types';
 
 /** Of signs of life, and at most of changes. */
 const BATCH = 1_000;

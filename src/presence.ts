@@ -9,19 +9,12 @@ import { CloseCode, SocketCloser } from './connections/socket-closer';
 import { withDeadline } from './deadline';
 import { FailureLog } from './diagnostics/failure-log';
 import { INTERNALS, type Internals, type WithInternals } from './diagnostics/internals';
-import { PresenceError } from './errors';
 import { Failures } from './failures';
 import { Feed } from './feed';
-import { toUserIds } from './ids';
 import { Lease } from './lease';
 import { type Settings, toSettings } from './options';
 import { Outbox } from './outbox';
-import { untilSure } from './replication/until-sure';
-import { Staleness } from './staleness';
-import { toStatus } from './status';
-import type { OnAnswer, PresenceStore, StoredStatus, StoredStatuses, StoreNode } from './store';
-import { isSlow } from './subscriptions/send-queue';
-import { SubscribeRequests } from './subscriptions/subscribe-requests';
+import { PresenceError } from './public/errors';
 import type {
   Attachment,
   ErrorStage,
@@ -35,7 +28,14 @@ import type {
   PresenceUpdate,
   SocketLike,
   UserId,
-} from './types';
+} from './public/types';
+import { toUserIds } from './public/user-id';
+import { untilSure } from './replication/until-sure';
+import { Staleness } from './staleness';
+import { toStatus } from './status';
+import type { OnAnswer, PresenceStore, StoredStatus, StoredStatuses, StoreNode } from './store';
+import { isSlow } from './subscriptions/send-queue';
+import { SubscribeRequests } from './subscriptions/subscribe-requests';
 import { Watchers } from './watchers';
 import { framesOf } from './wire/frames';
 

@@ -1,10 +1,10 @@
-import type { Clock } from './clock';
 import { withDeadline } from './deadline';
 import type { Feed } from './feed';
+import type { Clock } from './public/clock';
+import type { ErrorStage, PresenceStatus } from './public/types';
 import { toStatus } from './status';
 import type { PresenceStore, StoredStatus } from './store';
 import { isSlow } from './subscriptions/send-queue';
-import type { ErrorStage, PresenceStatus } from './types';
 import type { Snapshot, Watcher } from './watcher';
 import type { Frames } from './wire/frames';
 

@@ -1,6 +1,6 @@
 import { isoTime } from './iso-time';
+import type { PresenceStatus } from './public/types';
 import type { StoredStatus } from './store';
-import type { PresenceStatus } from './types';
 
 /** @internal */
 export function toStatus({ userId, online, lastSeen }: StoredStatus): PresenceStatus {

@@ -1,12 +1,12 @@
-import type { Clock } from './clock';
 import type { Connection } from './connections/connection';
 import type { Feed } from './feed';
+import type { Clock } from './public/clock';
+import type { ErrorStage } from './public/types';
 import { notShown, Snapshots, willShowAll } from './snapshots';
 import { toIso } from './status';
 import type { PresenceStore } from './store';
 import { isSlow, SendQueue } from './subscriptions/send-queue';
 import { type Change, UpdateLimiter } from './subscriptions/update-limiter';
-import type { ErrorStage } from './types';
 import { type Interest, newWatcher, type Pending, type Watcher } from './watcher';
 import type { Refusal } from './wire/decode-watch';
 import type { Frames } from './wire/frames';

@@ -1,8 +1,8 @@
 import { named } from '../config/lookalikes';
 import { checkedMs } from '../config/validation';
 import { internalsOf, isActive } from '../diagnostics/internals';
-import { checkNames, optionError, shown } from '../errors';
-import type { Attachment, Identity, Presence, SocketLike } from '../types';
+import { checkNames, optionError, shown } from '../public/errors';
+import type { Attachment, Identity, Presence, SocketLike } from '../public/types';
 import { EarlyFrames } from './early-frames';
 
 /** What a handshake request has, in every version of Node. */

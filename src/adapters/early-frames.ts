@@ -1,5 +1,5 @@
 import { listenShared } from '../diagnostics/shared-listener';
-import type { SocketLike } from '../types';
+import type { SocketLike } from '../public/types';
 import { bytesOf, isBlob } from '../wire/frame-bytes';
 import { MessageType } from '../wire/message-type';
 import { peekMessageType } from '../wire/peek';

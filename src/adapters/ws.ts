@@ -1,6 +1,6 @@
 import { checkFunctions, checkNoLookalike } from '../config/validation';
 import { type EmitterLike, listenShared } from '../diagnostics/shared-listener';
-import type { Presence, SocketLike } from '../types';
+import type { Presence, SocketLike } from '../public/types';
 import { type AttachOptions, attachEach, type RequestLike } from './attach-each';
 
 export type { AttachOptions, Identify, RequestLike } from './attach-each';

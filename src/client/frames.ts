@@ -1,4 +1,4 @@
-import type { PresenceStatus, PresenceUpdate } from '../types';
+import type { PresenceStatus, PresenceUpdate } from '../public/types';
 import { MsgpackReader } from '../wire/msgpack-reader';
 import { decodeUtf8, encodeUtf8 } from './utf8';
 

@@ -1,4 +1,4 @@
-import type { UserId } from '../types';
+import type { UserId } from '../public/types';
 import { createBackoff } from './backoff';
 import { createConversation } from './conversation';
 import { createCredentials } from './credentials';
@@ -10,7 +10,7 @@ import type { PresenceClient, PresenceClientOptions } from './types';
 import { createView } from './view';
 import { watchWaking } from './waking';
 
-export type { PresenceStatus, UserId } from '../types';
+export type { PresenceStatus, UserId } from '../public/types';
 export type {
   Connection,
   PresenceChange,

@@ -1,4 +1,4 @@
-import type { PresenceStatus } from '../types';
+import type { PresenceStatus } from '../public/types';
 import { readUser } from './frames';
 
 /** Characters of an answer: an id can be 256 bytes, each of them escaped, and stand there twice. */

@@ -1,4 +1,4 @@
-import type { PresenceStatus, PresenceUpdate, UserId } from '../types';
+import type { PresenceStatus, PresenceUpdate, UserId } from '../public/types';
 
 /** What is used of a `WebSocket`: that of browsers and of Node 22, or that of `ws`. */
 export interface WebSocketLike {

@@ -1,4 +1,4 @@
-import type { PresenceStatus } from '../types';
+import type { PresenceStatus } from '../public/types';
 import type { Said, SNAPSHOT, UPDATE } from './frames';
 import type { PresenceChange } from './types';
 

@@ -1,4 +1,4 @@
-import { shown } from '../errors';
+import { shown } from '../public/errors';
 
 type Thing = { readonly [name: string]: unknown };
 

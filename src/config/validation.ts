@@ -1,5 +1,5 @@
-import { type Clock, systemClock } from '../clock';
-import { optionError, shown } from '../errors';
+import { type Clock, systemClock } from '../public/clock';
+import { optionError, shown } from '../public/errors';
 import { type Lookalike, lookalikeOf, named } from './lookalikes';
 
 /** The longest delay that a timer of Node takes. @internal */

@@ -1,6 +1,6 @@
 import { toExpiry, toInterest } from '../arguments';
 import { log } from '../log';
-import type { Attachment, SocketLike, UserId } from '../types';
+import type { Attachment, SocketLike, UserId } from '../public/types';
 import { bytesOf, isBlob, MAX_FRAME_BYTES, readBlob } from '../wire/frame-bytes';
 import { MessageType } from '../wire/message-type';
 import { peekMessageType } from '../wire/peek';

@@ -1,7 +1,7 @@
 import { checkClose, checkIdentity, checkListener, checkPage, checkSocket } from '../arguments';
-import { PresenceError } from '../errors';
-import { toUserIds } from '../ids';
-import type { Presence } from '../types';
+import { PresenceError } from '../public/errors';
+import type { Presence } from '../public/types';
+import { toUserIds } from '../public/user-id';
 import { inertAttachment } from './inert-attachment';
 
 /**

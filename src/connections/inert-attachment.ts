@@ -1,5 +1,5 @@
 import { toExpiry, toInterest } from '../arguments';
-import type { Attachment } from '../types';
+import type { Attachment } from '../public/types';
 
 /** For a socket that is closed already, or a presence that is closed or disabled: does nothing. @internal */
 export function inertAttachment(userId: string, connectionId: string): Attachment {

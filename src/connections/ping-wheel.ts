@@ -1,4 +1,4 @@
-import type { Clock } from '../clock';
+import type { Clock } from '../public/clock';
 import type { Connection } from './connection';
 
 /** @internal */

@@ -1,6 +1,6 @@
-import type { Clock } from '../clock';
 import { listenShared } from '../diagnostics/shared-listener';
-import type { ErrorStage, SocketLike } from '../types';
+import type { Clock } from '../public/clock';
+import type { ErrorStage, SocketLike } from '../public/types';
 
 /** Close codes that this library sends; those above 4000 are for applications. RFC 6455, section 7.4.2. @internal */
 export const CloseCode = { NOT_ALLOWED: 1008, EXPIRED: 4001, TOO_SLOW: 4008, TOO_MANY_REQUESTS: 4029 } as const;

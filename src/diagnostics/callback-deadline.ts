@@ -1,6 +1,6 @@
-import type { Clock } from '../clock';
 import { atDeadline } from '../deadline';
-import { PresenceError } from '../errors';
+import type { Clock } from '../public/clock';
+import { PresenceError } from '../public/errors';
 
 /** A function of the caller's has not answered in time. @internal */
 export class CallbackTimeout extends PresenceError {

@@ -1,5 +1,5 @@
-import type { Clock } from '../clock';
-import type { Logger } from '../types';
+import type { Clock } from '../public/clock';
+import type { Logger } from '../public/types';
 import { printable } from './printable';
 import { writeToStderr } from './stderr';
 

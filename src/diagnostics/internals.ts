@@ -1,5 +1,5 @@
-import { type Clock, systemClock } from '../clock';
-import type { ErrorStage, Presence, SocketLike } from '../types';
+import { type Clock, systemClock } from '../public/clock';
+import type { ErrorStage, Presence, SocketLike } from '../public/types';
 
 /**
  * What a presence shares with its adapters. Registered, since each CommonJS entry bundles its own copy of this.

@@ -1,6 +1,6 @@
-import { PresenceError, shown } from '../errors';
-import { toUserId } from '../ids';
-import type { UserId } from '../types';
+import { PresenceError, shown } from '../public/errors';
+import type { UserId } from '../public/types';
+import { toUserId } from '../public/user-id';
 import { invalid, Refusal } from './responses';
 
 /** A body of more bytes is answered 413. */

@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
-import type { Clock } from '../clock';
 import { internalsOf } from '../diagnostics/internals';
-import type { Presence } from '../types';
+import type { Clock } from '../public/clock';
+import type { Presence } from '../public/types';
 import { BodyBuffer } from './body-buffer';
 import { BODY_TIMEOUT_MS, leftBody, MAX_BODY_BYTES, MAX_DISCARDED_BYTES, type StatusBody } from './body-ids';
 import { invalid } from './responses';

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Presence } from '../types';
+import type { Presence } from '../public/types';
 import { createStatusHandler as createNodeHandler } from './node';
 import type { StatusHandlerOptions } from './status';
 

@@ -1,6 +1,6 @@
-import type { Clock } from '../clock';
 import { internalsOf } from '../diagnostics/internals';
-import type { Presence } from '../types';
+import type { Clock } from '../public/clock';
+import type { Presence } from '../public/types';
 import { BodyBuffer } from './body-buffer';
 import {
   BODY_TIMEOUT_MS,

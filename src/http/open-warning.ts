@@ -1,4 +1,4 @@
-import type { Presence } from '../types';
+import type { Presence } from '../public/types';
 
 /** Registered, since each CommonJS entry bundles its own copy of this. */
 const WARNED: unique symbol = Symbol.for('voiceping-presence.open-warned') as never;

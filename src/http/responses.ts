@@ -1,4 +1,4 @@
-import { isPresenceError } from '../errors';
+import { isPresenceError } from '../public/errors';
 
 /** An answer as the neutral core gives it. */
 export interface StatusResponse {

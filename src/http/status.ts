@@ -1,8 +1,8 @@
 import { named } from '../config/lookalikes';
 import { CallbackTimeout, withCallbackDeadline } from '../diagnostics/callback-deadline';
 import { internalsOf, reportTo } from '../diagnostics/internals';
-import { checkNames, optionError, shown } from '../errors';
-import type { Presence, PresenceStatus } from '../types';
+import { checkNames, optionError, shown } from '../public/errors';
+import type { Presence, PresenceStatus } from '../public/types';
 import { BODY_TIMEOUT_MS, MAX_BODY_BYTES, readIds, type StatusBody, tooLarge } from './body-ids';
 import { warnOpen } from './open-warning';
 import { isFailure, json, preflight, Refusal, refused, type StatusResponse, unavailable } from './responses';

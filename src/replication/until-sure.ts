@@ -1,6 +1,6 @@
-import type { Clock } from '../clock';
 import { withDeadline } from '../deadline';
-import { PresenceError } from '../errors';
+import type { Clock } from '../public/clock';
+import { PresenceError } from '../public/errors';
 
 const PAUSE_MS = 50;
 

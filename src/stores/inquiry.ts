@@ -1,4 +1,4 @@
-import { type Clock, randomOf } from '../clock';
+import { type Clock, randomOf } from '../public/clock';
 import { backoffMs } from './backoff';
 
 /** After a question that found nothing the next one waits this long, and one after a failure no longer. */

@@ -1,5 +1,6 @@
-import { checkNames, optionError, shown } from '../errors';
 import { type HeapItem, MinHeap } from '../min-heap';
+import { checkNames, optionError, shown } from '../public/errors';
+import type { PresenceUpdate } from '../public/types';
 import type {
   PresenceOp,
   PresenceStore,
@@ -10,7 +11,6 @@ import type {
   StoreFeed,
   StoreNode,
 } from '../store';
-import type { PresenceUpdate } from '../types';
 import {
   type Decision,
   decide,

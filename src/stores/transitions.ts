@@ -1,4 +1,4 @@
-import type { UpdateReason } from '../types';
+import type { UpdateReason } from '../public/types';
 
 /** The lease of a router, as owner of users: a fencing token. It is never used again, so nothing late speaks for a later one. */
 export type OwnerId = string;

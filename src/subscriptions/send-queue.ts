@@ -1,7 +1,7 @@
-import type { Clock } from '../clock';
 import type { Connection } from '../connections/connection';
 import { CloseCode } from '../connections/socket-closer';
-import type { ErrorStage } from '../types';
+import type { Clock } from '../public/clock';
+import type { ErrorStage } from '../public/types';
 
 /** A socket with more than this many bytes unsent is slow: what it is owed waits, and collapses. */
 const SLOW_BYTES = 16_384;

@@ -1,9 +1,9 @@
-import type { Clock } from '../clock';
 import type { Connection } from '../connections/connection';
 import { CloseCode } from '../connections/socket-closer';
 import { CallbackTimeout, withCallbackDeadline } from '../diagnostics/callback-deadline';
 import type { Limits } from '../options';
-import type { ErrorStage, Identity, PresenceOptions, SocketLike } from '../types';
+import type { Clock } from '../public/clock';
+import type { ErrorStage, Identity, PresenceOptions, SocketLike } from '../public/types';
 import type { Watchers } from '../watchers';
 import { decodeWatch, type RefusalCode, requestOf, type WatchRequest } from '../wire/decode-watch';
 import { TokenBucket } from './token-bucket';

@@ -1,4 +1,4 @@
-import type { Clock } from '../clock';
+import type { Clock } from '../public/clock';
 
 /** A clock that stands still until it is told to go. */
 export interface FakeClock extends Clock {

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { decode } from '@msgpack/msgpack';
-import type { SocketLike } from '../types';
+import type { SocketLike } from '../public/types';
 
 const OPEN = 1;
 const CLOSED = 3;

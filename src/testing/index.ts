@@ -1,4 +1,4 @@
-export type { Clock } from '../clock';
+export type { Clock } from '../public/clock';
 export { type FakeClock, fakeClock } from './fake-clock';
 export { FakeSocket, fakeSocket } from './fake-socket';
 export type { ConformanceHook, StoreBackend } from './store-backend';

@@ -1,4 +1,4 @@
-import { toUserId } from '../ids';
+import { toUserId } from '../public/user-id';
 import { MAX_FRAME_BYTES } from './frame-bytes';
 import { MsgpackReader } from './msgpack-reader';
 

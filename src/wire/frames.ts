@@ -1,6 +1,6 @@
 import { Encoder } from '@msgpack/msgpack';
+import type { PresenceStatus, PresenceUpdate } from '../public/types';
 import { toIso } from '../status';
-import type { PresenceStatus, PresenceUpdate } from '../types';
 import type { Refusal } from './decode-watch';
 import { MessageType } from './message-type';
 

@@ -461,7 +461,7 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'half-a-surrogate',
     fault: 'Two users whose ids end in half of an emoji are one on the wire.',
-    file: 'src/ids.ts',
+    file: 'src/public/user-id.ts',
     find: 'if (LONE_SURROGATE.test(value)) {',
     put: 'if (value === undefined) {',
     tests: ['test/core/misuse.test.ts', 'test/core/presence.test.ts'],

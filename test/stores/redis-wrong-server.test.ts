@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { RedisLike } from 'voiceping-presence/redis';
-import { systemClock } from '../../src/clock';
+import { systemClock } from '../../src/public/clock';
 import { connect } from '../../src/stores/redis/connection';
 import { Link } from '../../src/stores/redis/link';
 

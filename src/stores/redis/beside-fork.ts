@@ -1,7 +1,7 @@
-import type { Clock } from '../../clock';
 import { checkedClock, checkFunctions } from '../../config/validation';
-import { checkNames } from '../../errors';
-import { toUserId } from '../../ids';
+import type { Clock } from '../../public/clock';
+import { checkNames } from '../../public/errors';
+import { toUserId } from '../../public/user-id';
 import type { LeaveOp, OnAnswer, PresenceOp, PresenceStore, StoreFeed, StoreNode } from '../../store';
 import type { RedisLike } from './client';
 import { Subscriber } from './subscriber';

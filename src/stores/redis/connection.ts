@@ -1,7 +1,7 @@
 // By a name that the banners of bundles, which import the same, do not have.
 import { createRequire as requireFrom } from 'node:module';
 import { storeFailure } from '../../diagnostics/store-failure';
-import { optionError, shown } from '../../errors';
+import { optionError, shown } from '../../public/errors';
 import { backoffMs } from '../backoff';
 import type { RedisLike } from './client';
 

@@ -1,5 +1,5 @@
 import { flag, setting as settingOf } from '../../environment';
-import { optionError, shown } from '../../errors';
+import { optionError, shown } from '../../public/errors';
 import type { PresenceStore } from '../../store';
 import { checkHost, MAX_DB, type RedisConnectionOptions } from './connection';
 import { redisStore } from './redis';

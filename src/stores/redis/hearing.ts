@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from '../../clock';
+import { type Clock, systemClock } from '../../public/clock';
 import { Inquiry } from '../inquiry';
 import { type Batch, MAX_VERSION, parseMessage } from './changes';
 

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { optionError, shown } from '../../errors';
+import { optionError, shown } from '../../public/errors';
 
 /** The number of this layout, as in lua/meta.lua. @internal */
 export const LAYOUT = 2;

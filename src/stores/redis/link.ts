@@ -1,6 +1,6 @@
 import calculateSlot from 'cluster-key-slot';
-import { type Clock, systemClock } from '../../clock';
 import { listenShared } from '../../diagnostics/shared-listener';
+import { type Clock, systemClock } from '../../public/clock';
 import type { OnAnswer } from '../../store';
 import type { RedisLike } from './client';
 import type { Script } from './script';

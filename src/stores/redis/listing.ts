@@ -1,5 +1,5 @@
-import { optionError, shown } from '../../errors';
-import { toUserId } from '../../ids';
+import { optionError, shown } from '../../public/errors';
+import { toUserId } from '../../public/user-id';
 import type { OnAnswer, Sequence, StoredPage, StoredStatus } from '../../store';
 import { type Doubt, decided, type Open } from './doubt';
 import { type Layout, type Partition, WALK_USERS } from './layout';

@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from '../../clock';
+import { type Clock, systemClock } from '../../public/clock';
 import { isCount, type Loss, MAX_VERSION } from './changes';
 
 /** A message is not on its way any more. */

@@ -1,7 +1,7 @@
-import type { Clock } from '../../clock';
 import { storeFailure } from '../../diagnostics/store-failure';
+import type { Clock } from '../../public/clock';
+import type { ErrorStage } from '../../public/types';
 import type { StoreFeed, StoreNode } from '../../store';
-import type { ErrorStage } from '../../types';
 import { Inquiry } from '../inquiry';
 import { type Batch, isCount, isEpoch, MAX_VERSION, parseMessage } from './changes';
 import { type Head, Hearing } from './hearing';

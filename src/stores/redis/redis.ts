@@ -1,6 +1,6 @@
-import type { Clock } from '../../clock';
 import { checkedClock, checkedMs, checkFunctions, checkNoLookalike } from '../../config/validation';
-import { checkNames, optionError, shown } from '../../errors';
+import type { Clock } from '../../public/clock';
+import { checkNames, optionError, shown } from '../../public/errors';
 import type { PresenceStore } from '../../store';
 import type { RedisLike } from './client';
 import { CONNECTION_NAMES, checkConnection, connect, type RedisConnectionOptions } from './connection';

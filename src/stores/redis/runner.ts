@@ -1,4 +1,4 @@
-import type { Clock } from '../../clock';
+import type { Clock } from '../../public/clock';
 import type { OnAnswer } from '../../store';
 import type { RedisLike } from './client';
 import { reasonOf } from './connection';

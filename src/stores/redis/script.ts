@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { PresenceError } from '../../errors';
+import { PresenceError } from '../../public/errors';
 import type { OnAnswer } from '../../store';
 import { LAYOUT, type Partition } from './layout';
 

@@ -1,5 +1,5 @@
 import calculateSlot from 'cluster-key-slot';
-import { type Clock, randomOf } from '../../clock';
+import { type Clock, randomOf } from '../../public/clock';
 import type { RedisLike, ShardedClient } from './client';
 import { connectForMessages, reasonOf } from './connection';
 import { isReady } from './link';

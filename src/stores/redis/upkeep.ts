@@ -1,4 +1,4 @@
-import type { Clock } from '../../clock';
+import type { Clock } from '../../public/clock';
 import type { OnAnswer, StoreNode } from '../../store';
 import { mapBounded } from './bounded';
 import type { Incarnation, Incarnations } from './incarnation';

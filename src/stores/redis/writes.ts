@@ -1,4 +1,4 @@
-import type { Clock } from '../../clock';
+import type { Clock } from '../../public/clock';
 import type { OnAnswer, PresenceOp, SignOfLife, StoreNode } from '../../store';
 import type { Incarnation, Incarnations } from './incarnation';
 import { gather, type Layout, type Partition } from './layout';

@@ -1,6 +1,6 @@
+import type { PresenceStore } from '../store';
 import type { Clock } from './clock';
 import type { PresenceError, PresenceErrorCode } from './errors';
-import type { PresenceStore } from './store';
 
 /**
  * An id of a user: 1 to 256 bytes of UTF-8, or a finite integer, which becomes its decimal string.
