@@ -1,5 +1,5 @@
+export { optionsFromEnv } from './config/env';
 export type { StoreErrorKind } from './diagnostics/store-failure';
-export { optionsFromEnv } from './environment';
 export { createPresence } from './presence';
 export type { Clock } from './public/clock';
 export { isPresenceError, PresenceError, type PresenceErrorCode } from './public/errors';

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { checkClose, checkIdentity, checkListener, checkPage, checkSocket } from './arguments';
+import { checkClose, checkIdentity, checkListener, checkPage, checkSocket } from './config/arguments';
+import { type Settings, toSettings } from './config/options';
 import { Connection, type ConnectionOwner, type Departure, LocalUser } from './connections/connection';
 import { disabledPresence } from './connections/disabled-presence';
 import { Expiry } from './connections/expiry';
@@ -12,7 +13,6 @@ import { INTERNALS, type Internals, type WithInternals } from './diagnostics/int
 import { Failures } from './failures';
 import { Feed } from './feed';
 import { Lease } from './lease';
-import { type Settings, toSettings } from './options';
 import { Outbox } from './outbox';
 import { PresenceError } from './public/errors';
 import type {

@@ -1,4 +1,4 @@
-import { toExpiry, toInterest } from '../arguments';
+import { toExpiry, toInterest } from '../config/arguments';
 import { log } from '../log';
 import type { Attachment, SocketLike, UserId } from '../public/types';
 import { bytesOf, isBlob, MAX_FRAME_BYTES, readBlob } from '../wire/frame-bytes';

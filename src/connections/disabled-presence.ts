@@ -1,4 +1,4 @@
-import { checkClose, checkIdentity, checkListener, checkPage, checkSocket } from '../arguments';
+import { checkClose, checkIdentity, checkListener, checkPage, checkSocket } from '../config/arguments';
 import { PresenceError } from '../public/errors';
 import type { Presence } from '../public/types';
 import { toUserIds } from '../public/user-id';

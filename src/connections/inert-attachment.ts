@@ -1,4 +1,4 @@
-import { toExpiry, toInterest } from '../arguments';
+import { toExpiry, toInterest } from '../config/arguments';
 import type { Attachment } from '../public/types';
 
 /** For a socket that is closed already, or a presence that is closed or disabled: does nothing. @internal */

@@ -1,7 +1,7 @@
+import type { Limits } from '../config/options';
 import type { Connection } from '../connections/connection';
 import { CloseCode } from '../connections/socket-closer';
 import { CallbackTimeout, withCallbackDeadline } from '../diagnostics/callback-deadline';
-import type { Limits } from '../options';
 import type { Clock } from '../public/clock';
 import type { ErrorStage, Identity, PresenceOptions, SocketLike } from '../public/types';
 import type { Watchers } from '../watchers';

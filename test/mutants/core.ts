@@ -469,7 +469,7 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'grace-by-default',
     fault: 'Without an option a phone that changes cells is offline for a moment each time.',
-    file: 'src/options.ts',
+    file: 'src/config/options.ts',
     find: "checkedMs('graceMs', options.graceMs, 0, 8_000)",
     put: "checkedMs('graceMs', options.graceMs, 0, 0)",
     tests: ['test/core/told-again.test.ts'],
@@ -477,7 +477,7 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'ttl-of-the-environment',
     fault: 'PRESENCE_TTL=360 is taken for milliseconds.',
-    file: 'src/environment.ts',
+    file: 'src/config/env.ts',
     find: "'seconds', 1_000, 1_000)",
     put: "'seconds', 1_000, 10)",
     tests: ['test/core/environment.test.ts'],

@@ -1,4 +1,4 @@
-import { flag, setting as settingOf } from '../../environment';
+import { flag, setting as settingOf } from '../../config/env';
 import { optionError, shown } from '../../public/errors';
 import type { PresenceStore } from '../../store';
 import { checkHost, MAX_DB, type RedisConnectionOptions } from './connection';

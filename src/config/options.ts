@@ -1,11 +1,11 @@
 import { hostname } from 'node:os';
-import { checkedClock, checkedFlag, checkedMs, checkFunctions, checkNoLookalike } from './config/validation';
-import { stderrLogger } from './diagnostics/failure-log';
-import type { Clock } from './public/clock';
-import { checkNames, optionError, shown } from './public/errors';
-import type { Logger, PresenceLimits, PresenceOptions, RouterOptions } from './public/types';
-import type { PresenceStore } from './store';
-import { memoryStore } from './stores/memory';
+import { stderrLogger } from '../diagnostics/failure-log';
+import type { Clock } from '../public/clock';
+import { checkNames, optionError, shown } from '../public/errors';
+import type { Logger, PresenceLimits, PresenceOptions, RouterOptions } from '../public/types';
+import type { PresenceStore } from '../store';
+import { memoryStore } from '../stores/memory';
+import { checkedClock, checkedFlag, checkedMs, checkFunctions, checkNoLookalike } from './validation';
 
 const PING_MS = 120_000;
 const MAX_NAME_BYTES = 256;

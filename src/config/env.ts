@@ -1,6 +1,6 @@
-import { MAX_MS } from './config/validation';
-import { optionError, shown } from './public/errors';
-import type { PresenceOptions } from './public/types';
+import { optionError, shown } from '../public/errors';
+import type { PresenceOptions } from '../public/types';
+import { MAX_MS } from './validation';
 
 const SECOND_MS = 1_000;
 const DAY_MS = 86_400_000;

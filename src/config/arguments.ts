@@ -1,7 +1,7 @@
-import { checkedMs, checkFunctions } from './config/validation';
-import { checkNames, optionError, shown } from './public/errors';
-import type { Identity, SocketLike, UserId } from './public/types';
-import { toUserId, toUserIds } from './public/user-id';
+import { checkNames, optionError, shown } from '../public/errors';
+import type { Identity, SocketLike, UserId } from '../public/types';
+import { toUserId, toUserIds } from '../public/user-id';
+import { checkedMs, checkFunctions } from './validation';
 
 const MAX_PAGE = 1_000;
 
