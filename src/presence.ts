@@ -32,12 +32,12 @@ import type {
 import { toUserIds } from './public/user-id';
 import { untilSure } from './replication/until-sure';
 import { Staleness } from './staleness';
-import { toStatus } from './status';
 import type { OnAnswer, PresenceStore, StoredStatus, StoredStatuses, StoreNode } from './store';
 import { isSlow } from './subscriptions/send-queue';
 import { SubscribeRequests } from './subscriptions/subscribe-requests';
 import { Watchers } from './watchers';
-import { framesOf } from './wire/frames';
+import { framesOf } from './wire/encode';
+import { toStatus } from './wire/to-status';
 
 const OPEN = 1;
 const CONNECTING = 0;

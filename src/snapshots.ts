@@ -2,11 +2,11 @@ import { withDeadline } from './deadline';
 import type { Feed } from './feed';
 import type { Clock } from './public/clock';
 import type { ErrorStage, PresenceStatus } from './public/types';
-import { toStatus } from './status';
 import type { PresenceStore, StoredStatus } from './store';
 import { isSlow } from './subscriptions/send-queue';
 import type { Snapshot, Watcher } from './watcher';
-import type { Frames } from './wire/frames';
+import type { Frames } from './wire/encode';
+import { toStatus } from './wire/to-status';
 
 /** Users in one snapshot frame. */
 const SNAPSHOT_USERS = 500;

@@ -3,13 +3,13 @@ import type { Feed } from './feed';
 import type { Clock } from './public/clock';
 import type { ErrorStage } from './public/types';
 import { notShown, Snapshots, willShowAll } from './snapshots';
-import { toIso } from './status';
 import type { PresenceStore } from './store';
 import { isSlow, SendQueue } from './subscriptions/send-queue';
 import { type Change, UpdateLimiter } from './subscriptions/update-limiter';
 import { type Interest, newWatcher, type Pending, type Watcher } from './watcher';
 import type { Refusal } from './wire/decode-watch';
-import type { Frames } from './wire/frames';
+import type { Frames } from './wire/encode';
+import { toIso } from './wire/to-status';
 
 /** So many updates wait for a slow socket, or behind a snapshot; past them it goes on from where it is, later. */
 const MAX_PENDING = 256;

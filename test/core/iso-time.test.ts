@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { isoTime } from '../../src/iso-time';
+import { isoTime } from '../../src/wire/iso-time';
 import { random } from '../random';
 
 const native = (ms: number) => new Date(ms).toISOString();

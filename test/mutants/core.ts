@@ -485,7 +485,7 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'midnight',
     fault: 'After midnight every last seen bears the date of the day before.',
-    file: 'src/iso-time.ts',
+    file: 'src/wire/iso-time.ts',
     find: 'if (day !== lastDay) {',
     put: 'if (Number.isNaN(lastDay)) {',
     tests: ['test/core/iso-time.test.ts'],

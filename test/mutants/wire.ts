@@ -87,7 +87,7 @@ export const WIRE: readonly Mutant[] = [
   {
     id: 'never-seen-in-1970',
     fault: 'The router of the existing fork shows a user who was never seen as seen in 1970, or not at all.',
-    file: 'src/wire/frames.ts',
+    file: 'src/wire/encode.ts',
     find: 'lastSeen: lastSeen ?? 0,',
     put: 'lastSeen,',
     tests: ['test/wire/frames.test.ts'],
@@ -95,7 +95,7 @@ export const WIRE: readonly Mutant[] = [
   {
     id: 'group-of-the-other-dialect',
     fault: 'Clients of the existing router take presence for a message to a person.',
-    file: 'src/wire/frames.ts',
+    file: 'src/wire/encode.ts',
     find: 'const ROUTER_GROUP = 0;',
     put: 'const ROUTER_GROUP = GUIDE_GROUP;',
     tests: ['test/wire/frames.test.ts'],

@@ -1,6 +1,6 @@
 import { decode } from '@msgpack/msgpack';
 import { describe, expect, it } from 'vitest';
-import { framesOf } from '../../src/wire/frames';
+import { framesOf } from '../../src/wire/encode';
 
 const UPDATE = {
   userId: '123',

@@ -1,6 +1,6 @@
+import type { PresenceStatus } from '../public/types';
+import type { StoredStatus } from '../store';
 import { isoTime } from './iso-time';
-import type { PresenceStatus } from './public/types';
-import type { StoredStatus } from './store';
 
 /** @internal */
 export function toStatus({ userId, online, lastSeen }: StoredStatus): PresenceStatus {

@@ -1,8 +1,8 @@
 import { Encoder } from '@msgpack/msgpack';
 import type { PresenceStatus, PresenceUpdate } from '../public/types';
-import { toIso } from '../status';
 import type { Refusal } from './decode-watch';
 import { MessageType } from './message-type';
+import { toIso } from './to-status';
 
 /** What a snapshot says beside its users. @internal */
 export interface SnapshotFrame {
