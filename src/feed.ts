@@ -1,7 +1,7 @@
 import { EventEmitter } from 'eventemitter3';
 import { withDeadline } from './deadline';
-import { callGuarded } from './failures';
-import { log } from './log';
+import { callGuarded } from './diagnostics/error-reporter';
+import { log } from './diagnostics/log';
 import type { Clock } from './public/clock';
 import type { ErrorStage, PresenceUpdate } from './public/types';
 import type { OnAnswer, PresenceStore, Sequence, StoredPage, StoredStatus, StoreFeed } from './store';

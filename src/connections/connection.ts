@@ -1,5 +1,5 @@
 import { toExpiry, toInterest } from '../config/arguments';
-import { log } from '../log';
+import { log } from '../diagnostics/log';
 import type { Attachment, SocketLike, UserId } from '../public/types';
 import { bytesOf, isBlob, MAX_FRAME_BYTES, readBlob } from '../wire/frame-bytes';
 import { MessageType } from '../wire/message-type';

@@ -445,7 +445,7 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'listener-rejects',
     fault: 'An async listener that rejects ends the process of the router.',
-    file: 'src/failures.ts',
+    file: 'src/diagnostics/error-reporter.ts',
     find: "if (typeof result?.then === 'function') result.then(undefined, failed);",
     put: '',
     tests: ['test/core/misuse.test.ts', 'test/core/presence.test.ts', 'test/core/feed.test.ts'],
@@ -587,7 +587,7 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'problem-outlives-outage',
     fault: 'health() names what failed in an outage for a lease longer than the outage.',
-    file: 'src/failures.ts',
+    file: 'src/diagnostics/error-reporter.ts',
     find: 'if (!LASTING.includes(name)) this.problems.delete(name);',
     put: '',
     tests: ['test/core/told-again.test.ts'],
@@ -595,7 +595,7 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'every-failure-in-an-outage',
     fault: 'While the store is away health() names everything that fails for want of it.',
-    file: 'src/failures.ts',
+    file: 'src/diagnostics/error-reporter.ts',
     find: "if ((isOutage && stage !== 'beat') || except.some(",
     put: 'if (except.some(',
     tests: ['test/core/health.test.ts'],
@@ -603,7 +603,7 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'foreign-layout-again-and-again',
     fault: 'Data of another version are reported at each heartbeat.',
-    file: 'src/failures.ts',
+    file: 'src/diagnostics/error-reporter.ts',
     find: 'if (reported.message === this.foreignLayout) return;',
     put: '',
     tests: ['test/core/told-again.test.ts'],

@@ -1,5 +1,5 @@
 import createDebug from 'debug';
-import { printable } from './diagnostics/printable';
+import { printable } from './printable';
 
 const write = createDebug('vp:presence');
 

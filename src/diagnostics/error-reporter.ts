@@ -1,9 +1,9 @@
-import { storeError } from './deadline';
-import type { FailureLog } from './diagnostics/failure-log';
+import { storeError } from '../deadline';
+import type { Clock } from '../public/clock';
+import { isPresenceError, PresenceError, type PresenceErrorCode, shown } from '../public/errors';
+import type { ErrorStage, HealthProblem, PresenceOptions } from '../public/types';
+import type { FailureLog } from './failure-log';
 import { log } from './log';
-import type { Clock } from './public/clock';
-import { isPresenceError, PresenceError, type PresenceErrorCode, shown } from './public/errors';
-import type { ErrorStage, HealthProblem, PresenceOptions } from './public/types';
 
 const CODES: { readonly [stage in ErrorStage]: PresenceErrorCode } = {
   beat: 'ERR_PRESENCE_STORE',
