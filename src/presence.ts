@@ -7,13 +7,9 @@ import { Expiry } from './connections/expiry';
 import { inertAttachment } from './connections/inert-attachment';
 import { Liveness } from './connections/ping-wheel';
 import { CloseCode, SocketCloser } from './connections/socket-closer';
-import { withDeadline } from './deadline';
 import { Failures } from './diagnostics/error-reporter';
 import { FailureLog } from './diagnostics/failure-log';
 import { INTERNALS, type Internals, type WithInternals } from './diagnostics/internals';
-import { Feed } from './feed';
-import { Lease } from './lease';
-import { Outbox } from './outbox';
 import { PresenceError } from './public/errors';
 import type {
   Attachment,
@@ -30,8 +26,12 @@ import type {
   UserId,
 } from './public/types';
 import { toUserIds } from './public/user-id';
+import { withDeadline } from './replication/call-timeout';
+import { Feed } from './replication/feed';
+import { Lease } from './replication/heartbeat';
+import { Outbox } from './replication/outbox';
+import { Staleness } from './replication/store-health';
 import { untilSure } from './replication/until-sure';
-import { Staleness } from './staleness';
 import type { OnAnswer, PresenceStore, StoredStatus, StoredStatuses, StoreNode } from './store';
 import { isSlow } from './subscriptions/send-queue';
 import { SubscribeRequests } from './subscriptions/subscribe-requests';

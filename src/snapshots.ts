@@ -1,7 +1,7 @@
-import { withDeadline } from './deadline';
-import type { Feed } from './feed';
 import type { Clock } from './public/clock';
 import type { ErrorStage, PresenceStatus } from './public/types';
+import { withDeadline } from './replication/call-timeout';
+import type { Feed } from './replication/feed';
 import type { PresenceStore, StoredStatus } from './store';
 import { isSlow } from './subscriptions/send-queue';
 import type { Snapshot, Watcher } from './watcher';

@@ -1,7 +1,7 @@
 import type { Connection } from './connections/connection';
-import type { Feed } from './feed';
 import type { Clock } from './public/clock';
 import type { ErrorStage } from './public/types';
+import type { Feed } from './replication/feed';
 import { notShown, Snapshots, willShowAll } from './snapshots';
 import type { PresenceStore } from './store';
 import { isSlow, SendQueue } from './subscriptions/send-queue';

@@ -54,7 +54,7 @@ export const PLANTED: readonly Planted[] = [
   },
   {
     name: 'a gap is dropped',
-    file: 'src/feed.ts',
+    file: 'src/replication/feed.ts',
     from: 'onGap(): void {\n    if (!this.active) return;',
     to: 'onGap(): void {\n    if (!this.active || this.hasBaseline) return;',
   },
@@ -78,7 +78,7 @@ export const PLANTED: readonly Planted[] = [
   },
   {
     name: 'a lost lease is not noticed',
-    file: 'src/lease.ts',
+    file: 'src/replication/heartbeat.ts',
     from: 'const certain = known && !this.missed;',
     to: 'const certain = known || !this.missed;',
   },

@@ -9,7 +9,7 @@ import {
 } from 'voiceping-presence';
 import { type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { LocalUser } from '../../src/connections/connection';
-import { Outbox } from '../../src/outbox';
+import { Outbox } from '../../src/replication/outbox';
 import { faultyStore } from './faulty-store';
 import { router } from './world';
 

@@ -1,7 +1,7 @@
 import type { Mutant } from './mutant';
 
-const FEED = 'src/feed.ts';
-const OUTBOX = 'src/outbox.ts';
+const FEED = 'src/replication/feed.ts';
+const OUTBOX = 'src/replication/outbox.ts';
 const PRESENCE = 'src/presence.ts';
 const WATCHERS = 'src/watchers.ts';
 const SNAPSHOTS = 'src/snapshots.ts';
@@ -116,7 +116,7 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'lost-answer-believed',
     fault: 'After a heartbeat without an answer, which may have made a new lease, nobody is told to the store again.',
-    file: 'src/lease.ts',
+    file: 'src/replication/heartbeat.ts',
     find: 'const certain = known && !this.missed;',
     put: 'const certain = known;',
     tests: ['test/core/lease.test.ts', 'test/core/outage.test.ts'],
@@ -124,7 +124,7 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'grace-ends-late',
     fault: 'A grace that ends between two heartbeats is published up to a third of a lease late.',
-    file: 'src/lease.ts',
+    file: 'src/replication/heartbeat.ts',
     find: 'for (const due of this.dues) at = Math.min(at, due);',
     put: '',
     tests: ['test/core/lease.test.ts', 'test/core/presence.test.ts'],
@@ -132,7 +132,7 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'later-deadlines-forgotten',
     fault: 'Each heartbeat forgets the graces that end after it.',
-    file: 'src/lease.ts',
+    file: 'src/replication/heartbeat.ts',
     find: 'for (const due of this.dues) if (due <= startedAt) this.dues.delete(due);',
     put: 'this.dues.clear();',
     tests: ['test/core/lease.test.ts', 'test/core/presence.test.ts'],
@@ -140,7 +140,7 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'second-heartbeat-unsent',
     fault: 'A heartbeat that is wanted while another one is under way waits for a third of a lease.',
-    file: 'src/lease.ts',
+    file: 'src/replication/heartbeat.ts',
     find: 'this.scheduleNext(isLatest ? this.beatMs : 0);',
     put: 'this.scheduleNext(this.beatMs);',
     tests: ['test/core/lease.test.ts', 'test/core/outbox.test.ts'],
@@ -237,7 +237,7 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'stale-ends-unsettled',
     fault: 'Dashboards are told that all is current while what was missed has yet to be read.',
-    file: 'src/staleness.ts',
+    file: 'src/replication/store-health.ts',
     find: 'if (!this.isStale || misses !== this.misses || !this.options.isSettled()) return;',
     put: 'if (!this.isStale || misses !== this.misses) return;',
     tests: ['test/core/stale-order.test.ts'],
@@ -245,7 +245,7 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'stale-ends-by-old-answer',
     fault: 'An answer to a question from before the last heartbeat that was missed ends the staleness.',
-    file: 'src/staleness.ts',
+    file: 'src/replication/store-health.ts',
     find: 'if (!this.isStale || misses !== this.misses || !this.options.isSettled()) return;',
     put: 'if (!this.isStale || !this.options.isSettled()) return;',
     tests: ['test/core/stale-order.test.ts'],
@@ -253,7 +253,7 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'stale-as-of-now',
     fault: 'A dashboard is told that what it shows is of now, when the store has been away for minutes.',
-    file: 'src/staleness.ts',
+    file: 'src/replication/store-health.ts',
     find: 'this.options.onChange(this.heardAt ?? this.startedAt);',
     put: 'this.options.onChange(this.options.clock.now());',
     tests: ['test/core/stale-order.test.ts'],
@@ -453,7 +453,7 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'answers-do-not-count',
     fault: 'A query to a store that is far away rejects although answer after answer arrives.',
-    file: 'src/deadline.ts',
+    file: 'src/replication/call-timeout.ts',
     find: 'answer(ask(wait))',
     put: 'answer(ask(() => undefined))',
     tests: ['test/core/deadline.test.ts'],

@@ -1,4 +1,4 @@
-import type { Clock } from './public/clock';
+import type { Clock } from '../public/clock';
 
 /** @internal */
 export interface StalenessOptions {

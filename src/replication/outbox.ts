@@ -1,10 +1,10 @@
-import { graceLeft, type LocalUser } from './connections/connection';
-import { withDeadline } from './deadline';
-import { type Clock, randomOf } from './public/clock';
-import type { ErrorStage } from './public/types';
-import { SetAside } from './replication/set-aside';
-import type { PresenceOp, PresenceStore, SignOfLife, StoreNode } from './store';
-import { backoffMs } from './stores/backoff';
+import { graceLeft, type LocalUser } from '../connections/connection';
+import { type Clock, randomOf } from '../public/clock';
+import type { ErrorStage } from '../public/types';
+import type { PresenceOp, PresenceStore, SignOfLife, StoreNode } from '../store';
+import { backoffMs } from '../stores/backoff';
+import { withDeadline } from './call-timeout';
+import { SetAside } from './set-aside';
 
 /** Of signs of life, and at most of changes. */
 const BATCH = 1_000;
