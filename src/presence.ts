@@ -35,7 +35,7 @@ import { untilSure } from './replication/until-sure';
 import type { OnAnswer, PresenceStore, StoredStatus, StoredStatuses, StoreNode } from './store';
 import { isSlow } from './subscriptions/send-queue';
 import { SubscribeRequests } from './subscriptions/subscribe-requests';
-import { Watchers } from './watchers';
+import { Watchers } from './subscriptions/subscriptions';
 import { framesOf } from './wire/encode';
 import { toStatus } from './wire/to-status';
 

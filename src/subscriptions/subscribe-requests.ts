@@ -4,8 +4,8 @@ import { CloseCode } from '../connections/socket-closer';
 import { CallbackTimeout, withCallbackDeadline } from '../diagnostics/callback-deadline';
 import type { Clock } from '../public/clock';
 import type { ErrorStage, Identity, PresenceOptions, SocketLike } from '../public/types';
-import type { Watchers } from '../watchers';
 import { decodeWatch, type RefusalCode, requestOf, type WatchRequest } from '../wire/decode-watch';
+import type { Watchers } from './subscriptions';
 import { TokenBucket } from './token-bucket';
 
 /** Calls of `authorizeWatch` within a minute that did not answer in time; past them a connection is refused at once. */

@@ -3,8 +3,8 @@ import type { Mutant } from './mutant';
 const FEED = 'src/replication/feed.ts';
 const OUTBOX = 'src/replication/outbox.ts';
 const PRESENCE = 'src/presence.ts';
-const WATCHERS = 'src/watchers.ts';
-const SNAPSHOTS = 'src/snapshots.ts';
+const WATCHERS = 'src/subscriptions/subscriptions.ts';
+const SNAPSHOTS = 'src/subscriptions/snapshots.ts';
 
 /** Of the files of `src` itself. */
 export const CORE: readonly Mutant[] = [

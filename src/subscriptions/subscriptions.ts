@@ -1,15 +1,15 @@
-import type { Connection } from './connections/connection';
-import type { Clock } from './public/clock';
-import type { ErrorStage } from './public/types';
-import type { Feed } from './replication/feed';
+import type { Connection } from '../connections/connection';
+import type { Clock } from '../public/clock';
+import type { ErrorStage } from '../public/types';
+import type { Feed } from '../replication/feed';
+import type { PresenceStore } from '../store';
+import type { Refusal } from '../wire/decode-watch';
+import type { Frames } from '../wire/encode';
+import { toIso } from '../wire/to-status';
+import { isSlow, SendQueue } from './send-queue';
 import { notShown, Snapshots, willShowAll } from './snapshots';
-import type { PresenceStore } from './store';
-import { isSlow, SendQueue } from './subscriptions/send-queue';
-import { type Change, UpdateLimiter } from './subscriptions/update-limiter';
-import { type Interest, newWatcher, type Pending, type Watcher } from './watcher';
-import type { Refusal } from './wire/decode-watch';
-import type { Frames } from './wire/encode';
-import { toIso } from './wire/to-status';
+import { type Interest, newWatcher, type Pending, type Watcher } from './subscription';
+import { type Change, UpdateLimiter } from './update-limiter';
 
 /** So many updates wait for a slow socket, or behind a snapshot; past them it goes on from where it is, later. */
 const MAX_PENDING = 256;

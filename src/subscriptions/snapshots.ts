@@ -1,12 +1,12 @@
-import type { Clock } from './public/clock';
-import type { ErrorStage, PresenceStatus } from './public/types';
-import { withDeadline } from './replication/call-timeout';
-import type { Feed } from './replication/feed';
-import type { PresenceStore, StoredStatus } from './store';
-import { isSlow } from './subscriptions/send-queue';
-import type { Snapshot, Watcher } from './watcher';
-import type { Frames } from './wire/encode';
-import { toStatus } from './wire/to-status';
+import type { Clock } from '../public/clock';
+import type { ErrorStage, PresenceStatus } from '../public/types';
+import { withDeadline } from '../replication/call-timeout';
+import type { Feed } from '../replication/feed';
+import type { PresenceStore, StoredStatus } from '../store';
+import type { Frames } from '../wire/encode';
+import { toStatus } from '../wire/to-status';
+import { isSlow } from './send-queue';
+import type { Snapshot, Watcher } from './subscription';
 
 /** Users in one snapshot frame. */
 const SNAPSHOT_USERS = 500;
