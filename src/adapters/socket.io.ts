@@ -1,8 +1,8 @@
 import { checkFunctions, checkNoLookalike } from '../config/validation';
+import { SINK, type Sink } from '../connections/socket-port';
 import { internalsOf, reportTo } from '../diagnostics/internals';
 import { type EmitterLike, listenShared } from '../diagnostics/shared-listener';
 import type { Presence, SocketLike } from '../public/types';
-import { SINK, type Sink } from '../sink';
 import { type AttachOptions, attachEach } from './attach-each';
 
 export type { AttachOptions, Identify, RequestLike } from './attach-each';

@@ -1,6 +1,6 @@
 import type { Connection } from '../connections/connection';
+import { SINK, type Sink, type WithSink } from '../connections/socket-port';
 import type { PresenceUpdate } from '../public/types';
-import { SINK, type Sink, type WithSink } from '../sink';
 
 /** What a socket wants to hear of. @internal */
 export type Interest = 'all' | Set<string>;

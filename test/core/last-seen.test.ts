@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
-import { SINK, type Sink } from '../../src/sink';
+import { SINK, type Sink } from '../../src/connections/socket-port';
 import { faultyStore } from './faulty-store';
 import { router } from './world';
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { PresenceStatus } from 'voiceping-presence';
 import { type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { watchFrame } from '../../src/client/frames';
-import { SINK, type Sink } from '../../src/sink';
+import { SINK, type Sink } from '../../src/connections/socket-port';
 import { faultyStore } from './faulty-store';
 import { router } from './world';
 

@@ -1,4 +1,4 @@
-import type { PresenceStatus, PresenceUpdate } from './public/types';
+import type { PresenceStatus, PresenceUpdate } from '../public/types';
 
 /**
  * A socket that is no `ws` socket takes presence its own way, instead of frames. Registered, since each CommonJS entry
