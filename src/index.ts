@@ -23,6 +23,7 @@ export type {
   UpdateReason,
   UserId,
 } from './public/types';
+export { type MemoryStoreOptions, memoryStore } from './stores/memory/memory-store';
 export type {
   DropOp,
   JoinOp,
@@ -38,6 +39,5 @@ export type {
   StoreFeed,
   StoreNode,
   StoreProblem,
-} from './store';
-export { type MemoryStoreOptions, memoryStore } from './stores/memory';
+} from './stores/port';
 export { MessageType } from './wire/message-type';

@@ -32,7 +32,7 @@ import { Lease } from './replication/heartbeat';
 import { Outbox } from './replication/outbox';
 import { Staleness } from './replication/store-health';
 import { untilSure } from './replication/until-sure';
-import type { OnAnswer, PresenceStore, StoredStatus, StoredStatuses, StoreNode } from './store';
+import type { OnAnswer, PresenceStore, StoredStatus, StoredStatuses, StoreNode } from './stores/port';
 import { isSlow } from './subscriptions/send-queue';
 import { SubscribeRequests } from './subscriptions/subscribe-requests';
 import { Watchers } from './subscriptions/subscriptions';

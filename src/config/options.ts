@@ -3,8 +3,8 @@ import { stderrLogger } from '../diagnostics/failure-log';
 import type { Clock } from '../public/clock';
 import { checkNames, optionError, shown } from '../public/errors';
 import type { Logger, PresenceLimits, PresenceOptions, RouterOptions } from '../public/types';
-import type { PresenceStore } from '../store';
-import { memoryStore } from '../stores/memory';
+import { memoryStore } from '../stores/memory/memory-store';
+import type { PresenceStore } from '../stores/port';
 import { checkedClock, checkedFlag, checkedMs, checkFunctions, checkNoLookalike } from './validation';
 
 const PING_MS = 120_000;

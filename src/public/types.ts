@@ -1,4 +1,4 @@
-import type { PresenceStore } from '../store';
+import type { PresenceStore } from '../stores/port';
 import type { Clock } from './clock';
 import type { PresenceError, PresenceErrorCode } from './errors';
 

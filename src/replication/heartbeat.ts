@@ -1,7 +1,7 @@
 import { type Clock, randomOf } from '../public/clock';
 import type { ErrorStage } from '../public/types';
-import type { PresenceStore, StoreNode } from '../store';
 import { backoffMs } from '../stores/backoff';
+import type { PresenceStore, StoreNode } from '../stores/port';
 import { withDeadline } from './call-timeout';
 
 /** Of more times at which something falls due the next beat takes care, whichever comes first. */

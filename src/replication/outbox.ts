@@ -1,8 +1,8 @@
 import { graceLeft, type LocalUser } from '../connections/connection';
 import { type Clock, randomOf } from '../public/clock';
 import type { ErrorStage } from '../public/types';
-import type { PresenceOp, PresenceStore, SignOfLife, StoreNode } from '../store';
 import { backoffMs } from '../stores/backoff';
+import type { PresenceOp, PresenceStore, SignOfLife, StoreNode } from '../stores/port';
 import { withDeadline } from './call-timeout';
 import { SetAside } from './set-aside';
 

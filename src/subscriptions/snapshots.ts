@@ -2,7 +2,7 @@ import type { Clock } from '../public/clock';
 import type { ErrorStage, PresenceStatus } from '../public/types';
 import { withDeadline } from '../replication/call-timeout';
 import type { Feed } from '../replication/feed';
-import type { PresenceStore, StoredStatus } from '../store';
+import type { PresenceStore, StoredStatus } from '../stores/port';
 import type { Frames } from '../wire/encode';
 import { toStatus } from '../wire/to-status';
 import { isSlow } from './send-queue';

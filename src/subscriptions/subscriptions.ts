@@ -2,7 +2,7 @@ import type { Connection } from '../connections/connection';
 import type { Clock } from '../public/clock';
 import type { ErrorStage } from '../public/types';
 import type { Feed } from '../replication/feed';
-import type { PresenceStore } from '../store';
+import type { PresenceStore } from '../stores/port';
 import type { Refusal } from '../wire/decode-watch';
 import type { Frames } from '../wire/encode';
 import { toIso } from '../wire/to-status';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { PresenceUpdate } from '../public/types';
-import type { PresenceOp, PresenceStore, StoredStatus, StoreNode } from '../store';
+import type { PresenceOp, PresenceStore, StoredStatus, StoreNode } from '../stores/port';
 import type { StoreBackend } from './store-backend';
 
 /** Of routers that die in a case, and of users who drop: short, so that a suite on a real server is quick. */

@@ -1,4 +1,4 @@
-import type { PresenceStore } from '../store';
+import type { PresenceStore } from '../stores/port';
 
 /** One backend for one case of the suite: fresh, and empty. */
 export interface StoreBackend {

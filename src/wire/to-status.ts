@@ -1,5 +1,5 @@
 import type { PresenceStatus } from '../public/types';
-import type { StoredStatus } from '../store';
+import type { StoredStatus } from '../stores/port';
 import { isoTime } from './iso-time';
 
 /** @internal */

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { memoryStore, type PresenceUpdate, type StoredStatus, type StoreFeed } from 'voiceping-presence';
 import { fakeClock } from 'voiceping-presence/testing';
 import { Feed } from '../../src/replication/feed';
-import type { Sequence } from '../../src/store';
+import type { Sequence } from '../../src/stores/port';
 import { faultyStore } from './faulty-store';
 import { router } from './world';
 

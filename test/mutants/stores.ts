@@ -1,6 +1,6 @@
 import type { Mutant } from './mutant';
 
-const MEMORY = 'src/stores/memory.ts';
+const MEMORY = 'src/stores/memory/memory-store.ts';
 const INQUIRY = 'src/stores/inquiry.ts';
 const RULE = 'src/stores/transitions.ts';
 const TABLE = ['test/stores/transitions.test.ts'];

@@ -3,8 +3,8 @@ import { transformSync } from 'esbuild';
 import { describe, expect, it } from 'vitest';
 import { memoryStore } from 'voiceping-presence';
 import { type FakeClock, fakeClock, type StoreBackend, storeConformance } from 'voiceping-presence/testing';
-import * as minHeap from '../../src/min-heap';
 import * as errors from '../../src/public/errors';
+import * as minHeap from '../../src/stores/memory/min-heap';
 import * as transitions from '../../src/stores/transitions';
 import * as clockBackend from './clock-backend';
 import { type Fault, MEMORY_FAULTS, REMOTE_FAULTS, RULE_FAULTS } from './foreign-faults';
@@ -22,7 +22,7 @@ const original = (path: string, modules: Original['modules']): Original => ({
 });
 
 const RULE = original('../../src/stores/transitions.ts', {});
-const MEMORY = original('../../src/stores/memory.ts', {
+const MEMORY = original('../../src/stores/memory/memory-store.ts', {
   '../errors': errors,
   '../min-heap': minHeap,
   './transitions': transitions,

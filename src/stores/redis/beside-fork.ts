@@ -2,7 +2,7 @@ import { checkedClock, checkFunctions } from '../../config/validation';
 import type { Clock } from '../../public/clock';
 import { checkNames } from '../../public/errors';
 import { toUserId } from '../../public/user-id';
-import type { LeaveOp, OnAnswer, PresenceOp, PresenceStore, StoreFeed, StoreNode } from '../../store';
+import type { LeaveOp, OnAnswer, PresenceOp, PresenceStore, StoreFeed, StoreNode } from '../port';
 import type { RedisLike } from './client';
 import { Subscriber } from './subscriber';
 

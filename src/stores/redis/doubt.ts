@@ -1,4 +1,4 @@
-import type { StoredStatus } from '../../store';
+import type { StoredStatus } from '../port';
 import type { Hearing } from './hearing';
 import type { Partition } from './layout';
 

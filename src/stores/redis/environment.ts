@@ -1,6 +1,6 @@
 import { flag, setting as settingOf } from '../../config/env';
 import { optionError, shown } from '../../public/errors';
-import type { PresenceStore } from '../../store';
+import type { PresenceStore } from '../port';
 import { checkHost, MAX_DB, type RedisConnectionOptions } from './connection';
 import { redisStore } from './redis';
 

@@ -1,4 +1,4 @@
-import type { StoreNode } from '../../store';
+import type { StoreNode } from '../port';
 import type { Partition } from './layout';
 
 /**

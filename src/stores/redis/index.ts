@@ -1,4 +1,4 @@
-export type { PresenceStore } from '../../store';
+export type { PresenceStore } from '../port';
 export { besideFork, type ForkClient } from './beside-fork';
 export type { RedisLike, RedisPipelineLike } from './client';
 export type { RedisConnectionOptions } from './connection';

@@ -1,6 +1,6 @@
 import { optionError, shown } from '../../public/errors';
 import { toUserId } from '../../public/user-id';
-import type { OnAnswer, Sequence, StoredPage, StoredStatus } from '../../store';
+import type { OnAnswer, Sequence, StoredPage, StoredStatus } from '../port';
 import { type Doubt, decided, type Open } from './doubt';
 import { type Layout, type Partition, WALK_USERS } from './layout';
 import { type Found, type From, PageWalk } from './page-walk';

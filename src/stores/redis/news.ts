@@ -1,8 +1,8 @@
 import { storeFailure } from '../../diagnostics/store-failure';
 import type { Clock } from '../../public/clock';
 import type { ErrorStage } from '../../public/types';
-import type { StoreFeed, StoreNode } from '../../store';
 import { Inquiry } from '../inquiry';
+import type { StoreFeed, StoreNode } from '../port';
 import { type Batch, isCount, isEpoch, MAX_VERSION, parseMessage } from './changes';
 import { type Head, Hearing } from './hearing';
 import type { Layout, Partition } from './layout';

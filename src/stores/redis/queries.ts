@@ -1,4 +1,4 @@
-import type { OnAnswer, StoredPage, StoredStatus, StoredStatuses } from '../../store';
+import type { OnAnswer, StoredPage, StoredStatus, StoredStatuses } from '../port';
 import { mapBounded } from './bounded';
 import { Doubt, type DoubtOptions, decided, type Open } from './doubt';
 import { gather, type Layout, type Partition } from './layout';

@@ -9,7 +9,7 @@ import type {
   StoreFeed,
   StoreNode,
   StoreProblem,
-} from '../../store';
+} from '../port';
 import { addressOf, type RedisLike } from './client';
 import { Incarnations } from './incarnation';
 import { Layout } from './layout';

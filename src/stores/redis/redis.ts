@@ -1,7 +1,7 @@
 import { checkedClock, checkedMs, checkFunctions, checkNoLookalike } from '../../config/validation';
 import type { Clock } from '../../public/clock';
 import { checkNames, optionError, shown } from '../../public/errors';
-import type { PresenceStore } from '../../store';
+import type { PresenceStore } from '../port';
 import type { RedisLike } from './client';
 import { CONNECTION_NAMES, checkConnection, connect, type RedisConnectionOptions } from './connection';
 import { Layout } from './layout';

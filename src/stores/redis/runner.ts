@@ -1,5 +1,5 @@
 import type { Clock } from '../../public/clock';
-import type { OnAnswer } from '../../store';
+import type { OnAnswer } from '../port';
 import type { RedisLike } from './client';
 import { reasonOf } from './connection';
 import type { Hearing } from './hearing';

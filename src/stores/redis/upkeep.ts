@@ -1,5 +1,5 @@
 import type { Clock } from '../../public/clock';
-import type { OnAnswer, StoreNode } from '../../store';
+import type { OnAnswer, StoreNode } from '../port';
 import { mapBounded } from './bounded';
 import type { Incarnation, Incarnations } from './incarnation';
 import { type Layout, type Partition, WALK_BUCKETS, WALK_USERS } from './layout';

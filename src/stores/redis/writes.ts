@@ -1,5 +1,5 @@
 import type { Clock } from '../../public/clock';
-import type { OnAnswer, PresenceOp, SignOfLife, StoreNode } from '../../store';
+import type { OnAnswer, PresenceOp, SignOfLife, StoreNode } from '../port';
 import type { Incarnation, Incarnations } from './incarnation';
 import { gather, type Layout, type Partition } from './layout';
 import type { Runner } from './runner';

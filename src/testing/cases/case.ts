@@ -1,4 +1,4 @@
-import type { PresenceOp } from '../../store';
+import type { PresenceOp } from '../../stores/port';
 import type { Router, World } from '../conformance-world';
 import type { ConformanceHook } from '../store-backend';
 

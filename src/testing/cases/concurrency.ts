@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { PresenceUpdate } from '../../public/types';
-import type { PresenceOp } from '../../store';
+import type { PresenceOp } from '../../stores/port';
 import { isOnline, type Router, readUsers, type World } from '../conformance-world';
 import { type Case, drop, idsOf, join, leave, listen } from './case';
 

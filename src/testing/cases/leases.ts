@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { StoreNode } from '../../store';
+import type { StoreNode } from '../../stores/port';
 import { isOnline, readUsers } from '../conformance-world';
 import { type Case, drop, idsOf, join, leave, rejoin } from './case';
 

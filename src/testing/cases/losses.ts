@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { StoredStatus } from '../../store';
+import type { StoredStatus } from '../../stores/port';
 import { isOnline, line, type Router, readUsers, type World } from '../conformance-world';
 import { type Case, idsOf, join, leave, listen, rejoin } from './case';
 

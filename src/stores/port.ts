@@ -1,4 +1,4 @@
-import type { ErrorStage, PresenceUpdate } from './public/types';
+import type { ErrorStage, PresenceUpdate } from '../public/types';
 
 /** The router that speaks to a store: one incarnation, never reused after a restart. */
 export interface StoreNode {

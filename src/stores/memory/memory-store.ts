@@ -1,6 +1,5 @@
-import { type HeapItem, MinHeap } from '../min-heap';
-import { checkNames, optionError, shown } from '../public/errors';
-import type { PresenceUpdate } from '../public/types';
+import { checkNames, optionError, shown } from '../../public/errors';
+import type { PresenceUpdate } from '../../public/types';
 import type {
   PresenceOp,
   PresenceStore,
@@ -10,7 +9,7 @@ import type {
   StoredStatuses,
   StoreFeed,
   StoreNode,
-} from '../store';
+} from '../port';
 import {
   type Decision,
   decide,
@@ -21,7 +20,8 @@ import {
   type Transition,
   type UserEvent,
   type UserRecord,
-} from './transitions';
+} from '../transitions';
+import { type HeapItem, MinHeap } from './min-heap';
 
 /** What `memoryStore` takes. */
 export interface MemoryStoreOptions {
