@@ -4,7 +4,7 @@ import { createPresence, type PresenceStore } from 'voiceping-presence';
 import { besideFork, redisStore } from 'voiceping-presence/redis';
 import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { backoffMs } from '../../src/stores/backoff';
-import { connect, reconnectMs } from '../../src/stores/redis/connection';
+import { connect, reconnectMs } from '../../src/stores/redis/connection/connect';
 import { random } from '../random';
 import { faultyStore } from './faulty-store';
 

@@ -5,7 +5,7 @@ import { createPresence, type Logger, type PresenceOptions } from 'voiceping-pre
 import { redisStore } from 'voiceping-presence/redis';
 import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { writeToStderr } from '../../src/diagnostics/stderr';
-import { addressOf } from '../../src/stores/redis/client';
+import { addressOf } from '../../src/stores/redis/connection/client';
 import { faultyStore } from '../core/faulty-store';
 
 function logged(options: PresenceOptions = {}) {

@@ -2,7 +2,7 @@ import type { EventEmitter } from 'node:events';
 import { Cluster } from 'ioredis';
 import { Cluster as Cluster6 } from 'ioredis6';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { connectForMessages } from '../../src/stores/redis/connection';
+import { connectForMessages } from '../../src/stores/redis/connection/connect';
 import { RedisCluster } from './cluster';
 import { sleep, until } from './wait';
 

@@ -1,8 +1,8 @@
 import { Cluster } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type RedisLike, redisStore } from 'voiceping-presence/redis';
+import { Link } from '../../src/stores/redis/connection/command-gate';
 import { Layout } from '../../src/stores/redis/layout';
-import { Link } from '../../src/stores/redis/link';
 import { Mirrors } from '../../src/stores/redis/mirrors';
 import { RedisCluster } from './cluster';
 import { join, leave, NODE } from './steps';

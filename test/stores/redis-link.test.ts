@@ -1,8 +1,8 @@
 import { EventEmitter } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { type FakeClock, fakeClock } from 'voiceping-presence/testing';
-import type { RedisLike } from '../../src/stores/redis/client';
-import { Link } from '../../src/stores/redis/link';
+import type { RedisLike } from '../../src/stores/redis/connection/client';
+import { Link } from '../../src/stores/redis/connection/command-gate';
 import { script } from '../../src/stores/redis/script';
 
 const ROUND_TRIP_MS = 300;

@@ -1,8 +1,8 @@
 import RedisMock from 'ioredis-mock';
 import { describe, expect, it } from 'vitest';
 import { type RedisLike, redisStore } from 'voiceping-presence/redis';
+import { isReady, Link } from '../../src/stores/redis/connection/command-gate';
 import { Layout } from '../../src/stores/redis/layout';
-import { isReady, Link } from '../../src/stores/redis/link';
 import { Mirrors } from '../../src/stores/redis/mirrors';
 
 const mock = (): RedisLike => new RedisMock() as unknown as RedisLike;

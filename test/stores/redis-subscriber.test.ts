@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { RedisLike } from 'voiceping-presence/redis';
 import { systemClock } from '../../src/public/clock';
-import { Subscriber } from '../../src/stores/redis/subscriber';
+import { Subscriber } from '../../src/stores/redis/connection/subscriber';
 
 // Over connections that do as they are told, on a clock that does, too.
 

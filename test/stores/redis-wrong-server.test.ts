@@ -2,8 +2,8 @@ import { EventEmitter } from 'node:events';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { RedisLike } from 'voiceping-presence/redis';
 import { systemClock } from '../../src/public/clock';
-import { connect } from '../../src/stores/redis/connection';
-import { Link } from '../../src/stores/redis/link';
+import { Link } from '../../src/stores/redis/connection/command-gate';
+import { connect } from '../../src/stores/redis/connection/connect';
 
 // Connections that are dead without a word, or lead to the wrong server, on a clock that does as it is told.
 

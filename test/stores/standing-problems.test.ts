@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { fakeClock } from 'voiceping-presence/testing';
-import { lackingChannel, StandingProblems, trappedClient } from '../../src/stores/redis/standing-problems';
+import { lackingChannel, StandingProblems, trappedClient } from '../../src/stores/redis/connection/standing-problems';
 
 const MINUTE_MS = 60_000;
 

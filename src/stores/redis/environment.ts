@@ -1,7 +1,7 @@
 import { flag, setting as settingOf } from '../../config/env';
 import { optionError, shown } from '../../public/errors';
 import type { PresenceStore } from '../port';
-import { checkHost, MAX_DB, type RedisConnectionOptions } from './connection';
+import { checkHost, MAX_DB, type RedisConnectionOptions } from './connection/connect';
 import { redisStore } from './redis';
 
 /**

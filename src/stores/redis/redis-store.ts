@@ -10,14 +10,14 @@ import type {
   StoreNode,
   StoreProblem,
 } from '../port';
-import { addressOf, type RedisLike } from './client';
+import { addressOf, type RedisLike } from './connection/client';
+import { lackingChannel, trappedClient } from './connection/standing-problems';
 import { Incarnations } from './incarnation';
 import { Layout } from './layout';
 import { cursorOf } from './listing';
 import { News } from './news';
 import { Queries } from './queries';
 import { Runner } from './runner';
-import { lackingChannel, trappedClient } from './standing-problems';
 import { Upkeep } from './upkeep';
 import { Writes } from './writes';
 

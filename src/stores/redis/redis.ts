@@ -2,8 +2,8 @@ import { checkedClock, checkedMs, checkFunctions, checkNoLookalike } from '../..
 import type { Clock } from '../../public/clock';
 import { checkNames, optionError, shown } from '../../public/errors';
 import type { PresenceStore } from '../port';
-import type { RedisLike } from './client';
-import { CONNECTION_NAMES, checkConnection, connect, type RedisConnectionOptions } from './connection';
+import type { RedisLike } from './connection/client';
+import { CONNECTION_NAMES, checkConnection, connect, type RedisConnectionOptions } from './connection/connect';
 import { Layout } from './layout';
 import { RedisStore, type RedisStoreSettings } from './redis-store';
 

@@ -1,10 +1,10 @@
 import type { Clock } from '../../public/clock';
 import type { OnAnswer } from '../port';
-import type { RedisLike } from './client';
-import { reasonOf } from './connection';
+import type { RedisLike } from './connection/client';
+import { Link } from './connection/command-gate';
+import { reasonOf } from './connection/connect';
 import type { Hearing } from './hearing';
 import type { Layout, Partition } from './layout';
-import { Link } from './link';
 import { Mirrors } from './mirrors';
 import { type Ask, askPlaced, type Changed, type Script, tap, tapped } from './script';
 import * as scripts from './scripts';

@@ -1,8 +1,8 @@
 import calculateSlot from 'cluster-key-slot';
-import { type Clock, randomOf } from '../../public/clock';
+import { type Clock, randomOf } from '../../../public/clock';
 import type { RedisLike, ShardedClient } from './client';
-import { connectForMessages, reasonOf } from './connection';
-import { isReady } from './link';
+import { isReady } from './command-gate';
+import { connectForMessages, reasonOf } from './connect';
 
 /** While it listens it says so again after so long: a link that is dead without a word tells nothing of that. */
 const PROBE_MS = 10_000;

@@ -1,9 +1,9 @@
 import calculateSlot from 'cluster-key-slot';
-import { listenShared } from '../../diagnostics/shared-listener';
-import { type Clock, systemClock } from '../../public/clock';
-import type { OnAnswer } from '../port';
+import { listenShared } from '../../../diagnostics/shared-listener';
+import { type Clock, systemClock } from '../../../public/clock';
+import type { OnAnswer } from '../../port';
+import type { Script } from '../script';
 import type { RedisLike } from './client';
-import type { Script } from './script';
 import { type ClientUser, SharedClient } from './shared-client';
 
 /** How long a call waits for a connection that is on its way. */

@@ -1,6 +1,6 @@
-import { type Clock, systemClock } from '../../public/clock';
-import type { ErrorStage } from '../../public/types';
-import type { StoreProblem } from '../port';
+import { type Clock, systemClock } from '../../../public/clock';
+import type { ErrorStage } from '../../../public/types';
+import type { StoreProblem } from '../../port';
 
 /** A problem that nobody has met for so long is over. */
 const OVER_MS = 600_000;
