@@ -18,7 +18,7 @@ const SCRIPTS = 'src/stores/redis/scripts.ts';
 export const PLANTED: readonly Planted[] = [
   {
     name: 'presence keys live too long',
-    file: 'src/stores/redis/writes.ts',
+    file: 'src/stores/redis/commands/mutations.ts',
     from: 'String(Math.ceil(node.ttlMs))',
     to: 'String(Math.ceil(node.ttlMs) * 1_000)',
   },
@@ -30,7 +30,7 @@ export const PLANTED: readonly Planted[] = [
   },
   {
     name: 'a sweep passes the last bucket by',
-    file: 'src/stores/redis/upkeep.ts',
+    file: 'src/stores/redis/commands/maintenance.ts',
     from: 'const end = Math.min(partition.buckets, first + count);',
     to: 'const end = Math.min(partition.buckets - 1, first + count);',
   },
@@ -90,7 +90,7 @@ export const PLANTED: readonly Planted[] = [
   },
   {
     name: 'a dead router is not reaped by others',
-    file: 'src/stores/redis/upkeep.ts',
+    file: 'src/stores/redis/commands/maintenance.ts',
     from: 'if (answer.dead.length > 0)',
     to: 'if (answer.dead.length > 1)',
   },

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type RedisLike, redisStore } from 'voiceping-presence/redis';
 import { Link } from '../../src/stores/redis/connection/command-gate';
 import { Layout } from '../../src/stores/redis/layout';
-import { Mirrors } from '../../src/stores/redis/mirrors';
+import { Mirrors } from '../../src/stores/redis/commands/presence-keys';
 import { RedisCluster } from './cluster';
 import { join, leave, NODE } from './steps';
 import { until } from './wait';

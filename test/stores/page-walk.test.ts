@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { fakeClock } from 'voiceping-presence/testing';
-import { mapBounded } from '../../src/stores/redis/bounded';
-import { type From, PageWalk, type Part, type ReadPart } from '../../src/stores/redis/page-walk';
+import { mapBounded } from '../../src/stores/redis/commands/bounded';
+import { type From, PageWalk, type Part, type ReadPart } from '../../src/stores/redis/commands/page-walk';
 import { random } from '../random';
 
 const ROUND_TRIP_MS = 300;

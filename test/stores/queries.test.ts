@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { fakeClock } from 'voiceping-presence/testing';
 import { Layout } from '../../src/stores/redis/layout';
 import { Losses } from '../../src/stores/redis/losses';
-import { Queries } from '../../src/stores/redis/queries';
+import { Queries } from '../../src/stores/redis/commands/queries';
 
 const ROUND_TRIP_MS = 300;
 const sure = { awaited: 0, unsure: 0 };

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { type FakeClock, fakeClock } from 'voiceping-presence/testing';
 import type { RedisLike } from '../../src/stores/redis/connection/client';
 import { Link } from '../../src/stores/redis/connection/command-gate';
-import { script } from '../../src/stores/redis/script';
+import { script } from '../../src/stores/redis/commands/script';
 
 const ROUND_TRIP_MS = 300;
 const ONE = script('one', 'return 1');

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type Batch, parseMessage } from '../../src/stores/redis/changes';
 import { Layout, type Partition } from '../../src/stores/redis/layout';
-import { askPlaced, script } from '../../src/stores/redis/script';
+import { askPlaced, script } from '../../src/stores/redis/commands/script';
 
 const SCRIPT = script('any', 'return 1');
 const SEEDS = ['0123456789abcdef', 'fedcba9876543210ff', 'aaaaaaaaaaaaaaaa'];

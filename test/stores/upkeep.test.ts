@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { fakeClock } from 'voiceping-presence/testing';
 import { Incarnations } from '../../src/stores/redis/incarnation';
 import { Layout } from '../../src/stores/redis/layout';
-import type { Script } from '../../src/stores/redis/script';
-import { Upkeep } from '../../src/stores/redis/upkeep';
+import type { Script } from '../../src/stores/redis/commands/script';
+import { Upkeep } from '../../src/stores/redis/commands/maintenance';
 
 const NODE = { nodeId: 'n', leaseMs: 15_000, ttlMs: 60_000 };
 

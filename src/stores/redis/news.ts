@@ -9,7 +9,7 @@ import { Subscriber } from './connection/subscriber';
 import { type Head, Hearing } from './hearing';
 import type { Layout, Partition } from './layout';
 import { Losses } from './losses';
-import type { Runner } from './runner';
+import type { Runner } from './commands/script-runner';
 
 /** A connection for messages that works is there by then, however busy this router is. */
 const CONNECTS_MS = 3_000;

@@ -14,12 +14,12 @@ import { addressOf, type RedisLike } from './connection/client';
 import { lackingChannel, trappedClient } from './connection/standing-problems';
 import { Incarnations } from './incarnation';
 import { Layout } from './layout';
-import { cursorOf } from './listing';
+import { cursorOf } from './commands/listing';
 import { News } from './news';
-import { Queries } from './queries';
-import { Runner } from './runner';
-import { Upkeep } from './upkeep';
-import { Writes } from './writes';
+import { Queries } from './commands/queries';
+import { Runner } from './commands/script-runner';
+import { Upkeep } from './commands/maintenance';
+import { Writes } from './commands/mutations';
 
 /** @internal */
 export interface RedisStoreSettings {

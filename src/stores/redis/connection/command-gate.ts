@@ -2,7 +2,7 @@ import calculateSlot from 'cluster-key-slot';
 import { listenShared } from '../../../diagnostics/shared-listener';
 import { type Clock, systemClock } from '../../../public/clock';
 import type { OnAnswer } from '../../port';
-import type { Script } from '../script';
+import type { Script } from '../commands/script';
 import type { RedisLike } from './client';
 import { type ClientUser, SharedClient } from './shared-client';
 

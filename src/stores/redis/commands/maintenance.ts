@@ -1,12 +1,12 @@
-import type { Clock } from '../../public/clock';
-import type { OnAnswer, StoreNode } from '../port';
+import type { Clock } from '../../../public/clock';
+import type { OnAnswer, StoreNode } from '../../port';
 import { mapBounded } from './bounded';
-import type { Incarnation, Incarnations } from './incarnation';
-import { type Layout, type Partition, WALK_BUCKETS, WALK_USERS } from './layout';
-import type { News } from './news';
-import type { Runner } from './runner';
+import type { Incarnation, Incarnations } from '../incarnation';
+import { type Layout, type Partition, WALK_BUCKETS, WALK_USERS } from '../layout';
+import type { News } from '../news';
+import type { Runner } from './script-runner';
 import { askPlaced, type Changed, type Script, tap } from './script';
-import * as scripts from './scripts';
+import * as scripts from '../scripts';
 
 /** Graces that one call ends at most. */
 const BEAT_GRACES = 500;
