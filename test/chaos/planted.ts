@@ -60,7 +60,7 @@ export const PLANTED: readonly Planted[] = [
   },
   {
     name: 'what is lost is not asserted anew',
-    file: 'src/stores/redis/news.ts',
+    file: 'src/stores/redis/changes/change-stream.ts',
     from: 'for (const feed of this.feeds.keys()) feed.onLost(isLostUser);',
     to: 'void isLostUser;',
   },

@@ -1,5 +1,5 @@
 import { vi } from 'vitest';
-import { parseMessage } from '../../src/stores/redis/changes';
+import { parseMessage } from '../../src/stores/redis/changes/message-codec';
 import { Hearing } from '../../src/stores/redis/hearing';
 import type { Random } from '../random';
 import { EPOCH, HONEST, hostileText, publishedMessage } from './mutate';

@@ -3,7 +3,7 @@ import { expect } from 'vitest';
 import { createPresence, type PresenceError, type PresenceUpdate } from 'voiceping-presence';
 import { redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
-import { parseMessage } from '../../src/stores/redis/changes';
+import { parseMessage } from '../../src/stores/redis/changes/message-codec';
 import { describe, it, onTestFinished, shortLease } from '../side-by-side';
 import { RedisServer } from './server';
 import { sleep, until } from './wait';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Losses } from '../../src/stores/redis/losses';
+import { Losses } from '../../src/stores/redis/changes/data-loss';
 
 /** Of one partition, how often users were found to be missing: a message says each time, and each beat says how often. */
 function watched(times = 4) {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { fakeClock } from 'voiceping-presence/testing';
 import { Layout } from '../../src/stores/redis/layout';
-import { Losses } from '../../src/stores/redis/losses';
+import { Losses } from '../../src/stores/redis/changes/data-loss';
 import { Queries } from '../../src/stores/redis/commands/queries';
 
 const ROUND_TRIP_MS = 300;

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { type Batch, parseMessage } from '../../src/stores/redis/changes';
+import { type Batch, parseMessage } from '../../src/stores/redis/changes/message-codec';
 import { type Head, Hearing } from '../../src/stores/redis/hearing';
 
 const EPOCH = '1700000000.5';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type Batch, parseMessage } from '../../src/stores/redis/changes';
+import { type Batch, parseMessage } from '../../src/stores/redis/changes/message-codec';
 import { Layout, type Partition } from '../../src/stores/redis/layout';
 import { askPlaced, script } from '../../src/stores/redis/commands/script';
 

@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from '../../public/clock';
 import { Inquiry } from '../inquiry';
-import { type Batch, MAX_VERSION, parseMessage } from './changes';
+import { type Batch, MAX_VERSION, parseMessage } from './changes/message-codec';
 
 /** What is told after another connection has said that there is more has this long to come. */
 const OVERDUE_MS = 300;

@@ -15,7 +15,7 @@ import { lackingChannel, trappedClient } from './connection/standing-problems';
 import { Incarnations } from './incarnation';
 import { Layout } from './layout';
 import { cursorOf } from './commands/listing';
-import { News } from './news';
+import { News } from './changes/change-stream';
 import { Queries } from './commands/queries';
 import { Runner } from './commands/script-runner';
 import { Upkeep } from './commands/maintenance';

@@ -3,7 +3,7 @@ import type { OnAnswer, StoreNode } from '../../port';
 import { mapBounded } from './bounded';
 import type { Incarnation, Incarnations } from '../incarnation';
 import { type Layout, type Partition, WALK_BUCKETS, WALK_USERS } from '../layout';
-import type { News } from '../news';
+import type { News } from '../changes/change-stream';
 import type { Runner } from './script-runner';
 import { askPlaced, type Changed, type Script, tap } from './script';
 import * as scripts from '../scripts';

@@ -3,7 +3,7 @@ import { mapBounded } from './bounded';
 import { Doubt, type DoubtOptions, decided, type Open } from './doubt';
 import { gather, type Layout, type Partition } from '../layout';
 import { cursorOf, Listing, type Seen } from './listing';
-import type { Losses } from '../losses';
+import type { Losses } from '../changes/data-loss';
 import type { Mirrors } from './presence-keys';
 import type { From } from './page-walk';
 import { type Ask, askPlaced, tap, tapped } from './script';

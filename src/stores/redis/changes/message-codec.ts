@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { PresenceUpdate, UpdateReason } from '../../public/types';
-import { toUserId } from '../../public/user-id';
+import type { PresenceUpdate, UpdateReason } from '../../../public/types';
+import { toUserId } from '../../../public/user-id';
 
 /** What travels between routers, and stands in the log: changes of one partition, made in one step. @internal */
 export interface Batch {

@@ -1,15 +1,15 @@
-import { storeFailure } from '../../diagnostics/store-failure';
-import type { Clock } from '../../public/clock';
-import type { ErrorStage } from '../../public/types';
-import { Inquiry } from '../inquiry';
-import type { StoreFeed, StoreNode } from '../port';
-import { type Batch, isCount, isEpoch, MAX_VERSION, parseMessage } from './changes';
-import { lackingChannel, StandingProblems } from './connection/standing-problems';
-import { Subscriber } from './connection/subscriber';
-import { type Head, Hearing } from './hearing';
-import type { Layout, Partition } from './layout';
-import { Losses } from './losses';
-import type { Runner } from './commands/script-runner';
+import { storeFailure } from '../../../diagnostics/store-failure';
+import type { Clock } from '../../../public/clock';
+import type { ErrorStage } from '../../../public/types';
+import { Inquiry } from '../../inquiry';
+import type { StoreFeed, StoreNode } from '../../port';
+import { type Batch, isCount, isEpoch, MAX_VERSION, parseMessage } from './message-codec';
+import { lackingChannel, StandingProblems } from '../connection/standing-problems';
+import { Subscriber } from '../connection/subscriber';
+import { type Head, Hearing } from '../hearing';
+import type { Layout, Partition } from '../layout';
+import { Losses } from './data-loss';
+import type { Runner } from '../commands/script-runner';
 
 /** A connection for messages that works is there by then, however busy this router is. */
 const CONNECTS_MS = 3_000;

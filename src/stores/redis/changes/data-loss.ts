@@ -1,5 +1,5 @@
-import { type Clock, systemClock } from '../../public/clock';
-import { isCount, type Loss, MAX_VERSION } from './changes';
+import { type Clock, systemClock } from '../../../public/clock';
+import { isCount, type Loss, MAX_VERSION } from './message-codec';
 
 /** A message is not on its way any more. */
 const OVERDUE_MS = 300;
