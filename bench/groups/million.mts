@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
-import * as scripts from '../../src/stores/redis/scripts';
+import * as scripts from '../../src/stores/redis/lua/scripts.generated';
 import { type Done, doneDuring, sleep } from '../measure.mjs';
 import { Entrant } from '../peers/lineup.mjs';
 import type { PeerNode } from '../peers/node.mjs';

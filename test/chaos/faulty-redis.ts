@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
-import { Layout } from '../../src/stores/redis/layout';
+import { Layout } from '../../src/stores/redis/keyspace';
 import { layoutOf } from '../redis/layout';
 import { RedisServer } from '../redis/server';
 import { sleep, until } from '../redis/wait';

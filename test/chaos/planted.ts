@@ -12,7 +12,7 @@ interface Planted {
   readonly to: string;
 }
 
-const SCRIPTS = 'src/stores/redis/scripts.ts';
+const SCRIPTS = 'src/stores/redis/lua/scripts.generated.ts';
 
 /** Mistakes that somebody could make, and that the chaos test has to notice. */
 export const PLANTED: readonly Planted[] = [

@@ -18,7 +18,7 @@ export interface Mutant {
 }
 
 /** Made of the Lua files. */
-const GENERATED = 'src/stores/redis/scripts.ts';
+const GENERATED = 'src/stores/redis/lua/scripts.generated.ts';
 
 /** What may stand between two tokens: space, and comments of either language. */
 const GAP = '(?:\\s|//.*|--\\s.*)*';

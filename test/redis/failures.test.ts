@@ -13,8 +13,8 @@ import {
 } from 'voiceping-presence';
 import { type RedisLike, redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
-import { LAYOUT, type Layout } from '../../src/stores/redis/layout';
-import * as scripts from '../../src/stores/redis/scripts';
+import { LAYOUT, type Layout } from '../../src/stores/redis/keyspace';
+import * as scripts from '../../src/stores/redis/lua/scripts.generated';
 import { programOf } from '../bundles';
 import { describe, it, onTestFinished, shortLease } from '../side-by-side';
 import { layoutOf } from './layout';

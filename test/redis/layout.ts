@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis';
-import { Layout } from '../../src/stores/redis/layout';
+import { Layout } from '../../src/stores/redis/keyspace';
 
 /** Where users are kept in the data that are there now. */
 export async function layoutOf(admin: Redis, layout = new Layout('presence:', false)): Promise<Layout> {

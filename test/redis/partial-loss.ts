@@ -4,7 +4,7 @@ import { redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
 import { readFrame, SNAPSHOT, UPDATE } from '../../src/client/frames';
 import { createView, type View } from '../../src/client/view';
-import { LAYOUT } from '../../src/stores/redis/layout';
+import { LAYOUT } from '../../src/stores/redis/keyspace';
 import { type Random, random } from '../random';
 import { sleep, until } from './wait';
 

@@ -2,7 +2,7 @@ import { Cluster } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type RedisLike, redisStore } from 'voiceping-presence/redis';
 import { Link } from '../../src/stores/redis/connection/command-gate';
-import { Layout } from '../../src/stores/redis/layout';
+import { Layout } from '../../src/stores/redis/keyspace';
 import { Mirrors } from '../../src/stores/redis/commands/presence-keys';
 import { RedisCluster } from './cluster';
 import { join, leave, NODE } from './steps';

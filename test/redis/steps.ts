@@ -2,7 +2,7 @@ import { Redis } from 'ioredis';
 import { expect } from 'vitest';
 import type { PresenceOp, PresenceStore, StoreNode } from 'voiceping-presence';
 import { type RedisLike, redisStore } from 'voiceping-presence/redis';
-import { Layout, type Partition } from '../../src/stores/redis/layout';
+import { Layout, type Partition } from '../../src/stores/redis/keyspace';
 import { RedisServer } from './server';
 import { until } from './wait';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { fakeClock } from 'voiceping-presence/testing';
-import { Layout } from '../../src/stores/redis/layout';
+import { Layout } from '../../src/stores/redis/keyspace';
 import { Losses } from '../../src/stores/redis/changes/data-loss';
 import { Queries } from '../../src/stores/redis/commands/queries';
 

@@ -2,7 +2,7 @@ import RedisMock from 'ioredis-mock';
 import { describe, expect, it } from 'vitest';
 import { type RedisLike, redisStore } from 'voiceping-presence/redis';
 import { isReady, Link } from '../../src/stores/redis/connection/command-gate';
-import { Layout } from '../../src/stores/redis/layout';
+import { Layout } from '../../src/stores/redis/keyspace';
 import { Mirrors } from '../../src/stores/redis/commands/presence-keys';
 
 const mock = (): RedisLike => new RedisMock() as unknown as RedisLike;

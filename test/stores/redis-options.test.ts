@@ -5,8 +5,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createPresence } from 'voiceping-presence';
 import { type RedisStoreOptions, redisStore, redisStoreFromEnv } from 'voiceping-presence/redis';
 import { fakeSocket } from 'voiceping-presence/testing';
-import { connectionFromEnv } from '../../src/stores/redis/environment';
-import { Layout } from '../../src/stores/redis/layout';
+import { connectionFromEnv } from '../../src/stores/redis/env';
+import { Layout } from '../../src/stores/redis/keyspace';
 import { embedded } from '../../src/stores/redis/lua/embed.mjs';
 import { RedisServer } from '../redis/server';
 import { until } from '../redis/wait';
@@ -121,7 +121,7 @@ describe('the layout', () => {
   });
 
   it('embeds the Lua files as they are: after a change of one, npm run embed', () => {
-    expect(readFileSync(new URL('../../src/stores/redis/scripts.ts', import.meta.url), 'utf8')).toBe(embedded());
+    expect(readFileSync(new URL('../../src/stores/redis/lua/scripts.generated.ts', import.meta.url), 'utf8')).toBe(embedded());
   });
 });
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type Batch, parseMessage } from '../../src/stores/redis/changes/message-codec';
-import { Layout, type Partition } from '../../src/stores/redis/layout';
+import { Layout, type Partition } from '../../src/stores/redis/keyspace';
 import { askPlaced, script } from '../../src/stores/redis/commands/script';
 
 const SCRIPT = script('any', 'return 1');

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { fakeClock } from 'voiceping-presence/testing';
 import { Incarnations } from '../../src/stores/redis/incarnation';
-import { Layout } from '../../src/stores/redis/layout';
+import { Layout } from '../../src/stores/redis/keyspace';
 import type { Script } from '../../src/stores/redis/commands/script';
 import { Upkeep } from '../../src/stores/redis/commands/maintenance';
 

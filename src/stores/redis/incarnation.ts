@@ -1,5 +1,5 @@
 import type { StoreNode } from '../port';
-import type { Partition } from './layout';
+import type { Partition } from './keyspace';
 
 /**
  * A router as one partition knows it. When its lease was lost it goes on under a new name: whatever it held under the old

@@ -2,5 +2,5 @@ export type { PresenceStore } from '../port';
 export { besideFork, type ForkClient } from './beside-fork';
 export type { RedisLike, RedisPipelineLike } from './connection/client';
 export type { RedisConnectionOptions } from './connection/connect';
-export { redisStoreFromEnv } from './environment';
-export { type RedisStoreOptions, redisStore } from './redis';
+export { redisStoreFromEnv } from './env';
+export { type RedisStoreOptions, redisStore } from './options';

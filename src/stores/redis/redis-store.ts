@@ -13,7 +13,7 @@ import type {
 import { addressOf, type RedisLike } from './connection/client';
 import { lackingChannel, trappedClient } from './connection/standing-problems';
 import { Incarnations } from './incarnation';
-import { Layout } from './layout';
+import { Layout } from './keyspace';
 import { cursorOf } from './commands/listing';
 import { News } from './changes/change-stream';
 import { Queries } from './commands/queries';

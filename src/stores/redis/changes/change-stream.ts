@@ -7,7 +7,7 @@ import { type Batch, isCount, isEpoch, MAX_VERSION, parseMessage } from './messa
 import { lackingChannel, StandingProblems } from '../connection/standing-problems';
 import { Subscriber } from '../connection/subscriber';
 import { type Head, Hearing } from '../hearing';
-import type { Layout, Partition } from '../layout';
+import type { Layout, Partition } from '../keyspace';
 import { Losses } from './data-loss';
 import type { Runner } from '../commands/script-runner';
 

@@ -1,6 +1,6 @@
 import type { StoredStatus } from '../../port';
 import type { Hearing } from '../hearing';
-import type { Partition } from '../layout';
+import type { Partition } from '../keyspace';
 
 /** What each answer to a query says of the data, see lua/proof.lua. @internal */
 export interface DataState {

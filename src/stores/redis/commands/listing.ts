@@ -2,11 +2,11 @@ import { optionError, shown } from '../../../public/errors';
 import { toUserId } from '../../../public/user-id';
 import type { OnAnswer, Sequence, StoredPage, StoredStatus } from '../../port';
 import { type Doubt, decided, type Open } from './doubt';
-import { type Layout, type Partition, WALK_USERS } from '../layout';
+import { type Layout, type Partition, WALK_USERS } from '../keyspace';
 import { type Found, type From, PageWalk } from './page-walk';
 import type { QueriesOptions } from './queries';
 import { askPlaced, tapped } from './script';
-import * as scripts from '../scripts';
+import * as scripts from '../lua/scripts.generated';
 
 interface ListedPart {
   readonly now: number;

@@ -2,11 +2,11 @@ import type { Clock } from '../../../public/clock';
 import type { OnAnswer, StoreNode } from '../../port';
 import { mapBounded } from './bounded';
 import type { Incarnation, Incarnations } from '../incarnation';
-import { type Layout, type Partition, WALK_BUCKETS, WALK_USERS } from '../layout';
+import { type Layout, type Partition, WALK_BUCKETS, WALK_USERS } from '../keyspace';
 import type { News } from '../changes/change-stream';
 import type { Runner } from './script-runner';
 import { askPlaced, type Changed, type Script, tap } from './script';
-import * as scripts from '../scripts';
+import * as scripts from '../lua/scripts.generated';
 
 /** Graces that one call ends at most. */
 const BEAT_GRACES = 500;

@@ -1,10 +1,10 @@
 import type { Clock } from '../../../public/clock';
 import type { OnAnswer, PresenceOp, SignOfLife, StoreNode } from '../../port';
 import type { Incarnation, Incarnations } from '../incarnation';
-import { gather, type Layout, type Partition } from '../layout';
+import { gather, type Layout, type Partition } from '../keyspace';
 import type { Runner } from './script-runner';
 import { type Changed, tapped } from './script';
-import * as scripts from '../scripts';
+import * as scripts from '../lua/scripts.generated';
 
 /** Operations that are applied at once: some milliseconds, so that others are served in between. */
 const APPLY_OPS = 500;

@@ -1,4 +1,4 @@
-import { WALK_BUCKETS, WALK_USERS } from '../layout';
+import { WALK_BUCKETS, WALK_USERS } from '../keyspace';
 
 /** Calls of one page that are under way at once, at most; and before anything is known of how many users there are. */
 const MOST_CALLS = 64;

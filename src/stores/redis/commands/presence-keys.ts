@@ -1,6 +1,6 @@
 import type { RedisLike } from '../connection/client';
 import { type Link, masterOf } from '../connection/command-gate';
-import type { Layout } from '../layout';
+import type { Layout } from '../keyspace';
 
 /** Only an older sign of life is deleted: the user may be back meanwhile, through another router. Gives what it said. */
 const DELETE = `local seen = redis.pcall('GET', KEYS[1])

@@ -1,13 +1,13 @@
 import type { OnAnswer, StoredPage, StoredStatus, StoredStatuses } from '../../port';
 import { mapBounded } from './bounded';
 import { Doubt, type DoubtOptions, decided, type Open } from './doubt';
-import { gather, type Layout, type Partition } from '../layout';
+import { gather, type Layout, type Partition } from '../keyspace';
 import { cursorOf, Listing, type Seen } from './listing';
 import type { Losses } from '../changes/data-loss';
 import type { Mirrors } from './presence-keys';
 import type { From } from './page-walk';
 import { type Ask, askPlaced, tap, tapped } from './script';
-import * as scripts from '../scripts';
+import * as scripts from '../lua/scripts.generated';
 
 /** Ids that are read at once: some milliseconds, so that others are served in between. */
 const READ_IDS = 1_000;

@@ -4,10 +4,10 @@ import type { RedisLike } from '../connection/client';
 import { Link } from '../connection/command-gate';
 import { reasonOf } from '../connection/connect';
 import type { Hearing } from '../hearing';
-import type { Layout, Partition } from '../layout';
+import type { Layout, Partition } from '../keyspace';
 import { Mirrors } from './presence-keys';
 import { type Ask, askPlaced, type Changed, type Script, tap, tapped } from './script';
-import * as scripts from '../scripts';
+import * as scripts from '../lua/scripts.generated';
 
 /** Changes that the log keeps, of all partitions together. */
 const LOG_CHANGES = 5_000;

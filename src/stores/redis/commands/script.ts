@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { PresenceError } from '../../../public/errors';
 import type { OnAnswer } from '../../port';
-import { LAYOUT, type Partition } from '../layout';
+import { LAYOUT, type Partition } from '../keyspace';
 
 /** A Lua script, which the server knows by the SHA-1 of its text. @internal */
 export interface Script {

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-// Makes ../scripts.ts of the Lua files, so that bundles, tests and examples find them without reading files.
+// Makes scripts.generated.ts of the Lua files, so that bundles, tests and examples find them without reading files.
 
 /** Before these stand meta.lua, decide.lua and shared.lua. */
 const CHANGING = ['apply', 'beat', 'reap', 'stray', 'sweep'];
@@ -22,21 +22,21 @@ const source = (name) =>
     .replace(/^--\[\[[\s\S]*?\]\]\n/, '')
     .replace(/^\s*--.*\n/gm, '');
 
-/** The text of scripts.ts. */
+/** The text of scripts.generated.ts. */
 export function embedded() {
   const scripts = NAMES.map((name) => {
     const text = [...before(name), name].map(source).join('');
     return `export const ${name} = script('${name}', String.raw\`${text}\`);\n`;
   });
   return `// Made of lua/*.lua by lua/embed.mjs, which \`npm run build\` and \`npm run embed\` call. Edit those.
-import { script } from './script';
+import { script } from '../commands/script';
 
 ${scripts.join('\n')}`;
 }
 
 /** Writes it. */
 export function embed() {
-  writeFileSync(new URL('../scripts.ts', import.meta.url), embedded());
+  writeFileSync(new URL('./scripts.generated.ts', import.meta.url), embedded());
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) embed();

@@ -1,5 +1,5 @@
 // Made of lua/*.lua by lua/embed.mjs, which `npm run build` and `npm run embed` call. Edit those.
-import { script } from './commands/script';
+import { script } from '../commands/script';
 
 export const apply = script('apply', String.raw`local LAYOUT = '2'
 local MOST = 4503599627370496

@@ -2,7 +2,7 @@ import { flag, setting as settingOf } from '../../config/env';
 import { optionError, shown } from '../../public/errors';
 import type { PresenceStore } from '../port';
 import { checkHost, MAX_DB, type RedisConnectionOptions } from './connection/connect';
-import { redisStore } from './redis';
+import { redisStore } from './options';
 
 /**
  * A store over the Redis that environment variables name. An empty one counts as not set.

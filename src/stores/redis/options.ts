@@ -4,7 +4,7 @@ import { checkNames, optionError, shown } from '../../public/errors';
 import type { PresenceStore } from '../port';
 import type { RedisLike } from './connection/client';
 import { CONNECTION_NAMES, checkConnection, connect, type RedisConnectionOptions } from './connection/connect';
-import { Layout } from './layout';
+import { Layout } from './keyspace';
 import { RedisStore, type RedisStoreSettings } from './redis-store';
 
 const MONTH_MS = 2_592_000_000;
