@@ -28,14 +28,14 @@ import type {
 import { toUserIds } from './public/user-id';
 import { withDeadline } from './replication/call-timeout';
 import { Feed } from './replication/feed';
-import { Lease } from './replication/heartbeat';
+import { Heartbeat } from './replication/heartbeat';
 import { Outbox } from './replication/outbox';
-import { Staleness } from './replication/store-health';
+import { StoreHealth } from './replication/store-health';
 import { untilSure } from './replication/until-sure';
 import type { OnAnswer, PresenceStore, StoredStatus, StoredStatuses, StoreNode } from './stores/port';
 import { isSlow } from './subscriptions/send-queue';
 import { SubscribeRequests } from './subscriptions/subscribe-requests';
-import { Watchers } from './subscriptions/subscriptions';
+import { Subscriptions } from './subscriptions/subscriptions';
 import { framesOf } from './wire/encode';
 import { toStatus } from './wire/to-status';
 
@@ -71,11 +71,11 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
   private readonly closer: SocketCloser;
   private readonly closeListeners = new Set<() => void>();
   private readonly outbox: Outbox;
-  private readonly lease: Lease;
+  private readonly lease: Heartbeat;
   private readonly feed: Feed;
-  private readonly watchers: Watchers;
+  private readonly watchers: Subscriptions;
   private readonly requests: SubscribeRequests;
-  private readonly staleness: Staleness;
+  private readonly staleness: StoreHealth;
   readonly [INTERNALS]: Internals;
   private readonly report: Internals['report'];
   private readonly log: FailureLog | undefined;
@@ -129,7 +129,7 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
     // What proves that this router is alive must not wait longer than the proof lasts.
     const timeoutMs = Math.min(commandTimeoutMs, settings.leaseMs / 3);
     const shared = { clock, store, node: this.node, report };
-    this.lease = new Lease({
+    this.lease = new Heartbeat({
       ...shared,
       timeoutMs,
       onBeat: (known, isLatest, now) => this.onBeat(known, isLatest, now),
@@ -162,7 +162,7 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
       },
     });
     const close = (connection: Connection, code: number, reason: string): void => this.end(connection, code, reason);
-    this.watchers = new Watchers({
+    this.watchers = new Subscriptions({
       ...shared,
       commandTimeoutMs,
       feed: this.feed,
@@ -172,7 +172,7 @@ class LocalPresence implements Presence, WithInternals, ConnectionOwner {
     });
     const { watchers } = this;
     this.requests = new SubscribeRequests({ ...settings, watchers, report, close });
-    this.staleness = new Staleness({
+    this.staleness = new StoreHealth({
       clock,
       ask: () => this.ask((onAnswer) => store.read([], onAnswer).then(() => store.caughtUp?.())),
       isSettled: () => this.feed.isSettled,

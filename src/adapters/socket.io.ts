@@ -1,5 +1,5 @@
 import { checkFunctions, checkNoLookalike } from '../config/validation';
-import { SINK, type Sink } from '../connections/socket-port';
+import { SOCKET_PORT, type SocketPort } from '../connections/socket-port';
 import { internalsOf, reportTo } from '../diagnostics/internals';
 import { type EmitterLike, listenShared } from '../diagnostics/shared-listener';
 import type { Presence, SocketLike } from '../public/types';
@@ -151,7 +151,7 @@ class SocketIoSocket implements SocketLike {
     return Math.max(packets * PACKET_BYTES, this.emittedBytes);
   }
 
-  readonly [SINK]: Sink = {
+  readonly [SOCKET_PORT]: SocketPort = {
     update: (update) => this.emit('presence:update', update),
     snapshot: (users) => {
       for (const { userId } of users) this.emittedBytes += USER_BYTES + userId.length;

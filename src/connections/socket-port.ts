@@ -5,16 +5,16 @@ import type { PresenceStatus, PresenceUpdate } from '../public/types';
  * bundles its own copy of this.
  * @internal
  */
-export const SINK: unique symbol = Symbol.for('voiceping-presence.sink') as never;
+export const SOCKET_PORT: unique symbol = Symbol.for('voiceping-presence.sink') as never;
 
 /** @internal */
-export interface Sink {
+export interface SocketPort {
   update(update: PresenceUpdate & { readonly lastSeen: string | null }): void;
   snapshot(users: readonly PresenceStatus[]): void;
   stale?(stale: boolean, asOf: string): void;
 }
 
 /** @internal */
-export interface WithSink {
-  readonly [SINK]?: Sink;
+export interface WithSocketPort {
+  readonly [SOCKET_PORT]?: SocketPort;
 }

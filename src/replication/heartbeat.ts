@@ -15,7 +15,7 @@ const RETRY_MS = 1_000;
 const RETRIES_A_LEASE = 12;
 
 /** @internal */
-export interface LeaseOptions {
+export interface HeartbeatOptions {
   readonly clock: Clock;
   readonly store: PresenceStore;
   readonly node: StoreNode;
@@ -36,7 +36,7 @@ export interface LeaseOptions {
  * Proves to the store that this router is alive: beats every third of a lease, and when something falls due.
  * @internal
  */
-export class Lease {
+export class Heartbeat {
   private readonly dues = new Set<number>();
   private readonly beatMs: number;
   private timer: unknown;
@@ -46,7 +46,7 @@ export class Lease {
   private missed = false;
   private stopped = false;
 
-  constructor(private readonly options: LeaseOptions) {
+  constructor(private readonly options: HeartbeatOptions) {
     this.beatMs = options.node.leaseMs / 3;
   }
 

@@ -1,7 +1,7 @@
 import type { Clock } from '../public/clock';
 
 /** @internal */
-export interface StalenessOptions {
+export interface StoreHealthOptions {
   readonly clock: Clock;
   /** Asks the store anything. */
   ask(): Promise<unknown>;
@@ -16,7 +16,7 @@ export interface StalenessOptions {
  * is turned offline.
  * @internal
  */
-export class Staleness {
+export class StoreHealth {
   private readonly startedAt: number;
   /** When the store was heard last, by its own clock. */
   private heardAt: number | undefined;
@@ -25,7 +25,7 @@ export class Staleness {
   private misses = 0;
   private missedAt = 0;
 
-  constructor(private readonly options: StalenessOptions) {
+  constructor(private readonly options: StoreHealthOptions) {
     this.startedAt = options.clock.now();
   }
 

@@ -6,7 +6,7 @@ import type { PresenceStore, StoredStatus } from '../stores/port';
 import type { Frames } from '../wire/encode';
 import { toStatus } from '../wire/to-status';
 import { isSlow } from './send-queue';
-import type { Snapshot, Watcher } from './subscription';
+import type { Snapshot, Subscription } from './subscription';
 
 /** Users in one snapshot frame. */
 const SNAPSHOT_USERS = 500;
@@ -28,13 +28,13 @@ export interface SnapshotsOptions {
   readonly frames: Frames;
   readonly commandTimeoutMs: number;
   /** Sends a frame, or an event in place of it. */
-  send(watcher: Watcher, frame: Uint8Array | (() => void)): void;
+  send(watcher: Subscription, frame: Uint8Array | (() => void)): void;
   /** Calls again after a while: the socket is slow, or this router behind. */
-  lookLater(watcher: Watcher): void;
+  lookLater(watcher: Subscription): void;
   /** A snapshot of everything that is watched begins: what is known now need not be told again. */
-  onBegin(watcher: Watcher): void;
+  onBegin(watcher: Subscription): void;
   /** A snapshot is out, and what has waited for that may follow. */
-  onShown(watcher: Watcher): void;
+  onShown(watcher: Subscription): void;
   report(stage: ErrorStage, error: unknown, userId?: string): void;
 }
 
@@ -66,7 +66,7 @@ export class Snapshots {
   }
 
   /** Shows it, as far as the socket and the store allow. */
-  proceed(watcher: Watcher, snapshot: Snapshot): void {
+  proceed(watcher: Subscription, snapshot: Snapshot): void {
     if (snapshot.isReading || !this.begin(watcher, snapshot)) return;
     snapshot.isReading = true;
     this.sendPages(watcher, snapshot).catch((error: unknown) => {
@@ -76,7 +76,7 @@ export class Snapshots {
   }
 
   /** Finds out who is in a snapshot, once that can be known. */
-  private begin(watcher: Watcher, snapshot: Snapshot): boolean {
+  private begin(watcher: Subscription, snapshot: Snapshot): boolean {
     const { feed, clock, lookLater } = this.options;
     const { wanted } = snapshot;
     if (!feed.isKnown) return false;
@@ -112,7 +112,7 @@ export class Snapshots {
     return true;
   }
 
-  private async sendPages(watcher: Watcher, snapshot: Snapshot): Promise<void> {
+  private async sendPages(watcher: Subscription, snapshot: Snapshot): Promise<void> {
     const { lookLater, onShown } = this.options;
     const { ids: rest } = snapshot as { ids: NonNullable<Snapshot['ids']> };
     for (let more = true; more && watcher.snapshot === snapshot; ) {
@@ -147,7 +147,7 @@ export class Snapshots {
   }
 
   private async readLastSeen(
-    watcher: Watcher,
+    watcher: Subscription,
     snapshot: Snapshot,
     ids: readonly string[],
   ): Promise<Map<string, StoredStatus>> {
@@ -173,7 +173,7 @@ export class Snapshots {
   }
 
   private show(
-    watcher: Watcher,
+    watcher: Subscription,
     snapshot: Snapshot,
     ids: string[],
     stored: Map<string, StoredStatus>,
@@ -211,12 +211,12 @@ export class Snapshots {
  * a user is online, and does not know that a snapshot begins anew, must be told when that one has gone.
  * @internal
  */
-export function willShowAll({ request }: Watcher, { ids, wanted }: Snapshot): boolean {
+export function willShowAll({ request }: Subscription, { ids, wanted }: Snapshot): boolean {
   return ids === undefined && (request !== undefined || ('since' in wanted && wanted.since !== undefined));
 }
 
 /** Those of `interest` that the socket has not been shown. @internal */
-export function notShown(before: Watcher | undefined, interest: Set<string>): Set<string> {
+export function notShown(before: Subscription | undefined, interest: Set<string>): Set<string> {
   // Among all users those who are offline were not shown.
   if (before === undefined || before.interest === 'all') return new Set(interest);
   const { snapshot } = before;

@@ -5,7 +5,7 @@ import { CallbackTimeout, withCallbackDeadline } from '../diagnostics/callback-d
 import type { Clock } from '../public/clock';
 import type { ErrorStage, Identity, PresenceOptions, SocketLike } from '../public/types';
 import { decodeWatch, type RefusalCode, requestOf, type WatchRequest } from '../wire/decode-watch';
-import type { Watchers } from './subscriptions';
+import type { Subscriptions } from './subscriptions';
 import { TokenBucket } from './token-bucket';
 
 /** Calls of `authorizeWatch` within a minute that did not answer in time; past them a connection is refused at once. */
@@ -22,7 +22,7 @@ export interface SubscribeRequestsOptions {
   readonly authorizeWatch: PresenceOptions['authorizeWatch'];
   readonly maxWatchIds: number;
   readonly limits: Limits;
-  readonly watchers: Watchers;
+  readonly watchers: Subscriptions;
   report(stage: ErrorStage, error: unknown, userId?: string): void;
   close(connection: Connection, code: number, reason: string): void;
 }

@@ -1,5 +1,5 @@
 import type { Connection } from '../connections/connection';
-import { SINK, type Sink, type WithSink } from '../connections/socket-port';
+import { SOCKET_PORT, type SocketPort, type WithSocketPort } from '../connections/socket-port';
 import type { PresenceUpdate } from '../public/types';
 
 /** What a socket wants to hear of. @internal */
@@ -33,10 +33,10 @@ export interface Snapshot {
 }
 
 /** What one socket hears. @internal */
-export interface Watcher {
+export interface Subscription {
   readonly connection: Connection;
   /** Takes presence in place of frames. */
-  readonly sink: Sink | undefined;
+  readonly sink: SocketPort | undefined;
   /** All users, or these. */
   interest: Interest;
   /** It has asked with a frame: it is told cursors, and how it called that request, if it did. */
@@ -52,10 +52,10 @@ export interface Watcher {
 }
 
 /** @internal */
-export function newWatcher(connection: Connection, interest: Interest): Watcher {
+export function newWatcher(connection: Connection, interest: Interest): Subscription {
   return {
     connection,
-    sink: (connection.socket as WithSink)[SINK],
+    sink: (connection.socket as WithSocketPort)[SOCKET_PORT],
     interest,
     request: undefined,
     snapshot: undefined,

@@ -8,7 +8,7 @@ import type { Frames } from '../wire/encode';
 import { toIso } from '../wire/to-status';
 import { isSlow, SendQueue } from './send-queue';
 import { notShown, Snapshots, willShowAll } from './snapshots';
-import { type Interest, newWatcher, type Pending, type Watcher } from './subscription';
+import { type Interest, newWatcher, type Pending, type Subscription } from './subscription';
 import { type Change, UpdateLimiter } from './update-limiter';
 
 /** So many updates wait for a slow socket, or behind a snapshot; past them it goes on from where it is, later. */
@@ -19,7 +19,7 @@ const OPEN = 1;
 type Encoded = [Uint8Array?, Uint8Array?];
 
 /** @internal */
-export interface WatchersOptions {
+export interface SubscriptionsOptions {
   readonly clock: Clock;
   readonly store: PresenceStore;
   readonly feed: Feed;
@@ -34,10 +34,10 @@ export interface WatchersOptions {
  * Sends watching sockets what they asked for: a snapshot, then every later change once.
  * @internal
  */
-export class Watchers {
-  private readonly watchers = new Map<Connection, Watcher>();
-  private readonly everyone = new Set<Watcher>();
-  private readonly byUser = new Map<string, Set<Watcher>>();
+export class Subscriptions {
+  private readonly watchers = new Map<Connection, Subscription>();
+  private readonly everyone = new Set<Subscription>();
+  private readonly byUser = new Map<string, Set<Subscription>>();
   private readonly queue: SendQueue;
   private readonly limiter: UpdateLimiter;
   private unlisten: (() => void) | undefined;
@@ -47,7 +47,7 @@ export class Watchers {
   private readonly keptBack = new Set<string>();
   private readonly snapshots: Snapshots;
 
-  constructor(private readonly options: WatchersOptions) {
+  constructor(private readonly options: SubscriptionsOptions) {
     this.queue = new SendQueue(options);
     this.limiter = new UpdateLimiter(options.clock, options.updatesPerUserPerSecond, (change, keptBackSince) =>
       this.spread(change, keptBackSince),
@@ -160,7 +160,7 @@ export class Watchers {
     this.queue.stop();
   }
 
-  private index(watcher: Watcher): void {
+  private index(watcher: Subscription): void {
     if (watcher.interest === 'all') {
       this.everyone.add(watcher);
       return;
@@ -172,7 +172,7 @@ export class Watchers {
     }
   }
 
-  private unindex(watcher: Watcher): void {
+  private unindex(watcher: Subscription): void {
     this.everyone.delete(watcher);
     if (watcher.interest === 'all') return;
     for (const userId of watcher.interest) {
@@ -187,7 +187,7 @@ export class Watchers {
     const { feed } = this.options;
     const pending: Pending = { update, lastSeen, cursor: feed.cursor(limiter.settledVersion, limiter.lastVersion) };
     const encoded: Encoded = [];
-    const offer = (watcher: Watcher): void => {
+    const offer = (watcher: Subscription): void => {
       // It has been shown since.
       if (keptBackSince <= watcher.shownUpTo) return;
       if (watcher.snapshot !== undefined || watcher.pending.size > 0 || isSlow(watcher.connection))
@@ -200,7 +200,7 @@ export class Watchers {
     if (this.keptBack.delete(update.userId) && this.keptBack.size === 0) this.tellAllStale();
   }
 
-  private tell(watcher: Watcher, { update, lastSeen, cursor }: Pending, encoded: Encoded = []): void {
+  private tell(watcher: Subscription, { update, lastSeen, cursor }: Pending, encoded: Encoded = []): void {
     watcher.cursor = cursor;
     const { sink } = watcher;
     if (sink !== undefined) {
@@ -214,7 +214,7 @@ export class Watchers {
   }
 
   /** Keeps an update for later: one a user, in the order of the latest, and not more than some. */
-  private hold(watcher: Watcher, pending: Pending): void {
+  private hold(watcher: Subscription, pending: Pending): void {
     const { snapshot } = watcher;
     if (snapshot !== undefined && (snapshot.isOverrun || willShowAll(watcher, snapshot))) return;
     watcher.pending.delete(pending.update.userId);
@@ -236,7 +236,7 @@ export class Watchers {
    * That it is stale a socket is told at once, and that it is not any more once it has been shown everything. A slow one is
    * told when it takes something again; or now, for the `last` time.
    */
-  private tellStale(watcher: Watcher, last = false): void {
+  private tellStale(watcher: Subscription, last = false): void {
     const { staleSince } = this;
     const isStale = staleSince !== undefined;
     if (watcher.isToldStale === isStale) return;
@@ -252,12 +252,12 @@ export class Watchers {
     else this.queue.send(connection, () => sink.stale?.(isStale, new Date(asOf).toISOString()));
   }
 
-  private checkLater(watcher: Watcher): void {
+  private checkLater(watcher: Subscription): void {
     this.queue.later(watcher.connection, () => this.proceed(watcher));
   }
 
   /** Sends what is owed, as far as the socket and the store allow. */
-  private proceed(watcher: Watcher): void {
+  private proceed(watcher: Subscription): void {
     const { snapshot, pending } = watcher;
     this.tellStale(watcher);
     if (snapshot !== undefined) {

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
-import { Layout } from '../../src/stores/redis/keyspace';
+import { Keyspace } from '../../src/stores/redis/keyspace';
 import { layoutOf } from '../redis/layout';
 import { RedisServer } from '../redis/server';
 import { sleep, until } from '../redis/wait';
@@ -57,7 +57,7 @@ function serverIn(directory: string): Promise<RedisServer> {
 export class FaultyRedis {
   /** Links that lead to it: those of the routers, and then the one that no fault touches. */
   private readonly routerLinks: number[] = [];
-  private readonly layout = new Layout('presence:', false);
+  private readonly layout = new Keyspace('presence:', false);
   private replaced: { readonly server: RedisServer; readonly directory: string } | undefined;
 
   private constructor(
@@ -128,7 +128,7 @@ export class FaultyRedis {
     const { kind, what, users } = fault;
     const ids = users.map(userIdOf);
     await layoutOf(this.control, this.layout);
-    const partition = this.layout.partitions[0] as Layout['partitions'][number];
+    const partition = this.layout.partitions[0] as Keyspace['partitions'][number];
     const bucketOf = (id: string): string => partition.bucketKey(partition.bucketOf(id));
     const keys: string[] = [];
     if (what === 'user') keys.push(...ids.map((id) => this.layout.userKey(id)));

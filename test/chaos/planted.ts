@@ -72,7 +72,7 @@ export const PLANTED: readonly Planted[] = [
   },
   {
     name: 'the log is not read after a gap',
-    file: 'src/stores/redis/hearing.ts',
+    file: 'src/stores/change-receiver.ts',
     from: 'if (wasBehind) await this.catchUp();',
     to: 'if (wasBehind) this.heard = this.expected;',
   },

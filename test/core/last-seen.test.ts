@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
-import { SINK, type Sink } from '../../src/connections/socket-port';
+import { SOCKET_PORT, type SocketPort } from '../../src/connections/socket-port';
 import { faultyStore } from './faulty-store';
 import { router } from './world';
 
@@ -19,8 +19,8 @@ describe('an update says when its user was last active', () => {
     const { connect, clock, presence } = await router({ ttlMs: TTL_MS });
     const watcher = await connect('dash', dashboard);
     const events: Array<{ lastSeen: string | null; timestamp: string }> = [];
-    const sink: Sink = { update: (update) => events.push(update), snapshot: () => undefined };
-    presence.attachToSocket(Object.assign(fakeSocket(), { [SINK]: sink }), { userId: 'events', ...dashboard });
+    const sink: SocketPort = { update: (update) => events.push(update), snapshot: () => undefined };
+    presence.attachToSocket(Object.assign(fakeSocket(), { [SOCKET_PORT]: sink }), { userId: 'events', ...dashboard });
     const phone = await connect('u');
     expect(ageOf(updateOf(watcher))).toBe(0);
     phone.answersPings = false;

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { PresenceStatus } from 'voiceping-presence';
 import { type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { watchFrame } from '../../src/client/frames';
-import { SINK, type Sink } from '../../src/connections/socket-port';
+import { SOCKET_PORT, type SocketPort } from '../../src/connections/socket-port';
 import { faultyStore } from './faulty-store';
 import { router } from './world';
 
@@ -166,14 +166,14 @@ describe('what was missed in an outage is shown before its end is told', () => {
   it('by one that is told events in place of frames', async () => {
     const { presence, begin, change, end, clock } = await outage();
     const lines: string[] = [];
-    const sink: Sink = {
+    const sink: SocketPort = {
       update: ({ userId, status }) => lines.push(`${userId} ${status}`),
       snapshot: (users) => lines.push('snapshot', ...users.map(({ userId, status }) => `${userId} ${status}`)),
       stale: (stale) => lines.push(stale ? 'stale' : 'fresh'),
     };
     await begin();
     await change();
-    const socket = Object.assign(fakeSocket(), { [SINK]: sink });
+    const socket = Object.assign(fakeSocket(), { [SOCKET_PORT]: sink });
     presence.attachToSocket(socket, { userId: 'dash', track: false, watch: true });
     await clock.settle();
     await end();

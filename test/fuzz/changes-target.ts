@@ -1,6 +1,6 @@
 import { vi } from 'vitest';
-import { parseMessage } from '../../src/stores/redis/changes/message-codec';
-import { Hearing } from '../../src/stores/redis/hearing';
+import { parseMessage, toBatch } from '../../src/stores/redis/changes/message-codec';
+import { ChangeReceiver } from '../../src/stores/change-receiver';
 import type { Random } from '../random';
 import { EPOCH, HONEST, hostileText, publishedMessage } from './mutate';
 import { guarded, isId, isStatus, isTime, type Target, Violations } from './target';
@@ -27,11 +27,11 @@ export function changesTarget(dice: Random): Target {
   const log: Array<{ version: number; text: string }> = [];
   const last = (): number => log[log.length - 1]?.version ?? 0;
 
-  const hearing = new Hearing({
+  const hearing = new ChangeReceiver({
     readHead: async () => ({ epoch: EPOCH, version: last() }),
     async readLog(from, most) {
       const start = log.findIndex(({ version }) => version >= from);
-      return start < 0 ? [] : log.slice(start, start + most).map(({ text }) => text);
+      return start < 0 ? [] : log.slice(start, start + most).map(({ text }) => toBatch(text));
     },
     tell({ changes }) {
       for (const { update } of changes) told.set(update.userId, update.status);

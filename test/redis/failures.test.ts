@@ -13,7 +13,7 @@ import {
 } from 'voiceping-presence';
 import { type RedisLike, redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
-import { LAYOUT, type Layout } from '../../src/stores/redis/keyspace';
+import { LAYOUT, type Keyspace } from '../../src/stores/redis/keyspace';
 import * as scripts from '../../src/stores/redis/lua/scripts.generated';
 import { programOf } from '../bundles';
 import { describe, it, onTestFinished, shortLease } from '../side-by-side';
@@ -287,7 +287,7 @@ it('who has a key and no record goes offline a lease later, once, and nobody who
   const rig = await Rig.start();
   await rig.router();
   const layout = await layoutOf(rig.admin);
-  const partition = layout.partitions[0] as Layout['partitions'][number];
+  const partition = layout.partitions[0] as Keyspace['partitions'][number];
   const settle = (userId: string) => {
     const keys = [...partition.keys, partition.bucketKey(layout.place(userId).bucket), layout.userKey(userId)];
     const common = [layout.userPrefix, 'presence:', partition.channel, '0', '5000', partition.bucketPrefix, '0'];

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, it as one, describe as oneByOne } from 'vi
 import { createPresence, type PresenceError, type PresenceUpdate } from 'voiceping-presence';
 import { redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
-import { Layout, type Partition } from '../../src/stores/redis/keyspace';
+import { Keyspace, type Partition } from '../../src/stores/redis/keyspace';
 import { describe, it, onTestFinished, shortLease } from '../side-by-side';
 import { RedisServer } from './server';
 import { sleep, until } from './wait';
@@ -28,7 +28,7 @@ async function fleet() {
   serial += 1;
   const prefix = `tenant${serial}:`;
   const errors: PresenceError[] = [];
-  const layout = new Layout(prefix, false);
+  const layout = new Keyspace(prefix, false);
   const router = async () => {
     const presence = createPresence({
       leaseMs: shortLease(),

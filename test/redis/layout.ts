@@ -1,8 +1,8 @@
 import type { Redis } from 'ioredis';
-import { Layout } from '../../src/stores/redis/keyspace';
+import { Keyspace } from '../../src/stores/redis/keyspace';
 
 /** Where users are kept in the data that are there now. */
-export async function layoutOf(admin: Redis, layout = new Layout('presence:', false)): Promise<Layout> {
+export async function layoutOf(admin: Redis, layout = new Keyspace('presence:', false)): Promise<Keyspace> {
   const [epoch, seed] = await admin.hmget('presence:meta:{0}', 'epoch', 'seed');
   if (typeof epoch === 'string' && typeof seed === 'string') layout.partitions[0]?.learn(epoch, seed);
   return layout;

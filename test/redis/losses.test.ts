@@ -1,15 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { Losses } from '../../src/stores/redis/changes/data-loss';
+import { DataLoss } from '../../src/stores/redis/changes/data-loss';
 
 /** Of one partition, how often users were found to be missing: a message says each time, and each beat says how often. */
 function watched(times = 4) {
-  const losses = new Losses();
+  const losses = new DataLoss();
   expect(losses.isNews(times, 0)).toBe(false);
   return losses;
 }
 
 /** A message comes, Redis is asked, and says how often it was: which buckets are believed to be lost. */
-function heard(losses: Losses, buckets: number[], times: number, says: unknown, now = 0) {
+function heard(losses: DataLoss, buckets: number[], times: number, says: unknown, now = 0) {
   const claim = losses.claims({ buckets, times }, now);
   if (claim !== 'ask') return claim;
   const lost = losses.confirm(says, losses.allClaims());
@@ -68,12 +68,12 @@ describe('losses', () => {
 
   describe('is over once every router has had the time to assert whom it holds', () => {
     const node = { leaseMs: 1_000, ttlMs: 60_000 };
-    const overAt = (losses: Losses, times: number[]) => times.filter((now) => losses.isOver(node, now));
+    const overAt = (losses: DataLoss, times: number[]) => times.filter((now) => losses.isOver(node, now));
 
     it.each([
-      ['some buckets', (losses: Losses) => losses.hear([7], 5, 0), 2_100],
-      ['other data', (losses: Losses) => losses.begin(0), 2_100],
-      ['nobody knows which', (losses: Losses) => losses.hear([], 5, 0), 2_100],
+      ['some buckets', (losses: DataLoss) => losses.hear([7], 5, 0), 2_100],
+      ['other data', (losses: DataLoss) => losses.begin(0), 2_100],
+      ['nobody knows which', (losses: DataLoss) => losses.hear([], 5, 0), 2_100],
     ] as const)('%s', (_, lose, at) => {
       const losses = watched();
       lose(losses);

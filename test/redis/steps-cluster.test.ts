@@ -1,9 +1,9 @@
 import { Cluster } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type RedisLike, redisStore } from 'voiceping-presence/redis';
-import { Link } from '../../src/stores/redis/connection/command-gate';
-import { Layout } from '../../src/stores/redis/keyspace';
-import { Mirrors } from '../../src/stores/redis/commands/presence-keys';
+import { CommandGate } from '../../src/stores/redis/connection/command-gate';
+import { Keyspace } from '../../src/stores/redis/keyspace';
+import { PresenceKeys } from '../../src/stores/redis/commands/presence-keys';
 import { RedisCluster } from './cluster';
 import { join, leave, NODE } from './steps';
 import { until } from './wait';
@@ -61,7 +61,7 @@ function rig() {
     pttl: (userId: string) => cluster.pttl(`${prefix}user:${userId}`),
     /** Its leases have lapsed in all partitions. */
     async die(nodeId: string): Promise<void> {
-      const { partitions } = new Layout(prefix, true);
+      const { partitions } = new Keyspace(prefix, true);
       await Promise.all(partitions.map(({ keys }) => cluster.zadd(keys[0] as string, 'XX', 1, nodeId)));
     },
   };
@@ -134,7 +134,7 @@ describe('on a Cluster', () => {
   it('the key of who is back by another router is not deleted by the end of the visit before', async () => {
     const { prefix, pttl } = rig();
     const client = cluster as unknown as RedisLike;
-    const mirrors = new Mirrors(client, new Link(client), new Layout(prefix, true));
+    const mirrors = new PresenceKeys(client, new CommandGate(client), new Keyspace(prefix, true));
     const leftAt = now();
     await mirrors.set(
       [

@@ -2,7 +2,7 @@ import { Redis } from 'ioredis';
 import { expect } from 'vitest';
 import type { PresenceOp, PresenceStore, StoreNode } from 'voiceping-presence';
 import { type RedisLike, redisStore } from 'voiceping-presence/redis';
-import { Layout, type Partition } from '../../src/stores/redis/keyspace';
+import { Keyspace, type Partition } from '../../src/stores/redis/keyspace';
 import { RedisServer } from './server';
 import { until } from './wait';
 
@@ -111,7 +111,7 @@ export class Rig {
   /** Where users are kept. */
   async partition(): Promise<Partition> {
     const [epoch, seed] = await this.admin.hmget(this.key('meta'), 'epoch', 'seed');
-    const partition = new Layout(this.prefix, false).partitions[0] as Partition;
+    const partition = new Keyspace(this.prefix, false).partitions[0] as Partition;
     partition.learn(String(epoch), String(seed));
     return partition;
   }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { fakeClock } from 'voiceping-presence/testing';
-import { Layout } from '../../src/stores/redis/keyspace';
-import { Losses } from '../../src/stores/redis/changes/data-loss';
+import { Keyspace } from '../../src/stores/redis/keyspace';
+import { DataLoss } from '../../src/stores/redis/changes/data-loss';
 import { Queries } from '../../src/stores/redis/commands/queries';
 
 const ROUND_TRIP_MS = 300;
@@ -10,12 +10,12 @@ const sure = { awaited: 0, unsure: 0 };
 /** Queries to a Redis that answers after a round trip: everybody asked about was seen just now, or never. */
 function far(isCluster: boolean, isKeyed: boolean) {
   const clock = fakeClock();
-  const layout = new Layout('p:', isCluster);
+  const layout = new Keyspace('p:', isCluster);
   const later = <T>(value: T): Promise<T> =>
     new Promise((resolve) => clock.setTimeout(() => resolve(value), ROUND_TRIP_MS));
   const queries = new Queries({
     layout,
-    losses: layout.partitions.map(() => new Losses()),
+    losses: layout.partitions.map(() => new DataLoss()),
     ask: (_partition, script, keys) => {
       if (script.name === 'count') return later('1 1.1 0 0 1');
       if (script.name === 'list') {
@@ -26,7 +26,7 @@ function far(isCluster: boolean, isKeyed: boolean) {
       }
       return later([`${clock.now()} 1.1 0 0 0`, ...keys.slice(3).map(() => '')].join(','));
     },
-    hearingOf: () => ({ learn: () => 0, highestVersion: 0 }) as never,
+    receiverOf: () => ({ learn: () => 0, highestVersion: 0 }) as never,
     onOther: () => undefined,
     valuesOf: (keys) => later(keys.map(() => (isKeyed ? String(clock.now()) : null))),
     mirrors: () => (isCluster ? ({ get: (ids: string[]) => later(ids.map(() => undefined)) } as never) : undefined),
@@ -84,7 +84,7 @@ describe('queries to a Redis that is far away', () => {
   });
 
   it('fail as one, whichever of their calls fails', async () => {
-    const layout = new Layout('p:', true);
+    const layout = new Keyspace('p:', true);
     const fails = { ask: true };
     const answer = async (isAsk: boolean): Promise<never> => {
       await Promise.resolve();
@@ -93,9 +93,9 @@ describe('queries to a Redis that is far away', () => {
     for (fails.ask of [true, false]) {
       const queries = new Queries({
         layout,
-        losses: layout.partitions.map(() => new Losses()),
+        losses: layout.partitions.map(() => new DataLoss()),
         ask: () => answer(true),
-        hearingOf: () => ({ highestVersion: 0 }),
+        receiverOf: () => ({ highestVersion: 0 }),
         mirrors: () => ({ get: () => answer(false) }) as never,
       } as never);
       // One that nobody waits for any more would end the process.

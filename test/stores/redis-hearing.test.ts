@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { type Batch, parseMessage } from '../../src/stores/redis/changes/message-codec';
-import { type Head, Hearing } from '../../src/stores/redis/hearing';
+import { parseMessage, toBatch } from '../../src/stores/redis/changes/message-codec';
+import { type Batch, ChangeReceiver, type Head } from '../../src/stores/change-receiver';
 
 const EPOCH = '1700000000.5';
 const NEWER = '1700000001.5';
@@ -23,7 +23,7 @@ function hearing(log: string[] = []) {
     const { n, u } = JSON.parse(entry) as { n: number; u: unknown[] };
     return n + u.length - 1;
   };
-  const ear = new Hearing({
+  const ear = new ChangeReceiver({
     readHead: async (): Promise<Head> => {
       redis.asked += 1;
       if (redis.fails) throw new Error('away');
@@ -32,7 +32,8 @@ function hearing(log: string[] = []) {
     readLog: async (from, most) => {
       heard.reads.push(from);
       if (redis.fails) throw new Error('away');
-      return log.filter((entry) => (JSON.parse(entry) as { n: number }).n >= from).slice(0, most);
+      const entries = log.filter((entry) => (JSON.parse(entry) as { n: number }).n >= from).slice(0, most);
+      return entries.map(toBatch);
     },
     tell: ({ changes }) => {
       for (const { update } of changes) {
@@ -309,7 +310,7 @@ describe('Hearing', () => {
   it('says so too where the log cannot be read', async () => {
     const told: number[] = [];
     const heard = { gaps: 0 };
-    const failing = new Hearing({
+    const failing = new ChangeReceiver({
       readHead: async () => ({ epoch: EPOCH, version: 3 }),
       readLog: () => Promise.reject(new Error('away')),
       tell: ({ first }) => told.push(first),
@@ -730,7 +731,7 @@ describe('what is forged', () => {
 });
 
 describe('whoever waits until everything was heard', () => {
-  const isOver = (ear: Hearing) => {
+  const isOver = (ear: ChangeReceiver) => {
     const over = { is: false };
     void ear.caughtUp().then(() => {
       over.is = true;

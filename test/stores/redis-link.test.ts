@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { type FakeClock, fakeClock } from 'voiceping-presence/testing';
 import type { RedisLike } from '../../src/stores/redis/connection/client';
-import { Link } from '../../src/stores/redis/connection/command-gate';
+import { CommandGate } from '../../src/stores/redis/connection/command-gate';
 import { script } from '../../src/stores/redis/commands/script';
 
 const ROUND_TRIP_MS = 300;
@@ -76,7 +76,7 @@ class FarClient extends EventEmitter {
 function farLink(reason: () => string | undefined = () => undefined) {
   const clock = fakeClock();
   const client = new FarClient(clock);
-  const link = new Link(client as unknown as RedisLike, reason, clock);
+  const link = new CommandGate(client as unknown as RedisLike, reason, clock);
   return { clock, client, link };
 }
 
@@ -233,7 +233,7 @@ describe('a server that is slow', () => {
   it('of several namespaces on one client each leaves nothing behind', () => {
     const clock = fakeClock();
     const client = new FarClient(clock);
-    const links = Array.from({ length: 12 }, () => new Link(client as unknown as RedisLike, undefined, clock));
+    const links = Array.from({ length: 12 }, () => new CommandGate(client as unknown as RedisLike, undefined, clock));
     for (const event of ['ready', 'connect', '+node']) expect(client.listenerCount(event)).toBe(1);
     for (const link of links) link.close();
     for (const event of ['ready', 'connect', '+node']) expect(client.listenerCount(event)).toBe(0);

@@ -1,9 +1,9 @@
 import RedisMock from 'ioredis-mock';
 import { describe, expect, it } from 'vitest';
 import { type RedisLike, redisStore } from 'voiceping-presence/redis';
-import { isReady, Link } from '../../src/stores/redis/connection/command-gate';
-import { Layout } from '../../src/stores/redis/keyspace';
-import { Mirrors } from '../../src/stores/redis/commands/presence-keys';
+import { isReady, CommandGate } from '../../src/stores/redis/connection/command-gate';
+import { Keyspace } from '../../src/stores/redis/keyspace';
+import { PresenceKeys } from '../../src/stores/redis/commands/presence-keys';
 
 const mock = (): RedisLike => new RedisMock() as unknown as RedisLike;
 
@@ -13,7 +13,7 @@ describe('over ioredis-mock', () => {
   it('the keys of the contract are set, moved and read; its pipelines know no EVAL to delete them', async () => {
     const client = mock();
     expect(isReady(client)).toBe(true);
-    const mirrors = new Mirrors(client, new Link(client), new Layout('mock:', true));
+    const mirrors = new PresenceKeys(client, new CommandGate(client), new Keyspace('mock:', true));
     const users = Array.from({ length: 50 }, (_, index) => `u${index}`);
     await mirrors.set(
       users.map((userId, index) => [userId, NOW + index] as const),

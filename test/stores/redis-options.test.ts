@@ -6,7 +6,7 @@ import { createPresence } from 'voiceping-presence';
 import { type RedisStoreOptions, redisStore, redisStoreFromEnv } from 'voiceping-presence/redis';
 import { fakeSocket } from 'voiceping-presence/testing';
 import { connectionFromEnv } from '../../src/stores/redis/env';
-import { Layout } from '../../src/stores/redis/keyspace';
+import { Keyspace } from '../../src/stores/redis/keyspace';
 import { embedded } from '../../src/stores/redis/lua/embed.mjs';
 import { RedisServer } from '../redis/server';
 import { until } from '../redis/wait';
@@ -86,7 +86,7 @@ describe('the environment', () => {
 describe('the layout', () => {
   it('spreads users evenly over partitions and buckets', () => {
     for (const isCluster of [false, true]) {
-      const layout = new Layout('presence:', isCluster);
+      const layout = new Keyspace('presence:', isCluster);
       const counts = new Map<string, number>();
       for (let index = 0; index < 100_000; index += 1) {
         const { partition, bucket } = layout.place(`acme_u${index}`);
@@ -99,7 +99,7 @@ describe('the layout', () => {
   });
 
   it('keeps a user where it was: all routers must agree, whatever their version', () => {
-    const [single, cluster] = [new Layout('p:', false), new Layout('p:', true)];
+    const [single, cluster] = [new Keyspace('p:', false), new Keyspace('p:', true)];
     for (const { partitions } of [single, cluster]) for (const one of partitions) one.learn('1.2', '0123456789abcdef');
     expect(single.place('acme_u1')).toEqual({ partition: 0, bucket: 2157 });
     expect(cluster.place('acme_u1')).toEqual({ partition: 10, bucket: 45 });
@@ -107,7 +107,7 @@ describe('the layout', () => {
 
   // With a hash that everybody can compute fifty thousand ids were found that meet in one bucket.
   it('lets nobody choose ids that meet: where they are depends on a seed', () => {
-    const layouts = [new Layout('p:', false), new Layout('p:', false)];
+    const layouts = [new Keyspace('p:', false), new Keyspace('p:', false)];
     const together: string[] = [];
     for (let id = 0; together.length < 200; id += 1) {
       if (layouts[0]?.place(`u${id}`).bucket === 7) together.push(`u${id}`);

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { type Batch, parseMessage } from '../../src/stores/redis/changes/message-codec';
-import { Layout, type Partition } from '../../src/stores/redis/keyspace';
+import type { Batch } from '../../src/stores/change-receiver';
+import { parseMessage } from '../../src/stores/redis/changes/message-codec';
+import { Keyspace, type Partition } from '../../src/stores/redis/keyspace';
 import { askPlaced, script } from '../../src/stores/redis/commands/script';
 
 const SCRIPT = script('any', 'return 1');
@@ -8,7 +9,7 @@ const SEEDS = ['0123456789abcdef', 'fedcba9876543210ff', 'aaaaaaaaaaaaaaaa'];
 
 /** A server that answers so, in turn; the last one for ever. */
 function answering(...answers: string[]) {
-  const partition = new Layout('p:', false).partitions[0] as Partition;
+  const partition = new Keyspace('p:', false).partitions[0] as Partition;
   const asked: string[] = [];
   const run = () =>
     askPlaced(

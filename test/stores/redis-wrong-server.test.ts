@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { RedisLike } from 'voiceping-presence/redis';
 import { systemClock } from '../../src/public/clock';
-import { Link } from '../../src/stores/redis/connection/command-gate';
+import { CommandGate } from '../../src/stores/redis/connection/command-gate';
 import { connect } from '../../src/stores/redis/connection/connect';
 
 // Connections that are dead without a word, or lead to the wrong server, on a clock that does as it is told.
@@ -33,7 +33,7 @@ class FakeClient extends EventEmitter {
 
 function linkOn(client: FakeClient, isOwn = false) {
   const told: string[] = [];
-  const link = new Link(client as unknown as RedisLike, undefined, systemClock, {
+  const link = new CommandGate(client as unknown as RedisLike, undefined, systemClock, {
     isOwn,
     onReconnect: () => {
       told.push('reconnects');

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { fakeClock } from 'voiceping-presence/testing';
 import { Incarnations } from '../../src/stores/redis/incarnation';
-import { Layout } from '../../src/stores/redis/keyspace';
+import { Keyspace } from '../../src/stores/redis/keyspace';
 import type { Script } from '../../src/stores/redis/commands/script';
-import { Upkeep } from '../../src/stores/redis/commands/maintenance';
+import { Maintenance } from '../../src/stores/redis/commands/maintenance';
 
 const NODE = { nodeId: 'n', leaseMs: 15_000, ttlMs: 60_000 };
 
@@ -18,7 +18,7 @@ interface Call {
 /** Leases on a Redis that answers after a round trip; `graces` calls of a beat say that there is more. */
 function far(roundTripMs: number, { isCluster = false, graces = 0 } = {}) {
   const clock = fakeClock();
-  const layout = new Layout('p:', isCluster);
+  const layout = new Keyspace('p:', isCluster);
   const calls: Call[] = [];
   let left = graces;
   const later = async <T>(value: T): Promise<T> => {
@@ -55,7 +55,7 @@ function far(roundTripMs: number, { isCluster = false, graces = 0 } = {}) {
     inBackground: (_stage: string, work: Promise<void>) => work,
   };
   const incarnations = new Incarnations(layout.partitions.length);
-  const upkeep = new Upkeep(layout, runner as never, incarnations, news as never, 1_000, clock);
+  const upkeep = new Maintenance(layout, runner as never, incarnations, news as never, 1_000, clock);
   const timed = async (work: Promise<unknown>): Promise<number> => {
     const startedAt = clock.now();
     let isOver = false;

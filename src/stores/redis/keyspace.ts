@@ -97,7 +97,7 @@ export class Partition {
 }
 
 /** Every key and channel of the store. All routers must agree on it. @internal */
-export class Layout {
+export class Keyspace {
   readonly partitions: Partition[] = [];
   readonly userPrefix: string;
 

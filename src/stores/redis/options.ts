@@ -4,7 +4,7 @@ import { checkNames, optionError, shown } from '../../public/errors';
 import type { PresenceStore } from '../port';
 import type { RedisLike } from './connection/client';
 import { CONNECTION_NAMES, checkConnection, connect, type RedisConnectionOptions } from './connection/connect';
-import { Layout } from './keyspace';
+import { Keyspace } from './keyspace';
 import { RedisStore, type RedisStoreSettings } from './redis-store';
 
 const MONTH_MS = 2_592_000_000;
@@ -65,7 +65,7 @@ export function redisStore(options: RedisStoreOptions = {}): PresenceStore {
   if (client === undefined) {
     checkConnection(connection);
     // Checked before anything connects.
-    new Layout(prefix, false);
+    new Keyspace(prefix, false);
     return new RedisStore(connect(connection), settings, () => connect(connection));
   }
   const both = CONNECTION_NAMES.find((name) => options[name] !== undefined);

@@ -13,13 +13,13 @@ import type {
 import { addressOf, type RedisLike } from './connection/client';
 import { lackingChannel, trappedClient } from './connection/standing-problems';
 import { Incarnations } from './incarnation';
-import { Layout } from './keyspace';
+import { Keyspace } from './keyspace';
 import { cursorOf } from './commands/listing';
-import { News } from './changes/change-stream';
+import { ChangeStream } from './changes/change-stream';
 import { Queries } from './commands/queries';
-import { Runner } from './commands/script-runner';
-import { Upkeep } from './commands/maintenance';
-import { Writes } from './commands/mutations';
+import { ScriptRunner } from './commands/script-runner';
+import { Maintenance } from './commands/maintenance';
+import { Mutations } from './commands/mutations';
 
 /** @internal */
 export interface RedisStoreSettings {
@@ -33,11 +33,11 @@ const ignore: OnAnswer = () => undefined;
 
 /** Wires the parts; each of the port's functions is in one of them. @internal */
 export class RedisStore implements PresenceStore {
-  private readonly layout: Layout;
-  private readonly runner: Runner;
-  private readonly news: News;
-  private readonly writes: Writes;
-  private readonly upkeep: Upkeep;
+  private readonly layout: Keyspace;
+  private readonly runner: ScriptRunner;
+  private readonly news: ChangeStream;
+  private readonly writes: Mutations;
+  private readonly upkeep: Maintenance;
   private readonly queries: Queries;
   /** The longest of the routers that beat through this store. */
   private ttlMs = Number.POSITIVE_INFINITY;
@@ -49,13 +49,13 @@ export class RedisStore implements PresenceStore {
     reconnect: (() => RedisLike) | undefined,
   ) {
     const { db = 0 } = (client.options ?? {}) as { db?: number };
-    const layout = new Layout(prefix, client.isCluster === true, client.isCluster === true ? 0 : db);
-    const runner = new Runner(client, {
+    const layout = new Keyspace(prefix, client.isCluster === true, client.isCluster === true ? 0 : db);
+    const runner = new ScriptRunner(client, {
       clock,
       layout,
       publish,
       reconnect,
-      hearingOf: (partition) => this.news.hearingOf(partition),
+      receiverOf: (partition) => this.news.receiverOf(partition),
       reason: () => this.news.reason,
       onReady: () => this.news.problems.clear('apply'),
       // Messages come from the wrong server, too.
@@ -68,14 +68,14 @@ export class RedisStore implements PresenceStore {
     const incarnations = new Incarnations(layout.partitions.length);
     this.layout = layout;
     this.runner = runner;
-    this.news = new News(layout, runner, clock);
-    this.writes = new Writes(layout, runner, incarnations, clock, (inMs) => this.news.tellDue(inMs));
-    this.upkeep = new Upkeep(layout, runner, incarnations, this.news, retentionMs, clock);
+    this.news = new ChangeStream(layout, runner, clock);
+    this.writes = new Mutations(layout, runner, incarnations, clock, (inMs) => this.news.tellDue(inMs));
+    this.upkeep = new Maintenance(layout, runner, incarnations, this.news, retentionMs, clock);
     this.queries = new Queries({
       layout,
       losses: this.news.losses,
       ask: runner.ask,
-      hearingOf: (partition) => this.news.hearingOf(partition),
+      receiverOf: (partition) => this.news.receiverOf(partition),
       valuesOf: (keys, onStep) => runner.send('', (client) => client.mget(...keys), onStep),
       mirrors: () => runner.mirrors,
       settle: (partition, users) =>

@@ -3,13 +3,13 @@ import type { Clock } from '../../../public/clock';
 import type { ErrorStage } from '../../../public/types';
 import { Inquiry } from '../../inquiry';
 import type { StoreFeed, StoreNode } from '../../port';
-import { type Batch, isCount, isEpoch, MAX_VERSION, parseMessage } from './message-codec';
+import { isCount, isEpoch, parseMessage, toBatch } from './message-codec';
 import { lackingChannel, StandingProblems } from '../connection/standing-problems';
 import { Subscriber } from '../connection/subscriber';
-import { type Head, Hearing } from '../hearing';
-import type { Layout, Partition } from '../keyspace';
-import { Losses } from './data-loss';
-import type { Runner } from '../commands/script-runner';
+import { type Batch, ChangeReceiver, type Head, MAX_VERSION } from '../../change-receiver';
+import type { Keyspace, Partition } from '../keyspace';
+import { DataLoss } from './data-loss';
+import type { ScriptRunner } from '../commands/script-runner';
 
 /** A connection for messages that works is there by then, however busy this router is. */
 const CONNECTS_MS = 3_000;
@@ -19,11 +19,11 @@ const CONNECTS_MS = 3_000;
  * that are told.
  * @internal
  */
-export class News {
+export class ChangeStream {
   /** By partition. */
-  readonly losses: readonly Losses[];
+  readonly losses: readonly DataLoss[];
   readonly problems: StandingProblems;
-  private hearings: Hearing[];
+  private receivers: ChangeReceiver[];
   /** By partition: whether something was lost, as a message says. */
   private lossInquiries: Inquiry[];
   /** Each with the versions that had been seen when it subscribed. */
@@ -33,12 +33,12 @@ export class News {
   private deaf: { readonly since: number; message: string | undefined } | undefined;
 
   constructor(
-    private readonly layout: Layout,
-    private readonly runner: Runner,
+    private readonly layout: Keyspace,
+    private readonly runner: ScriptRunner,
     private readonly clock: Clock,
   ) {
-    this.hearings = layout.partitions.map((partition) => this.newHearing(partition, 0));
-    this.losses = layout.partitions.map(() => new Losses(clock));
+    this.receivers = layout.partitions.map((partition) => this.newReceiver(partition, 0));
+    this.losses = layout.partitions.map(() => new DataLoss(clock));
     this.problems = new StandingProblems((stage, error) => this.report(stage, error), clock);
     this.lossInquiries = layout.partitions.map((partition) => this.newLossInquiry(partition));
   }
@@ -46,7 +46,7 @@ export class News {
   add(feed: StoreFeed): void {
     this.feeds.set(
       feed,
-      this.hearings.map((hearing) => hearing.knownVersion),
+      this.receivers.map((receiver) => receiver.knownVersion),
     );
     this.subscriber = this.subscriber ?? this.startSubscriber();
   }
@@ -61,23 +61,23 @@ export class News {
     this.subscriber = undefined;
     this.problems.clear('subscribe');
     // What changes from now on is no news to whoever subscribes later.
-    for (const hearing of this.hearings) hearing.close();
+    for (const receiver of this.receivers) receiver.close();
     for (const inquiry of this.lossInquiries) inquiry.close();
-    this.hearings = this.layout.partitions.map((partition) => {
-      const { highestVersion, knownVersion } = this.hearingOf(partition);
-      return this.newHearing(partition, Math.max(highestVersion, knownVersion));
+    this.receivers = this.layout.partitions.map((partition) => {
+      const { highestVersion, knownVersion } = this.receiverOf(partition);
+      return this.newReceiver(partition, Math.max(highestVersion, knownVersion));
     });
     this.lossInquiries = this.layout.partitions.map((partition) => this.newLossInquiry(partition));
   }
 
   /** Another one after the store was closed. */
-  hearingOf(partition: Partition): Hearing {
-    return this.hearings[partition.index] as Hearing;
+  receiverOf(partition: Partition): ChangeReceiver {
+    return this.receivers[partition.index] as ChangeReceiver;
   }
 
   /** Resolves once what answers have said so far was heard. */
   async caughtUp(): Promise<void> {
-    await Promise.all(this.hearings.map((hearing) => hearing.caughtUp()));
+    await Promise.all(this.receivers.map((receiver) => receiver.caughtUp()));
   }
 
   /** What is wrong with the connection for messages. */
@@ -92,7 +92,7 @@ export class News {
 
   /** A beat has learned how often users were lost. */
   verifyLosses(partition: Partition, node: StoreNode, times: number): void {
-    const losses = this.losses[partition.index] as Losses;
+    const losses = this.losses[partition.index] as DataLoss;
     // Told once, and perhaps to a deaf one.
     if (losses.isNews(times)) this.lose(partition, [], times);
     // Whoever was not asserted meanwhile is found by whoever believes that they are online.
@@ -129,16 +129,16 @@ export class News {
     });
   }
 
-  private newHearing(partition: Partition, highest: number): Hearing {
+  private newReceiver(partition: Partition, highest: number): ChangeReceiver {
     const log = partition.keys[5] as string;
-    return new Hearing(
+    return new ChangeReceiver(
       {
         readHead: () => this.readHead(partition),
         readLog: async (from, most) => {
           const entries = await this.runner.send(partition.channel, (client) =>
             client.xrange(log, `${from}-0`, '+', 'COUNT', most),
           );
-          return entries.map(([, fields]) => fields[1] ?? '');
+          return entries.map(([, fields]) => toBatch(fields[1] ?? ''));
         },
         tell: (batch) => this.tell(partition, batch),
         onGap: () => this.tellGap(),
@@ -152,7 +152,7 @@ export class News {
   }
 
   private newLossInquiry(partition: Partition): Inquiry {
-    const losses = this.losses[partition.index] as Losses;
+    const losses = this.losses[partition.index] as DataLoss;
     const ask = async (): Promise<boolean> => {
       const before = losses.allClaims();
       const [lost] = await this.readMeta(partition, 'lost');
@@ -212,10 +212,10 @@ export class News {
   private async resume(): Promise<void> {
     await Promise.all(
       this.layout.partitions.map(async (partition) => {
-        const hearing = this.hearingOf(partition);
+        const receiver = this.receiverOf(partition);
         const head = await this.readHead(partition);
-        if (head !== undefined) hearing.learn(head.epoch, head.version);
-        hearing.verify();
+        if (head !== undefined) receiver.learn(head.epoch, head.version);
+        receiver.verify();
       }),
     );
   }
@@ -224,23 +224,23 @@ export class News {
     const message = parseMessage(text);
     if (message === undefined) return;
     if ('first' in message) {
-      this.hearingOf(partition).hear(message);
+      this.receiverOf(partition).hear(message);
       return;
     }
-    const claim = (this.losses[partition.index] as Losses).claims(message);
+    const claim = (this.losses[partition.index] as DataLoss).claims(message);
     if (claim === 'ask') (this.lossInquiries[partition.index] as Inquiry).put();
     // It was lost once; of what, two messages do not agree.
     if (claim === 'doubt') this.lose(partition, [], message.times);
   }
 
   private loseAll(partition: Partition): void {
-    (this.losses[partition.index] as Losses).begin();
+    (this.losses[partition.index] as DataLoss).begin();
     this.tellLost(partition, []);
   }
 
   /** Users were lost in some buckets; in no named ones: perhaps in all. */
   private lose(partition: Partition, buckets: readonly number[], times: number): void {
-    (this.losses[partition.index] as Losses).hear(buckets, times);
+    (this.losses[partition.index] as DataLoss).hear(buckets, times);
     this.tellLost(partition, buckets);
   }
 

@@ -1,5 +1,6 @@
 import { type Clock, systemClock } from '../../../public/clock';
-import { isCount, type Loss, MAX_VERSION } from './message-codec';
+import { MAX_VERSION } from '../../change-receiver';
+import { isCount, type Loss } from './message-codec';
 
 /** A message is not on its way any more. */
 const OVERDUE_MS = 300;
@@ -17,7 +18,7 @@ const OVER_LEASES = 6;
  * by nothing but the contract's key, which says "online" for as long as it lives.
  * @internal
  */
-export class Losses {
+export class DataLoss {
   /** How often users were found to be missing, as far as that is known here. */
   private heard: number | undefined;
   /** Since when beats have said otherwise. */

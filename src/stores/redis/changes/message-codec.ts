@@ -1,19 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { PresenceUpdate, UpdateReason } from '../../../public/types';
 import { toUserId } from '../../../public/user-id';
-
-/** What travels between routers, and stands in the log: changes of one partition, made in one step. @internal */
-export interface Batch {
-  /** Tells the data from those that were there before a loss. */
-  readonly epoch: string;
-  /** The version of the first change; each following one has the next. */
-  readonly first: number;
-  /** When, by the clock of the server, in milliseconds. */
-  readonly at: number;
-  readonly changes: ReadonlyArray<{ readonly update: PresenceUpdate; readonly lastSeen: number }>;
-  /** Of the text: the same in the log as in the message. */
-  readonly digest: string;
-}
+import { type Batch, MAX_VERSION } from '../../change-receiver';
 
 /** Buckets of which users were lost; none are named where it may be all. @internal */
 export interface Loss {
@@ -29,9 +17,6 @@ const MAX_CHANGES = 10_000;
 const BUCKETS = 4_096;
 /** The last moment that a Date can hold. */
 const MAX_TIME = 8.64e15;
-/** A counter that is added to, here or in a script, must stay exact. @internal */
-export const MAX_VERSION = 2 ** 52;
-
 /** Which reasons a change to each status can have. */
 const REASONS: { readonly [status in PresenceUpdate['status']]: readonly UpdateReason[] } = {
   online: ['connect', 'resync'],
@@ -57,10 +42,16 @@ export function parseMessage(text: string): Batch | Loss | undefined {
   if (text.length > MAX_TEXT) return undefined;
   try {
     const wire: { readonly [field: string]: unknown } = JSON.parse(text);
-    return wire.l === undefined ? toBatch(wire, text) : toLoss(wire);
+    return wire.l === undefined ? parseBatch(wire, text) : toLoss(wire);
   } catch {
     return undefined;
   }
+}
+
+/** What stands in the log is a batch, or was written by somebody else. @internal */
+export function toBatch(text: string): Batch | undefined {
+  const message = parseMessage(text);
+  return message !== undefined && 'first' in message ? message : undefined;
 }
 
 function toLoss({ l: buckets, k: times }: { readonly [field: string]: unknown }): Loss | undefined {
@@ -68,7 +59,7 @@ function toLoss({ l: buckets, k: times }: { readonly [field: string]: unknown })
   return buckets.every((bucket) => isCount(bucket, BUCKETS - 1)) ? { buckets, times } : undefined;
 }
 
-function toBatch(wire: { readonly [field: string]: unknown }, text: string): Batch | undefined {
+function parseBatch(wire: { readonly [field: string]: unknown }, text: string): Batch | undefined {
   const { e: epoch, n: first, t: at, u: told } = wire;
   if (!isEpoch(epoch) || !isCount(first, MAX_VERSION) || !isCount(at, MAX_TIME) || first === 0 || at === 0) {
     return undefined;

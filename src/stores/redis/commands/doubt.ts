@@ -1,5 +1,5 @@
 import type { StoredStatus } from '../../port';
-import type { Hearing } from '../hearing';
+import type { ChangeReceiver } from '../../change-receiver';
 import type { Partition } from '../keyspace';
 
 /** What each answer to a query says of the data, see lua/proof.lua. @internal */
@@ -11,7 +11,7 @@ export interface DataState {
 
 /** @internal */
 export interface DoubtOptions {
-  hearingOf(partition: Partition): Hearing;
+  receiverOf(partition: Partition): ChangeReceiver;
   /** The data are not those of the last beat: a router that beats finds out, and so do the others then. */
   onOther(): void;
 }
@@ -28,7 +28,7 @@ export class Doubt {
   judge(partition: Partition): (state: DataState) => boolean {
     // What is known now the data must know, too, when they are asked.
     const { beaten } = partition;
-    const highest = this.options.hearingOf(partition).highestVersion;
+    const highest = this.options.receiverOf(partition).highestVersion;
     return ({ e, seq, awaited }) => {
       // Nobody has beaten through this store: there is nothing that it could have lost.
       if (beaten === undefined) return false;

@@ -2,7 +2,7 @@ import { optionError, shown } from '../../../public/errors';
 import { toUserId } from '../../../public/user-id';
 import type { OnAnswer, Sequence, StoredPage, StoredStatus } from '../../port';
 import { type Doubt, decided, type Open } from './doubt';
-import { type Layout, type Partition, WALK_USERS } from '../keyspace';
+import { type Keyspace, type Partition, WALK_USERS } from '../keyspace';
 import { type Found, type From, PageWalk } from './page-walk';
 import type { QueriesOptions } from './queries';
 import { askPlaced, tapped } from './script';
@@ -35,11 +35,11 @@ type WithSeen = (users: StoredStatus[], now: number, onAnswer: OnAnswer) => Prom
 
 /** Pages of users who are online. @internal */
 export class Listing {
-  private readonly layout: Layout;
+  private readonly layout: Keyspace;
   private readonly walk: PageWalk;
 
   constructor(
-    private readonly options: Pick<QueriesOptions, 'layout' | 'ask' | 'hearingOf' | 'repair' | 'clear'> & {
+    private readonly options: Pick<QueriesOptions, 'layout' | 'ask' | 'receiverOf' | 'repair' | 'clear'> & {
       readonly doubt: Doubt;
     },
     private readonly withSeen: WithSeen,
@@ -68,7 +68,7 @@ export class Listing {
           unproven.set(userId, { proof: 'key', isUnsure, isInDoubt: false });
       }
       now = Math.max(now, part.now);
-      const told = this.options.hearingOf(partition).learn(part.e, part.seq);
+      const told = this.options.receiverOf(partition).learn(part.e, part.seq);
       for (const [userId, version] of part.users) if (version > told && version <= part.seq) coming.push(userId);
       // Of the beginning: what changes while the page is read is told, too. Partitions of a Cluster count each for itself.
       if (!isCluster) sequence = earlier(sequence, { epoch: part.e.replace('.', '-'), version: part.seq, told });
@@ -152,7 +152,7 @@ function isUserId(id: string): boolean {
 }
 
 /** @throws TypeError `ERR_PRESENCE_OPTIONS` for what no page gave. @internal */
-export function cursorOf(cursor: string | null, layout: Layout): From {
+export function cursorOf(cursor: string | null, layout: Keyspace): From {
   if (cursor === null) return [0, 0, 0];
   const match = /^(\d{1,2})\.(\d{1,4})\.(\d{1,16})$/.exec(cursor);
   const [, partition, bucket, after] = match ?? [];

@@ -2,9 +2,9 @@ import type { Clock } from '../../../public/clock';
 import type { OnAnswer, StoreNode } from '../../port';
 import { mapBounded } from './bounded';
 import type { Incarnation, Incarnations } from '../incarnation';
-import { type Layout, type Partition, WALK_BUCKETS, WALK_USERS } from '../keyspace';
-import type { News } from '../changes/change-stream';
-import type { Runner } from './script-runner';
+import { type Keyspace, type Partition, WALK_BUCKETS, WALK_USERS } from '../keyspace';
+import type { ChangeStream } from '../changes/change-stream';
+import type { ScriptRunner } from './script-runner';
 import { askPlaced, type Changed, type Script, tap } from './script';
 import * as scripts from '../lua/scripts.generated';
 
@@ -34,7 +34,7 @@ interface Walked extends Changed {
 }
 
 /** Leases, and what becomes of those whose lease has lapsed: each router looks after all of them. @internal */
-export class Upkeep {
+export class Maintenance {
   private readonly reaping = new Set<string>();
   /** Buckets that are being repaired. */
   private readonly repairing = new Set<string>();
@@ -43,10 +43,10 @@ export class Upkeep {
   private ttlMs = Number.MAX_SAFE_INTEGER;
 
   constructor(
-    private readonly layout: Layout,
-    private readonly runner: Runner,
+    private readonly layout: Keyspace,
+    private readonly runner: ScriptRunner,
     private readonly incarnations: Incarnations,
-    private readonly news: News,
+    private readonly news: ChangeStream,
     /** How long "last seen" of a user who is offline is remembered. */
     private readonly retentionMs: number,
     private readonly clock: Clock,

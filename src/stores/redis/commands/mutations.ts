@@ -1,8 +1,8 @@
 import type { Clock } from '../../../public/clock';
 import type { OnAnswer, PresenceOp, SignOfLife, StoreNode } from '../../port';
 import type { Incarnation, Incarnations } from '../incarnation';
-import { gather, type Layout, type Partition } from '../keyspace';
-import type { Runner } from './script-runner';
+import { gather, type Keyspace, type Partition } from '../keyspace';
+import type { ScriptRunner } from './script-runner';
 import { type Changed, tapped } from './script';
 import * as scripts from '../lua/scripts.generated';
 
@@ -12,10 +12,10 @@ const APPLY_OPS = 500;
 const SIGN_GRID_MS = 10;
 
 /** What routers tell of their users. @internal */
-export class Writes {
+export class Mutations {
   constructor(
-    private readonly layout: Layout,
-    private readonly runner: Runner,
+    private readonly layout: Keyspace,
+    private readonly runner: ScriptRunner,
     private readonly incarnations: Incarnations,
     private readonly clock: Clock,
     /** A grace ends in so long that is none of a drop. */

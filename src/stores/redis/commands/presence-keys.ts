@@ -1,6 +1,6 @@
 import type { RedisLike } from '../connection/client';
-import { type Link, masterOf } from '../connection/command-gate';
-import type { Layout } from '../keyspace';
+import { type CommandGate, masterOf } from '../connection/command-gate';
+import type { Keyspace } from '../keyspace';
 
 /** Only an older sign of life is deleted: the user may be back meanwhile, through another router. Gives what it said. */
 const DELETE = `local seen = redis.pcall('GET', KEYS[1])
@@ -13,11 +13,11 @@ return seen`;
  * them right after a script has decided, in one pipeline a master.
  * @internal
  */
-export class Mirrors {
+export class PresenceKeys {
   constructor(
     private readonly client: RedisLike,
-    private readonly link: Link,
-    private readonly layout: Layout,
+    private readonly link: CommandGate,
+    private readonly layout: Keyspace,
   ) {}
 
   async set(users: ReadonlyArray<readonly [userId: string, lastSeen: number]>, ttlMs: number): Promise<void> {

@@ -1,10 +1,10 @@
 import type { OnAnswer, StoredPage, StoredStatus, StoredStatuses } from '../../port';
 import { mapBounded } from './bounded';
 import { Doubt, type DoubtOptions, decided, type Open } from './doubt';
-import { gather, type Layout, type Partition } from '../keyspace';
+import { gather, type Keyspace, type Partition } from '../keyspace';
 import { cursorOf, Listing, type Seen } from './listing';
-import type { Losses } from '../changes/data-loss';
-import type { Mirrors } from './presence-keys';
+import type { DataLoss } from '../changes/data-loss';
+import type { PresenceKeys } from './presence-keys';
 import type { From } from './page-walk';
 import { type Ask, askPlaced, tap, tapped } from './script';
 import * as scripts from '../lua/scripts.generated';
@@ -18,14 +18,14 @@ const MOST_PIECES = 4;
 
 /** @internal */
 export interface QueriesOptions extends DoubtOptions {
-  readonly layout: Layout;
+  readonly layout: Keyspace;
   /** By partition. */
-  readonly losses: readonly Losses[];
+  readonly losses: readonly DataLoss[];
   readonly ask: Ask;
   /** The values of keys, on a single server. */
   valuesOf(keys: readonly string[], onStep: OnAnswer): Promise<Array<string | null>>;
   /** On a Cluster. */
-  mirrors(): Mirrors | undefined;
+  mirrors(): PresenceKeys | undefined;
   /** Decides on users who have no record. */
   settle(partition: Partition, users: readonly StoredStatus[]): Promise<void>;
   /** Something in a bucket is not ours. */
@@ -42,7 +42,7 @@ export interface QueriesOptions extends DoubtOptions {
  * @internal
  */
 export class Queries {
-  private readonly layout: Layout;
+  private readonly layout: Keyspace;
   private readonly listing: Listing;
   private readonly doubt: Doubt;
 
@@ -186,7 +186,7 @@ export class Queries {
 
   private isSettled(userId: string): boolean {
     const { partition, bucket } = this.layout.place(userId);
-    return (this.options.losses[partition] as Losses).isSettled(bucket);
+    return (this.options.losses[partition] as DataLoss).isSettled(bucket);
   }
 
   /** What the keys of the contract say, on a single server: when each user was last seen. Ours hold a time. */

@@ -1,11 +1,11 @@
 import type { Clock } from '../../../public/clock';
 import type { OnAnswer } from '../../port';
 import type { RedisLike } from '../connection/client';
-import { Link } from '../connection/command-gate';
+import { CommandGate } from '../connection/command-gate';
 import { reasonOf } from '../connection/connect';
-import type { Hearing } from '../hearing';
-import type { Layout, Partition } from '../keyspace';
-import { Mirrors } from './presence-keys';
+import type { ChangeReceiver } from '../../change-receiver';
+import type { Keyspace, Partition } from '../keyspace';
+import { PresenceKeys } from './presence-keys';
 import { type Ask, askPlaced, type Changed, type Script, tap, tapped } from './script';
 import * as scripts from '../lua/scripts.generated';
 
@@ -13,15 +13,15 @@ import * as scripts from '../lua/scripts.generated';
 const LOG_CHANGES = 5_000;
 
 /** @internal */
-export interface RunnerOptions {
+export interface ScriptRunnerOptions {
   readonly clock: Clock;
-  readonly layout: Layout;
+  readonly layout: Keyspace;
   /** Whether changes are published on the guide's channels. */
   readonly publish: boolean;
   /** Makes the next client of a store that connects by itself. */
   readonly reconnect: (() => RedisLike) | undefined;
   /** What is heard of a partition, as long as the store is not closed. */
-  hearingOf(partition: Partition): Hearing;
+  receiverOf(partition: Partition): ChangeReceiver;
   /** What is wrong with the connection, as far as another one knows. */
   reason(): string | undefined;
   /** Commands can be sent. */
@@ -45,16 +45,16 @@ export interface Change {
 }
 
 /** The client of a store, and the scripts that run through it. @internal */
-export class Runner {
+export class ScriptRunner {
   client: RedisLike;
   /** On a Cluster. */
-  mirrors: Mirrors | undefined;
+  mirrors: PresenceKeys | undefined;
   isClosed = false;
-  private link: Link;
+  private link: CommandGate;
 
   constructor(
     client: RedisLike,
-    private readonly options: RunnerOptions,
+    private readonly options: ScriptRunnerOptions,
   ) {
     this.client = client;
     this.link = this.linkTo(client);
@@ -79,9 +79,9 @@ export class Runner {
     { joined = [], ttlMs = 0, onAnswer = () => undefined }: Change = {},
   ): Promise<T> {
     const { mirrors } = this;
-    const { layout, publish, hearingOf, onJunk, onLacking } = this.options;
+    const { layout, publish, receiverOf, onJunk, onLacking } = this.options;
     // An answer that comes after the store was closed is none of its next one.
-    const hearing = hearingOf(partition);
+    const receiver = receiverOf(partition);
     const text = await askPlaced(tapped(this.ask, onAnswer), partition, script, () => {
       const { keys, args } = build();
       const shared = [
@@ -91,7 +91,7 @@ export class Runner {
         layout.isCluster ? '1' : '0',
         String(Math.ceil(LOG_CHANGES / layout.partitions.length)),
         partition.bucketPrefix,
-        String(hearing.highestVersion),
+        String(receiver.highestVersion),
         partition.seed,
         partition.knownEpoch,
         String(partition.buckets),
@@ -112,7 +112,7 @@ export class Runner {
       const gone = off.filter(([userId]) => !there.has(userId));
       if (gone.length > 0) await this.deleteMirrors(mirrors, partition, gone, now, onAnswer);
     }
-    hearing.learn(answer.e, answer.seq);
+    receiver.learn(answer.e, answer.seq);
     return answer;
   }
 
@@ -158,17 +158,17 @@ export class Runner {
     if (this.options.reconnect !== undefined) this.client.disconnect();
   }
 
-  private linkTo(client: RedisLike): Link {
+  private linkTo(client: RedisLike): CommandGate {
     const { clock, layout, reason, onReady, onReconnect, onTrapped, reconnect } = this.options;
     const events = { isOwn: reconnect !== undefined, onReady, onReconnect, onTrapped };
     // The connection for messages has the same address and password: its reason is theirs.
-    const link = new Link(client, () => reasonOf(client) ?? reason(), clock, events);
-    this.mirrors = layout.isCluster ? new Mirrors(client, link, layout) : undefined;
+    const link = new CommandGate(client, () => reasonOf(client) ?? reason(), clock, events);
+    this.mirrors = layout.isCluster ? new PresenceKeys(client, link, layout) : undefined;
     return link;
   }
 
   private async deleteMirrors(
-    mirrors: Mirrors,
+    mirrors: PresenceKeys,
     partition: Partition,
     off: Changed['off'],
     now: number,

@@ -41,7 +41,7 @@ function held<T>(work: Promise<T>): Promise<T> {
 }
 
 /** @internal */
-export interface LinkEvents extends Partial<ClientUser> {
+export interface CommandGateEvents extends Partial<ClientUser> {
   /** Whether the client is the store's: it gives up a connection that is dead without a word. */
   readonly isOwn?: boolean;
   /** Commands can be sent. */
@@ -80,7 +80,7 @@ export function masterOf(client: RedisLike, key: string): string {
  * them without an end and send them when they are long out of date; one whose server hangs likewise.
  * @internal
  */
-export class Link {
+export class CommandGate {
   private readonly waiters = new Set<Waiter>();
   /** When a connection that is on its way has come a step further. */
   private steppedAt = 0;
@@ -98,7 +98,7 @@ export class Link {
     /** What the client said last of its connection, where that is known. */
     private readonly reason: () => string | undefined = () => undefined,
     private readonly clock: Clock = systemClock,
-    private readonly events: LinkEvents = {},
+    private readonly events: CommandGateEvents = {},
   ) {
     this.shared = SharedClient.of(client, clock);
     this.user = {

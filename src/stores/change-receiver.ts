@@ -1,6 +1,9 @@
-import { type Clock, systemClock } from '../../public/clock';
-import { Inquiry } from '../inquiry';
-import { type Batch, MAX_VERSION, parseMessage } from './changes/message-codec';
+import { type Clock, systemClock } from '../public/clock';
+import { Inquiry } from './inquiry';
+import type { PresenceUpdate } from '../public/types';
+
+/** A counter that is added to, here or in a script, must stay exact. @internal */
+export const MAX_VERSION = 2 ** 52;
 
 /** What is told after another connection has said that there is more has this long to come. */
 const OVERDUE_MS = 300;
@@ -18,6 +21,19 @@ const DISTRUST_MS = 60_000;
 /** Where the log cannot decide between two batches everything is read again, once in so long. */
 const DISPUTE_MS = 30_000;
 
+/** What travels between routers, and stands in the log: changes of one partition, made in one step. @internal */
+export interface Batch {
+  /** Tells the data from those that were there before a loss. */
+  readonly epoch: string;
+  /** The version of the first change; each following one has the next. */
+  readonly first: number;
+  /** When, by the clock of the server, in milliseconds. */
+  readonly at: number;
+  readonly changes: ReadonlyArray<{ readonly update: PresenceUpdate; readonly lastSeen: number }>;
+  /** Of the text: the same in the log as in the message. */
+  readonly digest: string;
+}
+
 /** How far Redis itself says that a partition has come. @internal */
 export interface Head {
   readonly epoch: string;
@@ -25,11 +41,11 @@ export interface Head {
 }
 
 /** @internal */
-export interface HearingOptions {
+export interface ChangeReceiverOptions {
   /** Undefined where Redis holds none that makes sense. */
   readHead(): Promise<Head | undefined>;
-  /** Batches of the log from a version on: the text of each. */
-  readLog(from: number, most: number): Promise<string[]>;
+  /** Batches of the log from a version on; undefined for each entry that is none. */
+  readLog(from: number, most: number): Promise<ReadonlyArray<Batch | undefined>>;
   tell(batch: Batch): void;
   onGap(): void;
   /** Redis holds other data than before: what routers told it is lost, or may be. */
@@ -58,7 +74,7 @@ const lastOf = ({ first, changes }: Batch): number => first + changes.length - 1
  * stay below it.
  * @internal
  */
-export class Hearing {
+export class ChangeReceiver {
   private epoch: string | undefined;
   /** The version of the last change heard; undefined before the first answer, when there is nothing to have missed. */
   private heard: number | undefined;
@@ -86,7 +102,7 @@ export class Hearing {
   private readonly inquiry: Inquiry;
 
   constructor(
-    private readonly options: HearingOptions,
+    private readonly options: ChangeReceiverOptions,
     highest = 0,
     private readonly clock: Clock = systemClock,
   ) {
@@ -332,14 +348,13 @@ export class Hearing {
   private async readUpTo(expected: number): Promise<void> {
     for (let strays = 0; (this.heard as number) < expected && strays < MAX_STRAYS; ) {
       const before = this.heard as number;
-      const texts = await this.options.readLog(before + 1, LOG_BATCHES);
+      const batches = await this.options.readLog(before + 1, LOG_BATCHES);
       if (this.closed) return;
-      for (const text of texts) {
-        const batch = parseMessage(text);
-        if (batch === undefined || !('first' in batch) || !this.follows(batch)) strays += 1;
+      for (const batch of batches) {
+        if (batch === undefined || !this.follows(batch)) strays += 1;
         else if (lastOf(batch) <= this.expected) this.take(batch);
       }
-      if (texts.length < LOG_BATCHES || this.heard === before) return;
+      if (batches.length < LOG_BATCHES || this.heard === before) return;
     }
   }
 
@@ -352,12 +367,11 @@ export class Hearing {
     );
     const [oldest] = disputed;
     if (oldest === undefined || this.closed) return false;
-    const texts = await this.options.readLog(oldest.first, LOG_BATCHES).catch((): string[] => []);
+    const batches = await this.options.readLog(oldest.first, LOG_BATCHES).catch((): Batch[] => []);
     if (this.closed || this.epoch !== epoch) return false;
     const written = new Map<number, string>();
-    for (const text of texts) {
-      const batch = parseMessage(text);
-      if (batch === undefined || !('first' in batch) || batch.epoch !== epoch) continue;
+    for (const batch of batches) {
+      if (batch === undefined || batch.epoch !== epoch) continue;
       if (!written.has(batch.first)) written.set(batch.first, batch.digest);
     }
     const isForged = disputed.some(({ first, digest }) => (written.get(first) ?? digest) !== digest);
