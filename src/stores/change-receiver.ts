@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from '../public/clock';
-import { Inquiry } from './inquiry';
 import type { PresenceUpdate } from '../public/types';
+import { Inquiry } from './inquiry';
 
 /** A counter that is added to, here or in a script, must stay exact. @internal */
 export const MAX_VERSION = 2 ** 52;

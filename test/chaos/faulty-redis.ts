@@ -57,7 +57,7 @@ function serverIn(directory: string): Promise<RedisServer> {
 export class FaultyRedis {
   /** Links that lead to it: those of the routers, and then the one that no fault touches. */
   private readonly routerLinks: number[] = [];
-  private readonly layout = new Keyspace('presence:', false);
+  private readonly keyspace = new Keyspace('presence:', false);
   private replaced: { readonly server: RedisServer; readonly directory: string } | undefined;
 
   private constructor(
@@ -98,7 +98,7 @@ export class FaultyRedis {
 
   /** The time to live of the contract's key of each user who has one. */
   async keysOfUsers(): Promise<Map<string, number>> {
-    const prefix = this.layout.userKey('');
+    const prefix = this.keyspace.userKey('');
     const keys: string[] = [];
     for (let cursor = '0'; ; ) {
       const [next, some] = await this.control.scan(cursor, 'MATCH', `${prefix}*`, 'COUNT', 5_000);
@@ -127,11 +127,11 @@ export class FaultyRedis {
   ): Promise<void> {
     const { kind, what, users } = fault;
     const ids = users.map(userIdOf);
-    await layoutOf(this.control, this.layout);
-    const partition = this.layout.partitions[0] as Keyspace['partitions'][number];
+    await layoutOf(this.control, this.keyspace);
+    const partition = this.keyspace.partitions[0] as Keyspace['partitions'][number];
     const bucketOf = (id: string): string => partition.bucketKey(partition.bucketOf(id));
     const keys: string[] = [];
-    if (what === 'user') keys.push(...ids.map((id) => this.layout.userKey(id)));
+    if (what === 'user') keys.push(...ids.map((id) => this.keyspace.userKey(id)));
     // The ends, too, where whoever walks through them may go wrong.
     else if (what === 'bucket')
       keys.push(...[0, partition.buckets - 1].map((n) => partition.bucketKey(n)), ...ids.map(bucketOf));

@@ -1,6 +1,6 @@
 import { vi } from 'vitest';
-import { parseMessage, toBatch } from '../../src/stores/redis/changes/message-codec';
 import { ChangeReceiver } from '../../src/stores/change-receiver';
+import { parseMessage, toBatch } from '../../src/stores/redis/changes/message-codec';
 import type { Random } from '../random';
 import { EPOCH, HONEST, hostileText, publishedMessage } from './mutate';
 import { guarded, isId, isStatus, isTime, type Target, Violations } from './target';

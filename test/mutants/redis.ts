@@ -14,7 +14,7 @@ export const REDIS: readonly Mutant[] = [
   {
     id: 'key-lives-seconds-on-a-cluster',
     fault: 'On a Cluster the presence key of who joins lives a thousand times too long.',
-    file: `${folder}/mirrors.ts`,
+    file: `${folder}/presenceKeys.ts`,
     find: "String(seen), 'PX', ttl])",
     put: "String(seen), 'EX', ttl])",
     tests: CLUSTER,
@@ -22,7 +22,7 @@ export const REDIS: readonly Mutant[] = [
   {
     id: 'renewal-makes-a-key-on-a-cluster',
     fault: 'On a Cluster a renewal makes a key for somebody who is offline.',
-    file: `${folder}/mirrors.ts`,
+    file: `${folder}/presenceKeys.ts`,
     find: "'PX', ttl, 'XX', ]",
     put: "'PX', ttl ]",
     tests: CLUSTER,
@@ -30,7 +30,7 @@ export const REDIS: readonly Mutant[] = [
   {
     id: 'newer-key-deleted-on-a-cluster',
     fault: 'On a Cluster the key of who has just come back is deleted by the end of their last visit.',
-    file: `${folder}/mirrors.ts`,
+    file: `${folder}/presenceKeys.ts`,
     find: "if seen and (tonumber(seen) or 0) <= tonumber(ARGV[1]) then redis.call('DEL', KEYS[1]) end",
     put: "redis.call('DEL', KEYS[1])",
     tests: CLUSTER,
@@ -46,7 +46,7 @@ export const REDIS: readonly Mutant[] = [
   {
     id: 'last-seen-of-the-dead-on-a-cluster',
     fault: 'On a Cluster users of a router that died were last seen when they came.',
-    file: `${folder}/upkeep.ts`,
+    file: `${folder}/maintenance.ts`,
     find: 'await this.runner.writeSeen(partition, known);',
     put: '',
     tests: CLUSTER,
@@ -54,7 +54,7 @@ export const REDIS: readonly Mutant[] = [
   {
     id: 'seen-later-than-heard',
     fault: 'Renewals say that phones were heard later than they were.',
-    file: `${folder}/writes.ts`,
+    file: `${folder}/mutations.ts`,
     find: 'Math.ceil(ageMs / SIGN_GRID_MS) * SIGN_GRID_MS',
     put: 'Math.floor(ageMs / 1_000) * 1_000',
     tests: DATA,
@@ -62,7 +62,7 @@ export const REDIS: readonly Mutant[] = [
   {
     id: 'wrong-one-is-missing',
     fault: 'Of several users who are renewed the wrong one is told to be missing.',
-    file: `${folder}/writes.ts`,
+    file: `${folder}/mutations.ts`,
     find: '(group[Number(place)] as SignOfLife).userId',
     put: '(group[0] as SignOfLife).userId',
     tests: ['test/stores/redis.test.ts'],
@@ -71,7 +71,7 @@ export const REDIS: readonly Mutant[] = [
   {
     id: 'timeout-is-a-disconnect',
     fault: 'Who fell silent is published as having said goodbye.',
-    file: `${folder}/writes.ts`,
+    file: `${folder}/mutations.ts`,
     find: "return op.reason === 'disconnect' ? 'l' : 't';",
     put: "return 'l';",
     tests: ['test/stores/redis.test.ts'],
@@ -80,7 +80,7 @@ export const REDIS: readonly Mutant[] = [
   {
     id: 'acknowledged-never',
     fault: 'A router never finds out that a failover has lost what it was told to be done.',
-    file: `${folder}/writes.ts`,
+    file: `${folder}/mutations.ts`,
     find: 'if (answer.known && incarnation.tag === tag) incarnation.acknowledged = number;',
     put: '',
     tests: STEPS,
@@ -96,7 +96,7 @@ export const REDIS: readonly Mutant[] = [
   {
     id: 'left-and-still-online',
     fault: 'What a router that leaves still held stays online until another router happens to look.',
-    file: `${folder}/upkeep.ts`,
+    file: `${folder}/maintenance.ts`,
     find: "if (released === '1') await this.reap(partition, [tag]);",
     put: '',
     tests: STEPS,
@@ -104,7 +104,7 @@ export const REDIS: readonly Mutant[] = [
   {
     id: 'walk-skips-a-bucket',
     fault: 'A walk through buckets that is interrupted skips the next one.',
-    file: `${folder}/upkeep.ts`,
+    file: `${folder}/maintenance.ts`,
     find: 'at += done;',
     put: 'at += done + 1;',
     tests: DATA,
@@ -112,7 +112,7 @@ export const REDIS: readonly Mutant[] = [
   {
     id: 'sweep-stops-at-the-end',
     fault: 'A sweep that goes round the end leaves out the buckets at the beginning.',
-    file: `${folder}/upkeep.ts`,
+    file: `${folder}/maintenance.ts`,
     find: 'await this.walk(scripts.sweep, partition, 0, first + count - end, args);',
     put: '',
     tests: DATA,
@@ -120,7 +120,7 @@ export const REDIS: readonly Mutant[] = [
   {
     id: 'told-what-was-before',
     fault: 'Who subscribes is told changes from before.',
-    file: `${folder}/news.ts`,
+    file: `${folder}/changeStream.ts`,
     find: 'if (update.version > (since[partition.index] as number)) feed.onTransition(update, lastSeen);',
     put: 'if (since !== undefined) feed.onTransition(update, lastSeen);',
     tests: ['test/redis/steps.test.ts'],
@@ -128,7 +128,7 @@ export const REDIS: readonly Mutant[] = [
   {
     id: 'loss-of-all-untold',
     fault: 'After a flush nobody is told again before the next heartbeat finds it out.',
-    file: `${folder}/news.ts`,
+    file: `${folder}/changeStream.ts`,
     find: 'for (const feed of this.feeds.keys()) feed.onLost(isLostUser);',
     put: '',
     tests: STEPS,
@@ -280,7 +280,7 @@ export const REDIS: readonly Mutant[] = [
   {
     id: 'ids-that-meet',
     fault: 'Whoever knows the hash can put all of his users into one bucket, and make it slow for everybody.',
-    file: `${folder}/layout.ts`,
+    file: `${folder}/keyspace.ts`,
     find: 'let hash = fnv(userId, start) ^ end;',
     put: 'let hash = fnv(userId, 0);',
     tests: ['test/stores/redis-options.test.ts'],

@@ -86,8 +86,8 @@ describe('users of the fork', () => {
     const a = await ours(brisk);
     await until('both are found', async () => (await a.presence.countOnline()) === 2);
     const later = await ours(brisk);
-    const layout = await layoutOf(a.client);
-    const bucket = layout.partitions[0]?.bucketKey(layout.place('f1').bucket) as string;
+    const keyspace = await layoutOf(a.client);
+    const bucket = keyspace.partitions[0]?.bucketKey(keyspace.place('f1').bucket) as string;
     const holders = async () => (await a.client.hget(bucket, 'f1'))?.split('.fork,').length;
     await until('they are here too', async () => (await holders()) === 3);
     expect(await later.status('f1')).toBe('online');

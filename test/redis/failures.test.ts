@@ -13,7 +13,7 @@ import {
 } from 'voiceping-presence';
 import { type RedisLike, redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
-import { LAYOUT, type Keyspace } from '../../src/stores/redis/keyspace';
+import { type Keyspace, LAYOUT } from '../../src/stores/redis/keyspace';
 import * as scripts from '../../src/stores/redis/lua/scripts.generated';
 import { programOf } from '../bundles';
 import { describe, it, onTestFinished, shortLease } from '../side-by-side';
@@ -234,7 +234,7 @@ describe('a record is lost, and nobody is left who could assert it', () => {
   // How often something was lost is lost with the rest, and was 1 before, too: no router took it for another loss.
   it('who is in grace goes offline once, though something was lost before', async () => {
     const rig = await Rig.start();
-    const begun = { layout: LAYOUT, seed: '0123456789abcdef', epoch: '1700000000.1', lost: 1 };
+    const begun = { keyspace: LAYOUT, seed: '0123456789abcdef', epoch: '1700000000.1', lost: 1 };
     await rig.admin.hset('presence:meta:{0}', begun);
     const graceful = { ...slow, graceMs: 3_000 };
     const [a, b] = [await rig.router(graceful), await rig.router(graceful)];
@@ -286,11 +286,11 @@ describe('a record is lost, and nobody is left who could assert it', () => {
 it('who has a key and no record goes offline a lease later, once, and nobody whose key has gone meanwhile', async () => {
   const rig = await Rig.start();
   await rig.router();
-  const layout = await layoutOf(rig.admin);
-  const partition = layout.partitions[0] as Keyspace['partitions'][number];
+  const keyspace = await layoutOf(rig.admin);
+  const partition = keyspace.partitions[0] as Keyspace['partitions'][number];
   const settle = (userId: string) => {
-    const keys = [...partition.keys, partition.bucketKey(layout.place(userId).bucket), layout.userKey(userId)];
-    const common = [layout.userPrefix, 'presence:', partition.channel, '0', '5000', partition.bucketPrefix, '0'];
+    const keys = [...partition.keys, partition.bucketKey(keyspace.place(userId).bucket), keyspace.userKey(userId)];
+    const common = [keyspace.userPrefix, 'presence:', partition.channel, '0', '5000', partition.bucketPrefix, '0'];
     const data = [
       partition.seed,
       partition.knownEpoch,
@@ -317,8 +317,8 @@ it('a grace ended, and what would have ended it was lost: who begins to listen t
   const rig = await Rig.start();
   const a = await rig.router({ graceMs: 3_000, leaseMs: 15_000 });
   // One of the last buckets: the sweep, which would find it too, does not come there so soon.
-  const layout = await layoutOf(rig.admin);
-  const userId = usersOf(1_000).find((id) => layout.place(id).bucket > 4_000) as string;
+  const keyspace = await layoutOf(rig.admin);
+  const userId = usersOf(1_000).find((id) => keyspace.place(id).bucket > 4_000) as string;
   await a.attach(userId);
   a.sockets.get(userId)?.drop();
   await until('its grace is kept', async () => (await rig.admin.zcard('presence:grace:{0}')) === 1);

@@ -28,7 +28,7 @@ async function fleet() {
   serial += 1;
   const prefix = `tenant${serial}:`;
   const errors: PresenceError[] = [];
-  const layout = new Keyspace(prefix, false);
+  const keyspace = new Keyspace(prefix, false);
   const router = async () => {
     const presence = createPresence({
       leaseMs: shortLease(),
@@ -66,7 +66,7 @@ async function fleet() {
   await until('it has its snapshot', () => dashboard.sent.length === 1);
   const key = (name: string): string => `${prefix}${name}:{0}`;
   const [epoch, seed] = (await admin.hmget(key('meta'), 'epoch', 'seed')) as [string, string];
-  const partition = layout.partitions[0] as Partition;
+  const partition = keyspace.partitions[0] as Partition;
   partition.learn(epoch, seed);
   const bucket = (userId: string): string => partition.bucketKey(partition.bucketOf(userId));
   const [tag] = (await admin.zrange(key('lease'), 0, -1)) as [string];
@@ -420,8 +420,8 @@ describe('the layout', () => {
 
   const others: Array<[what: string, fields: Record<string, string>, says: string]> = [
     ['none', { epoch: '1.2', seq: '5' }, 'no number of a layout'],
-    ['a later one', { epoch: '1.2', seq: '5', layout: '99', seed: '0123456789abcdef' }, 'layout 99'],
-    ['one whose epoch is written otherwise', { epoch: 'x', layout: '99' }, 'layout 99'],
+    ['a later one', { epoch: '1.2', seq: '5', keyspace: '99', seed: '0123456789abcdef' }, 'layout 99'],
+    ['one whose epoch is written otherwise', { epoch: 'x', keyspace: '99' }, 'layout 99'],
   ];
   it.each(others)(
     'of data that have %s: nothing is written, it is said once, and the presence stays stale',

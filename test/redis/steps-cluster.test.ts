@@ -1,9 +1,9 @@
 import { Cluster } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type RedisLike, redisStore } from 'voiceping-presence/redis';
+import { PresenceKeys } from '../../src/stores/redis/commands/presence-keys';
 import { CommandGate } from '../../src/stores/redis/connection/command-gate';
 import { Keyspace } from '../../src/stores/redis/keyspace';
-import { PresenceKeys } from '../../src/stores/redis/commands/presence-keys';
 import { RedisCluster } from './cluster';
 import { join, leave, NODE } from './steps';
 import { until } from './wait';
@@ -134,16 +134,16 @@ describe('on a Cluster', () => {
   it('the key of who is back by another router is not deleted by the end of the visit before', async () => {
     const { prefix, pttl } = rig();
     const client = cluster as unknown as RedisLike;
-    const mirrors = new PresenceKeys(client, new CommandGate(client), new Keyspace(prefix, true));
+    const presenceKeys = new PresenceKeys(client, new CommandGate(client), new Keyspace(prefix, true));
     const leftAt = now();
-    await mirrors.set(
+    await presenceKeys.set(
       [
         ['left', leftAt - 5_000],
         ['back', leftAt + 5_000],
       ],
       NODE.ttlMs,
     );
-    expect(await mirrors.delete(['left', 'back'], leftAt)).toEqual([leftAt - 5_000, leftAt + 5_000]);
+    expect(await presenceKeys.delete(['left', 'back'], leftAt)).toEqual([leftAt - 5_000, leftAt + 5_000]);
     expect(await pttl('left')).toBe(-2);
     expect(await pttl('back')).toBeGreaterThan(0);
   });

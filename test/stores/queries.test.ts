@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { fakeClock } from 'voiceping-presence/testing';
-import { Keyspace } from '../../src/stores/redis/keyspace';
 import { DataLoss } from '../../src/stores/redis/changes/data-loss';
 import { Queries } from '../../src/stores/redis/commands/queries';
+import { Keyspace } from '../../src/stores/redis/keyspace';
 
 const ROUND_TRIP_MS = 300;
 const sure = { awaited: 0, unsure: 0 };
@@ -10,12 +10,12 @@ const sure = { awaited: 0, unsure: 0 };
 /** Queries to a Redis that answers after a round trip: everybody asked about was seen just now, or never. */
 function far(isCluster: boolean, isKeyed: boolean) {
   const clock = fakeClock();
-  const layout = new Keyspace('p:', isCluster);
+  const keyspace = new Keyspace('p:', isCluster);
   const later = <T>(value: T): Promise<T> =>
     new Promise((resolve) => clock.setTimeout(() => resolve(value), ROUND_TRIP_MS));
   const queries = new Queries({
-    layout,
-    losses: layout.partitions.map(() => new DataLoss()),
+    keyspace,
+    losses: keyspace.partitions.map(() => new DataLoss()),
     ask: (_partition, script, keys) => {
       if (script.name === 'count') return later('1 1.1 0 0 1');
       if (script.name === 'list') {
@@ -29,7 +29,8 @@ function far(isCluster: boolean, isKeyed: boolean) {
     receiverOf: () => ({ learn: () => 0, highestVersion: 0 }) as never,
     onOther: () => undefined,
     valuesOf: (keys) => later(keys.map(() => (isKeyed ? String(clock.now()) : null))),
-    mirrors: () => (isCluster ? ({ get: (ids: string[]) => later(ids.map(() => undefined)) } as never) : undefined),
+    presenceKeys: () =>
+      isCluster ? ({ get: (ids: string[]) => later(ids.map(() => undefined)) } as never) : undefined,
     settle: () => later(undefined),
     repair: () => undefined,
     clear: () => undefined,
@@ -84,7 +85,7 @@ describe('queries to a Redis that is far away', () => {
   });
 
   it('fail as one, whichever of their calls fails', async () => {
-    const layout = new Keyspace('p:', true);
+    const keyspace = new Keyspace('p:', true);
     const fails = { ask: true };
     const answer = async (isAsk: boolean): Promise<never> => {
       await Promise.resolve();
@@ -92,11 +93,11 @@ describe('queries to a Redis that is far away', () => {
     };
     for (fails.ask of [true, false]) {
       const queries = new Queries({
-        layout,
-        losses: layout.partitions.map(() => new DataLoss()),
+        keyspace,
+        losses: keyspace.partitions.map(() => new DataLoss()),
         ask: () => answer(true),
         receiverOf: () => ({ highestVersion: 0 }),
-        mirrors: () => ({ get: () => answer(false) }) as never,
+        presenceKeys: () => ({ get: () => answer(false) }) as never,
       } as never);
       // One that nobody waits for any more would end the process.
       await expect(queries.read(['u'], () => undefined)).rejects.toThrow(/first|second/);

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { parseMessage, toBatch } from '../../src/stores/redis/changes/message-codec';
 import { type Batch, ChangeReceiver, type Head } from '../../src/stores/change-receiver';
+import { parseMessage, toBatch } from '../../src/stores/redis/changes/message-codec';
 
 const EPOCH = '1700000000.5';
 const NEWER = '1700000001.5';

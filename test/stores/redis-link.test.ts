@@ -1,9 +1,9 @@
 import { EventEmitter } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { type FakeClock, fakeClock } from 'voiceping-presence/testing';
+import { script } from '../../src/stores/redis/commands/script';
 import type { RedisLike } from '../../src/stores/redis/connection/client';
 import { CommandGate } from '../../src/stores/redis/connection/command-gate';
-import { script } from '../../src/stores/redis/commands/script';
 
 const ROUND_TRIP_MS = 300;
 const ONE = script('one', 'return 1');

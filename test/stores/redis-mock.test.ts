@@ -1,9 +1,9 @@
 import RedisMock from 'ioredis-mock';
 import { describe, expect, it } from 'vitest';
 import { type RedisLike, redisStore } from 'voiceping-presence/redis';
-import { isReady, CommandGate } from '../../src/stores/redis/connection/command-gate';
-import { Keyspace } from '../../src/stores/redis/keyspace';
 import { PresenceKeys } from '../../src/stores/redis/commands/presence-keys';
+import { CommandGate, isReady } from '../../src/stores/redis/connection/command-gate';
+import { Keyspace } from '../../src/stores/redis/keyspace';
 
 const mock = (): RedisLike => new RedisMock() as unknown as RedisLike;
 
@@ -13,19 +13,19 @@ describe('over ioredis-mock', () => {
   it('the keys of the contract are set, moved and read; its pipelines know no EVAL to delete them', async () => {
     const client = mock();
     expect(isReady(client)).toBe(true);
-    const mirrors = new PresenceKeys(client, new CommandGate(client), new Keyspace('mock:', true));
+    const presenceKeys = new PresenceKeys(client, new CommandGate(client), new Keyspace('mock:', true));
     const users = Array.from({ length: 50 }, (_, index) => `u${index}`);
-    await mirrors.set(
+    await presenceKeys.set(
       users.map((userId, index) => [userId, NOW + index] as const),
       60_000,
     );
-    expect(await mirrors.get(['u0', 'u49', 'never'])).toEqual([NOW, NOW + 49, undefined]);
+    expect(await presenceKeys.get(['u0', 'u49', 'never'])).toEqual([NOW, NOW + 49, undefined]);
     const moved = [
       ['u0', NOW + 2_000],
       ['never', NOW + 2_000],
     ] as const;
-    expect(await mirrors.move(moved, 60_000)).toEqual(['never']);
-    expect(await mirrors.get(['u0', 'never'])).toEqual([NOW + 2_000, undefined]);
+    expect(await presenceKeys.move(moved, 60_000)).toEqual(['never']);
+    expect(await presenceKeys.get(['u0', 'never'])).toEqual([NOW + 2_000, undefined]);
   });
 
   // README says so; the day it changes the conformance suite can run on the mock.

@@ -86,11 +86,11 @@ describe('the environment', () => {
 describe('the layout', () => {
   it('spreads users evenly over partitions and buckets', () => {
     for (const isCluster of [false, true]) {
-      const layout = new Keyspace('presence:', isCluster);
+      const keyspace = new Keyspace('presence:', isCluster);
       const counts = new Map<string, number>();
       for (let index = 0; index < 100_000; index += 1) {
-        const { partition, bucket } = layout.place(`acme_u${index}`);
-        const place = layout.partitions[partition]?.bucketKey(bucket) as string;
+        const { partition, bucket } = keyspace.place(`acme_u${index}`);
+        const place = keyspace.partitions[partition]?.bucketKey(bucket) as string;
         counts.set(place, (counts.get(place) ?? 0) + 1);
       }
       expect(counts.size).toBe(4_096);
@@ -121,7 +121,9 @@ describe('the layout', () => {
   });
 
   it('embeds the Lua files as they are: after a change of one, npm run embed', () => {
-    expect(readFileSync(new URL('../../src/stores/redis/lua/scripts.generated.ts', import.meta.url), 'utf8')).toBe(embedded());
+    expect(readFileSync(new URL('../../src/stores/redis/lua/scripts.generated.ts', import.meta.url), 'utf8')).toBe(
+      embedded(),
+    );
   });
 });
 

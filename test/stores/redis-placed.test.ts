@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Batch } from '../../src/stores/change-receiver';
 import { parseMessage } from '../../src/stores/redis/changes/message-codec';
-import { Keyspace, type Partition } from '../../src/stores/redis/keyspace';
 import { askPlaced, script } from '../../src/stores/redis/commands/script';
+import { Keyspace, type Partition } from '../../src/stores/redis/keyspace';
 
 const SCRIPT = script('any', 'return 1');
 const SEEDS = ['0123456789abcdef', 'fedcba9876543210ff', 'aaaaaaaaaaaaaaaa'];
@@ -44,8 +44,8 @@ describe('a script that finds users by their buckets', () => {
   it.each([
     ['9', 'layout 9'],
     ['', 'no number of a layout'],
-  ])('does nothing in data of another version: %j', async (layout, words) => {
-    const { asked, run } = answering(`!{"layout":"${layout}"}`);
+  ])('does nothing in data of another version: %j', async (keyspace, words) => {
+    const { asked, run } = answering(`!{"layout":"${keyspace}"}`);
     await expect(run()).rejects.toMatchObject({
       code: 'ERR_PRESENCE_LAYOUT',
       kind: 'layout',

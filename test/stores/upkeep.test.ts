@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { fakeClock } from 'voiceping-presence/testing';
+import { Maintenance } from '../../src/stores/redis/commands/maintenance';
+import type { Script } from '../../src/stores/redis/commands/script';
 import { Incarnations } from '../../src/stores/redis/incarnation';
 import { Keyspace } from '../../src/stores/redis/keyspace';
-import type { Script } from '../../src/stores/redis/commands/script';
-import { Maintenance } from '../../src/stores/redis/commands/maintenance';
 
 const NODE = { nodeId: 'n', leaseMs: 15_000, ttlMs: 60_000 };
 
@@ -18,7 +18,7 @@ interface Call {
 /** Leases on a Redis that answers after a round trip; `graces` calls of a beat say that there is more. */
 function far(roundTripMs: number, { isCluster = false, graces = 0 } = {}) {
   const clock = fakeClock();
-  const layout = new Keyspace('p:', isCluster);
+  const keyspace = new Keyspace('p:', isCluster);
   const calls: Call[] = [];
   let left = graces;
   const later = async <T>(value: T): Promise<T> => {
@@ -27,7 +27,7 @@ function far(roundTripMs: number, { isCluster = false, graces = 0 } = {}) {
   };
   const runner = {
     isClosed: false,
-    mirrors: undefined,
+    presenceKeys: undefined,
     connected: async () => undefined,
     ask: (_partition: unknown, script: Script) => later(script.name === 'release' ? '1' : ''),
     change: async (script: Script, _partition: unknown, build: () => { keys: string[]; args: string[] }) => {
@@ -54,8 +54,8 @@ function far(roundTripMs: number, { isCluster = false, graces = 0 } = {}) {
     verifyLosses: () => undefined,
     inBackground: (_stage: string, work: Promise<void>) => work,
   };
-  const incarnations = new Incarnations(layout.partitions.length);
-  const upkeep = new Maintenance(layout, runner as never, incarnations, news as never, 1_000, clock);
+  const incarnations = new Incarnations(keyspace.partitions.length);
+  const maintenance = new Maintenance(keyspace, runner as never, incarnations, news as never, 1_000, clock);
   const timed = async (work: Promise<unknown>): Promise<number> => {
     const startedAt = clock.now();
     let isOver = false;
@@ -65,15 +65,15 @@ function far(roundTripMs: number, { isCluster = false, graces = 0 } = {}) {
     while (!isOver) await clock.advance(Math.max(1, roundTripMs));
     return (clock.now() - startedAt) / Math.max(1, roundTripMs);
   };
-  return { upkeep, calls, dues, timed, clock };
+  return { maintenance, calls, dues, timed, clock };
 }
 
 describe('the users of a router that has left or died, on a Redis far away', () => {
   it.each([false, true])('are taken away within three round trips (Cluster: %s)', async (isCluster) => {
-    const { upkeep, calls, timed } = far(300, { isCluster });
-    await timed(upkeep.beat(NODE, () => undefined));
+    const { maintenance, calls, timed } = far(300, { isCluster });
+    await timed(maintenance.beat(NODE, () => undefined));
     // One of them is that of the lease.
-    expect(await timed(upkeep.release(NODE))).toBeLessThanOrEqual(3);
+    expect(await timed(maintenance.release(NODE))).toBeLessThanOrEqual(3);
     const reaps = calls.filter(({ name }) => name === 'reap');
     expect(reaps).toHaveLength(isCluster ? 64 : 16);
     // What is done once nobody is left is done after all the others have answered.
@@ -87,13 +87,13 @@ describe('the users of a router that has left or died, on a Redis far away', () 
 describe('a beat', () => {
   // With ten thousand graces it took twenty round trips, and was given up after two seconds.
   it('takes one round trip where each is long, and the next one follows at once', async () => {
-    const { upkeep, dues, timed } = far(300, { graces: 20 });
+    const { maintenance, dues, timed } = far(300, { graces: 20 });
     let answers = 0;
     const beats = [];
     for (let beat = 0; beat < 20; beat += 1) {
       beats.push(
         await timed(
-          upkeep.beat(NODE, () => {
+          maintenance.beat(NODE, () => {
             answers += 1;
           }),
         ),
@@ -105,8 +105,8 @@ describe('a beat', () => {
   });
 
   it('ends very many graces by itself where Redis is near', async () => {
-    const { upkeep, dues, timed, calls } = far(0, { graces: 20 });
-    await timed(upkeep.beat(NODE, () => undefined));
+    const { maintenance, dues, timed, calls } = far(0, { graces: 20 });
+    await timed(maintenance.beat(NODE, () => undefined));
     expect(calls).toHaveLength(20);
     expect(dues).toEqual([]);
   });

@@ -10,16 +10,16 @@ import type {
   StoreNode,
   StoreProblem,
 } from '../port';
+import { ChangeStream } from './changes/change-stream';
+import { cursorOf } from './commands/listing';
+import { Maintenance } from './commands/maintenance';
+import { Mutations } from './commands/mutations';
+import { Queries } from './commands/queries';
+import { ScriptRunner } from './commands/script-runner';
 import { addressOf, type RedisLike } from './connection/client';
 import { lackingChannel, trappedClient } from './connection/standing-problems';
 import { Incarnations } from './incarnation';
 import { Keyspace } from './keyspace';
-import { cursorOf } from './commands/listing';
-import { ChangeStream } from './changes/change-stream';
-import { Queries } from './commands/queries';
-import { ScriptRunner } from './commands/script-runner';
-import { Maintenance } from './commands/maintenance';
-import { Mutations } from './commands/mutations';
 
 /** @internal */
 export interface RedisStoreSettings {
@@ -33,11 +33,11 @@ const ignore: OnAnswer = () => undefined;
 
 /** Wires the parts; each of the port's functions is in one of them. @internal */
 export class RedisStore implements PresenceStore {
-  private readonly layout: Keyspace;
+  private readonly keyspace: Keyspace;
   private readonly runner: ScriptRunner;
-  private readonly news: ChangeStream;
-  private readonly writes: Mutations;
-  private readonly upkeep: Maintenance;
+  private readonly changeStream: ChangeStream;
+  private readonly mutations: Mutations;
+  private readonly maintenance: Maintenance;
   private readonly queries: Queries;
   /** The longest of the routers that beat through this store. */
   private ttlMs = Number.POSITIVE_INFINITY;
@@ -49,58 +49,61 @@ export class RedisStore implements PresenceStore {
     reconnect: (() => RedisLike) | undefined,
   ) {
     const { db = 0 } = (client.options ?? {}) as { db?: number };
-    const layout = new Keyspace(prefix, client.isCluster === true, client.isCluster === true ? 0 : db);
+    const keyspace = new Keyspace(prefix, client.isCluster === true, client.isCluster === true ? 0 : db);
     const runner = new ScriptRunner(client, {
       clock,
-      layout,
+      keyspace,
       publish,
       reconnect,
-      receiverOf: (partition) => this.news.receiverOf(partition),
-      reason: () => this.news.reason,
-      onReady: () => this.news.problems.clear('apply'),
+      receiverOf: (partition) => this.changeStream.receiverOf(partition),
+      reason: () => this.changeStream.reason,
+      onReady: () => this.changeStream.problems.clear('apply'),
       // Messages come from the wrong server, too.
-      onReconnect: () => this.news.listenElsewhere(),
-      onTrapped: (answer) => this.news.problems.set('apply', trappedClient(answer)),
-      onJunk: (keys) => this.news.problems.junk(keys),
+      onReconnect: () => this.changeStream.listenElsewhere(),
+      onTrapped: (answer) => this.changeStream.problems.set('apply', trappedClient(answer)),
+      onJunk: (keys) => this.changeStream.problems.junk(keys),
       onLacking: (channel) =>
-        this.news.problems.set('publish', lackingChannel('publish on', channel, 'whoever listens there hears nothing')),
+        this.changeStream.problems.set(
+          'publish',
+          lackingChannel('publish on', channel, 'whoever listens there hears nothing'),
+        ),
     });
-    const incarnations = new Incarnations(layout.partitions.length);
-    this.layout = layout;
+    const incarnations = new Incarnations(keyspace.partitions.length);
+    this.keyspace = keyspace;
     this.runner = runner;
-    this.news = new ChangeStream(layout, runner, clock);
-    this.writes = new Mutations(layout, runner, incarnations, clock, (inMs) => this.news.tellDue(inMs));
-    this.upkeep = new Maintenance(layout, runner, incarnations, this.news, retentionMs, clock);
+    this.changeStream = new ChangeStream(keyspace, runner, clock);
+    this.mutations = new Mutations(keyspace, runner, incarnations, clock, (inMs) => this.changeStream.tellDue(inMs));
+    this.maintenance = new Maintenance(keyspace, runner, incarnations, this.changeStream, retentionMs, clock);
     this.queries = new Queries({
-      layout,
-      losses: this.news.losses,
+      keyspace,
+      losses: this.changeStream.losses,
       ask: runner.ask,
-      receiverOf: (partition) => this.news.receiverOf(partition),
+      receiverOf: (partition) => this.changeStream.receiverOf(partition),
       valuesOf: (keys, onStep) => runner.send('', (client) => client.mget(...keys), onStep),
-      mirrors: () => runner.mirrors,
+      presenceKeys: () => runner.presenceKeys,
       settle: (partition, users) =>
-        this.upkeep.settleStrays(
+        this.maintenance.settleStrays(
           partition,
           users.map(({ userId, lastSeen }) => [partition.bucketOf(userId), userId, lastSeen ?? undefined]),
         ),
-      repair: (partition, bucket) => this.upkeep.repair(partition, bucket),
-      clear: (partition, strays) => this.upkeep.clear(partition, strays),
+      repair: (partition, bucket) => this.maintenance.repair(partition, bucket),
+      clear: (partition, strays) => this.maintenance.clear(partition, strays),
       ttlMs: () => this.ttlMs,
-      onOther: () => this.news.tellDue(0),
+      onOther: () => this.changeStream.tellDue(0),
     });
   }
 
   async beat(node: StoreNode, onAnswer: OnAnswer = ignore): Promise<{ known: boolean; now: number }> {
     this.runner.open();
     this.ttlMs = Number.isFinite(this.ttlMs) ? Math.max(this.ttlMs, node.ttlMs) : node.ttlMs;
-    const answer = await this.upkeep.beat(node, onAnswer);
-    this.news.watchSubscriber(node);
+    const answer = await this.maintenance.beat(node, onAnswer);
+    this.changeStream.watchSubscriber(node);
     return answer;
   }
 
   async apply(node: StoreNode, ops: readonly PresenceOp[], onAnswer: OnAnswer = ignore): Promise<{ known: boolean }> {
-    const answer = await this.writes.apply(node, ops, onAnswer);
-    for (const op of ops) if (op.kind === 'drop' && op.graceMs > 0) this.news.tellDue(op.graceMs);
+    const answer = await this.mutations.apply(node, ops, onAnswer);
+    for (const op of ops) if (op.kind === 'drop' && op.graceMs > 0) this.changeStream.tellDue(op.graceMs);
     return answer;
   }
 
@@ -109,15 +112,15 @@ export class RedisStore implements PresenceStore {
     signs: readonly SignOfLife[],
     onAnswer: OnAnswer = ignore,
   ): Promise<{ known: boolean; missing: string[] }> {
-    return this.writes.refresh(node, signs, onAnswer);
+    return this.mutations.refresh(node, signs, onAnswer);
   }
 
   release(node: StoreNode): Promise<void> {
-    return this.upkeep.release(node);
+    return this.maintenance.release(node);
   }
 
   registered(node: StoreNode): Promise<void> {
-    return this.upkeep.registered(node);
+    return this.maintenance.registered(node);
   }
 
   async read(userIds: readonly string[], onAnswer: OnAnswer = ignore): Promise<StoredStatuses> {
@@ -126,7 +129,7 @@ export class RedisStore implements PresenceStore {
   }
 
   async list(page: { cursor: string | null; limit: number }, onAnswer: OnAnswer = ignore): Promise<StoredPage> {
-    const from = cursorOf(page.cursor, this.layout);
+    const from = cursorOf(page.cursor, this.keyspace);
     this.runner.open();
     return this.queries.list(from, page.limit, onAnswer);
   }
@@ -138,23 +141,23 @@ export class RedisStore implements PresenceStore {
 
   subscribe(feed: StoreFeed): () => void {
     this.runner.open();
-    this.news.add(feed);
+    this.changeStream.add(feed);
     return () => {
-      if (!this.news.remove(feed)) return;
+      if (!this.changeStream.remove(feed)) return;
       this.runner.close();
-      this.news.close();
+      this.changeStream.close();
     };
   }
 
   caughtUp(): Promise<void> {
-    return this.news.caughtUp();
+    return this.changeStream.caughtUp();
   }
 
   problems(): StoreProblem[] {
-    return this.news.problems.list;
+    return this.changeStream.problems.list;
   }
 
   describe(): string {
-    return `redis ${addressOf(this.runner.client)}, prefix ${this.layout.prefix}`;
+    return `redis ${addressOf(this.runner.client)}, prefix ${this.keyspace.prefix}`;
   }
 }

@@ -1,15 +1,15 @@
 import { storeFailure } from '../../../diagnostics/store-failure';
 import type { Clock } from '../../../public/clock';
 import type { ErrorStage } from '../../../public/types';
+import { type Batch, ChangeReceiver, type Head, MAX_VERSION } from '../../change-receiver';
 import { Inquiry } from '../../inquiry';
 import type { StoreFeed, StoreNode } from '../../port';
-import { isCount, isEpoch, parseMessage, toBatch } from './message-codec';
+import type { ScriptRunner } from '../commands/script-runner';
 import { lackingChannel, StandingProblems } from '../connection/standing-problems';
 import { Subscriber } from '../connection/subscriber';
-import { type Batch, ChangeReceiver, type Head, MAX_VERSION } from '../../change-receiver';
 import type { Keyspace, Partition } from '../keyspace';
 import { DataLoss } from './data-loss';
-import type { ScriptRunner } from '../commands/script-runner';
+import { isCount, isEpoch, parseMessage, toBatch } from './message-codec';
 
 /** A connection for messages that works is there by then, however busy this router is. */
 const CONNECTS_MS = 3_000;
@@ -33,14 +33,14 @@ export class ChangeStream {
   private deaf: { readonly since: number; message: string | undefined } | undefined;
 
   constructor(
-    private readonly layout: Keyspace,
+    private readonly keyspace: Keyspace,
     private readonly runner: ScriptRunner,
     private readonly clock: Clock,
   ) {
-    this.receivers = layout.partitions.map((partition) => this.newReceiver(partition, 0));
-    this.losses = layout.partitions.map(() => new DataLoss(clock));
+    this.receivers = keyspace.partitions.map((partition) => this.newReceiver(partition, 0));
+    this.losses = keyspace.partitions.map(() => new DataLoss(clock));
     this.problems = new StandingProblems((stage, error) => this.report(stage, error), clock);
-    this.lossInquiries = layout.partitions.map((partition) => this.newLossInquiry(partition));
+    this.lossInquiries = keyspace.partitions.map((partition) => this.newLossInquiry(partition));
   }
 
   add(feed: StoreFeed): void {
@@ -63,11 +63,11 @@ export class ChangeStream {
     // What changes from now on is no news to whoever subscribes later.
     for (const receiver of this.receivers) receiver.close();
     for (const inquiry of this.lossInquiries) inquiry.close();
-    this.receivers = this.layout.partitions.map((partition) => {
+    this.receivers = this.keyspace.partitions.map((partition) => {
       const { highestVersion, knownVersion } = this.receiverOf(partition);
       return this.newReceiver(partition, Math.max(highestVersion, knownVersion));
     });
-    this.lossInquiries = this.layout.partitions.map((partition) => this.newLossInquiry(partition));
+    this.lossInquiries = this.keyspace.partitions.map((partition) => this.newLossInquiry(partition));
   }
 
   /** Another one after the store was closed. */
@@ -177,7 +177,7 @@ export class ChangeStream {
   }
 
   private startSubscriber(): Subscriber {
-    const byChannel = new Map(this.layout.partitions.map((partition) => [partition.channel, partition] as const));
+    const byChannel = new Map(this.keyspace.partitions.map((partition) => [partition.channel, partition] as const));
     return new Subscriber({
       clock: this.clock,
       client: this.runner.client,
@@ -202,7 +202,7 @@ export class ChangeStream {
   }
 
   private sayDeafness(error: unknown): string {
-    const { channel } = this.layout.partitions[0] as Partition;
+    const { channel } = this.keyspace.partitions[0] as Partition;
     const consequence = 'changes on other routers are learned from heartbeats only, up to a third of a lease late';
     const { message } = error as Error;
     if (/^NOPERM/.test(message)) return lackingChannel('subscribe to', channel, consequence);
@@ -211,7 +211,7 @@ export class ChangeStream {
 
   private async resume(): Promise<void> {
     await Promise.all(
-      this.layout.partitions.map(async (partition) => {
+      this.keyspace.partitions.map(async (partition) => {
         const receiver = this.receiverOf(partition);
         const head = await this.readHead(partition);
         if (head !== undefined) receiver.learn(head.epoch, head.version);
@@ -247,7 +247,7 @@ export class ChangeStream {
   private tellLost(partition: Partition, buckets: readonly number[]): void {
     const lost = new Set(buckets);
     const isLostUser = (userId: string): boolean => {
-      const place = this.layout.place(userId);
+      const place = this.keyspace.place(userId);
       return place.partition === partition.index && (lost.size === 0 || lost.has(place.bucket));
     };
     for (const feed of this.feeds.keys()) feed.onLost(isLostUser);

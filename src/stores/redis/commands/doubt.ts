@@ -1,5 +1,5 @@
-import type { StoredStatus } from '../../port';
 import type { ChangeReceiver } from '../../change-receiver';
+import type { StoredStatus } from '../../port';
 import type { Partition } from '../keyspace';
 
 /** What each answer to a query says of the data, see lua/proof.lua. @internal */

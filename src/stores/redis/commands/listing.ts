@@ -1,12 +1,12 @@
 import { optionError, shown } from '../../../public/errors';
 import { toUserId } from '../../../public/user-id';
 import type { OnAnswer, Sequence, StoredPage, StoredStatus } from '../../port';
-import { type Doubt, decided, type Open } from './doubt';
 import { type Keyspace, type Partition, WALK_USERS } from '../keyspace';
+import * as scripts from '../lua/scripts.generated';
+import { type Doubt, decided, type Open } from './doubt';
 import { type Found, type From, PageWalk } from './page-walk';
 import type { QueriesOptions } from './queries';
 import { askPlaced, tapped } from './script';
-import * as scripts from '../lua/scripts.generated';
 
 interface ListedPart {
   readonly now: number;
@@ -35,21 +35,21 @@ type WithSeen = (users: StoredStatus[], now: number, onAnswer: OnAnswer) => Prom
 
 /** Pages of users who are online. @internal */
 export class Listing {
-  private readonly layout: Keyspace;
+  private readonly keyspace: Keyspace;
   private readonly walk: PageWalk;
 
   constructor(
-    private readonly options: Pick<QueriesOptions, 'layout' | 'ask' | 'receiverOf' | 'repair' | 'clear'> & {
+    private readonly options: Pick<QueriesOptions, 'keyspace' | 'ask' | 'receiverOf' | 'repair' | 'clear'> & {
       readonly doubt: Doubt;
     },
     private readonly withSeen: WithSeen,
   ) {
-    this.layout = options.layout;
-    this.walk = new PageWalk(options.layout.partitions.map(({ buckets }) => buckets));
+    this.keyspace = options.keyspace;
+    this.walk = new PageWalk(options.keyspace.partitions.map(({ buckets }) => buckets));
   }
 
   async page(from: From, limit: number, onAnswer: OnAnswer): Promise<StoredPage> {
-    const { partitions, isCluster } = this.layout;
+    const { partitions, isCluster } = this.keyspace;
     let now = 0;
     const coming: string[] = [];
     let sequence: Sequence | undefined;
@@ -94,7 +94,7 @@ export class Listing {
         partition.slice(first, count),
       ),
       args: [
-        this.layout.isCluster ? '' : this.layout.userPrefix,
+        this.keyspace.isCluster ? '' : this.keyspace.userPrefix,
         String(room),
         String(after),
         String(WALK_USERS),
@@ -152,11 +152,11 @@ function isUserId(id: string): boolean {
 }
 
 /** @throws TypeError `ERR_PRESENCE_OPTIONS` for what no page gave. @internal */
-export function cursorOf(cursor: string | null, layout: Keyspace): From {
+export function cursorOf(cursor: string | null, keyspace: Keyspace): From {
   if (cursor === null) return [0, 0, 0];
   const match = /^(\d{1,2})\.(\d{1,4})\.(\d{1,16})$/.exec(cursor);
   const [, partition, bucket, after] = match ?? [];
-  if (match === null || layout.partitions[Number(partition)]?.slice(Number(bucket), 1).length !== 1) {
+  if (match === null || keyspace.partitions[Number(partition)]?.slice(Number(bucket), 1).length !== 1) {
     throw optionError(`cursor is ${shown(cursor)}; it is null or what the page before gave`);
   }
   return [Number(partition), Number(bucket), Number(after)];

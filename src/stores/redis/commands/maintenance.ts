@@ -1,12 +1,12 @@
 import type { Clock } from '../../../public/clock';
 import type { OnAnswer, StoreNode } from '../../port';
-import { mapBounded } from './bounded';
+import type { ChangeStream } from '../changes/change-stream';
 import type { Incarnation, Incarnations } from '../incarnation';
 import { type Keyspace, type Partition, WALK_BUCKETS, WALK_USERS } from '../keyspace';
-import type { ChangeStream } from '../changes/change-stream';
-import type { ScriptRunner } from './script-runner';
-import { askPlaced, type Changed, type Script, tap } from './script';
 import * as scripts from '../lua/scripts.generated';
+import { mapBounded } from './bounded';
+import { askPlaced, type Changed, type Script, tap } from './script';
+import type { ScriptRunner } from './script-runner';
 
 /** Graces that one call ends at most. */
 const BEAT_GRACES = 500;
@@ -43,19 +43,19 @@ export class Maintenance {
   private ttlMs = Number.MAX_SAFE_INTEGER;
 
   constructor(
-    private readonly layout: Keyspace,
+    private readonly keyspace: Keyspace,
     private readonly runner: ScriptRunner,
     private readonly incarnations: Incarnations,
-    private readonly news: ChangeStream,
+    private readonly changeStream: ChangeStream,
     /** How long "last seen" of a user who is offline is remembered. */
     private readonly retentionMs: number,
     private readonly clock: Clock,
   ) {}
 
   async beat(node: StoreNode, onAnswer: OnAnswer): Promise<{ known: boolean; now: number }> {
-    const beats = this.layout.partitions.map((partition) => this.beatOne(partition, node, onAnswer));
+    const beats = this.keyspace.partitions.map((partition) => this.beatOne(partition, node, onAnswer));
     const answers = await Promise.all(beats);
-    for (const partition of this.layout.partitions) {
+    for (const partition of this.keyspace.partitions) {
       const incarnation = this.incarnations.of(node, partition);
       incarnation.tellsIn = incarnation.unknownIn ?? incarnation.tellsIn;
       incarnation.unknownIn = undefined;
@@ -67,7 +67,7 @@ export class Maintenance {
   async release(node: StoreNode): Promise<void> {
     if (!this.incarnations.has(node)) return;
     await Promise.all(
-      this.layout.partitions.map(async (partition) => {
+      this.keyspace.partitions.map(async (partition) => {
         const { tag } = this.incarnations.of(node, partition);
         if (tag === '') return;
         const released = await this.runner.ask(partition, scripts.release, partition.keys.slice(0, 1), [tag]);
@@ -81,7 +81,7 @@ export class Maintenance {
   async registered(node: StoreNode): Promise<void> {
     if (!this.incarnations.has(node)) return;
     await Promise.all(
-      this.layout.partitions.map(async (partition) => {
+      this.keyspace.partitions.map(async (partition) => {
         const incarnation = this.incarnations.of(node, partition);
         const { tellsIn } = incarnation;
         if (tellsIn === undefined) return;
@@ -95,7 +95,7 @@ export class Maintenance {
 
   /** What a query has found in buckets that are not those of the users. */
   clear(partition: Partition, strays: ReadonlyArray<readonly [bucket: number, userId: string]>): void {
-    this.news.inBackground('sweep', this.settleStrays(partition, strays));
+    this.changeStream.inBackground('sweep', this.settleStrays(partition, strays));
   }
 
   /** Looks over a bucket at once in which a query has found something that is not ours. */
@@ -108,7 +108,7 @@ export class Maintenance {
     };
     const sweep = this.sweep(partition, [bucket, 1]);
     sweep.then(done, done);
-    this.news.inBackground('sweep', sweep);
+    this.changeStream.inBackground('sweep', sweep);
   }
 
   private async beatOne(
@@ -132,7 +132,7 @@ export class Maintenance {
         // More graces have ended than one call takes on. A router waits for its beat, and where each call takes long that
         // must not be for all of them.
         if (Math.abs(this.clock.now() - startedAt) >= BEAT_MS) {
-          this.news.tellDue(0);
+          this.changeStream.tellDue(0);
           return beaten;
         }
       }
@@ -161,9 +161,9 @@ export class Maintenance {
       if (incarnation.tag !== '') incarnation.unknownIn = answer.e;
       incarnation.becomeFollowing();
     }
-    this.news.verifyLosses(partition, node, answer.lost);
-    if (answer.dead.length > 0) this.news.inBackground('reap', this.reap(partition, answer.dead));
-    if (answer.sweep[1] > 0) this.news.inBackground('sweep', this.sweep(partition, answer.sweep));
+    this.changeStream.verifyLosses(partition, node, answer.lost);
+    if (answer.dead.length > 0) this.changeStream.inBackground('reap', this.reap(partition, answer.dead));
+    if (answer.sweep[1] > 0) this.changeStream.inBackground('sweep', this.sweep(partition, answer.sweep));
     return answer;
   }
 
@@ -195,14 +195,14 @@ export class Maintenance {
    * is written down before these are told offline.
    */
   private async findSeen(partition: Partition, first: number, size: number, tags: readonly string[]): Promise<void> {
-    const { ask, mirrors } = this.runner;
-    if (mirrors === undefined) return;
+    const { ask, presenceKeys } = this.runner;
+    if (presenceKeys === undefined) return;
     const answer = await askPlaced(ask, partition, scripts.held, () => ({
       keys: [partition.meta].concat(partition.slice(first, size)),
       args: [partition.seed, partition.knownEpoch, String(WALK_USERS), ...tags],
     }));
     const held: readonly string[] = JSON.parse(answer);
-    const seen = await mirrors.get(held);
+    const seen = await presenceKeys.get(held);
     const known: Array<readonly [string, number]> = [];
     for (const [index, userId] of held.entries())
       if (seen[index] !== undefined) known.push([userId, seen[index] as number]);
@@ -233,8 +233,8 @@ export class Maintenance {
       for (const [bucket, userId, seen = ''] of strays) {
         args.push(userId, partition.bucketOf(userId) === bucket ? '1' : '0', String(seen));
       }
-      const mirrors = this.layout.isCluster ? [] : strays.map(([, userId]) => this.layout.userKey(userId));
-      return { keys: keys.concat(mirrors), args };
+      const presenceKeys = this.keyspace.isCluster ? [] : strays.map(([, userId]) => this.keyspace.userKey(userId));
+      return { keys: keys.concat(presenceKeys), args };
     });
   }
 

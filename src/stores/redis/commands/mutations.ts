@@ -2,9 +2,9 @@ import type { Clock } from '../../../public/clock';
 import type { OnAnswer, PresenceOp, SignOfLife, StoreNode } from '../../port';
 import type { Incarnation, Incarnations } from '../incarnation';
 import { gather, type Keyspace, type Partition } from '../keyspace';
-import type { ScriptRunner } from './script-runner';
-import { type Changed, tapped } from './script';
 import * as scripts from '../lua/scripts.generated';
+import { type Changed, tapped } from './script';
+import type { ScriptRunner } from './script-runner';
 
 /** Operations that are applied at once: some milliseconds, so that others are served in between. */
 const APPLY_OPS = 500;
@@ -14,7 +14,7 @@ const SIGN_GRID_MS = 10;
 /** What routers tell of their users. @internal */
 export class Mutations {
   constructor(
-    private readonly layout: Keyspace,
+    private readonly keyspace: Keyspace,
     private readonly runner: ScriptRunner,
     private readonly incarnations: Incarnations,
     private readonly clock: Clock,
@@ -26,7 +26,7 @@ export class Mutations {
     const groups = this.partitioned(ops);
     const answers = await Promise.all(
       Array.from(groups, ([partition, group]) =>
-        this.applyOne(this.layout.partitions[partition] as Partition, node, group, onAnswer),
+        this.applyOne(this.keyspace.partitions[partition] as Partition, node, group, onAnswer),
       ),
     );
     return { known: answers.every((known) => known) };
@@ -40,7 +40,7 @@ export class Mutations {
     const groups = this.partitioned(signs);
     const answers = await Promise.all(
       Array.from(groups, ([partition, group]) =>
-        this.refreshOne(this.layout.partitions[partition] as Partition, node, group, onAnswer),
+        this.refreshOne(this.keyspace.partitions[partition] as Partition, node, group, onAnswer),
       ),
     );
     const missing: string[] = [];
@@ -83,7 +83,7 @@ export class Mutations {
     const { tag } = incarnation;
     incarnation.sent += 1;
     const number = incarnation.sent;
-    const { isCluster } = this.layout;
+    const { isCluster } = this.keyspace;
     const args = [tag, `${number}/${incarnation.acknowledged}`, String(Math.ceil(node.ttlMs)), String(group.length)];
     for (const op of group) args.push(String(Math.round(op.ageMs)), kindOf(op));
     if (isCluster) for (const { userId } of group) args.push(userId);
@@ -92,7 +92,7 @@ export class Mutations {
       partition,
       () => {
         const keys = group.map(({ userId }) => partition.bucketKey(partition.bucketOf(userId)));
-        if (!isCluster) for (const { userId } of group) keys.push(this.layout.userKey(userId));
+        if (!isCluster) for (const { userId } of group) keys.push(this.keyspace.userKey(userId));
         return { keys, args };
       },
       { joined: joinedOf(group), ttlMs: node.ttlMs, onAnswer },
@@ -113,17 +113,17 @@ export class Mutations {
     if (incarnation.isRefreshing) throw new Error('the refresh before has no answer yet');
     incarnation.isRefreshing = true;
     try {
-      const { mirrors } = this.runner;
+      const { presenceKeys } = this.runner;
       const ask = tapped(this.runner.ask, onAnswer);
       const [lease] = partition.keys as [string];
-      if (mirrors !== undefined) {
+      if (presenceKeys !== undefined) {
         const answer = await ask(partition, scripts.leased, [lease], [incarnation.tag]);
         if (answer === '?') return undefined;
         const seen = group.map(({ userId, ageMs }) => [userId, Number(answer) - Math.round(ageMs)] as const);
-        return await mirrors.move(seen, node.ttlMs);
+        return await presenceKeys.move(seen, node.ttlMs);
       }
       const keys = [lease];
-      for (const { userId } of group) keys.push(this.layout.userKey(userId));
+      for (const { userId } of group) keys.push(this.keyspace.userKey(userId));
       const args = [incarnation.tag, String(Math.ceil(node.ttlMs)), ...agesOf(group)];
       const answer = await ask(partition, scripts.refresh, keys, args);
       if (answer === '?') return undefined;
@@ -135,9 +135,9 @@ export class Mutations {
   }
 
   private partitioned<T extends SignOfLife>(said: readonly T[]): Map<number, readonly T[]> {
-    if (!this.layout.isCluster) return new Map([[0, said]]);
+    if (!this.keyspace.isCluster) return new Map([[0, said]]);
     const groups = new Map<number, T[]>();
-    for (const one of said) gather(groups, this.layout.place(one.userId).partition, one);
+    for (const one of said) gather(groups, this.keyspace.place(one.userId).partition, one);
     return groups;
   }
 }

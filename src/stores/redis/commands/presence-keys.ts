@@ -16,19 +16,19 @@ return seen`;
 export class PresenceKeys {
   constructor(
     private readonly client: RedisLike,
-    private readonly link: CommandGate,
-    private readonly layout: Keyspace,
+    private readonly gate: CommandGate,
+    private readonly keyspace: Keyspace,
   ) {}
 
   async set(users: ReadonlyArray<readonly [userId: string, lastSeen: number]>, ttlMs: number): Promise<void> {
     const ttl = String(Math.ceil(ttlMs));
-    await this.run(users, ([userId, seen]) => ['set', this.layout.userKey(userId), String(seen), 'PX', ttl]);
+    await this.run(users, ([userId, seen]) => ['set', this.keyspace.userKey(userId), String(seen), 'PX', ttl]);
   }
 
   /** Deletes those of users who went offline at `now`; gives when each was last seen, as far as the keys knew. */
   async delete(userIds: readonly string[], now: number): Promise<Array<number | undefined>> {
     const users = userIds.map((userId) => [userId] as const);
-    const answers = await this.run(users, ([id]) => ['eval', DELETE, '1', this.layout.userKey(id), String(now)]);
+    const answers = await this.run(users, ([id]) => ['eval', DELETE, '1', this.keyspace.userKey(id), String(now)]);
     return answers.map(toTime);
   }
 
@@ -37,7 +37,7 @@ export class PresenceKeys {
     const ttl = String(Math.ceil(ttlMs));
     const answers = await this.run(users, ([id, seen]) => [
       'set',
-      this.layout.userKey(id),
+      this.keyspace.userKey(id),
       String(seen),
       'PX',
       ttl,
@@ -49,7 +49,7 @@ export class PresenceKeys {
   /** When each was last seen; undefined where there is no key. */
   async get(userIds: readonly string[]): Promise<Array<number | undefined>> {
     const users = userIds.map((userId) => [userId] as const);
-    const answers = await this.run(users, ([userId]) => ['get', this.layout.userKey(userId)]);
+    const answers = await this.run(users, ([userId]) => ['get', this.keyspace.userKey(userId)]);
     return answers.map(toTime);
   }
 
@@ -59,7 +59,7 @@ export class PresenceKeys {
   ): Promise<unknown[]> {
     const groups = new Map<string, number[]>();
     for (const [index, [userId]] of users.entries()) {
-      const master = masterOf(this.client, this.layout.userKey(userId));
+      const master = masterOf(this.client, this.keyspace.userKey(userId));
       const group = groups.get(master);
       if (group === undefined) groups.set(master, [index]);
       else group.push(index);
@@ -68,7 +68,7 @@ export class PresenceKeys {
     await Promise.all(
       Array.from(groups, async ([master, group]) => {
         const commands = group.map((index) => commandOf(users[index] as T));
-        await this.link.send(master, async () => {
+        await this.gate.send(master, async () => {
           const results = (await this.client.pipeline(commands).exec()) ?? [];
           for (const [at, index] of group.entries()) {
             const [error, answer] = results[at] ?? [new Error('no answer'), null];

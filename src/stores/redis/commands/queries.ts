@@ -1,13 +1,13 @@
 import type { OnAnswer, StoredPage, StoredStatus, StoredStatuses } from '../../port';
+import type { DataLoss } from '../changes/data-loss';
+import { gather, type Keyspace, type Partition } from '../keyspace';
+import * as scripts from '../lua/scripts.generated';
 import { mapBounded } from './bounded';
 import { Doubt, type DoubtOptions, decided, type Open } from './doubt';
-import { gather, type Keyspace, type Partition } from '../keyspace';
 import { cursorOf, Listing, type Seen } from './listing';
-import type { DataLoss } from '../changes/data-loss';
-import type { PresenceKeys } from './presence-keys';
 import type { From } from './page-walk';
+import type { PresenceKeys } from './presence-keys';
 import { type Ask, askPlaced, tap, tapped } from './script';
-import * as scripts from '../lua/scripts.generated';
 
 /** Ids that are read at once: some milliseconds, so that others are served in between. */
 const READ_IDS = 1_000;
@@ -18,14 +18,14 @@ const MOST_PIECES = 4;
 
 /** @internal */
 export interface QueriesOptions extends DoubtOptions {
-  readonly layout: Keyspace;
+  readonly keyspace: Keyspace;
   /** By partition. */
   readonly losses: readonly DataLoss[];
   readonly ask: Ask;
   /** The values of keys, on a single server. */
   valuesOf(keys: readonly string[], onStep: OnAnswer): Promise<Array<string | null>>;
   /** On a Cluster. */
-  mirrors(): PresenceKeys | undefined;
+  presenceKeys(): PresenceKeys | undefined;
   /** Decides on users who have no record. */
   settle(partition: Partition, users: readonly StoredStatus[]): Promise<void>;
   /** Something in a bucket is not ours. */
@@ -42,15 +42,15 @@ export interface QueriesOptions extends DoubtOptions {
  * @internal
  */
 export class Queries {
-  private readonly layout: Keyspace;
+  private readonly keyspace: Keyspace;
   private readonly listing: Listing;
   private readonly doubt: Doubt;
 
   constructor(private readonly options: QueriesOptions) {
-    this.layout = options.layout;
+    this.keyspace = options.keyspace;
     this.doubt = new Doubt(options);
     this.listing = new Listing({ ...options, doubt: this.doubt }, (users, now, onAnswer) =>
-      this.withMirrors(users, now, onAnswer),
+      this.withPresenceKeys(users, now, onAnswer),
     );
   }
 
@@ -77,7 +77,7 @@ export class Queries {
   async count(onAnswer: OnAnswer): Promise<number | undefined> {
     const ask = tapped(this.options.ask, onAnswer);
     const counts = await Promise.all(
-      this.layout.partitions.map(async (partition) => {
+      this.keyspace.partitions.map(async (partition) => {
         const [lease, nodes, meta, grace, count] = partition.keys as [string, string, string, string, string];
         const judge = this.doubt.judge(partition);
         const answer = await ask(
@@ -100,7 +100,7 @@ export class Queries {
   private async countKeys(onAnswer: OnAnswer): Promise<number | undefined> {
     let sum = 0;
     for (let cursor: string | null = null; ; ) {
-      const page: StoredPage = await this.list(cursorOf(cursor, this.layout), COUNT_PAGE, onAnswer);
+      const page: StoredPage = await this.list(cursorOf(cursor, this.keyspace), COUNT_PAGE, onAnswer);
       if (page.isUnsure) return undefined;
       sum += page.users.length;
       if (page.cursor === null) return sum;
@@ -114,7 +114,7 @@ export class Queries {
    * heartbeat has noticed.
    */
   private async readPiece(userIds: readonly string[], onAnswer: OnAnswer): Promise<StoredStatuses> {
-    const { isCluster } = this.layout;
+    const { isCluster } = this.keyspace;
     // What time it is goes with the keys: where all have one, nothing else is asked.
     const [keys, time] = isCluster
       ? [[], 0]
@@ -131,16 +131,16 @@ export class Queries {
       if (this.isOurs(lastSeen, now) && !isDue && !(wereLost && this.isSettled(userId))) {
         users[index] = { userId, online: true, lastSeen, version: 0 };
       } else {
-        gather(groups, this.layout.place(userId).partition, index);
+        gather(groups, this.keyspace.place(userId).partition, index);
       }
     }
     if (isCluster && groups.size === 0) groups.set(0, []);
     const reading = Promise.all(
       Array.from(groups, async ([partition, group]) => {
         const ids = group.map((index) => userIds[index] as string);
-        const judge = this.doubt.judge(this.layout.partitions[partition] as Partition);
+        const judge = this.doubt.judge(this.keyspace.partitions[partition] as Partition);
         const [head, ...records] = (await this.records(partition, ids, onAnswer)).split(',') as [string, ...string[]];
-        const { base } = this.layout.partitions[partition] as Partition;
+        const { base } = this.keyspace.partitions[partition] as Partition;
         const [time, e, seq, awaited, unsure] = head.split(' ') as [string, string, string, string, string];
         const isInDoubt = judge({ e, seq: Number(seq), awaited: awaited === '1' ? 1 : 0 });
         const isUnsure = unsure === '1';
@@ -158,7 +158,7 @@ export class Queries {
       }),
     );
     // One round trip for both.
-    const [seen] = await Promise.all([this.mirrorsOf(userIds, onAnswer), reading]);
+    const [seen] = await Promise.all([this.presenceKeysOf(userIds, onAnswer), reading]);
     const whole = this.seenBy(seen, users, now);
     for (const [index, what] of open) {
       const isKeyed = this.isOurs(isCluster ? seen[index] : keys[index], now);
@@ -170,7 +170,7 @@ export class Queries {
 
   /** What time it is, and the records of users of one partition, joined by commas. */
   private records(index: number, userIds: string[], onAnswer: OnAnswer): Promise<string> {
-    const partition = this.layout.partitions[index] as Partition;
+    const partition = this.keyspace.partitions[index] as Partition;
     return askPlaced(tapped(this.options.ask, onAnswer), partition, scripts.read, () => ({
       keys: [partition.meta, ...partition.keys.slice(0, 2), partition.keys[3] as string].concat(
         userIds.map((id) => partition.bucketKey(partition.bucketOf(id))),
@@ -180,25 +180,25 @@ export class Queries {
   }
 
   private repair(userId: string): void {
-    const { partition, bucket } = this.layout.place(userId);
-    this.options.repair(this.layout.partitions[partition] as Partition, bucket);
+    const { partition, bucket } = this.keyspace.place(userId);
+    this.options.repair(this.keyspace.partitions[partition] as Partition, bucket);
   }
 
   private isSettled(userId: string): boolean {
-    const { partition, bucket } = this.layout.place(userId);
+    const { partition, bucket } = this.keyspace.place(userId);
     return (this.options.losses[partition] as DataLoss).isSettled(bucket);
   }
 
   /** What the keys of the contract say, on a single server: when each user was last seen. Ours hold a time. */
   private async keysOf(userIds: readonly string[], onStep: OnAnswer): Promise<Array<number | undefined>> {
     if (userIds.length === 0) return [];
-    const keys = userIds.map((userId) => this.layout.userKey(userId));
+    const keys = userIds.map((userId) => this.keyspace.userKey(userId));
     const values = await this.options.valuesOf(keys, onStep);
     return values.map((value) => (typeof value === 'string' && /^\d{12,16}$/.test(value) ? Number(value) : undefined));
   }
 
-  private async withMirrors(users: StoredStatus[], now: number, onAnswer: OnAnswer): Promise<Seen> {
-    const seen = await this.mirrorsOf(
+  private async withPresenceKeys(users: StoredStatus[], now: number, onAnswer: OnAnswer): Promise<Seen> {
+    const seen = await this.presenceKeysOf(
       users.map(({ userId }) => userId),
       onAnswer,
     );
@@ -206,17 +206,17 @@ export class Queries {
   }
 
   /** On a Cluster the last sign of life stands elsewhere. */
-  private async mirrorsOf(userIds: readonly string[], onAnswer: OnAnswer): Promise<Array<number | undefined>> {
-    const mirrors = this.options.mirrors();
-    if (mirrors === undefined) return [];
+  private async presenceKeysOf(userIds: readonly string[], onAnswer: OnAnswer): Promise<Array<number | undefined>> {
+    const presenceKeys = this.options.presenceKeys();
+    if (presenceKeys === undefined) return [];
     const pieces: Array<readonly string[]> = [];
     for (let from = 0; from < userIds.length; from += READ_IDS) pieces.push(userIds.slice(from, from + READ_IDS));
-    const answers = await mapBounded(pieces, MOST_PIECES, (piece) => tap(mirrors.get(piece), onAnswer));
+    const answers = await mapBounded(pieces, MOST_PIECES, (piece) => tap(presenceKeys.get(piece), onAnswer));
     return ([] as Array<number | undefined>).concat(...answers);
   }
 
   private seenBy(seen: ReadonlyArray<number | undefined>, users: StoredStatus[], now: number): StoredStatus[] {
-    if (!this.layout.isCluster) return users;
+    if (!this.keyspace.isCluster) return users;
     return users.map((user, index) => {
       const lastSeen = seen[index];
       return this.isOurs(lastSeen, now) ? withKey(user, lastSeen) : user;
@@ -233,11 +233,12 @@ export class Queries {
     const groups = new Map<number, number[]>();
     for (const index of asked) {
       const { userId, online, version } = users[index] as StoredStatus;
-      if (online && version === 0 && this.isSettled(userId)) gather(groups, this.layout.place(userId).partition, index);
+      if (online && version === 0 && this.isSettled(userId))
+        gather(groups, this.keyspace.place(userId).partition, index);
     }
     await Promise.all(
       Array.from(groups, async ([at, group]) => {
-        const partition = this.layout.partitions[at] as Partition;
+        const partition = this.keyspace.partitions[at] as Partition;
         const lost = group.map((index) => users[index] as StoredStatus);
         const ids = lost.map(({ userId }) => userId);
         await tap(this.options.settle(partition, lost), onAnswer);

@@ -1,13 +1,13 @@
 import type { Clock } from '../../../public/clock';
+import type { ChangeReceiver } from '../../change-receiver';
 import type { OnAnswer } from '../../port';
 import type { RedisLike } from '../connection/client';
 import { CommandGate } from '../connection/command-gate';
 import { reasonOf } from '../connection/connect';
-import type { ChangeReceiver } from '../../change-receiver';
 import type { Keyspace, Partition } from '../keyspace';
+import * as scripts from '../lua/scripts.generated';
 import { PresenceKeys } from './presence-keys';
 import { type Ask, askPlaced, type Changed, type Script, tap, tapped } from './script';
-import * as scripts from '../lua/scripts.generated';
 
 /** Changes that the log keeps, of all partitions together. */
 const LOG_CHANGES = 5_000;
@@ -15,7 +15,7 @@ const LOG_CHANGES = 5_000;
 /** @internal */
 export interface ScriptRunnerOptions {
   readonly clock: Clock;
-  readonly layout: Keyspace;
+  readonly keyspace: Keyspace;
   /** Whether changes are published on the guide's channels. */
   readonly publish: boolean;
   /** Makes the next client of a store that connects by itself. */
@@ -48,23 +48,23 @@ export interface Change {
 export class ScriptRunner {
   client: RedisLike;
   /** On a Cluster. */
-  mirrors: PresenceKeys | undefined;
+  presenceKeys: PresenceKeys | undefined;
   isClosed = false;
-  private link: CommandGate;
+  private gate: CommandGate;
 
   constructor(
     client: RedisLike,
     private readonly options: ScriptRunnerOptions,
   ) {
     this.client = client;
-    this.link = this.linkTo(client);
+    this.gate = this.gateTo(client);
   }
 
   /** Runs a script that looks only, or changes nothing that anybody is told. */
   readonly ask: Ask = (partition, script, keys, args, onStep) => {
     // What is under way when the last presence is closed opens nothing again.
     if (this.isClosed) return Promise.reject(new Error('the store is closed'));
-    return this.link.run(partition.channel, script, keys, args, onStep);
+    return this.gate.run(partition.channel, script, keys, args, onStep);
   };
 
   /**
@@ -78,18 +78,18 @@ export class ScriptRunner {
     build: () => { readonly keys: readonly string[]; readonly args: readonly string[] },
     { joined = [], ttlMs = 0, onAnswer = () => undefined }: Change = {},
   ): Promise<T> {
-    const { mirrors } = this;
-    const { layout, publish, receiverOf, onJunk, onLacking } = this.options;
+    const { presenceKeys } = this;
+    const { keyspace, publish, receiverOf, onJunk, onLacking } = this.options;
     // An answer that comes after the store was closed is none of its next one.
     const receiver = receiverOf(partition);
     const text = await askPlaced(tapped(this.ask, onAnswer), partition, script, () => {
       const { keys, args } = build();
       const shared = [
-        layout.isCluster ? '' : layout.userPrefix,
-        publish ? layout.prefix : '',
+        keyspace.isCluster ? '' : keyspace.userPrefix,
+        publish ? keyspace.prefix : '',
         partition.channel,
-        layout.isCluster ? '1' : '0',
-        String(Math.ceil(LOG_CHANGES / layout.partitions.length)),
+        keyspace.isCluster ? '1' : '0',
+        String(Math.ceil(LOG_CHANGES / keyspace.partitions.length)),
         partition.bucketPrefix,
         String(receiver.highestVersion),
         partition.seed,
@@ -102,15 +102,15 @@ export class ScriptRunner {
     partition.learn(answer.e, answer.seed);
     if (answer.junk !== undefined) onJunk(answer.junk);
     if (answer.lacks !== undefined) onLacking(answer.lacks);
-    if (mirrors !== undefined) {
+    if (presenceKeys !== undefined) {
       const { now, off, known = true } = answer;
       if (known && joined.length > 0) {
         const seen = joined.map(([userId, ageMs]) => [userId, now - Math.round(ageMs)] as const);
-        await tap(mirrors.set(seen, ttlMs), onAnswer);
+        await tap(presenceKeys.set(seen, ttlMs), onAnswer);
       }
       const there = new Set(joined.filter(([, , isThere]) => isThere).map(([userId]) => userId));
       const gone = off.filter(([userId]) => !there.has(userId));
-      if (gone.length > 0) await this.deleteMirrors(mirrors, partition, gone, now, onAnswer);
+      if (gone.length > 0) await this.deletePresenceKeys(presenceKeys, partition, gone, now, onAnswer);
     }
     receiver.learn(answer.e, answer.seq);
     return answer;
@@ -136,12 +136,12 @@ export class ScriptRunner {
 
   /** Runs what sends another command, once that is possible. */
   send<T>(lane: string, run: (client: RedisLike) => Promise<T>, onStep?: OnAnswer): Promise<T> {
-    return this.link.send(lane, () => run(this.client), onStep);
+    return this.gate.send(lane, () => run(this.client), onStep);
   }
 
   /** Resolves once commands can be sent; rejects after `ms`, unless the connection is on its way: then `onStep` is called. */
   connected(ms: number, onStep: OnAnswer): Promise<void> {
-    return this.link.connected(ms, onStep);
+    return this.gate.connected(ms, onStep);
   }
 
   open(): void {
@@ -149,33 +149,33 @@ export class ScriptRunner {
     this.isClosed = false;
     const { reconnect } = this.options;
     if (reconnect !== undefined) this.client = reconnect();
-    this.link = this.linkTo(this.client);
+    this.gate = this.gateTo(this.client);
   }
 
   close(): void {
     this.isClosed = true;
-    this.link.close();
+    this.gate.close();
     if (this.options.reconnect !== undefined) this.client.disconnect();
   }
 
-  private linkTo(client: RedisLike): CommandGate {
-    const { clock, layout, reason, onReady, onReconnect, onTrapped, reconnect } = this.options;
+  private gateTo(client: RedisLike): CommandGate {
+    const { clock, keyspace, reason, onReady, onReconnect, onTrapped, reconnect } = this.options;
     const events = { isOwn: reconnect !== undefined, onReady, onReconnect, onTrapped };
     // The connection for messages has the same address and password: its reason is theirs.
     const link = new CommandGate(client, () => reasonOf(client) ?? reason(), clock, events);
-    this.mirrors = layout.isCluster ? new PresenceKeys(client, link, layout) : undefined;
+    this.presenceKeys = keyspace.isCluster ? new PresenceKeys(client, link, keyspace) : undefined;
     return link;
   }
 
-  private async deleteMirrors(
-    mirrors: PresenceKeys,
+  private async deletePresenceKeys(
+    presenceKeys: PresenceKeys,
     partition: Partition,
     off: Changed['off'],
     now: number,
     onAnswer: OnAnswer,
   ): Promise<void> {
     const ids = off.map(([userId]) => userId);
-    const seen = await tap(mirrors.delete(ids, now), onAnswer);
+    const seen = await tap(presenceKeys.delete(ids, now), onAnswer);
     const later: Array<readonly [userId: string, at: number]> = [];
     for (const [index, [userId, known]] of off.entries()) {
       const at = seen[index];
