@@ -8,6 +8,9 @@ import { peekMessageType } from '../wire/peek';
 /** ws and browsers say 1006 for a connection that ended without a close frame. RFC 6455, section 7.1.5. */
 const ABNORMAL_CLOSURE = 1006;
 
+/** A socket with more than this many bytes unsent is slow: what is to be sent to it waits, and collapses. */
+const SLOW_BYTES = 16_384;
+const CONNECTING = 0;
 const OPEN = 1;
 
 /**
@@ -233,4 +236,9 @@ export class Connection implements Attachment {
     if (this.user !== undefined) log.pong(this.userId);
     this.touch();
   }
+}
+
+/** Whether a socket is sent nothing for now. @internal */
+export function isSlow({ socket, isTaking }: Connection): boolean {
+  return (socket.bufferedAmount > SLOW_BYTES && !isTaking) || socket.readyState === CONNECTING;
 }

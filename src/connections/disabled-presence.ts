@@ -1,5 +1,5 @@
 import { checkClose, checkIdentity, checkListener, checkPage, checkSocket } from '../config/arguments';
-import { PresenceError } from '../public/errors';
+import { closedError, PresenceError } from '../public/errors';
 import type { Presence } from '../public/types';
 import { toUserIds } from '../public/user-id';
 import { inertAttachment } from './inert-attachment';
@@ -14,9 +14,7 @@ export function disabledPresence(nodeId: string): Presence {
   let serial = 0;
   const refuse = (): Promise<never> =>
     Promise.reject(
-      closed
-        ? new PresenceError('ERR_PRESENCE_CLOSED', 'presence is closed')
-        : new PresenceError('ERR_PRESENCE_DISABLED', 'presence is disabled (enabled: false)'),
+      closed ? closedError() : new PresenceError('ERR_PRESENCE_DISABLED', 'presence is disabled (enabled: false)'),
     );
   return {
     nodeId,

@@ -1,5 +1,5 @@
 import type { Clock } from '../public/clock';
-import { type HeapItem, MinHeap } from '../stores/memory/min-heap';
+import { type HeapItem, MinHeap } from '../public/min-heap';
 import type { Connection } from './connection';
 
 /** The wall clock may be set forward, so it is looked at again at least so often. */

@@ -2,7 +2,7 @@ import type { Clock } from '../public/clock';
 import type { Connection } from './connection';
 
 /** @internal */
-export interface LivenessOptions {
+export interface PingWheelOptions {
   readonly clock: Clock;
   readonly ttlMs: number;
   readonly pingIntervalMs: number | false;
@@ -27,7 +27,7 @@ const MAX_SLOTS = 3_600;
  * will time out before the wheel comes round again are looked at on every tick.
  * @internal
  */
-export class Liveness {
+export class PingWheel {
   private readonly slots: Connection[][] = [];
   private readonly suspects = new Set<Connection>();
   private readonly tickMs: number;
@@ -40,7 +40,7 @@ export class Liveness {
   private holdUntil = 0;
   private timer: unknown;
 
-  constructor(private readonly options: LivenessOptions) {
+  constructor(private readonly options: PingWheelOptions) {
     const { ttlMs, pingIntervalMs } = options;
     this.turnMs = pingIntervalMs === false ? ttlMs / 3 : pingIntervalMs;
     this.tickMs = Math.max(10, this.turnMs / MAX_SLOTS, Math.min(1_000, this.turnMs / 10, ttlMs / 20));

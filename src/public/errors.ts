@@ -114,3 +114,8 @@ export function checkNames(options: unknown, names: readonly string[]): void {
   const hint = meant === undefined ? '' : `: did you mean ${meant}?`;
   throw optionError(`${shown(unknown)} is no option${hint}; there are ${names.join(', ')}`);
 }
+
+/** @internal */
+export function closedError(): PresenceError {
+  return new PresenceError('ERR_PRESENCE_CLOSED', 'presence is closed');
+}

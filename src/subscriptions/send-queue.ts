@@ -1,10 +1,8 @@
-import type { Connection } from '../connections/connection';
+import { type Connection, isSlow } from '../connections/connection';
 import { CloseCode } from '../connections/socket-closer';
 import type { Clock } from '../public/clock';
 import type { ErrorStage } from '../public/types';
 
-/** A socket with more than this many bytes unsent is slow: what it is owed waits, and collapses. */
-const SLOW_BYTES = 16_384;
 /** How often a slow socket is looked at again. */
 const CHECK_MS = 50;
 /** A slow socket that has taken nothing between so many looks is closed: after half a minute, whatever a clock does. */
@@ -14,13 +12,7 @@ const STUCK_LOOKS = 600;
  * socket takes something. 4 KiB a second: slower than any link that carries voice.
  */
 const BYTES_A_LOOK = (4_096 * CHECK_MS) / 1_000;
-const CONNECTING = 0;
 const OPEN = 1;
-
-/** @internal */
-export function isSlow({ socket, isTaking }: Connection): boolean {
-  return (socket.bufferedAmount > SLOW_BYTES && !isTaking) || socket.readyState === CONNECTING;
-}
 
 /** @internal */
 export interface SendQueueOptions {

@@ -1,3 +1,4 @@
+import { isSlow } from '../connections/connection';
 import type { Clock } from '../public/clock';
 import type { ErrorStage, PresenceStatus } from '../public/types';
 import { withDeadline } from '../replication/call-timeout';
@@ -5,7 +6,6 @@ import type { Feed } from '../replication/feed';
 import type { PresenceStore, StoredStatus } from '../stores/port';
 import type { Frames } from '../wire/encode';
 import { toStatus } from '../wire/to-status';
-import { isSlow } from './send-queue';
 import type { Snapshot, Subscription } from './subscription';
 
 /** Users in one snapshot frame. */

@@ -1,4 +1,4 @@
-import type { Connection } from '../connections/connection';
+import { type Connection, isSlow } from '../connections/connection';
 import type { Clock } from '../public/clock';
 import type { ErrorStage } from '../public/types';
 import type { Feed } from '../replication/feed';
@@ -6,7 +6,7 @@ import type { PresenceStore } from '../stores/port';
 import type { Refusal } from '../wire/decode-watch';
 import type { Frames } from '../wire/encode';
 import { toIso } from '../wire/to-status';
-import { isSlow, SendQueue } from './send-queue';
+import { SendQueue } from './send-queue';
 import { notShown, Snapshots, willShowAll } from './snapshots';
 import { type Interest, newWatcher, type Pending, type Subscription } from './subscription';
 import { type Change, UpdateLimiter } from './update-limiter';

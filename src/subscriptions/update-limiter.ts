@@ -1,6 +1,6 @@
 import type { Clock } from '../public/clock';
+import { type HeapItem, MinHeap } from '../public/min-heap';
 import type { PresenceUpdate } from '../public/types';
-import { type HeapItem, MinHeap } from '../stores/memory/min-heap';
 
 const SECOND_MS = 1_000;
 /** Users that are looked at in one go: after a storm there are very many. */

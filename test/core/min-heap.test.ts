@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type HeapItem, MinHeap } from '../../src/stores/memory/min-heap';
+import { type HeapItem, MinHeap } from '../../src/public/min-heap';
 import { random } from '../random';
 
 describe('MinHeap', () => {

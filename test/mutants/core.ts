@@ -493,7 +493,7 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'heap-out-of-order',
     fault: 'A grace that was put off by another one ends after those that end later.',
-    file: 'src/stores/memory/min-heap.ts',
+    file: 'src/public/min-heap.ts',
     find: 'this.sink(last); this.rise(last);',
     put: 'this.sink(last);',
     tests: ['test/core/min-heap.test.ts'],

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { memoryStore } from 'voiceping-presence';
 import { type FakeClock, fakeClock, type StoreBackend, storeConformance } from 'voiceping-presence/testing';
 import * as errors from '../../src/public/errors';
-import * as minHeap from '../../src/stores/memory/min-heap';
+import * as minHeap from '../../src/public/min-heap';
 import * as transitions from '../../src/stores/transitions';
 import * as clockBackend from './clock-backend';
 import { type Fault, MEMORY_FAULTS, REMOTE_FAULTS, RULE_FAULTS } from './foreign-faults';

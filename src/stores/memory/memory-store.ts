@@ -1,4 +1,5 @@
 import { checkNames, optionError, shown } from '../../public/errors';
+import { type HeapItem, MinHeap } from '../../public/min-heap';
 import type { PresenceUpdate } from '../../public/types';
 import type {
   PresenceOp,
@@ -21,7 +22,6 @@ import {
   type UserEvent,
   type UserRecord,
 } from '../transitions';
-import { type HeapItem, MinHeap } from './min-heap';
 
 /** What `memoryStore` takes. */
 export interface MemoryStoreOptions {

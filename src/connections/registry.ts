@@ -1,0 +1,232 @@
+import type { CheckedIdentity } from '../config/arguments';
+import type { Settings } from '../config/options';
+import type { ErrorStage, SocketLike } from '../public/types';
+import { Connection, type ConnectionOwner, type Departure, isSlow, LocalUser } from './connection';
+import { Expiry } from './expiry';
+import { PingWheel } from './ping-wheel';
+import { CloseCode, SocketCloser } from './socket-closer';
+
+const OPEN = 1;
+
+/** @internal */
+export interface RegistryOptions {
+  readonly nodeId: string;
+  readonly settings: Settings;
+  report(stage: ErrorStage, error: unknown, userId?: string): void;
+  /** The first connection of a user has come, or the last one has gone. */
+  onChange(user: LocalUser): void;
+  /** Something was received from a user, and the store has not been told for a while. */
+  onActivity(user: LocalUser): void;
+  onReleased(connection: Connection): void;
+  onSubscribeRequest(connection: Connection, frame: Uint8Array): void;
+  /** A socket is to hear of others from now on; `undefined`: of nobody. */
+  subscribe(connection: Connection, interest: 'all' | Set<string> | undefined): void;
+  /** Resolves once the store agrees with this router on a user. */
+  settled(user: LocalUser): Promise<void>;
+  /** The same, of a user who was detached: without waiting for what is gathered, nor for long. */
+  flushed(user: LocalUser): Promise<void>;
+}
+
+/**
+ * The connections of this router, and its users: a user is here while a connection is alive. Decides when one times out,
+ * is closed, or is back.
+ * @internal
+ */
+export class Registry implements ConnectionOwner {
+  readonly nodeId: string;
+  /** By id. Those who have left stay until the store has been told. */
+  readonly users = new Map<string, LocalUser>();
+  /** Every close by this library. */
+  readonly closer: SocketCloser;
+  private readonly connections = new Map<SocketLike, Connection>();
+  private readonly pingWheel: PingWheel;
+  private readonly expiry: Expiry;
+  private readonly pingAfterMs: number;
+  private readonly refreshAfterMs: number;
+  private serial = 0;
+
+  constructor(private readonly options: RegistryOptions) {
+    const { nodeId, settings, report } = options;
+    const { clock, ttlMs, pingIntervalMs } = settings;
+    this.nodeId = nodeId;
+    this.pingAfterMs = pingIntervalMs === false ? 0 : pingIntervalMs;
+    // The store hears of a user at most twice a ping interval, however much the phone talks.
+    this.refreshAfterMs = (pingIntervalMs === false ? ttlMs / 3 : pingIntervalMs) / 2;
+    this.closer = new SocketCloser({ clock, report });
+    this.expiry = new Expiry(clock, (connection) => this.end(connection, CloseCode.EXPIRED, 'credentials have ended'));
+    this.pingWheel = new PingWheel({
+      clock,
+      ttlMs,
+      pingIntervalMs,
+      ping: (connection) => this.ping(connection),
+      onVisit: (connection) => this.onVisit(connection),
+      onTimeout: (connection) => this.onTimeout(connection),
+      onFoundClosed: (connection) => this.release(connection, 'drop'),
+    });
+  }
+
+  /** Of the next connection, or of an attachment that is none. */
+  nextSerial(): number {
+    this.serial += 1;
+    return this.serial;
+  }
+
+  attach(
+    socket: SocketLike,
+    { userId, track, expiresAt }: CheckedIdentity,
+    onMade: (made: Connection) => void,
+  ): Connection {
+    const before = this.connections.get(socket);
+    const user = track ? this.localUser(userId) : undefined;
+    const connection = new Connection(socket, userId, user, this, this.nextSerial());
+    // The new one counts before the old one goes, so that the same user is not gone in between.
+    this.connections.set(socket, connection);
+    onMade(connection);
+    this.pingWheel.add(connection);
+    if (user !== undefined) this.arrive(user);
+    if (before !== undefined) this.release(before, 'disconnect');
+    if (expiresAt !== undefined) this.expiry.set(connection, expiresAt);
+    return connection;
+  }
+
+  /** A user of whom a connection is alive here. */
+  present(userId: string): LocalUser | undefined {
+    const user = this.users.get(userId);
+    return user !== undefined && user.alive > 0 ? user : undefined;
+  }
+
+  /** Closes a socket: a drop with grace, for its client may come back. */
+  end(connection: Connection, code: number, reason: string): void {
+    this.release(connection, 'drop');
+    this.closer.close(connection.socket, code, reason, connection.userId);
+  }
+
+  /** Lets go of every socket, which stays open. */
+  close(handoverMs: number): void {
+    for (const connection of Array.from(this.connections.values())) {
+      this.release(connection, handoverMs > 0 ? 'drop' : 'disconnect', handoverMs);
+    }
+    this.pingWheel.stop();
+    this.closer.stop();
+  }
+
+  // What connections tell. @internal
+
+  now(): number {
+    return this.options.settings.clock.now();
+  }
+
+  onLife({ user }: Connection, now: number): void {
+    if (user === undefined) return;
+    user.lastLife = now;
+    const since = now - user.refreshedAt;
+    // Before zero: the clock was set back.
+    if (since >= this.refreshAfterMs || since < 0) this.options.onActivity(user);
+  }
+
+  onRevival(connection: Connection): void {
+    connection.state = 'alive';
+    if (connection.user === undefined) return;
+    // Settled and taken out meanwhile, perhaps; another connection may have brought the user back.
+    connection.user = this.localUser(connection.userId);
+    this.arrive(connection.user);
+  }
+
+  onClose(connection: Connection, clean: boolean): void {
+    // A close frame is a frame from the client.
+    if (clean && connection.user !== undefined) connection.user.lastLife = this.now();
+    this.release(connection, clean ? 'disconnect' : 'drop');
+  }
+
+  onWatchRequest(connection: Connection, frame: Uint8Array): void {
+    this.options.onSubscribeRequest(connection, frame);
+  }
+
+  // What attachments ask. @internal
+
+  expireAt(connection: Connection, at: number): void {
+    if (connection.state !== 'gone') this.expiry.set(connection, at);
+  }
+
+  setWatch(connection: Connection, interest: 'all' | Set<string> | undefined): void {
+    if (connection.state !== 'gone') this.options.subscribe(connection, interest);
+  }
+
+  settled(user: LocalUser): Promise<void> {
+    return this.options.settled(user);
+  }
+
+  async letGo(connection: Connection): Promise<void> {
+    this.release(connection, 'disconnect');
+    const { user } = connection;
+    if (user !== undefined && user.alive === 0) await this.options.flushed(user);
+  }
+
+  // Inside.
+
+  private localUser(userId: string): LocalUser {
+    let user = this.users.get(userId);
+    if (user === undefined) {
+      user = new LocalUser(userId, this.now());
+      this.users.set(userId, user);
+    }
+    return user;
+  }
+
+  private arrive(user: LocalUser): void {
+    if (user.arrive(this.now())) this.options.onChange(user);
+  }
+
+  private depart(user: LocalUser, ending: Departure['ending'], graceMs: number): void {
+    if (user.depart(ending, this.now(), graceMs)) this.options.onChange(user);
+  }
+
+  private release(
+    connection: Connection,
+    ending: Departure['ending'],
+    graceMs: number = this.options.settings.graceMs,
+  ): void {
+    const { state, socket, user } = connection;
+    if (state === 'gone') return;
+    connection.state = 'gone';
+    connection.unlisten();
+    if (this.connections.get(socket) === connection) this.connections.delete(socket);
+    this.pingWheel.remove(connection);
+    this.expiry.remove(connection);
+    this.options.onReleased(connection);
+    if (state === 'alive' && user !== undefined) this.depart(user, ending, graceMs);
+  }
+
+  /** Tells the store of activity that came too soon after the one before to be told at once. */
+  private onVisit({ user, state }: Connection): void {
+    if (user === undefined || state !== 'alive') return;
+    const now = this.now();
+    // The clock was set back: nothing is to be waited for until it has caught up.
+    if (user.lastLife > now) user.lastLife = now;
+    if (user.refreshedAt > now) user.refreshedAt = 0;
+    if (user.lastLife > user.refreshedAt) this.options.onActivity(user);
+  }
+
+  private onTimeout(connection: Connection): void {
+    connection.state = 'silent';
+    if (connection.user !== undefined) this.depart(connection.user, 'timeout', 0);
+    const { settings, report } = this.options;
+    if (!settings.terminateDeadSockets) return;
+    try {
+      connection.socket.terminate();
+    } catch (error) {
+      report('terminate', error, connection.userId);
+    }
+  }
+
+  private ping(connection: Connection): void {
+    if (connection.socket.readyState !== OPEN) return;
+    // The ping before this one is still unsent, or unanswered: another one behind it would tell nothing.
+    if (isSlow(connection) && this.now() - connection.lastLife >= this.pingAfterMs) return;
+    try {
+      connection.socket.ping();
+    } catch (error) {
+      this.options.report('ping', error, connection.userId);
+    }
+  }
+}

@@ -1,0 +1,93 @@
+import { checkPage } from '../config/arguments';
+import type { LocalUser } from '../connections/connection';
+import type { Clock } from '../public/clock';
+import { closedError } from '../public/errors';
+import type { OnlinePage, PresenceStatus, UserId } from '../public/types';
+import { toUserIds } from '../public/user-id';
+import type { OnAnswer, PresenceStore, StoredStatus, StoredStatuses } from '../stores/port';
+import { toStatus } from '../wire/to-status';
+import { withDeadline } from './call-timeout';
+import { untilSure } from './until-sure';
+
+/** @internal */
+export interface StatusQueriesOptions {
+  readonly clock: Clock;
+  readonly store: PresenceStore;
+  readonly commandTimeoutMs: number;
+  isClosed(): boolean;
+  now(): number;
+  /** A user of whom a connection is alive here. */
+  present(userId: string): LocalUser | undefined;
+  /** Sends what has changed here, so that a query sees it. */
+  flush(): void;
+  /** A query was answered. */
+  onAnswered(): void;
+}
+
+/**
+ * Answers who is online by the store, and of this router's own users by their connections.
+ * @internal
+ */
+export class StatusQueries {
+  constructor(private readonly options: StatusQueriesOptions) {}
+
+  getStatuses(ids: Iterable<UserId>): Promise<{ [userId: string]: PresenceStatus }> {
+    const userIds = Array.from(toUserIds(ids, 'ids'));
+    const read = (store: PresenceStore, onAnswer: OnAnswer) => store.read(userIds, onAnswer);
+    // It answers for its own.
+    const isSure = ({ users }: StoredStatuses) =>
+      users.every(({ isUnsure, userId }) => isUnsure !== true || this.options.present(userId) !== undefined);
+    return this.query(read, isSure).then(({ users, now }) => {
+      const statuses: { [userId: string]: PresenceStatus } = Object.create(null);
+      for (const user of users) statuses[user.userId] = toStatus(this.corrected(user, now));
+      return statuses;
+    });
+  }
+
+  listOnline(page: { cursor?: string; limit?: number }): Promise<OnlinePage> {
+    const wanted = checkPage(page);
+    const list = (store: PresenceStore, onAnswer: OnAnswer) => store.list(wanted, onAnswer);
+    return this.query(list, ({ isUnsure }) => isUnsure !== true).then(({ users, now, cursor }) => {
+      return { users: users.map((user) => toStatus(this.corrected(user, now))), cursor };
+    });
+  }
+
+  countOnline(): Promise<number> {
+    const count = (store: PresenceStore, onAnswer: OnAnswer) => store.count(onAnswer);
+    return this.query(count, (online) => online !== undefined).then((online) => online as number);
+  }
+
+  /** Asks the store, within the time that a query may take. */
+  ask<T>(run: (onAnswer: OnAnswer) => Promise<T>): Promise<T> {
+    return withDeadline(this.options.clock, this.options.commandTimeoutMs, run);
+  }
+
+  /** A connection that this router holds makes its user online, and seen when it was heard, whatever the store remembers. */
+  private corrected(stored: StoredStatus, storeNow: number): StoredStatus {
+    const user = this.options.present(stored.userId);
+    if (user === undefined) return stored;
+    if (stored.online && user.lastLife <= user.refreshedAt) return stored;
+    // By the age, so that a wrong clock of this machine moves nothing.
+    const heard = storeNow - Math.max(0, this.options.now() - user.lastLife);
+    return { ...stored, online: true, lastSeen: Math.max(stored.lastSeen ?? 0, heard) };
+  }
+
+  /** Sees what has changed here, too. */
+  private query<T>(
+    run: (store: PresenceStore, onAnswer: OnAnswer) => Promise<T>,
+    isSure: (answer: T) => boolean,
+  ): Promise<T> {
+    const { store, clock, commandTimeoutMs, isClosed, flush, onAnswered } = this.options;
+    if (isClosed()) return Promise.reject(closedError());
+    flush();
+    const ask = () => {
+      // Asked once more, a store that was closed would connect again.
+      if (isClosed()) return Promise.reject(closedError());
+      return this.ask((onAnswer) => run(store, onAnswer));
+    };
+    return untilSure(clock, commandTimeoutMs, ask, isSure).then((answer) => {
+      onAnswered();
+      return answer;
+    });
+  }
+}
