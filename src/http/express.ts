@@ -1,9 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Presence } from '../public/types';
 import { createStatusHandler as createNodeHandler } from './node';
-import type { StatusHandlerOptions } from './status';
+import type { StatusHandlerOptions } from './status-handler';
 
-export type { StatusHandlerOptions } from './status';
+export type { StatusHandlerOptions } from './status-handler';
 
 /** A request of Express 4 or 5, as far as it matters here. */
 export interface ExpressRequest extends IncomingMessage {

@@ -1,9 +1,9 @@
 import type { IncomingMessage } from 'node:http';
 import type { Presence } from '../public/types';
-import { fromIncoming, headersFor, isStream } from './body';
-import { createStatusCore, type StatusHandlerOptions } from './status';
+import { fromIncoming, headersFor, isStream } from './node-request';
+import { createStatusCore, type StatusHandlerOptions } from './status-handler';
 
-export type { StatusHandlerOptions } from './status';
+export type { StatusHandlerOptions } from './status-handler';
 
 /** A request of Fastify, as far as it matters here. */
 export interface FastifyRequestLike {

@@ -10,9 +10,9 @@ import {
   MAX_DISCARDED_BYTES,
   type StatusBody,
 } from './body-ids';
-import { createStatusCore, type StatusHandlerOptions } from './status';
+import { createStatusCore, type StatusHandlerOptions } from './status-handler';
 
-export type { StatusHandlerOptions } from './status';
+export type { StatusHandlerOptions } from './status-handler';
 
 /**
  * `POST /api/presence/status` as a function from `Request` to `Response`, for Hono, Next, Bun, Deno and whatever else

@@ -1,9 +1,9 @@
 import type { IncomingMessage } from 'node:http';
 import type { Presence } from '../public/types';
-import { fromIncoming, headersFor } from './body';
-import { createStatusCore, type StatusHandlerOptions } from './status';
+import { fromIncoming, headersFor } from './node-request';
+import { createStatusCore, type StatusHandlerOptions } from './status-handler';
 
-export type { StatusHandlerOptions } from './status';
+export type { StatusHandlerOptions } from './status-handler';
 
 /** A context of Koa 2 or 3, as far as it matters here. */
 export interface KoaContext {

@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Presence } from '../public/types';
-import { fromIncoming, headersFor } from './body';
-import { createStatusCore, type StatusHandlerOptions } from './status';
+import { fromIncoming, headersFor } from './node-request';
+import { createStatusCore, type StatusHandlerOptions } from './status-handler';
 
 export { BODY_TIMEOUT_MS, MAX_BODY_BYTES, type StatusBody } from './body-ids';
 export type { StatusResponse } from './responses';
-export { createStatusCore, type StatusHandlerOptions, type StatusRequest } from './status';
+export { createStatusCore, type StatusHandlerOptions, type StatusRequest } from './status-handler';
 
 /**
  * `POST /api/presence/status` for node:http. Looks at the method, never at the path: call it for the path of your choice.

@@ -1,5 +1,5 @@
 import type { FakeSocket } from 'voiceping-presence/testing';
-import { createStatusCore, type StatusRequest } from '../../src/http/status';
+import { createStatusCore, type StatusRequest } from '../../src/http/status-handler';
 import { router } from '../core/world';
 import type { Random } from '../random';
 import { HONEST, hostileMessage, hostileText } from './mutate';

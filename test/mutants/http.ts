@@ -1,7 +1,7 @@
 import type { Mutant } from './mutant';
 
-const STATUS = 'src/http/status.ts';
-const BODY = 'src/http/body.ts';
+const STATUS = 'src/http/status-handler.ts';
+const BODY = 'src/http/node-request.ts';
 const IDS = 'src/http/body-ids.ts';
 
 export const HTTP: readonly Mutant[] = [

@@ -6,7 +6,7 @@ import type { Presence } from '../public/types';
 import { BodyBuffer } from './body-buffer';
 import { BODY_TIMEOUT_MS, leftBody, MAX_BODY_BYTES, MAX_DISCARDED_BYTES, type StatusBody } from './body-ids';
 import { invalid } from './responses';
-import type { StatusRequest } from './status';
+import type { StatusRequest } from './status-handler';
 
 /** Something that has a body: a request of node:http, or that of a framework. */
 interface Holder {
