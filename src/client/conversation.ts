@@ -1,4 +1,4 @@
-import { PING, type Said, SNAPSHOT, UPDATE, WATCH, watchFrame } from './frames';
+import { PING, type Said, SNAPSHOT, UPDATE, WATCH, watchFrame } from './codec';
 import type { Listeners } from './listeners';
 import { createRequestPacer } from './request-pacer';
 import type { View } from './view';

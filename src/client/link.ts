@@ -1,4 +1,4 @@
-import { readFrame, type Said } from './frames';
+import { readFrame, type Said } from './codec';
 import { delayOf } from './globals';
 import { LONGEST_PAUSE_MS } from './request-pacer';
 import type { WebSocketClass, WebSocketLike } from './types';

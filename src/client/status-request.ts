@@ -1,5 +1,5 @@
 import type { PresenceStatus } from '../public/types';
-import { readUser } from './frames';
+import { readUser } from './codec';
 
 /** Characters of an answer: an id can be 256 bytes, each of them escaped, and stand there twice. */
 const MAX_LENGTH_PER_ID = 4_096;

@@ -1,5 +1,5 @@
 import type { PresenceStatus } from '../public/types';
-import type { Said, SNAPSHOT, UPDATE } from './frames';
+import type { Said, SNAPSHOT, UPDATE } from './codec';
 import type { PresenceChange } from './types';
 
 /** Whom a client watches, and what it knows of them: what frames say, put together. @internal */

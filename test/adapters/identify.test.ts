@@ -11,7 +11,7 @@ import { attachPresence as attachSocketIo } from 'voiceping-presence/socket.io';
 import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { type AttachOptions, attachPresence } from 'voiceping-presence/ws';
 import { WebSocket, WebSocketServer } from 'ws';
-import { watchFrame } from '../../src/client/frames';
+import { watchFrame } from '../../src/client/codec';
 
 const cleanups: Array<() => unknown> = [];
 afterEach(async () => {

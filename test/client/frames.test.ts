@@ -3,7 +3,7 @@ import { encode } from '@msgpack/msgpack';
 import { describe, expect, it, vi } from 'vitest';
 import { createPresence, memoryStore } from 'voiceping-presence';
 import { fakeSocket } from 'voiceping-presence/testing';
-import { PING, readFrame, type Said, type UPDATE, watchFrame } from '../../src/client/frames';
+import { PING, readFrame, type Said, type UPDATE, watchFrame } from '../../src/client/codec';
 import { decodeWatch } from '../../src/wire/decode-watch';
 import { peekMessageType } from '../../src/wire/peek';
 

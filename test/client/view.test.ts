@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { PresenceStatus } from 'voiceping-presence';
-import { SNAPSHOT, UPDATE } from '../../src/client/frames';
+import { SNAPSHOT, UPDATE } from '../../src/client/codec';
 import { createView } from '../../src/client/view';
 
 const user = (userId: string, status: PresenceStatus['status'] = 'online'): PresenceStatus => ({

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createPresence, memoryStore } from 'voiceping-presence';
 import { type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
-import { watchFrame } from '../../src/client/frames';
+import { watchFrame } from '../../src/client/codec';
 import { router } from './world';
 
 describe('a user', () => {

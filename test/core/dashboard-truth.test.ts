@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
-import { readFrame, SNAPSHOT, UPDATE, watchFrame } from '../../src/client/frames';
+import { readFrame, SNAPSHOT, UPDATE, watchFrame } from '../../src/client/codec';
 import { createView, type View } from '../../src/client/view';
 import { faultyStore } from './faulty-store';
 import { router } from './world';

@@ -2,7 +2,7 @@ import { encode } from '@msgpack/msgpack';
 import { describe, expect, it } from 'vitest';
 import { createPresence, type PresenceOptions } from 'voiceping-presence';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
-import { watchFrame } from '../../src/client/frames';
+import { watchFrame } from '../../src/client/codec';
 import { MAX_NESTED } from './hostile-frames';
 import { router } from './world';
 

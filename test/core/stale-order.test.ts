@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { PresenceStatus } from 'voiceping-presence';
 import { type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
-import { watchFrame } from '../../src/client/frames';
+import { watchFrame } from '../../src/client/codec';
 import { SOCKET_PORT, type SocketPort } from '../../src/connections/socket-port';
 import { faultyStore } from './faulty-store';
 import { router } from './world';

@@ -2,7 +2,7 @@ import { decode, encode } from '@msgpack/msgpack';
 import { describe, expect, it } from 'vitest';
 import { memoryStore, type PresenceStatus } from 'voiceping-presence';
 import { type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
-import { watchFrame } from '../../src/client/frames';
+import { watchFrame } from '../../src/client/codec';
 import { faultyStore } from './faulty-store';
 import { router } from './world';
 

@@ -1,5 +1,5 @@
 import { encode } from '@msgpack/msgpack';
-import { readFrame, type Said, SNAPSHOT, STALE, UPDATE, WATCH } from '../../src/client/frames';
+import { readFrame, type Said, SNAPSHOT, STALE, UPDATE, WATCH } from '../../src/client/codec';
 import { createView, type View } from '../../src/client/view';
 import type { Random } from '../random';
 import { HONEST, hostileFrame, routerMessage } from './mutate';

@@ -1,6 +1,6 @@
 import { decode } from '@msgpack/msgpack';
 import type { FakeSocket } from 'voiceping-presence/testing';
-import { readFrame, SNAPSHOT, UPDATE, watchFrame } from '../../src/client/frames';
+import { readFrame, SNAPSHOT, UPDATE, watchFrame } from '../../src/client/codec';
 import { createView, type View } from '../../src/client/view';
 import { router } from '../core/world';
 import type { Random } from '../random';

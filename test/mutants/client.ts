@@ -201,7 +201,7 @@ export const CLIENT: readonly Mutant[] = [
   {
     id: 'bad-user-in-the-map',
     fault: 'A frame with one user that is none is shown up to there.',
-    file: 'src/client/frames.ts',
+    file: 'src/client/codec.ts',
     find: 'status: required(status, isStatus),',
     put: "status: status as PresenceStatus['status'],",
     tests: ['test/client/frames.test.ts'],

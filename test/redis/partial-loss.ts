@@ -2,7 +2,7 @@ import type { Cluster, Redis } from 'ioredis';
 import { createPresence, type Presence, type PresenceOptions, type PresenceStore } from 'voiceping-presence';
 import { redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
-import { readFrame, SNAPSHOT, UPDATE } from '../../src/client/frames';
+import { readFrame, SNAPSHOT, UPDATE } from '../../src/client/codec';
 import { createView, type View } from '../../src/client/view';
 import { LAYOUT } from '../../src/stores/redis/keyspace';
 import { type Random, random } from '../random';

@@ -2,7 +2,7 @@ import { afterEach, expect, it } from 'vitest';
 import { createPresence, type Presence } from 'voiceping-presence';
 import { redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
-import { readFrame, SNAPSHOT, UPDATE, watchFrame } from '../../src/client/frames';
+import { readFrame, SNAPSHOT, UPDATE, watchFrame } from '../../src/client/codec';
 import { createView, type View } from '../../src/client/view';
 import { random } from '../random';
 import { RedisServer } from './server';

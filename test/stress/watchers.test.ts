@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { createPresence, type Presence, type PresenceStatus, type PresenceStore } from 'voiceping-presence';
 import { type FakeClock, type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
-import { readFrame, SNAPSHOT, UPDATE, watchFrame } from '../../src/client/frames';
+import { readFrame, SNAPSHOT, UPDATE, watchFrame } from '../../src/client/codec';
 import { createView, type View } from '../../src/client/view';
 import { faultyStore } from '../core/faulty-store';
 import { type Random, random } from '../random';
