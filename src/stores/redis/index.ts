@@ -1,5 +1,5 @@
+export { besideFork, type ForkClient } from '../fork-bridge/beside-fork';
 export type { PresenceStore } from '../port';
-export { besideFork, type ForkClient } from './beside-fork';
 export type { RedisLike, RedisPipelineLike } from './connection/client';
 export type { RedisConnectionOptions } from './connection/connect';
 export { redisStoreFromEnv } from './env';

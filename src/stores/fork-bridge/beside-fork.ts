@@ -3,8 +3,8 @@ import type { Clock } from '../../public/clock';
 import { checkNames } from '../../public/errors';
 import { toUserId } from '../../public/user-id';
 import type { LeaveOp, OnAnswer, PresenceOp, PresenceStore, StoreFeed, StoreNode } from '../port';
-import type { RedisLike } from './connection/client';
-import { Subscriber } from './connection/subscriber';
+import type { RedisLike } from '../redis/connection/client';
+import { Subscriber } from '../redis/connection/subscriber';
 
 /** What `besideFork` uses of an ioredis `Redis`, beyond what `redisStore` does. */
 export interface ForkClient extends RedisLike {
