@@ -45,7 +45,7 @@ export default defineConfig([
     entry: server,
     // The two are ESM-only or need newer syntax than Node 8 has; lowered and bundled they load there.
     noExternal: ['@msgpack/msgpack', 'eventemitter3'],
-    inject: ['src/inject-text-coding.ts'],
+    inject: ['tsup.inject.ts'],
   },
   { ...commonJs, entry: { client, react } },
 ]);
