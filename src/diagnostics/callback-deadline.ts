@@ -1,6 +1,6 @@
 import type { Clock } from '../public/clock';
 import { PresenceError } from '../public/errors';
-import { atDeadline } from '../replication/call-timeout';
+import { atDeadline } from './call-timeout';
 
 /** A function of the caller's has not answered in time. @internal */
 export class CallbackTimeout extends PresenceError {

@@ -1,7 +1,7 @@
 import type { Clock } from '../public/clock';
 import { isPresenceError, PresenceError, type PresenceErrorCode, shown } from '../public/errors';
 import type { ErrorStage, HealthProblem, PresenceOptions } from '../public/types';
-import { storeError } from '../replication/call-timeout';
+import { storeError } from './call-timeout';
 import type { FailureLog } from './failure-log';
 import { log } from './log';
 

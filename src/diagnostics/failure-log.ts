@@ -1,6 +1,6 @@
 import type { Clock } from '../public/clock';
+import { printable } from '../public/printable';
 import type { Logger } from '../public/types';
-import { printable } from './printable';
 import { writeToStderr } from './stderr';
 
 const MINUTE_MS = 60_000;

@@ -1,5 +1,5 @@
 import createDebug from 'debug';
-import { printable } from './printable';
+import { printable } from '../public/printable';
 
 const write = createDebug('vp:presence');
 

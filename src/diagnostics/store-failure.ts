@@ -1,4 +1,4 @@
-import { printable, withoutCredentials } from './printable';
+import { printable, withoutCredentials } from '../public/printable';
 
 /**
  * What is wrong with a store, as far as somebody has to do something else about it.

@@ -1,6 +1,6 @@
-import { closest } from '../diagnostics/closest';
-import { printable, withoutCredentials } from '../diagnostics/printable';
 import type { StoreErrorKind } from '../diagnostics/store-failure';
+import { closest } from './closest';
+import { printable, withoutCredentials } from './printable';
 
 /**
  * The codes that every error of this library carries, in `error.code`.

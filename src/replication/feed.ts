@@ -1,10 +1,10 @@
 import { EventEmitter } from 'eventemitter3';
+import { withDeadline } from '../diagnostics/call-timeout';
 import { callGuarded } from '../diagnostics/error-reporter';
 import { log } from '../diagnostics/log';
 import type { Clock } from '../public/clock';
 import type { ErrorStage, PresenceUpdate } from '../public/types';
 import type { OnAnswer, PresenceStore, Sequence, StoredPage, StoredStatus, StoreFeed } from '../stores/port';
-import { withDeadline } from './call-timeout';
 
 /** Of those online, since a store that is far away takes a round trip for each page; and of those looked for one by one. */
 const LIST_PAGE = 5_000;

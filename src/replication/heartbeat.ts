@@ -1,8 +1,8 @@
+import { withDeadline } from '../diagnostics/call-timeout';
+import { backoffMs } from '../public/backoff';
 import { type Clock, randomOf } from '../public/clock';
 import type { ErrorStage } from '../public/types';
-import { backoffMs } from '../stores/backoff';
 import type { PresenceStore, StoreNode } from '../stores/port';
-import { withDeadline } from './call-timeout';
 
 /** Of more times at which something falls due the next beat takes care, whichever comes first. */
 const MAX_DUES = 4_096;

@@ -1,9 +1,9 @@
 import { graceLeft, type LocalUser } from '../connections/connection';
+import { withDeadline } from '../diagnostics/call-timeout';
+import { backoffMs } from '../public/backoff';
 import { type Clock, randomOf } from '../public/clock';
 import type { ErrorStage } from '../public/types';
-import { backoffMs } from '../stores/backoff';
 import type { PresenceOp, PresenceStore, SignOfLife, StoreNode } from '../stores/port';
-import { withDeadline } from './call-timeout';
 import { SetAside } from './set-aside';
 
 /** Of signs of life, and at most of changes. */

@@ -1,11 +1,11 @@
 import type { Settings } from '../config/options';
 import type { LocalUser } from '../connections/connection';
+import { withDeadline } from '../diagnostics/call-timeout';
 import type { Failures } from '../diagnostics/error-reporter';
 import { healthOf } from '../diagnostics/health';
 import type { PresenceError } from '../public/errors';
 import type { Health, HealthProblem } from '../public/types';
 import type { StoreNode } from '../stores/port';
-import { withDeadline } from './call-timeout';
 import { Feed } from './feed';
 import { Heartbeat } from './heartbeat';
 import { Outbox } from './outbox';

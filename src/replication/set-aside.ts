@@ -1,4 +1,4 @@
-import { backoffMs } from '../stores/backoff';
+import { backoffMs } from '../public/backoff';
 
 /** How long one is left alone after each refusal: the first may have been chance. */
 const WAITS = { leastMs: 100, mostMs: 60_000, factor: 5 };

@@ -1,12 +1,12 @@
 import { checkPage } from '../config/arguments';
 import type { LocalUser } from '../connections/connection';
+import { withDeadline } from '../diagnostics/call-timeout';
 import type { Clock } from '../public/clock';
 import { closedError } from '../public/errors';
 import type { OnlinePage, PresenceStatus, UserId } from '../public/types';
 import { toUserIds } from '../public/user-id';
 import type { OnAnswer, PresenceStore, StoredStatus, StoredStatuses } from '../stores/port';
 import { toStatus } from '../wire/to-status';
-import { withDeadline } from './call-timeout';
 import { untilSure } from './until-sure';
 
 /** @internal */

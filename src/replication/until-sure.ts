@@ -1,6 +1,6 @@
+import { withDeadline } from '../diagnostics/call-timeout';
 import type { Clock } from '../public/clock';
 import { PresenceError } from '../public/errors';
-import { withDeadline } from './call-timeout';
 
 const PAUSE_MS = 50;
 

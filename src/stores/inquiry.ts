@@ -1,5 +1,5 @@
+import { backoffMs } from '../public/backoff';
 import { type Clock, randomOf } from '../public/clock';
-import { backoffMs } from './backoff';
 
 /** After a question that found nothing the next one waits this long, and one after a failure no longer. */
 const PACE_MS = 2_000;

@@ -1,7 +1,7 @@
 import { isSlow } from '../connections/connection';
+import { withDeadline } from '../diagnostics/call-timeout';
 import type { Clock } from '../public/clock';
 import type { ErrorStage, PresenceStatus } from '../public/types';
-import { withDeadline } from '../replication/call-timeout';
 import type { Feed } from '../replication/feed';
 import type { PresenceStore, StoredStatus } from '../stores/port';
 import type { Frames } from '../wire/encode';

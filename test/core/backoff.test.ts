@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { createPresence, type PresenceStore } from 'voiceping-presence';
 import { besideFork, redisStore } from 'voiceping-presence/redis';
 import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
-import { backoffMs } from '../../src/stores/backoff';
+import { backoffMs } from '../../src/public/backoff';
 import { connect, reconnectMs } from '../../src/stores/redis/connection/connect';
 import { random } from '../random';
 import { faultyStore } from './faulty-store';

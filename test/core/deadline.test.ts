@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { createPresence, memoryStore, type OnAnswer, type PresenceStore } from 'voiceping-presence';
 import { type FakeClock, fakeClock, fakeSocket } from 'voiceping-presence/testing';
+import { withDeadline } from '../../src/diagnostics/call-timeout';
 import { withCallbackDeadline } from '../../src/diagnostics/callback-deadline';
-import { withDeadline } from '../../src/replication/call-timeout';
 
 /** A store of which each query takes `answers` answers, one every `everyMs`; the last of them is the answer. */
 function slowStore(now: () => number, clock: ReturnType<typeof fakeClock>) {

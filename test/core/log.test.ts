@@ -2,7 +2,7 @@ import { stripVTControlCharacters } from 'node:util';
 import createDebug from 'debug';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { log } from '../../src/diagnostics/log';
-import { printable } from '../../src/diagnostics/printable';
+import { printable } from '../../src/public/printable';
 import { router } from './world';
 
 describe('logs under vp:presence', () => {

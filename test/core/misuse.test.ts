@@ -15,7 +15,7 @@ import { attachPresence as attachToIo } from 'voiceping-presence/socket.io';
 import { fakeSocket } from 'voiceping-presence/testing';
 import { attachPresence } from 'voiceping-presence/ws';
 import { WebSocket, WebSocketServer } from 'ws';
-import { closest } from '../../src/diagnostics/closest';
+import { closest } from '../../src/public/closest';
 
 // What people hand in by mistake, and what they are told: the real things, at once.
 

@@ -453,7 +453,7 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'answers-do-not-count',
     fault: 'A query to a store that is far away rejects although answer after answer arrives.',
-    file: 'src/replication/call-timeout.ts',
+    file: 'src/diagnostics/call-timeout.ts',
     find: 'answer(ask(wait))',
     put: 'answer(ask(() => undefined))',
     tests: ['test/core/deadline.test.ts'],

@@ -39,7 +39,7 @@ export const DIAGNOSTICS: readonly Mutant[] = [
   {
     id: 'password-in-the-log',
     fault: 'The password of a Redis URL stands in errors and in the log.',
-    file: 'src/diagnostics/printable.ts',
+    file: 'src/public/printable.ts',
     find: "text.replace(/:\\/\\/\\S*@/g, '://').replace(",
     put: 'text.replace(',
     tests: ['test/diagnostics/store-failure.test.ts', 'test/diagnostics/failure-log.test.ts'],
@@ -95,7 +95,7 @@ export const DIAGNOSTICS: readonly Mutant[] = [
   {
     id: 'misspelt-option',
     fault: 'Who misspells an option is told that it is unknown, and not what it is called.',
-    file: 'src/diagnostics/closest.ts',
+    file: 'src/public/closest.ts',
     find: 'let least = Math.floor(given.length / 3) + 0.5;',
     put: 'let least = 0.5;',
     tests: ['test/core/misuse.test.ts'],

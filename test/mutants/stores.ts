@@ -203,7 +203,7 @@ export const STORES: readonly Mutant[] = [
   {
     id: 'no-jitter',
     fault: 'The routers of a fleet that lost a server together come back to it together.',
-    file: 'src/stores/backoff.ts',
+    file: 'src/public/backoff.ts',
     find: 'return Math.ceil(wholeMs / 2 + (wholeMs / 2) * random());',
     put: 'return Math.ceil(wholeMs + 0 * random());',
     tests: ['test/core/backoff.test.ts'],

@@ -1,8 +1,8 @@
 // By a name that the banners of bundles, which import the same, do not have.
 import { createRequire as requireFrom } from 'node:module';
 import { storeFailure } from '../../../diagnostics/store-failure';
+import { backoffMs } from '../../../public/backoff';
 import { optionError, shown } from '../../../public/errors';
-import { backoffMs } from '../../backoff';
 import type { RedisLike } from './client';
 
 /** How to reach a Redis, for a store that connects by itself. The names are those of ioredis. */

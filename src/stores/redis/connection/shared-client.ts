@@ -1,7 +1,7 @@
 import { listenShared } from '../../../diagnostics/shared-listener';
 import { isElsewhere } from '../../../diagnostics/store-failure';
+import { backoffMs } from '../../../public/backoff';
 import { type Clock, randomOf, systemClock } from '../../../public/clock';
-import { backoffMs } from '../../backoff';
 import { catchAsking } from './asking';
 import type { RedisLike } from './client';
 

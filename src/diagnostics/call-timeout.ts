@@ -1,6 +1,6 @@
-import { storeFailure, withoutArguments } from '../diagnostics/store-failure';
 import type { Clock } from '../public/clock';
 import { isPresenceError, PresenceError } from '../public/errors';
+import { storeFailure, withoutArguments } from './store-failure';
 
 const KNOWN: readonly string[] = ['ERR_PRESENCE_OPTIONS', 'ERR_PRESENCE_LAYOUT', 'ERR_PRESENCE_CLOSED'];
 
