@@ -1,8 +1,7 @@
 export { optionsFromEnv } from './config/env';
-export type { StoreErrorKind } from './diagnostics/store-failure';
 export { createPresence } from './presence';
 export type { Clock } from './public/clock';
-export { isPresenceError, PresenceError, type PresenceErrorCode } from './public/errors';
+export { isPresenceError, PresenceError, type PresenceErrorCode, type StoreErrorKind } from './public/errors';
 export type {
   Attachment,
   ErrorContext,

@@ -23,6 +23,7 @@ import type {
   UserId,
 } from './public/types';
 import { Replication } from './replication/replication';
+import { memoryStore } from './stores/memory/memory-store';
 import { SubscribeRequests } from './subscriptions/subscribe-requests';
 import { Subscriptions } from './subscriptions/subscriptions';
 import { framesOf } from './wire/encode';
@@ -42,7 +43,7 @@ const CONNECTING = 0;
  * presence.onUpdate(({ userId, status }) => router.tellDispatcher(userId, status));
  */
 export function createPresence(options: PresenceOptions = {}): Presence {
-  const settings = toSettings(options);
+  const settings = toSettings(options, (now) => memoryStore({ now }));
   // Short, since a store may keep it with every user; and unique among the routers of any fleet.
   const nodeId = randomBytes(6).toString('base64');
   if (settings.enabled) return new LocalPresence(nodeId, settings);

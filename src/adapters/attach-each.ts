@@ -1,7 +1,7 @@
-import { named } from '../config/lookalikes';
 import { checkedMs } from '../config/validation';
 import { internalsOf, isActive } from '../diagnostics/internals';
 import { checkNames, optionError, shown } from '../public/errors';
+import { named } from '../public/lookalikes';
 import type { Attachment, Identity, Presence, SocketLike } from '../public/types';
 import { EarlyFrames } from './early-frames';
 

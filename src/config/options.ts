@@ -3,7 +3,6 @@ import { stderrLogger } from '../diagnostics/failure-log';
 import type { Clock } from '../public/clock';
 import { checkNames, optionError, shown } from '../public/errors';
 import type { Logger, PresenceLimits, PresenceOptions, RouterOptions } from '../public/types';
-import { memoryStore } from '../stores/memory/memory-store';
 import type { PresenceStore } from '../stores/port';
 import { checkedClock, checkedFlag, checkedMs, checkFunctions, checkNoLookalike } from './validation';
 
@@ -57,10 +56,11 @@ const NAMES: ReadonlyArray<keyof Settings> = [
 /**
  * Checks what a caller gave, and fills in the rest.
  *
+ * @param storeOf - makes the store where none was given, on the clock of the presence
  * @throws TypeError `ERR_PRESENCE_OPTIONS`
  * @internal
  */
-export function toSettings(options: PresenceOptions): Settings {
+export function toSettings(options: PresenceOptions, storeOf: (now: () => number) => PresenceStore): Settings {
   checkNoLookalike('options', options, 'it is an object', { 'a store': 'createPresence({ store })' });
   checkNames(options, NAMES);
   const ttlMs = checkedMs('ttlMs', options.ttlMs, 1_000, 360_000);
@@ -95,7 +95,7 @@ export function toSettings(options: PresenceOptions): Settings {
   const clock = checkedClock(options.clock);
   const commandTimeoutMs = checkedMs('commandTimeoutMs', options.commandTimeoutMs, 1, 2_000);
   return {
-    store: options.store ?? memoryStore({ now: () => clock.now() }),
+    store: options.store ?? storeOf(() => clock.now()),
     enabled: checkedFlag('enabled', options.enabled, true),
     ttlMs,
     pingIntervalMs,

@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from '../public/clock';
 import { optionError, shown } from '../public/errors';
-import { type Lookalike, lookalikeOf, named } from './lookalikes';
+import { type Lookalike, lookalikeOf, named } from '../public/lookalikes';
 
 /** The longest delay that a timer of Node takes. @internal */
 export const MAX_MS = 2_147_483_647;

@@ -1,7 +1,7 @@
-import { named } from '../config/lookalikes';
 import { CallbackTimeout, withCallbackDeadline } from '../diagnostics/callback-deadline';
 import { internalsOf, reportTo } from '../diagnostics/internals';
 import { checkNames, optionError, shown } from '../public/errors';
+import { named } from '../public/lookalikes';
 import type { Presence, PresenceStatus } from '../public/types';
 import { BODY_TIMEOUT_MS, MAX_BODY_BYTES, readIds, type StatusBody, tooLarge } from './body-ids';
 import { warnOpen } from './open-warning';

@@ -1,6 +1,20 @@
-import type { StoreErrorKind } from '../diagnostics/store-failure';
 import { closest } from './closest';
 import { printable, withoutCredentials } from './printable';
+
+/**
+ * What is wrong with a store, as far as somebody has to do something else about it.
+ *
+ * | kind | what it means |
+ * | --- | --- |
+ * | `unreachable` | no connection, or nobody at its end who serves yet: refused, unknown host, TLS, loading, Cluster down |
+ * | `auth` | the password is wrong or missing, or the user may not do this |
+ * | `full` | no memory or no connections are left |
+ * | `readonly` | it is read, and takes no writes: a replica, or a server that cannot save |
+ * | `slow` | it did not answer in time |
+ * | `layout` | its data are of another version of this library |
+ * | `other` | none of these |
+ */
+export type StoreErrorKind = 'unreachable' | 'auth' | 'full' | 'readonly' | 'slow' | 'layout' | 'other';
 
 /**
  * The codes that every error of this library carries, in `error.code`.

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { createPresence, memoryStore } from 'voiceping-presence';
 import { fakeClock } from 'voiceping-presence/testing';
 import { attachPresence } from 'voiceping-presence/ws';
-import { lookalikeOf } from '../../src/config/lookalikes';
+import { lookalikeOf } from '../../src/public/lookalikes';
 
 const nothing = (): void => undefined;
 const optionError = (message: RegExp) =>

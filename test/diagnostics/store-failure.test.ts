@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { isElsewhere, type StoreErrorKind, storeFailure, withoutArguments } from '../../src/diagnostics/store-failure';
+import { isElsewhere, storeFailure, withoutArguments } from '../../src/diagnostics/store-failure';
+import type { StoreErrorKind } from '../../src/public/errors';
 
 const error = (message: string, more: object = {}): Error => Object.assign(new Error(message), more);
 const refused = (address: string) => error(`connect ECONNREFUSED ${address}`, { code: 'ECONNREFUSED' });

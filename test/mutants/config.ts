@@ -1,6 +1,6 @@
 import type { Mutant } from './mutant';
 
-const LOOKALIKES = 'src/config/lookalikes.ts';
+const LOOKALIKES = 'src/public/lookalikes.ts';
 const VALIDATION = 'src/config/validation.ts';
 
 export const CONFIG: readonly Mutant[] = [

@@ -1,4 +1,4 @@
-import { shown } from '../public/errors';
+import { shown } from './errors';
 
 type Thing = { readonly [name: string]: unknown };
 
