@@ -6,7 +6,7 @@ import { healthOf } from '../diagnostics/health';
 import type { PresenceError } from '../public/errors';
 import type { Health, HealthProblem } from '../public/types';
 import type { StoreNode } from '../stores/port';
-import { Feed } from './feed';
+import { ChangeFeed } from './change-feed';
 import { Heartbeat } from './heartbeat';
 import { Outbox } from './outbox';
 import { StatusQueries } from './status-queries';
@@ -38,7 +38,7 @@ export interface ReplicationOptions {
  */
 export class Replication {
   readonly outbox: Outbox;
-  readonly feed: Feed;
+  readonly feed: ChangeFeed;
   readonly queries: StatusQueries;
   private readonly heartbeat: Heartbeat;
   private readonly storeHealth: StoreHealth;
@@ -71,7 +71,7 @@ export class Replication {
       worked,
       beat: () => this.heartbeat.beat(),
     });
-    this.feed = new Feed({
+    this.feed = new ChangeFeed({
       ...shared,
       leaseMs,
       onDue: (inMs) => this.heartbeat.due(inMs),

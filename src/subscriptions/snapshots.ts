@@ -2,7 +2,7 @@ import { isSlow } from '../connections/connection';
 import { withDeadline } from '../diagnostics/call-timeout';
 import type { Clock } from '../public/clock';
 import type { ErrorStage, PresenceStatus } from '../public/types';
-import type { Feed } from '../replication/feed';
+import type { ChangeFeed } from '../replication/change-feed';
 import type { PresenceStore, StoredStatus } from '../stores/port';
 import type { Frames } from '../wire/encode';
 import { toStatus } from '../wire/to-status';
@@ -24,7 +24,7 @@ const CATCH_UP_MS = 2_000;
 export interface SnapshotsOptions {
   readonly clock: Clock;
   readonly store: PresenceStore;
-  readonly feed: Feed;
+  readonly feed: ChangeFeed;
   readonly frames: Frames;
   readonly commandTimeoutMs: number;
   /** Sends a frame, or an event in place of it. */
@@ -90,7 +90,7 @@ export class Snapshots {
     const { since } = wanted;
     if (since !== undefined) {
       if (!feed.isSettled) return false;
-      const changed = feed.changedSince(since, ids);
+      const changed = feed.roster.changedSince(since, ids);
       const waitMs = snapshot.until - clock.now();
       // Further away than it ever was: the clock was set back.
       if (changed === 'later' && waitMs > 0 && waitMs <= CATCH_UP_MS) {
@@ -99,11 +99,11 @@ export class Snapshots {
       }
       if (changed !== undefined && changed !== 'later') snapshot.ids = changed;
       // Who does not know that a snapshot begins anew must be told who is offline, too.
-      else if (watcher.request === undefined && ids === undefined) snapshot.ids = feed.knownIds();
+      else if (watcher.request === undefined && ids === undefined) snapshot.ids = feed.roster.knownIds();
     }
     snapshot.isResumed = snapshot.ids !== undefined;
-    snapshot.ids = snapshot.ids ?? (ids === undefined ? feed.onlineIds() : new Set(ids));
-    snapshot.cursor = feed.cursor();
+    snapshot.ids = snapshot.ids ?? (ids === undefined ? feed.roster.onlineIds() : new Set(ids));
+    snapshot.cursor = feed.roster.cursor();
     // One of those online shows nobody who has gone: whoever was shown that user before is still owed it.
     if (watcher.request !== undefined || since !== undefined) {
       watcher.pending.clear();
@@ -185,7 +185,7 @@ export class Snapshots {
     const now = clock.now();
     const users: PresenceStatus[] = [];
     for (const userId of ids) {
-      const online = feed.isOnline(userId);
+      const online = feed.roster.isOnline(userId);
       // Went offline since it was taken from those online: the update that waits says so.
       if (watcher.interest === 'all' && !isResumed && !online) continue;
       // What waits of the others is in the view that is shown.
@@ -201,7 +201,7 @@ export class Snapshots {
     else {
       const cursor = more ? undefined : snapshot.cursor;
       const asked = request && { request: request.name, part, more, resumed: isResumed, cursor };
-      this.options.send(watcher, frames.snapshot({ users, totalOnline: feed.onlineCount, now, asked }));
+      this.options.send(watcher, frames.snapshot({ users, totalOnline: feed.roster.size, now, asked }));
     }
   }
 }

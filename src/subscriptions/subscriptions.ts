@@ -1,7 +1,8 @@
 import { type Connection, isSlow } from '../connections/connection';
 import type { Clock } from '../public/clock';
 import type { ErrorStage } from '../public/types';
-import type { Feed } from '../replication/feed';
+import type { ChangeFeed } from '../replication/change-feed';
+import { InterestIndex } from '../replication/interest-index';
 import type { PresenceStore } from '../stores/port';
 import type { Refusal } from '../wire/decode-watch';
 import type { Frames } from '../wire/encode';
@@ -22,7 +23,7 @@ type Encoded = [Uint8Array?, Uint8Array?];
 export interface SubscriptionsOptions {
   readonly clock: Clock;
   readonly store: PresenceStore;
-  readonly feed: Feed;
+  readonly feed: ChangeFeed;
   readonly frames: Frames;
   readonly commandTimeoutMs: number;
   readonly updatesPerUserPerSecond: number;
@@ -36,8 +37,7 @@ export interface SubscriptionsOptions {
  */
 export class Subscriptions {
   private readonly watchers = new Map<Connection, Subscription>();
-  private readonly everyone = new Set<Subscription>();
-  private readonly byUser = new Map<string, Set<Subscription>>();
+  private readonly interests = new InterestIndex<Subscription>();
   private readonly queue: SendQueue;
   private readonly limiter: UpdateLimiter;
   private unlisten: (() => void) | undefined;
@@ -84,7 +84,7 @@ export class Subscriptions {
       this.unlisten ??
       feed.listen((update, lastSeen, version) => this.limiter.offer({ update, lastSeen, version }), undefined);
     const ids = interest === 'all' ? undefined : notShown(before, interest);
-    if (before !== undefined) this.unindex(before);
+    if (before !== undefined) this.interests.remove(before, before.interest);
     const watcher = before ?? newWatcher(connection, interest);
     watcher.interest = interest;
     // Whoever was shown nothing is shown the truth.
@@ -98,7 +98,7 @@ export class Subscriptions {
     else watcher.snapshot = ids.size === 0 ? undefined : this.snapshots.owed({ ids });
     for (const id of watcher.pending.keys()) if (interest !== 'all' && !interest.has(id)) watcher.pending.delete(id);
     this.watchers.set(connection, watcher);
-    this.index(watcher);
+    this.interests.add(watcher, interest);
     this.proceed(watcher);
   }
 
@@ -117,7 +117,7 @@ export class Subscriptions {
     if (watcher === undefined) return;
     watcher.snapshot = undefined;
     this.watchers.delete(connection);
-    this.unindex(watcher);
+    this.interests.remove(watcher, watcher.interest);
     if (this.watchers.size > 0) return;
     this.unlisten?.();
     this.unlisten = undefined;
@@ -160,43 +160,23 @@ export class Subscriptions {
     this.queue.stop();
   }
 
-  private index(watcher: Subscription): void {
-    if (watcher.interest === 'all') {
-      this.everyone.add(watcher);
-      return;
-    }
-    for (const userId of watcher.interest) {
-      const set = this.byUser.get(userId);
-      if (set === undefined) this.byUser.set(userId, new Set([watcher]));
-      else set.add(watcher);
-    }
-  }
-
-  private unindex(watcher: Subscription): void {
-    this.everyone.delete(watcher);
-    if (watcher.interest === 'all') return;
-    for (const userId of watcher.interest) {
-      const set = this.byUser.get(userId);
-      if (set?.delete(watcher) && set.size === 0) this.byUser.delete(userId);
-    }
-  }
-
   /** Encoded once, at the first socket that takes it, however many there are; once more for those who know cursors. */
   private spread({ update, lastSeen }: Change, keptBackSince = Number.POSITIVE_INFINITY): void {
     const { limiter } = this;
     const { feed } = this.options;
-    const pending: Pending = { update, lastSeen, cursor: feed.cursor(limiter.settledVersion, limiter.lastVersion) };
+    const pending: Pending = {
+      update,
+      lastSeen,
+      cursor: feed.roster.cursor(limiter.settledVersion, limiter.lastVersion),
+    };
     const encoded: Encoded = [];
-    const offer = (watcher: Subscription): void => {
+    this.interests.forEach(update.userId, (watcher) => {
       // It has been shown since.
       if (keptBackSince <= watcher.shownUpTo) return;
       if (watcher.snapshot !== undefined || watcher.pending.size > 0 || isSlow(watcher.connection))
         this.hold(watcher, pending);
       else if (watcher.connection.socket.readyState === OPEN) this.tell(watcher, pending, encoded);
-    };
-    for (const watcher of this.everyone) offer(watcher);
-    const set = this.byUser.get(update.userId);
-    if (set !== undefined) for (const watcher of set) offer(watcher);
+    });
     if (this.keptBack.delete(update.userId) && this.keptBack.size === 0) this.tellAllStale();
   }
 

@@ -54,9 +54,9 @@ export const PLANTED: readonly Planted[] = [
   },
   {
     name: 'a gap is dropped',
-    file: 'src/replication/feed.ts',
-    from: 'onGap(): void {\n    if (!this.active) return;',
-    to: 'onGap(): void {\n    if (!this.active || this.hasBaseline) return;',
+    file: 'src/replication/reconciler.ts',
+    from: 'onGap(): void {\n    if (!this.isAwake) return;',
+    to: 'onGap(): void {\n    if (!this.isAwake || this.isSynced) return;',
   },
   {
     name: 'what is lost is not asserted anew',

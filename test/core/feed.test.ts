@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { memoryStore, type PresenceUpdate, type StoredStatus, type StoreFeed } from 'voiceping-presence';
 import { fakeClock } from 'voiceping-presence/testing';
-import { Feed } from '../../src/replication/feed';
+import { ChangeFeed } from '../../src/replication/change-feed';
 import type { Sequence } from '../../src/stores/port';
 import { faultyStore } from './faulty-store';
 import { router } from './world';
@@ -55,7 +55,7 @@ function bareFeed({
   };
   const errors: unknown[] = [];
   const reasserted: string[] = [];
-  const feed = new Feed({
+  const feed = new ChangeFeed({
     clock,
     store: store as never,
     commandTimeoutMs: 60_000,
@@ -142,7 +142,7 @@ describe('the feed', () => {
     hear('u', 'offline', 41, 'disconnect');
     put('u', true, 39);
     hear('u', 'online', 39);
-    expect(feed.isOnline('u')).toBe(false);
+    expect(feed.roster.isOnline('u')).toBe(false);
     await clock.advance(1_000);
     expect(told).toEqual(['u online connect', 'u offline disconnect', 'u online resync']);
     expect(versions).toEqual([40, 41, 42]);
@@ -194,7 +194,7 @@ describe('the feed', () => {
     hear('u', 'online', 8);
     hear('u', 'offline', 9, 'disconnect');
     expect(told).toEqual(['u online connect', 'u offline resync']);
-    expect(feed.isOnline('u')).toBe(false);
+    expect(feed.roster.isOnline('u')).toBe(false);
   });
 
   it('tells a user whom the store has forgotten offline once, a lease later, with a version that grows', async () => {
@@ -289,7 +289,7 @@ describe('the feed', () => {
     ];
     const { clock, feed, put, lose, hear, told } = bareFeed({ ghosts, sequence: { epoch: 'e', version: 5 } });
     await clock.settle();
-    expect([feed.isKnown, feed.isOnline('dead'), feed.isOnline('back')]).toEqual([true, false, false]);
+    expect([feed.isKnown, feed.roster.isOnline('dead'), feed.roster.isOnline('back')]).toEqual([true, false, false]);
     // Its router has renewed its lease, which changes nothing that was published.
     put('back', true, 4);
     // Before two seconds have passed: it is no change that the first reading has missed.
@@ -307,7 +307,7 @@ describe('the feed', () => {
     putGhost('u', 1);
     feed.onGap();
     await clock.advance(LEASE_MS * 2);
-    expect([feed.isOnline('u'), told]).toEqual([true, ['u online connect']]);
+    expect([feed.roster.isOnline('u'), told]).toEqual([true, ['u online connect']]);
     hear('u', 'offline', 2, 'node-down');
     expect(told.slice(1)).toEqual(['u offline node-down']);
   });
@@ -319,7 +319,7 @@ describe('the feed', () => {
     put('u', true, 1);
     state.isUnsure = false;
     await clock.advance(100);
-    expect([feed.isKnown, feed.isOnline('u')]).toEqual([true, true]);
+    expect([feed.isKnown, feed.roster.isOnline('u')]).toEqual([true, true]);
     state.isUnsure = true;
     put('v', true, 2);
     feed.onGap();
@@ -339,7 +339,7 @@ describe('the feed', () => {
     await clock.advance(100);
     expect(feed.isKnown).toBe(true);
     await clock.advance(LEASE_MS + 100);
-    expect([told, feed.isOnline('gone')]).toEqual([['gone offline resync'], false]);
+    expect([told, feed.roster.isOnline('gone')]).toEqual([['gone offline resync'], false]);
   });
 
   // A record was lost unnoticed, and the user was in no list any more although the router held the connection.
@@ -417,8 +417,8 @@ describe('the feed', () => {
     await clock.settle();
     for (let index = 0; index < 65_537; index += 1) hear(`u${index}`, 'offline', 6 + index, 'node-down');
     await open();
-    expect(feed.changedSince('e.5', undefined)).toBeUndefined();
-    expect(feed.changedSince('e.6', undefined)).not.toBeUndefined();
+    expect(feed.roster.changedSince('e.5', undefined)).toBeUndefined();
+    expect(feed.roster.changedSince('e.6', undefined)).not.toBeUndefined();
   });
 
   // What is read may be ahead of what has come. A dashboard that came from another router with a cursor in between was let
@@ -426,13 +426,13 @@ describe('the feed', () => {
   it('lets nobody go on from before what it has read, also where it has not heard of that yet', async () => {
     const { clock, feed, hear, told } = bareFeed({ sequence: { epoch: 'e', version: 7, told: 5 } });
     await clock.settle();
-    expect(feed.cursor()).toBe('e.5');
-    expect(feed.changedSince('e.5', undefined)).toBeUndefined();
-    expect(feed.changedSince('e.6', undefined)).toBeUndefined();
-    expect(feed.changedSince('e.7', undefined)).toBe('later');
+    expect(feed.roster.cursor()).toBe('e.5');
+    expect(feed.roster.changedSince('e.5', undefined)).toBeUndefined();
+    expect(feed.roster.changedSince('e.6', undefined)).toBeUndefined();
+    expect(feed.roster.changedSince('e.7', undefined)).toBe('later');
     hear('left by then', 'offline', 7, 'disconnect');
     expect(told).toEqual([]);
-    expect(Array.from(feed.changedSince('e.7', undefined) ?? [])).toEqual([]);
+    expect(Array.from(feed.roster.changedSince('e.7', undefined) ?? [])).toEqual([]);
   });
 
   it('remembers who has left although it never knew them: who comes from another router may have', async () => {
@@ -442,7 +442,7 @@ describe('the feed', () => {
     hear('u', 'offline', 6, 'disconnect');
     hear('u', 'offline', 7, 'disconnect');
     expect(told).toEqual([]);
-    expect(Array.from(feed.changedSince('e.5', undefined) ?? [])).toEqual(['u']);
+    expect(Array.from(feed.roster.changedSince('e.5', undefined) ?? [])).toEqual(['u']);
     hear('u', 'online', 8);
     hear('u', 'offline', 9, 'disconnect');
     expect(told).toEqual(['u online connect', 'u offline disconnect']);
@@ -451,20 +451,20 @@ describe('the feed', () => {
   it('gives no cursor with what it hears while something was missed', async () => {
     const { clock, feed, hear, state, open } = bareFeed({ sequence: { epoch: 'e', version: 5 } });
     await clock.settle();
-    expect(feed.cursor()).toBe('e.5');
+    expect(feed.roster.cursor()).toBe('e.5');
     state.gated = true;
     feed.onGap();
     hear('v', 'online', 9);
-    expect(feed.cursor()).toBeUndefined();
+    expect(feed.roster.cursor()).toBeUndefined();
     state.gated = false;
     await open();
-    expect(feed.cursor()).toBeDefined();
+    expect(feed.roster.cursor()).toBeDefined();
   });
 
   it('gives no cursor while what was missed during a reading has to be read', async () => {
     const { clock, feed, hear, state, open } = bareFeed({ early: [['u', 1]], sequence: { epoch: 'e', version: 5 } });
     await clock.settle();
-    expect(feed.cursor()).toBe('e.5');
+    expect(feed.roster.cursor()).toBe('e.5');
     state.gated = true;
     feed.onGap();
     await clock.settle();
@@ -472,11 +472,11 @@ describe('the feed', () => {
     hear('u', 'offline', 7, 'disconnect');
     await open();
     await clock.settle();
-    expect(feed.cursor()).toBeUndefined();
+    expect(feed.roster.cursor()).toBeUndefined();
     state.gated = false;
     await open();
     await clock.settle();
-    expect(feed.cursor()).toBe('e.7');
+    expect(feed.roster.cursor()).toBe('e.7');
   });
 
   it('is silent about everybody at a gap before it has known anybody', async () => {
@@ -487,7 +487,7 @@ describe('the feed', () => {
     await open();
     await clock.settle();
     expect(told).toEqual([]);
-    expect(feed.isOnline('u')).toBe(true);
+    expect(feed.roster.isOnline('u')).toBe(true);
   });
 
   it('believes what it hears while it reads, not what it reads', async () => {
@@ -509,7 +509,7 @@ describe('the feed', () => {
     await open();
     // Found online at first, of which nobody was told; that it is online again is the first that anybody hears.
     expect(told).toEqual(['leaves offline disconnect', 'returns online connect']);
-    expect([feed.isOnline('leaves'), feed.isOnline('returns')]).toEqual([false, true]);
+    expect([feed.roster.isOnline('leaves'), feed.roster.isOnline('returns')]).toEqual([false, true]);
   });
 
   it('reads again when a second gap comes while it reads', async () => {
@@ -566,11 +566,11 @@ describe('the feed', () => {
     }
     expect(state.lists).toBe(1);
     hear('v', 'online', 2);
-    expect(feed.isOnline('v')).toBe(true);
+    expect(feed.roster.isOnline('v')).toBe(true);
     await clock.advance(LEASE_MS);
-    expect([feed.isKnown, feed.onlineCount]).toEqual([false, 0]);
+    expect([feed.isKnown, feed.roster.size]).toEqual([false, 0]);
     hear('w', 'online', 3);
-    expect(feed.onlineCount).toBe(0);
+    expect(feed.roster.size).toBe(0);
     feed.close();
     expect(clock.timers).toBe(0);
   });
