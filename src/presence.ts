@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { EventEmitter } from 'eventemitter3';
 import { checkClose, checkIdentity, checkListener, checkSocket } from './config/arguments';
 import { type Settings, toSettings } from './config/options';
 import type { Connection } from './connections/connection';
@@ -59,7 +60,7 @@ class LocalPresence implements Presence, WithInternals {
   private readonly subscriptions: Subscriptions;
   private readonly requests: SubscribeRequests;
   private readonly log: FailureLog | undefined;
-  private readonly closeListeners = new Set<() => void>();
+  private readonly events = new EventEmitter<{ close: [] }>();
   private readonly becameReady = new Deferred();
   private closing: Promise<void> | undefined;
 
@@ -121,8 +122,8 @@ class LocalPresence implements Presence, WithInternals {
         if (this.closing === undefined) registry.closer.close(socket, code, reason);
       },
       onClose: (listener) => {
-        this.closeListeners.add(listener);
-        return () => this.closeListeners.delete(listener);
+        this.events.on('close', listener);
+        return () => this.events.off('close', listener);
       },
     };
     if (logger?.info !== undefined) this.log?.info(greetingOf(nodeId, settings));
@@ -182,7 +183,8 @@ class LocalPresence implements Presence, WithInternals {
     this.subscriptions.close();
     this.registry.close(handoverMs);
     this.requests.close();
-    for (const listener of Array.from(this.closeListeners)) listener();
+    this.events.emit('close');
+    this.events.removeAllListeners();
     await this.replication.close(handoverMs > 0);
     this.log?.stop();
   }

@@ -1,12 +1,14 @@
-import { graceLeft, type LocalUser } from '../connections/connection';
+import type { LocalUser } from '../connections/connection';
 import { withDeadline } from '../diagnostics/call-timeout';
 import { backoffMs } from '../public/backoff';
 import { type Clock, randomOf } from '../public/clock';
 import type { ErrorStage } from '../public/types';
-import type { PresenceOp, PresenceStore, SignOfLife, StoreNode } from '../stores/port';
+import type { PresenceOp, PresenceStore, StoreNode } from '../stores/port';
+import { ActivityBatch } from './activity-batch';
+import { pendingOps } from './pending-ops';
 import { SetAside } from './set-aside';
 
-/** Of signs of life, and at most of changes. */
+/** Changes of one call at most. */
 const BATCH = 1_000;
 /** How small a batch of changes becomes where the store does not keep up. */
 const LEAST = 10;
@@ -38,12 +40,11 @@ export interface OutboxOptions {
  */
 export class Outbox {
   private readonly changed = new Set<LocalUser>();
-  private readonly touched = new Set<LocalUser>();
+  private readonly activity: ActivityBatch;
   /** Who was lost while on the way to the store, perhaps after the store had done it. */
   private readonly lost = new Set<LocalUser>();
   private leased = false;
   private applying = false;
-  private refreshing = false;
   private scheduled = false;
   private stopped = false;
   /**
@@ -62,7 +63,6 @@ export class Outbox {
   private readonly aside: SetAside<LocalUser>;
   private retryTimer: unknown;
   private asideTimer: unknown;
-  private gatherTimer: unknown;
   /** A beat knew of no lease, and not everybody was told since. */
   private isTelling = false;
   /** Whoever was to be told is in the batch under way. */
@@ -72,11 +72,17 @@ export class Outbox {
 
   constructor(private readonly options: OutboxOptions) {
     this.aside = new SetAside(randomOf(options.clock));
+    this.activity = new ActivityBatch({
+      ...options,
+      isLeased: () => this.leased,
+      onUnknown: () => this.lose(),
+      onMissing: (userId) => this.reassert(userId),
+    });
   }
 
   /** The number of connections of this user went from or to none. */
   change(user: LocalUser): void {
-    if (user.sent === undefined && opsOf(user, this.options.clock.now()).length === 0) {
+    if (user.sent === undefined && pendingOps(user, this.options.clock.now()).length === 0) {
       // Came and went, or left and came, before the store heard of it: nothing to keep, however long it is away.
       this.settle(user);
       return;
@@ -90,14 +96,9 @@ export class Outbox {
     });
   }
 
-  /** A sign of life of which the store should know. */
+  /** Activity of which the store should know. */
   touch(user: LocalUser): void {
-    this.touched.add(user);
-    if (this.gatherTimer !== undefined || this.stopped) return;
-    this.gatherTimer = this.options.clock.setTimeout(() => {
-      this.gatherTimer = undefined;
-      void this.flushSigns();
-    }, this.options.gatherMs);
+    this.activity.add(user);
   }
 
   /** Resolves once the store agrees with this router on the user. */
@@ -151,7 +152,7 @@ export class Outbox {
     this.isWhole = alone === undefined;
     for (const user of alone !== undefined && this.changed.has(alone) ? [alone] : this.changed) {
       if (user !== alone && this.aside.has(user)) continue;
-      const own = opsOf(user, now);
+      const own = pendingOps(user, now);
       if (ops.length > 0 && ops.length + own.length > this.batch) {
         this.isWhole = false;
         break;
@@ -179,8 +180,8 @@ export class Outbox {
    */
   async finish(ms: number): Promise<boolean> {
     const { clock, users } = this.options;
-    clock.clearTimeout(this.gatherTimer);
-    // What waits may be a beat and no change; and nothing waits any more for longer than there is time.
+    this.activity.stop();
+    // Cancel the back-off: it may be waiting for a heartbeat, and closing has a deadline of its own.
     clock.clearTimeout(this.retryTimer);
     this.retryTimer = undefined;
     if (this.leased) {
@@ -254,41 +255,6 @@ export class Outbox {
     }
     clock.clearTimeout(this.asideTimer);
     this.asideTimer = clock.setTimeout(() => this.flush(), this.aside.put(only, clock.now()));
-  }
-
-  /** Tells the signs of life gathered so far. One call at a time: where the store hangs, signs gather, not calls. */
-  private async flushSigns(): Promise<void> {
-    if (!this.leased || this.stopped || this.refreshing) return;
-    const { clock, timeoutMs, store, node, report } = this.options;
-    const now = clock.now();
-    const signs: SignOfLife[] = [];
-    const users: LocalUser[] = [];
-    for (const user of this.touched) {
-      this.touched.delete(user);
-      // Who is not stored yet is told with the join.
-      if (user.alive === 0 || user.stored !== true) continue;
-      user.refreshedAt = user.lastLife;
-      signs.push({ userId: user.userId, ageMs: Math.max(0, now - user.lastLife) });
-      users.push(user);
-      if (signs.length === BATCH) break;
-    }
-    if (signs.length === 0) return;
-    this.refreshing = true;
-    try {
-      const { known, missing } = await withDeadline(clock, timeoutMs, (onAnswer) =>
-        store.refresh(node, signs, onAnswer),
-      );
-      this.refreshing = false;
-      if (known) this.options.worked('refresh');
-      else this.lose();
-      for (const userId of missing) this.reassert(userId);
-      void this.flushSigns();
-    } catch (error) {
-      this.refreshing = false;
-      // Not told after all: the next sign of life, or the wheel, tells it again.
-      for (const user of users) user.refreshedAt = 0;
-      report('refresh', error);
-    }
   }
 
   private endTelling(): void {
@@ -372,8 +338,8 @@ export class Outbox {
   private settle(user: LocalUser): void {
     this.changed.delete(user);
     this.aside.remove(user);
-    // Whoever is not here any more gives no sign of life that would be of use, however long there is no lease.
-    if (user.alive === 0) this.touched.delete(user);
+    // The activity of a user who has left is of no use, however long there is no lease.
+    if (user.alive === 0) this.activity.remove(user);
     // By the object, not by the id: a newer one of the same user may stand there by now.
     if (user.alive === 0 && this.options.users.get(user.userId) === user) this.options.users.delete(user.userId);
     wake(user);
@@ -384,19 +350,4 @@ function wake(user: LocalUser): void {
   const { waiting } = user;
   user.waiting = undefined;
   if (waiting !== undefined) for (const resolve of waiting) resolve();
-}
-
-/** What brings the store to what this router knows of a user; nothing where it is there. */
-function opsOf(user: LocalUser, now: number): PresenceOp[] {
-  const { userId, departure } = user;
-  const ageMs = Math.max(0, now - user.lastLife);
-  const join: PresenceOp = { kind: 'join', userId, ageMs, reassert: user.reassert };
-  if (user.alive > 0) return user.stored === true ? [] : [join];
-
-  const graceMs = graceLeft(departure, now);
-  const drop: PresenceOp = { kind: 'drop', userId, ageMs, graceMs };
-  // Lost before the store has heard of it at all: it has its grace all the same.
-  if (user.stored === false) return departure.ending === 'drop' && graceMs > 0 ? [join, drop] : [];
-  if (departure.ending === 'drop' || graceMs > 0) return [drop];
-  return [{ kind: 'leave', userId, ageMs, reason: departure.ending }];
 }

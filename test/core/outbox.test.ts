@@ -334,7 +334,9 @@ describe('the outbox', () => {
       outbox.change(user);
     }
     await clock.advance(10_000);
-    expect([users.size, (outbox as unknown as { touched: Set<unknown> }).touched.size]).toEqual([0, 0]);
+    expect([users.size, (outbox as unknown as { activity: { users: Set<unknown> } }).activity.users.size]).toEqual([
+      0, 0,
+    ]);
   });
 
   it('forgets who has left, and only them', async () => {
