@@ -2,6 +2,7 @@ import type { LocalUser } from '../connections/connection';
 import { withDeadline } from '../diagnostics/call-timeout';
 import { backoffMs } from '../public/backoff';
 import { type Clock, randomOf } from '../public/clock';
+import { PresenceError } from '../public/errors';
 import type { ErrorStage } from '../public/types';
 import type { PresenceOp, PresenceStore, StoreNode } from '../stores/port';
 import { ActivityBatch } from './activity-batch';
@@ -12,6 +13,8 @@ import { SetAside } from './set-aside';
 const BATCH = 1_000;
 /** How small a batch of changes becomes where the store does not keep up. */
 const LEAST = 10;
+/** A call that is refused is made again after a heartbeat; so many in a row are worth a word. */
+const REFUSALS = 3;
 const RETRIES = { leastMs: 100, mostMs: 1_000 };
 
 /** @internal */
@@ -56,6 +59,8 @@ export class Outbox {
   private batch = BATCH;
   /** Calls in a row that failed, or were refused for want of a lease. */
   private failures = 0;
+  /** Calls in a row that the store has refused, though it knows the lease. */
+  private refusals = 0;
   /** Calls that the store has not answered, given up or not. */
   private unanswered = 0;
   /** Who was in a batch that failed at once, until a beat says whether the store is there. */
@@ -124,6 +129,7 @@ export class Outbox {
     if (anew) {
       for (const user of this.options.users.values()) this.doubt(user);
       this.isTelling = true;
+      this.refusals = 0;
       // Whatever is under way was put together before.
       this.isWhole = false;
     }
@@ -221,8 +227,9 @@ export class Outbox {
       this.batch = Math.min(BATCH, this.batch + (this.batch >> 2) + 1);
       if (known) {
         this.failures = 0;
+        this.refusals = 0;
         this.endTelling();
-      } else this.lose();
+      } else this.refused();
       if (known && this.aside.isEmpty) this.options.worked('apply');
       this.flush();
     } catch (error) {
@@ -305,6 +312,16 @@ export class Outbox {
     if (user.stored !== true || user.sent !== undefined) return;
     this.doubt(user);
     this.change(user);
+  }
+
+  /** Where the heartbeat after it makes the lease anew, that is how routers find out. Else nobody would. */
+  private refused(): void {
+    this.refusals += 1;
+    if (this.refusals === REFUSALS) {
+      const message = `the store has refused ${REFUSALS} times what this router says of its users, and knows its lease all the same`;
+      this.options.report('apply', new PresenceError('ERR_PRESENCE_STORE', message, undefined, 'other'));
+    }
+    this.lose();
   }
 
   /** The store knows of no lease of this node. At once the first time; a store that goes on saying so is not hammered. */

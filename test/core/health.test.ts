@@ -116,6 +116,34 @@ it('writes that are refused make it degraded until one succeeds', async () => {
   expect(presence.health()).toMatchObject({ status: 'ok', problems: [] });
 });
 
+// A store that was set back to older data did so: it knew the lease, and not what had been said since.
+it('a store that knows the lease and takes nothing from its router is reported, once, until it takes something', async () => {
+  const clock = fakeClock();
+  const behind = memoryStore({ now: clock.now });
+  const state = { refuses: false, knows: true };
+  const store: PresenceStore = Object.create(behind);
+  store.apply = async (node, ops) => (state.refuses ? { known: false } : behind.apply(node, ops));
+  store.beat = async (node) => ({ ...(await behind.beat(node)), known: state.knows });
+  const reported: string[] = [];
+  const onError = (error: Error, { stage }: { stage: string }) => reported.push(`${stage}: ${error.message}`);
+  const presence = createPresence({ store, clock, leaseMs: LEASE_MS, ttlMs: 60_000, onError });
+  await clock.settle();
+  state.refuses = true;
+  // A router that is told to register again has found out by that.
+  state.knows = false;
+  presence.attachToSocket(fakeSocket(), { userId: 'u' });
+  await clock.advance(4 * LEASE_MS);
+  expect(reported).toEqual([]);
+  state.knows = true;
+  await clock.advance(4 * LEASE_MS);
+  expect(reported).toEqual([expect.stringContaining('apply: the store has refused 3 times what this router says')]);
+  expect(presence.health()).toMatchObject({ status: 'degraded', problems: [{ stage: 'apply' }] });
+  state.refuses = false;
+  await clock.advance(LEASE_MS);
+  expect(presence.health()).toMatchObject({ status: 'ok', problems: [] });
+  expect(reported).toHaveLength(1);
+});
+
 it('a write that is refused is over, too, when nothing is left to write', async () => {
   const { clock, presence, failing } = picky();
   await clock.settle();

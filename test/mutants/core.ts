@@ -40,6 +40,14 @@ export const CORE: readonly Mutant[] = [
     tests: ['test/core/outbox.test.ts', 'test/core/outage.test.ts'],
   },
   {
+    id: 'refused-in-silence',
+    fault: 'A store that was set back keeps the users of a router out, and nobody is told.',
+    file: OUTBOX,
+    find: 'if (this.refusals === REFUSALS) {',
+    put: 'if (this.refusals < 0) {',
+    tests: ['test/core/health.test.ts'],
+  },
+  {
     id: 'renewals-past-a-thousand',
     fault: 'Of more than a thousand signs of life at once the rest wait until somebody speaks again.',
     file: 'src/replication/activity-batch.ts',
