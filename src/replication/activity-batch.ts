@@ -63,7 +63,8 @@ export class ActivityBatch {
     const users = this.take();
     if (users.length === 0) return;
     const now = clock.now();
-    const signs = users.map(({ userId, lastLife }): SignOfLife => ({ userId, ageMs: Math.max(0, now - lastLife) }));
+    const ageOf = ({ lastLife }: LocalUser): number => Math.ceil(Math.max(0, now - lastLife));
+    const signs = users.map((user): SignOfLife => ({ userId: user.userId, ageMs: ageOf(user) }));
     this.state = 'sending';
     try {
       const { known, missing } = await withDeadline(clock, timeoutMs, (onAnswer) =>

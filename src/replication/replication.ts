@@ -50,7 +50,7 @@ export class Replication {
     const { clock, store, leaseMs, ttlMs, commandTimeoutMs } = settings;
     const { report, worked } = failures;
     this.startedAt = clock.now();
-    this.node = { nodeId, leaseMs, ttlMs };
+    this.node = { nodeId, leaseMs: Math.ceil(leaseMs), ttlMs: Math.ceil(ttlMs) };
     // What proves that this router is alive must not wait longer than the proof lasts.
     const timeoutMs = Math.min(commandTimeoutMs, leaseMs / 3);
     const shared = { clock, store, node: this.node, report, commandTimeoutMs };

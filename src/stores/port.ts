@@ -1,12 +1,16 @@
 import type { ErrorStage, PresenceUpdate } from '../public/types';
 
-/** The router that speaks to a store: one incarnation, never reused after a restart. */
+/**
+ * The router that speaks to a store, never reused after a restart. A store gives each lease of it an id of its own, which is never
+ * used again, and counts the applies that it has acknowledged under that lease: so nothing late takes effect under a later lease,
+ * and a store that was set back to older data finds out.
+ */
 export interface StoreNode {
   /** Unique to this incarnation. */
   readonly nodeId: string;
   /** How long its lease lasts from each beat on. */
   readonly leaseMs: number;
-  /** How long one of its users counts as alive after a sign of life, for stores that mirror it for operators. */
+  /** How long one of its users counts as alive after the last activity, where nothing but an extended lease keeps them online. */
   readonly ttlMs: number;
 }
 
@@ -130,7 +134,10 @@ export interface StoreFeed {
   onGap(): void;
   /** Something falls due in `inMs`: a beat then tells it on time. */
   onDue(inMs: number): void;
-  /** The store has lost what it held of some users: who of them is connected here is asserted anew. */
+  /**
+   * The store has lost what it held of some users: who of them is connected here is asserted anew. It MAY be called, by stores
+   * that can lose a part of what they hold.
+   */
   onLost(isLost: (userId: string) => boolean): void;
   /** Something failed that no call waits for; it will be tried again. */
   onError(stage: ErrorStage, error: unknown): void;
@@ -152,8 +159,12 @@ export type OnAnswer = () => void;
  * - Calls of one node MUST take effect in the order of the calls, or not at all, also when an earlier one fails.
  * - `read`, `list` and `count` MUST see what earlier calls through the same store object have done.
  * - All operations MUST be idempotent: a call whose answer was lost is made again.
- * - Time MUST be the store's own. Only durations cross this interface.
- * - Ids MUST be treated as data: no id may collide with another, with a prototype or with a key of the store's.
+ * - Time MUST be the store's own. Only ages and durations cross this interface: non-negative safe integers, in milliseconds.
+ * - Whether a user is online SHOULD be decided by `decide` of `transitions.ts`, or by a translation that is held to its table.
+ * - Several stores MAY be opened at once on a backend that is still empty; they MUST then use the same data.
+ * - A client that was passed in stays the caller's: the store MUST NOT close it.
+ * - Ids MUST be treated as data: two are the same only where their bytes are, in UTF-8; none may collide with a prototype or
+ *   with a key of the store's.
  * - A store that is away MUST reject, and MUST NOT answer from memory; it MAY also not answer: the core stops waiting.
  * - A call that asks its backend more than once SHOULD call `onAnswer` at each answer, and SHOULD NOT ask one after
  *   another what it can ask at once: the core gives it up once nothing has been answered for `commandTimeoutMs`. A step
@@ -170,7 +181,8 @@ export interface PresenceStore {
    *   they ran out, as far as one counter numbers their users), and take away the users of every node whose lease lapsed (reason `node-down`). It MAY go on with
    *   that in the background.
    * - MUST NOT take a lapsed lease for a dead node where the store itself was away or had not been asked for longer than
-   *   half a lease: then a node gets a full lease anew, once from one beat of its own to the next.
+   *   half a lease: then a node gets a full lease anew, once from one beat of its own to the next. What it is asked by a node is
+   *   no beat of that node.
    */
   beat(
     node: StoreNode,
@@ -185,6 +197,7 @@ export interface PresenceStore {
    * Applies what changed on a node, in order. At most 1,000 operations a call.
    *
    * - MUST do nothing and answer `known: false` when the node has no lease.
+   * - MUST reject while an earlier call of the same node is unanswered.
    * - A grace that has run out MUST end before whatever is applied to its user, though no beat has ended it yet.
    * - `join` MUST end a grace of the user. It MUST NOT tell anything when the user was online already.
    * - `leave` MUST be at once (unless a grace is running, which is then waited for), and MUST tell nothing while
@@ -241,7 +254,8 @@ export interface PresenceStore {
    *
    * - MUST NOT call the feed before this or another function of the store has returned.
    * - MUST call `onGap` when it cannot rule out that a change was missed.
-   * - MUST call `onDue` for a grace that starts, unless beats come sooner anyway.
+   * - MUST call `onDue` for a grace that starts, unless beats come sooner anyway; at least of the feeds of the store object
+   *   through which the user was dropped.
    *
    * @returns the function that ends it; idempotent, and nothing is told after it
    */

@@ -41,6 +41,38 @@ function heldStore() {
   return { clock, store: wrapped, link, direct, applied, refreshed, state, release };
 }
 
+it('tells the store whole milliseconds, whatever clock and options there are', async () => {
+  const clock = fakeClock();
+  const behind = memoryStore({ now: clock.now });
+  const numbers: number[] = [];
+  const store: PresenceStore = Object.create(behind);
+  store.beat = (node) => {
+    numbers.push(node.leaseMs, node.ttlMs);
+    return behind.beat(node);
+  };
+  store.apply = (node, ops) => {
+    for (const op of ops) numbers.push(op.ageMs, op.kind === 'drop' ? op.graceMs : 0);
+    return behind.apply(node, ops);
+  };
+  store.refresh = (node, signs) => {
+    for (const { ageMs } of signs) numbers.push(ageMs);
+    return behind.refresh(node, signs);
+  };
+  const fractions = { ...clock, now: () => clock.now() / 3 };
+  const options = { ttlMs: 10_000.5, leaseMs: 3_000.25, graceMs: 700.1, pingIntervalMs: 1_000.5 };
+  const presence = createPresence({ ...options, store, clock: fractions });
+  const socket = fakeSocket();
+  presence.attachToSocket(socket, { userId: 'u' });
+  for (let second = 0; second < 30; second += 1) {
+    await clock.advance(1_001);
+    socket.receive(new Uint8Array([1]));
+  }
+  socket.drop();
+  await clock.advance(10_000);
+  expect(numbers.length).toBeGreaterThan(20);
+  expect(numbers.filter((ms) => !Number.isSafeInteger(ms) || ms < 0)).toEqual([]);
+});
+
 describe('the outbox', () => {
   // The store had done it, and lost it again, before the answer came; of its router it was taken for stored.
   it('tells once more who was on the way when the store lost what it held', async () => {
