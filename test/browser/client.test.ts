@@ -14,6 +14,7 @@ import { attachPresence } from 'voiceping-presence/ws';
 import { WebSocketServer } from 'ws';
 import { Phone } from '../../examples/phones/phone';
 import { onCleanup, running, until } from '../examples/running';
+import { sections } from '../package/pages';
 import { freePort, RedisServer } from '../redis/server';
 import { it } from '../side-by-side';
 import { withChromium } from './chromium';
@@ -25,7 +26,7 @@ const chromium = withChromium();
 
 /** The only block of a language under a heading of the README. */
 function readme(title: string, language: string): string {
-  const [, section = ''] = readFileSync(`${root}README.md`, 'utf8').split(`### ${title}\n`);
+  const section = sections().get(title) ?? '';
   const [, code] = new RegExp(`\`\`\`${language}\\n(.*?)\`\`\``, 's').exec(section) ?? [];
   return String(code);
 }

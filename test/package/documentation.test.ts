@@ -7,6 +7,7 @@ import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
 import manifest from '../../package.json' with { type: 'json' };
 import tsconfig from '../../tsconfig.json' with { type: 'json' };
+import { PAGES, readPage, sections } from './pages';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const read = (name: string) => readFileSync(`${root}${name}`, 'utf8');
@@ -48,7 +49,7 @@ describe('the documentation', () => {
   });
 
   it('has only examples that compile', () => {
-    const pages = `${read('README.md')}${read('docs/dashboards.md')}`;
+    const pages = PAGES.map(readPage).join('\n');
     const blocks = Array.from(pages.matchAll(/```ts\n(.*?)```/gs), ([, code]) => String(code));
     expect(blocks.length).toBeGreaterThan(10);
     const sources = new Map(blocks.map((code, index) => [`${root}examples/readme-${index}.ts`, code]));
@@ -71,7 +72,7 @@ describe('the documentation', () => {
   });
 
   it('has an example of a unit test that passes', () => {
-    const section = read('README.md').split('### Test your router')[1] ?? '';
+    const section = sections().get('Test your router') ?? '';
     const [, code = ''] = /```ts\n(.*?)```/s.exec(section) ?? [];
     expect(code).toContain("assert.equal((await presence.getStatuses(['acme_u1']))");
     const folder = mkdtempSync(join(tmpdir(), 'readme-'));
@@ -88,16 +89,15 @@ describe('the documentation', () => {
   });
 
   it('names every command and every entry that there is', () => {
-    for (const [, command] of read('README.md').matchAll(/npm run ([\w:-]+)/g)) {
-      expect(Object.keys(manifest.scripts)).toContain(command);
-    }
-    for (const [, command] of read('CONTRIBUTING.md').matchAll(/npm run ([\w:-]+)/g)) {
-      expect(Object.keys(manifest.scripts)).toContain(command);
+    for (const page of [...PAGES, 'CONTRIBUTING.md']) {
+      for (const [, command] of readPage(page).matchAll(/npm run ([\w:-]+)/g)) {
+        expect(Object.keys(manifest.scripts)).toContain(command);
+      }
     }
     for (const entry of Object.keys(manifest.exports).filter(
       (name) => name.startsWith('./') && name !== './package.json',
     )) {
-      expect(read('README.md')).toContain(`voiceping-presence${entry.slice(1)}`);
+      expect(PAGES.map(readPage).join('\n')).toContain(`voiceping-presence${entry.slice(1)}`);
     }
   });
 
@@ -106,15 +106,7 @@ describe('the documentation', () => {
       spawnSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root, encoding: 'utf8' }).stdout,
     );
     const files: string[] = packed.files.map(({ path }: { path: string }) => path);
-    const pages = [
-      'README.md',
-      'SECURITY.md',
-      'docs/dashboards.md',
-      'docs/protocol.md',
-      'docs/security.md',
-      'bench/RESULTS.md',
-      'CHANGELOG.md',
-    ];
+    const pages = [...PAGES, 'SECURITY.md', 'bench/RESULTS.md', 'CHANGELOG.md'];
     let links = 0;
     for (const page of pages) {
       expect(files).toContain(page);
@@ -129,6 +121,12 @@ describe('the documentation', () => {
       }
     }
     expect(links).toBeGreaterThan(20);
+  });
+
+  it('README is short, and leads to every other page', () => {
+    const readme = readPage('README.md');
+    expect(Buffer.byteLength(readme)).toBeLessThanOrEqual(10_000);
+    for (const page of PAGES.slice(1)) expect(readme).toContain(`](${page})`);
   });
 
   it('names for each promise of docs/security.md a test that there is', () => {

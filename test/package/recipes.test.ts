@@ -1,6 +1,6 @@
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,8 +14,9 @@ import { parse } from 'yaml';
 import { freePort, RedisServer } from '../redis/server';
 import { sleep, until } from '../redis/wait';
 import { describe, it } from '../side-by-side';
+import { sections } from './pages';
 
-// Each recipe of the README, run as it stands by a router's author, and used as its users would.
+// Each recipe of README and docs, run as it stands by a router's author, and used as its users would.
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const HOST = new URL('recipe-host.mjs', import.meta.url).href;
@@ -24,9 +25,7 @@ const SECRET = 'a secret for tests';
 /** What stands under each heading, of one language. */
 function recipes(language: string): Map<string, string> {
   const found = new Map<string, string>();
-  const sections = readFileSync(`${root}README.md`, 'utf8').split(/^#{2,3} /m);
-  for (const section of sections) {
-    const [title = ''] = section.split('\n');
+  for (const [title, section] of sections()) {
     const blocks = Array.from(
       section.matchAll(new RegExp(`\`\`\`${language}\\n(.*?)\`\`\``, 'gs')),
       ([, code]) => code,
@@ -217,7 +216,7 @@ afterAll(async () => {
   await redis.remove();
 });
 
-describe('each recipe of the README', () => {
+describe('each recipe', () => {
   const all = Array.from(recipes('ts')).filter(([title]) => !ELSEWHERE.includes(title));
 
   it('is here', () => {
@@ -241,7 +240,7 @@ describe('each recipe of the README', () => {
 });
 
 it('the ten lines in CommonJS', async () => {
-  const code = recipes('cjs').get('Ten lines in your router') as string;
+  const code = recipes('cjs').get('Ten lines in CommonJS') as string;
   const router = Running.start(code, redis.port, {}, 'recipe.cjs');
   try {
     const port = await router.listening();
