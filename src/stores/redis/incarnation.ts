@@ -14,9 +14,8 @@ export class Incarnation {
   /** The number of the last apply that was sent, and of the last one that was acknowledged. */
   sent = 0;
   acknowledged = 0;
-  isBeating = false;
-  isApplying = false;
-  isRefreshing = false;
+  /** Kinds of calls that are under way. */
+  private readonly busy = new Set<'beat' | 'apply' | 'refresh'>();
   /** The epoch of the data in which it was not known, and has not told all of its users since: the others wait for that. */
   tellsIn: string | undefined;
   /** A beat has found so, and the core has not heard of it yet. */
@@ -29,6 +28,17 @@ export class Incarnation {
     // Stands in lists that are divided by commas, and in JSON.
     this.name = nodeId.replace(/[^\w+/=.:-]/g, (char) => (char === '~' ? '%7E' : encodeURIComponent(char)));
     this.following = this.name;
+  }
+
+  /** Runs one call of a kind at a time: what is given up by the core may still be under way. */
+  async alone<T>(kind: 'beat' | 'apply' | 'refresh', run: () => Promise<T>): Promise<T> {
+    if (this.busy.has(kind)) throw new Error(`the ${kind} before has no answer yet`);
+    this.busy.add(kind);
+    try {
+      return await run();
+    } finally {
+      this.busy.delete(kind);
+    }
   }
 
   becomeFollowing(): void {

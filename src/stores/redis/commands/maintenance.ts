@@ -117,9 +117,7 @@ export class Maintenance {
     onAnswer: OnAnswer,
   ): Promise<{ known: boolean; now: number }> {
     const incarnation = this.incarnations.of(node, partition);
-    if (incarnation.isBeating) throw new Error('the beat before has no answer yet');
-    incarnation.isBeating = true;
-    try {
+    return incarnation.alone('beat', async () => {
       // Sooner than the core gives up, so that it learns the reason.
       await this.runner.connected(node.leaseMs / 4, onAnswer);
       const startedAt = this.clock.now();
@@ -136,9 +134,7 @@ export class Maintenance {
           return beaten;
         }
       }
-    } finally {
-      incarnation.isBeating = false;
-    }
+    });
   }
 
   private async beatNow(partition: Partition, node: StoreNode, incarnation: Incarnation): Promise<Beaten> {

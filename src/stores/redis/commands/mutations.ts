@@ -57,9 +57,7 @@ export class Mutations {
   ): Promise<boolean> {
     const incarnation = this.incarnations.of(node, partition);
     if (incarnation.tag === '') return false;
-    if (incarnation.isApplying) throw new Error('the apply before has no answer yet');
-    incarnation.isApplying = true;
-    try {
+    return incarnation.alone('apply', async () => {
       const until = this.clock.now() + node.leaseMs / 3;
       for (let from = 0; from < group.length; from += APPLY_OPS) {
         // The core has given this call up, and will tell what is true by then.
@@ -68,9 +66,7 @@ export class Mutations {
         if (!(await this.applyPiece(partition, node, incarnation, piece, onAnswer))) return false;
       }
       return true;
-    } finally {
-      incarnation.isApplying = false;
-    }
+    });
   }
 
   private async applyPiece(
@@ -110,9 +106,7 @@ export class Mutations {
   ): Promise<string[] | undefined> {
     const incarnation = this.incarnations.of(node, partition);
     if (incarnation.tag === '') return undefined;
-    if (incarnation.isRefreshing) throw new Error('the refresh before has no answer yet');
-    incarnation.isRefreshing = true;
-    try {
+    return incarnation.alone('refresh', async () => {
       const { presenceKeys } = this.runner;
       const ask = tapped(this.runner.ask, onAnswer);
       const [lease] = partition.keys as [string];
@@ -129,9 +123,7 @@ export class Mutations {
       if (answer === '?') return undefined;
       if (answer === '') return [];
       return answer.split(',').map((place) => (group[Number(place)] as SignOfLife).userId);
-    } finally {
-      incarnation.isRefreshing = false;
-    }
+    });
   }
 
   private partitioned<T extends SignOfLife>(said: readonly T[]): Map<number, readonly T[]> {
