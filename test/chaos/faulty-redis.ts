@@ -96,7 +96,7 @@ export class FaultyRedis {
     rmSync(this.directory, { recursive: true, force: true });
   }
 
-  /** The time to live of the contract's key of each user who has one. */
+  /** The time to live of the presence key of each user who has one. */
   async keysOfUsers(): Promise<Map<string, number>> {
     const prefix = this.keyspace.userKey('');
     const keys: string[] = [];

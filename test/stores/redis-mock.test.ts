@@ -10,7 +10,7 @@ const mock = (): RedisLike => new RedisMock() as unknown as RedisLike;
 const NOW = Date.now();
 
 describe('over ioredis-mock', () => {
-  it('the keys of the contract are set, moved and read; its pipelines know no EVAL to delete them', async () => {
+  it('the presence keys are set, moved and read; its pipelines know no EVAL to delete them', async () => {
     const client = mock();
     expect(isReady(client)).toBe(true);
     const presenceKeys = new PresenceKeys(client, new CommandGate(client), new Keyspace('mock:', true));

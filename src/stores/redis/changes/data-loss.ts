@@ -15,7 +15,7 @@ const OVER_LEASES = 6;
 
 /**
  * Which buckets of one partition have lost users. Their routers assert them anew; whoever has no router any more is told
- * by nothing but the contract's key, which says "online" for as long as it lives.
+ * by nothing but the presence key, which says "online" for as long as it lives.
  * @internal
  */
 export class DataLoss {
@@ -147,7 +147,7 @@ export class DataLoss {
     return this.at.size > 0;
   }
 
-  /** Whether a key of the contract without a record is no more that of a user who is about to be asserted. */
+  /** Whether a presence key without a record is no more that of a user who is about to be asserted. */
   isSettled(bucket: number): boolean {
     const now = this.clock.now();
     return [bucket, ALL].some((key) => {

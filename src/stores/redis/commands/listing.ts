@@ -27,7 +27,7 @@ interface ListedPart {
 /** Users with what is known elsewhere of when they were last seen. @internal */
 export interface Seen {
   readonly users: StoredStatus[];
-  /** On a Cluster, whether there is a key of the contract. */
+  /** On a Cluster, whether there is a presence key. */
   isKeyed(index: number): boolean;
 }
 

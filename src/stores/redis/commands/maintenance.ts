@@ -29,7 +29,7 @@ interface Beaten extends Changed {
 /** What reaps and sweeps answer. */
 interface Walked extends Changed {
   readonly done: number;
-  /** Users of whom a bucket and the key of the contract do not say the same. */
+  /** Users of whom a bucket and the presence key do not say the same. */
   readonly strays?: ReadonlyArray<readonly [bucket: number, userId: string]>;
 }
 
@@ -187,7 +187,7 @@ export class Maintenance {
   }
 
   /**
-   * On a Cluster the keys of the contract lie in other slots than the records: what they know of the users of dead routers
+   * On a Cluster the presence keys lie in other slots than the records: what they know of the users of dead routers
    * is written down before these are told offline.
    */
   private async findSeen(partition: Partition, first: number, size: number, tags: readonly string[]): Promise<void> {
@@ -218,7 +218,7 @@ export class Maintenance {
     await this.walk(scripts.sweep, partition, 0, first + count - end, args);
   }
 
-  /** Users of whom a bucket and the key of the contract, which says when they were seen, do not say the same. */
+  /** Users of whom a bucket and the presence key, which says when they were seen, do not say the same. */
   async settleStrays(
     partition: Partition,
     strays: ReadonlyArray<readonly [bucket: number, userId: string, seen?: number | undefined]>,

@@ -9,7 +9,7 @@ if seen and (tonumber(seen) or 0) <= tonumber(ARGV[1]) then redis.call('DEL', KE
 return seen`;
 
 /**
- * The keys of the contract on a Cluster. They lie where their ids put them, far from the scripts, so the router writes
+ * The presence keys on a Cluster. They lie where their ids put them, far from the scripts, so the router writes
  * them right after a script has decided, in one pipeline a master.
  * @internal
  */

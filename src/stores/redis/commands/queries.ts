@@ -32,7 +32,7 @@ export interface QueriesOptions extends DoubtOptions {
   repair(partition: Partition, bucket: number): void;
   /** Users stand in buckets that are not theirs, or are online and have no key. */
   clear(partition: Partition, strays: ReadonlyArray<readonly [bucket: number, userId: string]>): void;
-  /** How long a key of the contract lives without a sign of life, as far as that is known. */
+  /** How long a presence key lives without a sign of life, as far as that is known. */
   ttlMs(): number;
 }
 
@@ -96,7 +96,7 @@ export class Queries {
     return counts.reduce((sum, { number }) => sum + number, 0);
   }
 
-  /** Where leases were extended, or none runs, keys of the contract say who is online. */
+  /** Where leases were extended, or none runs, presence keys say who is online. */
   private async countKeys(onAnswer: OnAnswer): Promise<number | undefined> {
     let sum = 0;
     for (let cursor: string | null = null; ; ) {
@@ -189,7 +189,7 @@ export class Queries {
     return (this.options.losses[partition] as DataLoss).isSettled(bucket);
   }
 
-  /** What the keys of the contract say, on a single server: when each user was last seen. Ours hold a time. */
+  /** What the presence keys say, on a single server: when each user was last seen. Ours hold a time. */
   private async keysOf(userIds: readonly string[], onStep: OnAnswer): Promise<Array<number | undefined>> {
     if (userIds.length === 0) return [];
     const keys = userIds.map((userId) => this.keyspace.userKey(userId));
@@ -250,7 +250,7 @@ export class Queries {
   }
 }
 
-/** What a key of the contract adds. Without a record it is the record that was lost: who has left has no key. */
+/** What a presence key adds. Without a record it is the record that was lost: who has left has no key. */
 function withKey(user: StoredStatus, lastSeen: number): StoredStatus {
   if (user.lastSeen === null) return { ...user, online: true, lastSeen };
   return user.online && lastSeen > user.lastSeen ? { ...user, lastSeen } : user;

@@ -38,7 +38,7 @@ export interface ScriptRunnerOptions {
 
 /** What is done beside a script that changes something. @internal */
 export interface Change {
-  /** On a Cluster: who joins, of whom the keys of the contract are written; and whether nothing follows for that user. */
+  /** On a Cluster: who joins, of whom the presence keys are written; and whether nothing follows for that user. */
   readonly joined?: ReadonlyArray<readonly [userId: string, ageMs: number, isThere: boolean]>;
   readonly ttlMs?: number;
   readonly onAnswer?: OnAnswer;

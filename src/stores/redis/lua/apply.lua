@@ -2,11 +2,11 @@
   What changed on one router, in order.
 
   KEYS[1..6], ARGV[1..10] see shared.lua
-  KEYS[7..]               the bucket of each operation, then, unless ARGV[1] is empty, the contract's key of each
+  KEYS[7..]               the bucket of each operation, then, unless ARGV[1] is empty, the presence key of each
   ARGV[11]                the incarnation
   ARGV[12]                the number of this call among the applies of the incarnation, from 1, "/", and that of the last
                           one that was acknowledged
-  ARGV[13]                how long a key of the contract lives, in milliseconds
+  ARGV[13]                how long a presence key lives, in milliseconds
   ARGV[14]                how many operations there are
   ARGV[15..]              for each: age of the last sign of life in ms, and what happened:
                           'j' join, 'r' join asserted anew, 'l' leave after a clean close, 't' leave after silence,
@@ -14,7 +14,7 @@
   ARGV[..]                then, if ARGV[1] is empty, the user of each
 
   Result: {"known":bool,"now":ms,"e":epoch,"seq":n,"off":[[user, last seen], ...]}; "off" are
-  those who went offline, if the caller writes the contract's keys; "due":ms until a grace ends that is none of a drop.
+  those who went offline, if the caller writes the presence keys; "due":ms until a grace ends that is none of a drop.
   "known" is false where the incarnation has no lease, or acknowledged work of it is missing; nothing has been done then.
 ]]
 local tag, ttl, size = ARGV[11], ARGV[13], tonumber(ARGV[14])

@@ -1,5 +1,5 @@
 --[[
-  Whom dead routers hold in some buckets, on a Cluster, where the reaping script cannot read the contract's keys. Of these it is
+  Whom dead routers hold in some buckets, on a Cluster, where the reaping script cannot read the presence keys. Of these it is
   found out first when they were last seen.
 
   KEYS[1]    meta, see meta.lua

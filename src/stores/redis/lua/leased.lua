@@ -1,5 +1,5 @@
 --[[
-  Whether a router has a lease, for callers that write the contract's keys themselves (Cluster).
+  Whether a router has a lease, for callers that write the presence keys themselves (Cluster).
 
   KEYS[1]  lease, see shared.lua
   ARGV[1]  the incarnation

@@ -6,7 +6,7 @@
   KEYS[3]     nodes, see shared.lua
   KEYS[4]     grace, see shared.lua
   KEYS[5..]   buckets, in order
-  ARGV[1]     what the keys of the contract start with; empty: the caller reads them (Cluster)
+  ARGV[1]     what the presence keys start with; empty: the caller reads them (Cluster)
   ARGV[2]     how many users there is room for
   ARGV[3]     of the first bucket only users whose version is greater
   ARGV[4]     after how many users the call ends, so that nobody waits long

@@ -1,8 +1,8 @@
 --[[
-  Signs of life of users whom a router holds: moves the contract's keys, and makes none.
+  Signs of life of users whom a router holds: moves the presence keys, and makes none.
 
   KEYS[1]    lease, see shared.lua
-  KEYS[2..]  the contract's key of each user
+  KEYS[2..]  the presence key of each user
   ARGV[1]    the incarnation
   ARGV[2]    how long a key lives, in milliseconds
   ARGV[3..]  in the order of the users, an age of signs in milliseconds and how many in a row have it: what time that was is

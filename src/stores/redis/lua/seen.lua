@@ -1,6 +1,6 @@
 --[[
   When users were last seen who go offline by the death of their router, on a Cluster, where the reaping script cannot
-  read the contract's keys.
+  read the presence keys.
 
   KEYS[1]    meta, see meta.lua
   KEYS[2..]  the bucket of each user

@@ -10,7 +10,7 @@
   KEYS[5] count   hash: bucket -> how many are online in it; "" -> 0, so that it is there from the first beat on, or "~" and
                   until when the buckets are being counted anew
   KEYS[6] log     stream: the last changes, in batches, under the version of the first of a batch
-  ARGV[1] what the keys of the contract start with ("presence:user:"); empty: the caller writes them (Cluster)
+  ARGV[1] what the presence keys start with ("presence:user:"); empty: the caller writes them (Cluster)
   ARGV[2] what the public channels start with ("presence:"); empty: they are off
   ARGV[3] the channel of the routers
   ARGV[4] '1': that channel is a sharded one
@@ -157,7 +157,7 @@ local function phrase(online, reason)
 end
 local updates = ARGV[2] .. 'updates'
 
--- Signs of life move the contract's key and not the record: of whom no router speaks any more, that key knows more.
+-- Signs of life move the presence key and not the record: of whom no router speaks any more, that key knows more.
 local function latest(id, seen)
   local mirror = ARGV[1] ~= '' and number(pcall('GET', ARGV[1] .. id))
   return mirror and mirror <= now and math.max(seen, mirror) or seen

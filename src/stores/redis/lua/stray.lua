@@ -1,10 +1,10 @@
 --[[
-  Users of whom a bucket and the key of the contract do not say the same. Where the bucket is not the user's, what stands in it
+  Users of whom a bucket and the presence key do not say the same. Where the bucket is not the user's, what stands in it
   goes. Where the user is offline, the key goes. Where an online user has no key, or a key no record, the other one was lost:
   whoever holds the user has a lease to say so. Who is not asserted by then goes offline like everybody else whose grace ends.
 
   KEYS[1..6], ARGV[1..10] see shared.lua
-  KEYS[7..]               the bucket of each, then, unless ARGV[1] is empty, the contract's key of each
+  KEYS[7..]               the bucket of each, then, unless ARGV[1] is empty, the presence key of each
   ARGV[11]                how many there are
   ARGV[12]                a lease, in milliseconds
   ARGV[13..]              for each: the user, '1' where the bucket is the user's, and when the user was seen, in milliseconds, by

@@ -10,7 +10,7 @@
   ARGV[14]                after how many users the call ends, so that nobody waits long
 
   Result: {"done":how many of the buckets,"strays":[[bucket, user], ...],"now":ms,"e":epoch,"seq":n,"off":[users, see apply]}. Buckets of which users were lost are
-  told to the routers as {"l":[bucket, ...],"k":how often by now}, so that they assert anew who is there. That keys of the contract are
+  told to the routers as {"l":[bucket, ...],"k":how often by now}, so that they assert anew who is there. That presence keys are
   missing the next sign of life finds out; "strays" are users who are offline by their record and have a key, see stray.lua.
 ]]
 local first, retention, lease, most = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
@@ -55,7 +55,7 @@ local function examine(key, bucket, id, record)
   return true
 end
 
--- A key of the contract is deleted in the step in which its user goes offline. One that is there all the same says "online"
+-- A presence key is deleted in the step in which its user goes offline. One that is there all the same says "online"
 -- of somebody who is not, or the record stands in a bucket that is not the user's: the caller can tell. Others than ours
 -- hold no time.
 local strays = {}
