@@ -86,7 +86,7 @@ export interface ConnectionOwner {
   settled(user: LocalUser): Promise<void>;
   expireAt(connection: Connection, at: number): void;
   setWatch(connection: Connection, interest: 'all' | Set<string> | undefined): void;
-  letGo(connection: Connection): Promise<void>;
+  detach(connection: Connection): Promise<void>;
   /** The client wants to hear of others. */
   onWatchRequest(connection: Connection, frame: Uint8Array): void;
 }
@@ -156,7 +156,7 @@ export class Connection implements Attachment {
   }
 
   detach(): Promise<void> {
-    return this.owner.letGo(this);
+    return this.owner.detach(this);
   }
 
   /** Takes away exactly the listeners that were added; where others hear the socket, too, one of them listens from now on. */

@@ -156,7 +156,7 @@ export class Registry implements ConnectionOwner {
     return this.options.settled(user);
   }
 
-  async letGo(connection: Connection): Promise<void> {
+  async detach(connection: Connection): Promise<void> {
     this.release(connection, 'disconnect');
     const { user } = connection;
     if (user !== undefined && user.alive === 0) await this.options.flushed(user);

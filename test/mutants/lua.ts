@@ -236,7 +236,7 @@ export const LUA: readonly Mutant[] = [
     tests: STEPS,
   },
   {
-    id: 'pardoned-again-and-again',
+    id: 'extended-again-and-again',
     fault: 'A router that died is taken for one that waits each time that Redis was away, and its users stay.',
     file: `${folder}/decide.lua`,
     find: 'if wasAway and endsAt > activeAt and not extendedOnce then',

@@ -25,7 +25,7 @@ export const STORES: readonly Mutant[] = [
     tests: TESTS,
   },
   {
-    id: 'memory-pardoned-again',
+    id: 'memory-extended-again',
     fault: 'A router that died is taken for one that waits each time that the process stood still.',
     file: RULE,
     find: 'if (wasAway && lease.endsAt > activeAt && !lease.extendedOnce)',

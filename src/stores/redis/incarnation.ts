@@ -10,7 +10,7 @@ export class Incarnation {
   /** Empty before the first beat. */
   tag = '';
   /** What it becomes if it is not known any more. */
-  following: string;
+  nextTag: string;
   /** The number of the last apply that was sent, and of the last one that was acknowledged. */
   sent = 0;
   acknowledged = 0;
@@ -27,7 +27,7 @@ export class Incarnation {
   constructor({ nodeId }: StoreNode) {
     // Stands in lists that are divided by commas, and in JSON.
     this.name = nodeId.replace(/[^\w+/=.:-]/g, (char) => (char === '~' ? '%7E' : encodeURIComponent(char)));
-    this.following = this.name;
+    this.nextTag = this.name;
   }
 
   /** Runs one call of a kind at a time: what is given up by the core may still be under way. */
@@ -41,10 +41,10 @@ export class Incarnation {
     }
   }
 
-  becomeFollowing(): void {
-    this.tag = this.following;
+  advance(): void {
+    this.tag = this.nextTag;
     this.generation += 1;
-    this.following = `${this.name}~${this.generation}`;
+    this.nextTag = `${this.name}~${this.generation}`;
     this.sent = 0;
     this.acknowledged = 0;
   }

@@ -143,7 +143,7 @@ export class Maintenance {
       keys: [],
       args: [
         incarnation.tag,
-        incarnation.following,
+        incarnation.nextTag,
         String(Math.ceil(node.leaseMs)),
         `${incarnation.acknowledged}/${incarnation.sent}`,
         String(BEAT_GRACES),
@@ -155,7 +155,7 @@ export class Maintenance {
     this.ttlMs = node.ttlMs;
     if (!answer.known) {
       if (incarnation.tag !== '') incarnation.unknownIn = answer.e;
-      incarnation.becomeFollowing();
+      incarnation.advance();
     }
     this.changeStream.verifyLosses(partition, node, answer.lost);
     if (answer.dead.length > 0) this.changeStream.inBackground('reap', this.reap(partition, answer.dead));

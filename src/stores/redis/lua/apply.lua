@@ -22,7 +22,7 @@ local sent, acknowledged = match(ARGV[12], '^(%d+)/(%d+)$')
 sent, acknowledged = tonumber(sent), tonumber(acknowledged)
 local node = try('HGET', KEYS[2], tag)
 local deadline = try('ZSCORE', KEYS[1], tag)
-local lease, pardoned, last, claimed = match(node or '', '^(%d+) (%d) (%d+) (%d+)$')
+local lease, extended, last, claimed = match(node or '', '^(%d+) (%d) (%d+) (%d+)$')
 -- Whose acknowledged work is missing was set back to an older state; it must not write over the evidence. A later number
 -- than any that was sent somebody else has put there.
 if not last or not deadline or tonumber(deadline) <= now or tonumber(last) < acknowledged or tonumber(last) > sent then
@@ -75,7 +75,7 @@ for i = 0, isRepeated and -1 or size - 1 do
 end
 
 if not isRepeated then
-  call('HSET', KEYS[2], tag, lease .. ' ' .. pardoned .. ' ' .. sent .. ' ' .. claimed)
+  call('HSET', KEYS[2], tag, lease .. ' ' .. extended .. ' ' .. sent .. ' ' .. claimed)
 end
 finish()
 if #missing > 0 then lose(missing) end

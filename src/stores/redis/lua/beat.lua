@@ -50,7 +50,7 @@ end
 local nodes = {}
 
 local function write(name, node)
-  call('HSET', KEYS[2], name, format('%d %s %d %d', node.lease, node.pardoned and '1' or '0', node.last, node.claimed))
+  call('HSET', KEYS[2], name, format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed))
 end
 
 local function renew(name, node)
@@ -61,11 +61,11 @@ end
 local fields = call('HGETALL', KEYS[2])
 for i = 1, #fields, 2 do
   local name, node = fields[i], fields[i + 1]
-  local ms, pardoned, last, claimed
-  if #node <= 64 and isName(name) then ms, pardoned, last, claimed = match(node, '^(%d+) (%d) (%d+) (%d+)$') end
+  local ms, extended, last, claimed
+  if #node <= 64 and isName(name) then ms, extended, last, claimed = match(node, '^(%d+) (%d) (%d+) (%d+)$') end
   ms, last, claimed = number(ms), number(last), number(claimed)
   if ms and last and claimed then
-    nodes[name] = { lease = ms, pardoned = pardoned == '1', last = last, claimed = claimed }
+    nodes[name] = { lease = ms, extended = extended == '1', last = last, claimed = claimed }
     -- The leases were lost, the routers were not.
     if not leases[name] then renew(name, nodes[name]) end
   else
@@ -78,7 +78,7 @@ local longest, extendedUntil = lease, 0
 for name, deadline in pairs(leases) do
   local node = nodes[name]
   if not node then
-    node = { lease = lease, pardoned = false, last = 0, claimed = 0 }
+    node = { lease = lease, extended = false, last = 0, claimed = 0 }
     nodes[name] = node
     write(name, node)
   end
@@ -86,8 +86,8 @@ for name, deadline in pairs(leases) do
   if node.claimed > now + 3000 then node.claimed = 0 end
   -- Live routers beat every third of a lease. Where none did for longer than half of one it was the server that was away,
   -- not they, and nobody is dead who was alive before. Once, until a router beats by itself.
-  if judgeLease(node.lease, deadline, node.pardoned, at, now) == 'extend' then
-    node.pardoned = true
+  if judgeLease(node.lease, deadline, node.extended, at, now) == 'extend' then
+    node.extended = true
     renew(name, node)
     write(name, node)
     extendedUntil = math.max(extendedUntil, leases[name])
@@ -101,7 +101,7 @@ if extendedUntil > 0 then call('HSET', KEYS[3], 'extended', format('%d %d', now,
 -- somebody else has put there; but for the next apply, where the client sends a beat again that was followed by it.
 local isKnown = own ~= nil and leases[tag] > now and own.last >= acknowledged and own.last <= sent + 1
 if isKnown then
-  own.pardoned = false
+  own.extended = false
   own.lease = lease
   write(tag, own)
   renew(tag, own)
@@ -109,7 +109,7 @@ else
   -- What it may still hold under the old name stays for a lease: time to assert under the new one who is there.
   if leases[tag] and leases[tag] > now then renew(tag, nodes[tag]) end
   local new = nodes[following] or { claimed = 0 }
-  new.lease, new.pardoned, new.last = lease, false, 0
+  new.lease, new.extended, new.last = lease, false, 0
   nodes[following] = new
   write(following, new)
   renew(following, new)
@@ -127,7 +127,7 @@ for name, deadline in pairs(leases) do
   if deadline > now then
     local other = routerOf(name)
     -- Whose lease was extended is alive, perhaps, and has told these data nothing.
-    if not nodes[name].pardoned then isHere[other] = true end
+    if not nodes[name].extended then isHere[other] = true end
     addPeer(other)
   end
 end
@@ -181,7 +181,7 @@ end
 local dead = {}
 for name, deadline in pairs(leases) do
   local node = nodes[name]
-  if judgeLease(node.lease, deadline, node.pardoned, at, now) == 'dead' and (node.claimed <= now or isBack) then
+  if judgeLease(node.lease, deadline, node.extended, at, now) == 'dead' and (node.claimed <= now or isBack) then
     -- One router reaps it. Should that one die meanwhile, another does.
     node.claimed = now + math.max(1000, math.min(node.lease, 3000))
     write(name, node)

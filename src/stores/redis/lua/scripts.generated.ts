@@ -333,7 +333,7 @@ local sent, acknowledged = match(ARGV[12], '^(%d+)/(%d+)$')
 sent, acknowledged = tonumber(sent), tonumber(acknowledged)
 local node = try('HGET', KEYS[2], tag)
 local deadline = try('ZSCORE', KEYS[1], tag)
-local lease, pardoned, last, claimed = match(node or '', '^(%d+) (%d) (%d+) (%d+)$')
+local lease, extended, last, claimed = match(node or '', '^(%d+) (%d) (%d+) (%d+)$')
 if not last or not deadline or tonumber(deadline) <= now or tonumber(last) < acknowledged or tonumber(last) > sent then
   seq = stored
   return '{"known":false,' .. answered()
@@ -379,7 +379,7 @@ for i = 0, isRepeated and -1 or size - 1 do
 end
 
 if not isRepeated then
-  call('HSET', KEYS[2], tag, lease .. ' ' .. pardoned .. ' ' .. sent .. ' ' .. claimed)
+  call('HSET', KEYS[2], tag, lease .. ' ' .. extended .. ' ' .. sent .. ' ' .. claimed)
 end
 finish()
 if #missing > 0 then lose(missing) end
@@ -742,7 +742,7 @@ end
 local nodes = {}
 
 local function write(name, node)
-  call('HSET', KEYS[2], name, format('%d %s %d %d', node.lease, node.pardoned and '1' or '0', node.last, node.claimed))
+  call('HSET', KEYS[2], name, format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed))
 end
 
 local function renew(name, node)
@@ -753,11 +753,11 @@ end
 local fields = call('HGETALL', KEYS[2])
 for i = 1, #fields, 2 do
   local name, node = fields[i], fields[i + 1]
-  local ms, pardoned, last, claimed
-  if #node <= 64 and isName(name) then ms, pardoned, last, claimed = match(node, '^(%d+) (%d) (%d+) (%d+)$') end
+  local ms, extended, last, claimed
+  if #node <= 64 and isName(name) then ms, extended, last, claimed = match(node, '^(%d+) (%d) (%d+) (%d+)$') end
   ms, last, claimed = number(ms), number(last), number(claimed)
   if ms and last and claimed then
-    nodes[name] = { lease = ms, pardoned = pardoned == '1', last = last, claimed = claimed }
+    nodes[name] = { lease = ms, extended = extended == '1', last = last, claimed = claimed }
     if not leases[name] then renew(name, nodes[name]) end
   else
     drop(KEYS[2], name)
@@ -769,14 +769,14 @@ local longest, extendedUntil = lease, 0
 for name, deadline in pairs(leases) do
   local node = nodes[name]
   if not node then
-    node = { lease = lease, pardoned = false, last = 0, claimed = 0 }
+    node = { lease = lease, extended = false, last = 0, claimed = 0 }
     nodes[name] = node
     write(name, node)
   end
   if deadline > now + math.max(node.lease, lease) then renew(name, node) end
   if node.claimed > now + 3000 then node.claimed = 0 end
-  if judgeLease(node.lease, deadline, node.pardoned, at, now) == 'extend' then
-    node.pardoned = true
+  if judgeLease(node.lease, deadline, node.extended, at, now) == 'extend' then
+    node.extended = true
     renew(name, node)
     write(name, node)
     extendedUntil = math.max(extendedUntil, leases[name])
@@ -787,14 +787,14 @@ if meta.extendedUntil > now + longest then call('HDEL', KEYS[3], 'extended') end
 if extendedUntil > 0 then call('HSET', KEYS[3], 'extended', format('%d %d', now, extendedUntil), 'away', format('%d', at)) end
 local isKnown = own ~= nil and leases[tag] > now and own.last >= acknowledged and own.last <= sent + 1
 if isKnown then
-  own.pardoned = false
+  own.extended = false
   own.lease = lease
   write(tag, own)
   renew(tag, own)
 else
   if leases[tag] and leases[tag] > now then renew(tag, nodes[tag]) end
   local new = nodes[following] or { claimed = 0 }
-  new.lease, new.pardoned, new.last = lease, false, 0
+  new.lease, new.extended, new.last = lease, false, 0
   nodes[following] = new
   write(following, new)
   renew(following, new)
@@ -809,7 +809,7 @@ end
 for name, deadline in pairs(leases) do
   if deadline > now then
     local other = routerOf(name)
-    if not nodes[name].pardoned then isHere[other] = true end
+    if not nodes[name].extended then isHere[other] = true end
     addPeer(other)
   end
 end
@@ -857,7 +857,7 @@ end
 local dead = {}
 for name, deadline in pairs(leases) do
   local node = nodes[name]
-  if judgeLease(node.lease, deadline, node.pardoned, at, now) == 'dead' and (node.claimed <= now or isBack) then
+  if judgeLease(node.lease, deadline, node.extended, at, now) == 'dead' and (node.claimed <= now or isBack) then
     node.claimed = now + math.max(1000, math.min(node.lease, 3000))
     write(name, node)
     dead[#dead + 1] = json(name)

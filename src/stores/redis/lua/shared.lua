@@ -3,7 +3,7 @@
   and is no script of its own. Nothing is published before everything is written.
 
   KEYS[1] lease   sorted set: incarnation of a router -> when its lease ends, in milliseconds by the clock of this server
-  KEYS[2] nodes   hash: incarnation -> "<lease in ms> <pardoned 0|1> <number of its last apply> <claimed by a reaper until>"
+  KEYS[2] nodes   hash: incarnation -> "<lease in ms> <extended 0|1> <number of its last apply> <claimed by a reaper until>"
   KEYS[3] meta    hash: see meta.lua; also lost (how often users were found to be missing in these data) and lostAt (when that
                   was last), and how far the sweep is: sweep, swept, round
   KEYS[4] grace   sorted set: "<bucket>:<user>" -> when the grace ends
