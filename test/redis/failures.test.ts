@@ -234,7 +234,7 @@ describe('a record is lost, and nobody is left who could assert it', () => {
   // How often something was lost is lost with the rest, and was 1 before, too: no router took it for another loss.
   it('who is in grace goes offline once, though something was lost before', async () => {
     const rig = await Rig.start();
-    const begun = { keyspace: LAYOUT, seed: '0123456789abcdef', epoch: '1700000000.1', lost: 1 };
+    const begun = { layout: LAYOUT, seed: '0123456789abcdef', epoch: '1700000000.1', lost: 1 };
     await rig.admin.hset('presence:meta:{0}', begun);
     const graceful = { ...slow, graceMs: 3_000 };
     const [a, b] = [await rig.router(graceful), await rig.router(graceful)];

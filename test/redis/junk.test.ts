@@ -420,8 +420,8 @@ describe('the layout', () => {
 
   const others: Array<[what: string, fields: Record<string, string>, says: string]> = [
     ['none', { epoch: '1.2', seq: '5' }, 'no number of a layout'],
-    ['a later one', { epoch: '1.2', seq: '5', keyspace: '99', seed: '0123456789abcdef' }, 'layout 99'],
-    ['one whose epoch is written otherwise', { epoch: 'x', keyspace: '99' }, 'layout 99'],
+    ['a later one', { epoch: '1.2', seq: '5', layout: '99', seed: '0123456789abcdef' }, 'layout 99'],
+    ['one whose epoch is written otherwise', { epoch: 'x', layout: '99' }, 'layout 99'],
   ];
   it.each(others)(
     'of data that have %s: nothing is written, it is said once, and the presence stays stale',

@@ -23,9 +23,9 @@ const original = (path: string, modules: Original['modules']): Original => ({
 
 const RULE = original('../../src/stores/transitions.ts', {});
 const MEMORY = original('../../src/stores/memory/memory-store.ts', {
-  '../errors': errors,
-  '../min-heap': minHeap,
-  './transitions': transitions,
+  '../../public/errors': errors,
+  '../../public/min-heap': minHeap,
+  '../transitions': transitions,
 });
 const REMOTE = original('remote-memory.ts', { 'voiceping-presence': { memoryStore }, './clock-backend': clockBackend });
 
@@ -52,7 +52,7 @@ async function judge(open: (clock: FakeClock) => StoreBackend): Promise<string |
 }
 
 function openByRule(fault: Fault): (clock: FakeClock) => StoreBackend {
-  const store = { ...MEMORY, modules: { ...MEMORY.modules, './transitions': plant(RULE, fault) } };
+  const store = { ...MEMORY, modules: { ...MEMORY.modules, '../transitions': plant(RULE, fault) } };
   const { source } = store;
   const faulty = plant(store, { what: 'nothing', find: source, put: source }) as { memoryStore: typeof memoryStore };
   return (clock) => clockBackend.onClock(clock, faulty.memoryStore({ now: clock.now }));

@@ -44,8 +44,8 @@ describe('a script that finds users by their buckets', () => {
   it.each([
     ['9', 'layout 9'],
     ['', 'no number of a layout'],
-  ])('does nothing in data of another version: %j', async (keyspace, words) => {
-    const { asked, run } = answering(`!{"layout":"${keyspace}"}`);
+  ])('does nothing in data of another version: %j', async (layout, words) => {
+    const { asked, run } = answering(`!{"layout":"${layout}"}`);
     await expect(run()).rejects.toMatchObject({
       code: 'ERR_PRESENCE_LAYOUT',
       kind: 'layout',
