@@ -75,7 +75,7 @@ const CHOSEN: readonly unknown[] = [
 /**
  * Attaches every socket that connects to a socket.io 4 server, or to one of its namespaces, from now on.
  *
- * Any packet, the pongs of engine.io's own heartbeat included, is a sign of life; no pings are added to it. Watching
+ * Any packet, the pongs of engine.io's own heartbeat included, is activity; no pings are added to it. Watching
  * sockets get the events `presence:update` (a `PresenceUpdate` with the `lastSeen` of a `PresenceStatus`), `presence:snapshot`
  * (`{ users: PresenceStatus[] }`), and, while what they were told may be out of date, `presence:stale` (`{ stale: boolean,
  * asOf: string }`).

@@ -35,9 +35,9 @@ export function graceLeft({ at, graceMs }: Departure, now: number): number {
 export class LocalUser {
   /** Connections that are alive. */
   alive = 0;
-  /** The last sign of life on any connection. */
+  /** The last activity on any connection. */
   lastLife: number;
-  /** The sign of life of which the store was told last. */
+  /** The activity that the store was told of last. */
   refreshedAt = 0;
   departure: Departure = NO_DEPARTURE;
   /** Whether the store holds the user for this node: yes, no, or not known since something failed. */
@@ -103,7 +103,7 @@ const listening = new WeakMap<SocketLike, Connection>();
  * @internal
  */
 export class Connection implements Attachment {
-  /** `alive` until it times out (`silent`, and back on a sign of life) or is let go of (`gone`). */
+  /** `alive` until it times out (`silent`; activity brings it back) or is detached (`gone`). */
   state: 'alive' | 'silent' | 'gone' = 'alive';
   lastLife: number;
   /** It takes what it is sent, though much is unsent: it may be sent one frame. */
@@ -198,7 +198,7 @@ export class Connection implements Attachment {
   }
 
   private take(data: unknown): void {
-    // Any frame is a sign of life, a heartbeat no more than others: whose it is says the socket, not the id inside.
+    // Any frame is activity, a heartbeat no more than others. The socket says whose it is, not the id inside.
     const messageType = peekMessageType(data);
     if (messageType === MessageType.HEARTBEAT && this.user !== undefined) log.heartbeat(this.userId);
     if (messageType !== MessageType.PRESENCE_WATCH) return;

@@ -112,7 +112,7 @@ export class PingWheel {
         this.options.onFoundClosed(connection);
         continue;
       }
-      // A sign of life from the future: the clock was set back since. Without this it would be immortal.
+      // Activity in the future: the clock was set back since. Without this the connection would never time out.
       if (connection.lastLife > now) connection.lastLife = now;
       this.options.onVisit(connection);
       if (connection.state === 'alive' && now - connection.lastLife + this.turnMs + this.tickMs >= this.options.ttlMs) {

@@ -28,7 +28,7 @@ export interface PresenceStatus {
   userId: string;
   /** Online while at least one connection of the user is alive, or a grace runs. */
   status: Status;
-  /** ISO 8601, time of the last sign of life; `null` when the user was never seen. */
+  /** ISO 8601, time of the last activity; `null` when the user was never seen. */
   lastSeen: string | null;
 }
 
@@ -78,7 +78,7 @@ export interface Attachment {
   readonly connectionId: string;
   /** Resolves once the store holds the connection, or once that is moot. Never rejects: see `onError`. */
   readonly ready: Promise<void>;
-  /** A sign of life that the library cannot see by itself. */
+  /** Records activity that the library cannot see by itself. */
   touch(): void;
   /**
    * Replaces what the socket watches, and sends it a snapshot of the ids that are new.
@@ -207,7 +207,7 @@ export interface PresenceOptions {
   store?: PresenceStore;
   /** `false`: attachments do nothing and queries reject. @default true */
   enabled?: boolean;
-  /** Offline this long after the last sign of life. At least 1_000. @default 360_000 // 6 minutes */
+  /** Offline this long after the last activity. At least 1_000. @default 360_000 // 6 minutes */
   ttlMs?: number;
   /**
    * How often a socket is pinged. At least 100, and less than `ttlMs`; half of it or less is wise.
@@ -223,7 +223,7 @@ export interface PresenceOptions {
   wire?: 'guide' | 'router';
   /** A query rejects once the store has answered none of its calls for so long. @default 2_000 // 2 seconds */
   commandTimeoutMs?: number;
-  /** A socket with no sign of life for `ttlMs` is terminated, so that its phone comes back. @default true */
+  /** A socket without activity for `ttlMs` is terminated, so that its phone comes back. @default true */
   terminateDeadSockets?: boolean;
   /**
    * May this client watch these users, or all (`true`), as it asks with a PRESENCE_WATCH frame? `identity` is what its

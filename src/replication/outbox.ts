@@ -24,7 +24,7 @@ export interface OutboxOptions {
   readonly node: StoreNode;
   /** How long one call may take. */
   readonly timeoutMs: number;
-  /** How long signs of life are gathered before they travel together. */
+  /** How long activity is gathered before it travels together. */
   readonly gatherMs: number;
   /** Every user of this router; who has left and is settled with the store is taken out. */
   readonly users: Map<string, LocalUser>;

@@ -14,11 +14,11 @@ export interface StoreNode {
   readonly ttlMs: number;
 }
 
-/** What every operation, and every sign of life, says of a user. */
+/** What every operation, and every activity, says of a user. */
 export interface SignOfLife {
   /** Of whom it is said. */
   readonly userId: string;
-  /** Milliseconds since the last sign of life. */
+  /** Milliseconds since the last activity. */
   readonly ageMs: number;
 }
 
@@ -210,7 +210,7 @@ export interface PresenceStore {
   apply(node: StoreNode, ops: readonly PresenceOp[], onAnswer?: OnAnswer): Promise<{ known: boolean }>;
 
   /**
-   * Signs of life of users whom the node holds. At most 1,000 a call.
+   * Activity of users whom the node holds. At most 1,000 a call.
    *
    * - MUST NOT make anybody online. Users whom the store does not hold are given back as `missing`, and the core asserts
    *   them anew. Those whom it holds for other nodes only SHOULD be, too.

@@ -1,6 +1,6 @@
 /** The message types of presence. Below 28 are those of the router. */
 export const MessageType: {
-  /** From a phone, optional: a sign of life, as any other frame is. */
+  /** From a phone, optional: activity, as any other frame is. */
   readonly HEARTBEAT: 30;
   /** To watchers: a user's status has changed. */
   readonly PRESENCE_UPDATE: 31;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { isOnline, type Router, readUsers } from '../conformance-world';
 import { type Case, drop, join, leave } from './case';
 
-/** Signs of life, when users were last seen, and what a change says of that. @internal */
+/** Activity, when users were last seen, and what a change says of that. @internal */
 export const activity: readonly Case[] = [
   {
     name: 'signs of life move last seen, bring nobody online, and name whom the store does not hold',

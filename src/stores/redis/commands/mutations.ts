@@ -8,7 +8,7 @@ import type { ScriptRunner } from './script-runner';
 
 /** Operations that are applied at once: some milliseconds, so that others are served in between. */
 const APPLY_OPS = 500;
-/** Signs of life are told apart no finer: less than any network adds to them. */
+/** Ages of activity are rounded to this: any network adds more to them. */
 const SIGN_GRID_MS = 10;
 
 /** What routers tell of their users. @internal */

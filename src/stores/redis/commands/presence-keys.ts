@@ -2,7 +2,7 @@ import type { RedisLike } from '../connection/client';
 import { type CommandGate, masterOf } from '../connection/command-gate';
 import type { Keyspace } from '../keyspace';
 
-/** Only an older sign of life is deleted: the user may be back meanwhile, through another router. Gives what it said. */
+/** Deletes only a key that is no newer: the user may be back meanwhile, through another router. Gives what it held. */
 const DELETE = `local seen = redis.pcall('GET', KEYS[1])
 if type(seen) == 'table' then seen = '' end
 if seen and (tonumber(seen) or 0) <= tonumber(ARGV[1]) then redis.call('DEL', KEYS[1]) end

@@ -32,7 +32,7 @@ export interface QueriesOptions extends DoubtOptions {
   repair(partition: Partition, bucket: number): void;
   /** Users stand in buckets that are not theirs, or are online and have no key. */
   clear(partition: Partition, strays: ReadonlyArray<readonly [bucket: number, userId: string]>): void;
-  /** How long a presence key lives without a sign of life, as far as that is known. */
+  /** How long a presence key lives without activity, as far as that is known. */
   ttlMs(): number;
 }
 
@@ -205,7 +205,7 @@ export class Queries {
     return { users: this.seenBy(seen, users, now), isKeyed: (index) => this.isOurs(seen[index], now) };
   }
 
-  /** On a Cluster the last sign of life stands elsewhere. */
+  /** On a Cluster the last activity stands elsewhere. */
   private async presenceKeysOf(userIds: readonly string[], onAnswer: OnAnswer): Promise<Array<number | undefined>> {
     const presenceKeys = this.options.presenceKeys();
     if (presenceKeys === undefined) return [];

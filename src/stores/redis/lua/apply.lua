@@ -8,7 +8,7 @@
                           one that was acknowledged
   ARGV[13]                how long a presence key lives, in milliseconds
   ARGV[14]                how many operations there are
-  ARGV[15..]              for each: age of the last sign of life in ms, and what happened:
+  ARGV[15..]              for each: age of the last activity in ms, and what happened:
                           'j' join, 'r' join asserted anew, 'l' leave after a clean close, 't' leave after silence,
                           a number: dropped, with so many milliseconds of grace
   ARGV[..]                then, if ARGV[1] is empty, the user of each

@@ -1,5 +1,5 @@
 --[[
-  Signs of life of users whom a router holds: moves the presence keys, and makes none.
+  Activity of users whom a router holds: moves their presence keys, and makes none.
 
   KEYS[1]    lease, see shared.lua
   KEYS[2..]  the presence key of each user

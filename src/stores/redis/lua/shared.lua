@@ -157,7 +157,7 @@ local function phrase(online, reason)
 end
 local updates = ARGV[2] .. 'updates'
 
--- Signs of life move the presence key and not the record: of whom no router speaks any more, that key knows more.
+-- Activity moves the presence key and not the record. Where the router of a user is dead, the key knows more.
 local function latest(id, seen)
   local mirror = ARGV[1] ~= '' and number(pcall('GET', ARGV[1] .. id))
   return mirror and mirror <= now and math.max(seen, mirror) or seen

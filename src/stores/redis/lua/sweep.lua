@@ -11,7 +11,7 @@
 
   Result: {"done":how many of the buckets,"strays":[[bucket, user], ...],"now":ms,"e":epoch,"seq":n,"off":[users, see apply]}. Buckets of which users were lost are
   told to the routers as {"l":[bucket, ...],"k":how often by now}, so that they assert anew who is there. That presence keys are
-  missing the next sign of life finds out; "strays" are users who are offline by their record and have a key, see stray.lua.
+  missing the next activity finds out; "strays" are users who are offline by their record and have a key, see stray.lua.
 ]]
 local first, retention, lease, most = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
 local known = {}
