@@ -671,7 +671,8 @@ describe('last seen', () => {
     const first = await rig.router({ store: store() });
     await first.attach('u');
     first.sockets.get('u')?.close();
-    await until('it is told', () => first.heard.length === 2);
+    // On a machine that stood still a lease may have lapsed meanwhile: then more is told.
+    await until('it is told', () => first.heard.length >= 2 && first.heard.at(-1)?.status === 'offline');
     const seen = (await first.presence.getStatuses(['u']))['u']?.lastSeen;
     expect(seen).not.toBeNull();
     await first.presence.close();
