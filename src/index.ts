@@ -30,6 +30,7 @@ export type {
   OnAnswer,
   PresenceOp,
   PresenceStore,
+  RouterDescription,
   Sequence,
   SignOfLife,
   StoredPage,

@@ -5,6 +5,7 @@ import type { Failures } from '../diagnostics/error-reporter';
 import { healthOf } from '../diagnostics/health';
 import type { PresenceError } from '../public/errors';
 import type { Health, HealthProblem } from '../public/types';
+import { VERSION } from '../public/version';
 import type { StoreNode } from '../stores/port';
 import { ChangeFeed } from './change-feed';
 import { Heartbeat } from './heartbeat';
@@ -47,10 +48,18 @@ export class Replication {
 
   constructor(private readonly options: ReplicationOptions) {
     const { nodeId, settings, users, failures } = options;
-    const { clock, store, leaseMs, ttlMs, commandTimeoutMs } = settings;
+    const { clock, store, leaseMs, ttlMs, commandTimeoutMs, router } = settings;
     const { report, worked } = failures;
-    this.startedAt = clock.now();
-    this.node = { nodeId, leaseMs: Math.ceil(leaseMs), ttlMs: Math.ceil(ttlMs) };
+    const startedAt = clock.now();
+    this.startedAt = startedAt;
+    const described = {
+      ...router,
+      version: VERSION,
+      get upMs() {
+        return Math.max(0, Math.round(clock.now() - startedAt));
+      },
+    };
+    this.node = { nodeId, leaseMs: Math.ceil(leaseMs), ttlMs: Math.ceil(ttlMs), router: described };
     // What proves that this router is alive must not wait longer than the proof lasts.
     const timeoutMs = Math.min(commandTimeoutMs, leaseMs / 3);
     const shared = { clock, store, node: this.node, report, commandTimeoutMs };

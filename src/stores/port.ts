@@ -12,6 +12,20 @@ export interface StoreNode {
   readonly leaseMs: number;
   /** How long one of its users counts as alive after the last activity, where nothing but an extended lease keeps them online. */
   readonly ttlMs: number;
+  /** What the router says of itself. A store SHOULD keep it beside the lease, for whoever lists routers. */
+  readonly router?: RouterDescription;
+}
+
+/** What a router says of itself. It proves nothing. */
+export interface RouterDescription {
+  /** What logs and errors call it, 1 to 256 bytes. */
+  readonly name: string;
+  /** Where it can be reached, at most 256 bytes; `null` where it does not say. */
+  readonly address: string | null;
+  /** Of this library. */
+  readonly version: string;
+  /** For how many milliseconds it has been running. */
+  readonly upMs: number;
 }
 
 /** What every operation, and every activity, says of a user. */

@@ -208,16 +208,16 @@ const JUNK: Array<[what: string, write: (fleet: Fleet) => Promise<unknown>]> = [
     },
   ],
   ['a record that is none', ({ bucket }) => admin.hset(bucket('alice'), 'alice', 'junk')],
-  ['a record with owners that are none', ({ bucket }) => admin.hset(bucket('alice'), 'alice', '1 0,,,,')],
+  ['a record with owners that are none', ({ bucket }) => admin.hset(bucket('alice'), 'alice', '1j0,,,,')],
   ['a record of 100 kB', ({ bucket }) => admin.hset(bucket('alice'), 'alice', `1 0,${'x,'.repeat(50_000)}`)],
-  ['a record of bob with owners that are no names', ({ bucket }) => admin.hset(bucket('bob'), 'bob', '5 0,x y,')],
+  ['a record of bob with owners that are no names', ({ bucket }) => admin.hset(bucket('bob'), 'bob', '5j0,x y,')],
   ['a record of bob with an owner of 300', ({ bucket }) => admin.hset(bucket('bob'), 'bob', `5 0,${'x'.repeat(300)},`)],
   [
     'a record of bob with two thousand owners',
     ({ bucket }) => admin.hset(bucket('bob'), 'bob', `5 0,${Array.from({ length: 1_500 }, (_, n) => n).join()},`),
   ],
-  ['a record of bob whose grace never ends', ({ bucket }) => admin.hset(bucket('bob'), 'bob', '5 0/fffffffffff')],
-  ['a record of bob without an owner', ({ bucket }) => admin.hset(bucket('bob'), 'bob', '5 0')],
+  ['a record of bob whose grace never ends', ({ bucket }) => admin.hset(bucket('bob'), 'bob', '5t0/fffffffffff')],
+  ['a record of bob without an owner', ({ bucket }) => admin.hset(bucket('bob'), 'bob', '5j0')],
   ['a record of bob with junk behind it', ({ bucket }) => admin.hset(bucket('bob'), 'bob', '5 0 junk')],
   [
     'a record of bob in the bucket of another',
@@ -225,8 +225,8 @@ const JUNK: Array<[what: string, write: (fleet: Fleet) => Promise<unknown>]> = [
       admin.hset(partition.bucketKey((partition.bucketOf('bob') + 1) % 4_096), 'bob', `5 0,${tag},`),
   ],
   ['a record of bob that is none', ({ bucket }) => admin.hset(bucket('bob'), 'bob', '\u0000\u0001')],
-  ['an id of 5,000 characters', ({ bucket }) => admin.hset(bucket('alice'), 'x'.repeat(5_000), '1 0')],
-  ['an id that is no UTF-8', ({ bucket }) => admin.hset(bucket('alice'), Buffer.from([0xc3, 0x28]), '1 0')],
+  ['an id of 5,000 characters', ({ bucket }) => admin.hset(bucket('alice'), 'x'.repeat(5_000), '1j0')],
+  ['an id that is no UTF-8', ({ bucket }) => admin.hset(bucket('alice'), Buffer.from([0xc3, 0x28]), '1j0')],
   [
     'a key of a user who is there, of another type',
     async ({ userKey }) => {
@@ -275,7 +275,7 @@ describe('another tenant of the Redis', () => {
 
   it('writes that a router holds a user who is not there: once it is listed, for two leases', async () => {
     const there = await fleet();
-    await admin.hset(there.bucket('bob'), 'bob', `5 0,${there.tag},`);
+    await admin.hset(there.bucket('bob'), 'bob', `5j0,${there.tag},`);
     expect(await there.listed(there.b)).toEqual(['alice', 'bob']);
     await until(
       'he is not listed any more',
@@ -298,7 +298,7 @@ describe('another tenant of the Redis', () => {
   it('writes into another bucket that she has left: her key stays', async () => {
     const { partition, userKey } = await fleet();
     const other = partition.bucketKey((partition.bucketOf('alice') + 1) % 4_096);
-    await admin.hset(other, 'alice', '-5 0');
+    await admin.hset(other, 'alice', '-5l0');
     let missing = 0;
     await until(
       'the sweep has taken it away',
@@ -367,7 +367,7 @@ oneByOne('keys with very many members', () => {
     // All at once: it would be emptied while it is filled.
     const filled = `${bucket}:filled`;
     for (let from = 0; from < 50_000; from += 1_000) {
-      await admin.hset(filled, Object.fromEntries(Array.from({ length: 1_000 }, (_, n) => [`u${from + n}`, '-1 0'])));
+      await admin.hset(filled, Object.fromEntries(Array.from({ length: 1_000 }, (_, n) => [`u${from + n}`, '-1l0'])));
     }
     await admin.rename(filled, bucket);
     await admin.config('SET', 'slowlog-log-slower-than', 50_000);
@@ -408,7 +408,7 @@ describe('the layout', () => {
     serial += 1;
     const prefix = `layout${serial}:`;
     await admin.hset(`${prefix}meta:{0}`, fields);
-    await admin.hset(`${prefix}b:{0}:7`, 'alice', '1 0,x,');
+    await admin.hset(`${prefix}b:{0}:7`, 'alice', '1j0,x,');
     const errors: PresenceError[] = [];
     const presence = createPresence({
       leaseMs: shortLease(),

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { HOUR_MS, join, leave, NODE, type Rig, startRigs } from './steps';
+import { drop, HOUR_MS, join, leave, NODE, type Rig, rejoin, startRigs } from './steps';
 import { until } from './wait';
 
 let rigs: Awaited<ReturnType<typeof startRigs>>;
@@ -9,6 +9,7 @@ beforeAll(async () => {
 afterAll(() => rigs.end());
 const on = (run: (rig: Rig) => Promise<void>) => rigs.on(run);
 
+type Router = Awaited<ReturnType<Rig['router']>>;
 const pttl = (rig: Rig, userId: string) => rig.admin.pttl(`${rig.prefix}user:${userId}`);
 const expectTtl = (ms: number) => {
   expect(ms).toBeGreaterThan(NODE.ttlMs / 2);
@@ -110,6 +111,88 @@ describe('of users whose keys have ended before anybody found their router dead'
     }));
 });
 
+describe('a record', () => {
+  const EPOCH = Date.UTC(2020, 0, 1);
+  /** What a record says of the last change, by the rules of lua/record.lua. */
+  const lastChange = (record: string) => {
+    const [, letter, seen, sign, later] = /^-?[\da-f]+([jltnr])([\da-f]+)([+-]?)([\da-f]*)/.exec(record) ?? [];
+    const at = Number.parseInt(seen as string, 16) + EPOCH;
+    return { letter, at: at + (later === '' ? 0 : Number.parseInt(`${sign}${later}`, 16)), seen: at };
+  };
+
+  it.each([
+    ['connect', 'j', async (a: Router) => void (await a.apply(join('u', 5_000)))],
+    ['disconnect', 'l', async (a: Router) => void (await a.apply(join('u'), leave('u', 0)))],
+    ['timeout', 't', async (a: Router) => void (await a.apply(join('u'), drop('u', 0)))],
+    ['resync', 'r', async (a: Router) => void (await a.apply(rejoin('u')))],
+    [
+      'node-down',
+      'n',
+      async (a: Router, rig: Rig) => {
+        const b = await rig.router('b');
+        await b.apply(join('u'));
+        await rig.die('b');
+        await a.beat();
+        await until('it is told', () => a.told.includes('u offline node-down'));
+      },
+    ],
+  ])('says why the last change happened, and when: %s', (reason, letter, happen) =>
+    on(async (rig) => {
+      const a = await rig.router('a');
+      await happen(a, rig);
+      const change = lastChange(String(await rig.admin.hget(await rig.bucketOf('u'), 'u')));
+      const [batch] = (await rig.admin.xrevrange(rig.key('log'), '+', '-', 'COUNT', 1)).map(([, fields]) => fields[1]);
+      expect(change.letter).toBe(letter);
+      expect(change.at).toBe(JSON.parse(batch as string).t);
+      expect(JSON.parse(batch as string).u.pop()[3]).toBe(reason);
+    }),
+  );
+
+  it('goes on saying so when somebody else of the user is seen later, and what a later version has added is passed by', () =>
+    on(async (rig) => {
+      const [a, b] = [await rig.router('a'), await rig.router('b')];
+      const bucket = await rig.bucketOf('u');
+      await a.apply(join('u', 60_000));
+      const { at } = lastChange(String(await rig.admin.hget(bucket, 'u')));
+      await rig.admin.hset(bucket, 'u', `${await rig.admin.hget(bucket, 'u')};later=1`);
+      await rig.admin.hset(rig.key('nodes'), 'b', `${await rig.admin.hget(rig.key('nodes'), 'b')} later`);
+      await until('the clock goes on', async () => (await rig.now()) > at);
+      await b.apply(join('u'));
+      const record = String(await rig.admin.hget(bucket, 'u'));
+      expect(record).toContain(',a,b,');
+      expect(lastChange(record)).toMatchObject({ letter: 'j', at });
+      expect(lastChange(record).seen).toBeGreaterThan(at);
+      await rig.admin.hset(bucket, 'u', `${record};later=1`);
+      expect([await a.isOnline('u'), await a.store.count()]).toEqual([true, 1]);
+      expect((await a.store.list({ cursor: null, limit: 9 })).users.map(({ userId }) => userId)).toEqual(['u']);
+      await rig.sweepNext();
+      await a.beat();
+      expect(rig.failures).toEqual([]);
+    }));
+});
+
+describe('what routers say of themselves', () => {
+  it('stands beside their leases, and goes with them', () =>
+    on(async (rig) => {
+      const a = await rig.router('a');
+      const b = await rig.router('b', {
+        says: { name: 'west "1"\n', address: 'ws://10.0.0.2', version: '1.2.3', upMs: 5_000 },
+      });
+      const read = async () => (await rig.admin.hvals(rig.key('routers'))).sort().map((text) => JSON.parse(text));
+      const now = await rig.now();
+      const [first, second] = await read();
+      expect(first).toMatchObject({ name: 'a', address: null, version: '' });
+      expect(second).toMatchObject({ name: 'west "1"\n', address: 'ws://10.0.0.2', version: '1.2.3' });
+      expect(Math.abs(second.since - (now - 5_000))).toBeLessThan(5_000);
+      await b.store.release(b.node);
+      await until('it is gone', async () => (await read()).length === 1);
+      // Lost, or written by somebody else.
+      await rig.admin.set(rig.key('routers'), 'junk');
+      await a.beat();
+      expect(await read()).toHaveLength(1);
+    }));
+});
+
 describe('a sweep', () => {
   it(
     'skips no bucket, nor a user in one: whoever nobody speaks for goes offline',
@@ -118,7 +201,7 @@ describe('a sweep', () => {
         const a = await rig.router('a');
         await rig.admin.hset(rig.key('meta'), 'sweep', 0);
         // In grace since 2020, and nobody was there to end it.
-        const ghost = '1 1/1';
+        const ghost = '1t1/1';
         const partition = await rig.partition();
         const pipeline = rig.admin.pipeline();
         for (let bucket = 0; bucket < 1_100; bucket += 1) {

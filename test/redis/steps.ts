@@ -1,6 +1,6 @@
 import { Redis } from 'ioredis';
 import { expect } from 'vitest';
-import type { PresenceOp, PresenceStore, StoreNode } from 'voiceping-presence';
+import type { PresenceOp, PresenceStore, RouterDescription, StoreNode } from 'voiceping-presence';
 import { type RedisLike, redisStore } from 'voiceping-presence/redis';
 import { Keyspace, type Partition } from '../../src/stores/redis/keyspace';
 import { RedisServer } from './server';
@@ -43,7 +43,14 @@ export class Rig {
     return `${this.prefix}${name}:{0}`;
   }
 
-  async router(nodeId: string, { client = new Redis({ port: this.server.port }), retentionMs = HOUR_MS } = {}) {
+  async router(
+    nodeId: string,
+    {
+      client = new Redis({ port: this.server.port }),
+      retentionMs = HOUR_MS,
+      says,
+    }: { client?: Redis; retentionMs?: number; says?: RouterDescription } = {},
+  ) {
     this.clients.push(client);
     const store: PresenceStore = redisStore({ client: client as RedisLike, prefix: this.prefix, retentionMs });
     const told: string[] = [];
@@ -62,7 +69,7 @@ export class Rig {
       onError: (stage, error) => this.failures.push(`${stage}: ${error}`),
     });
     this.ends.push(unsubscribe);
-    const node: StoreNode = { nodeId, ...NODE };
+    const node: StoreNode = { nodeId, ...NODE, ...(says && { router: says }) };
     const router = {
       node,
       store,

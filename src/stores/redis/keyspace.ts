@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { optionError, shown } from '../../public/errors';
 
 /** The number of this layout, as in lua/meta.lua. @internal */
-export const LAYOUT = 2;
+export const LAYOUT = 3;
 /** On a Cluster users are spread over so many slots; elsewhere one is the unit of atomicity. */
 const CLUSTER_PARTITIONS = 64;
 /** Of all partitions together. With a million users a bucket still is a listpack, which is what makes a user cheap. */
@@ -25,6 +25,8 @@ export interface Place {
 export class Partition {
   /** What scripts that change something name first, see lua/shared.lua. */
   readonly keys: string[];
+  /** What routers say of themselves, see lua/beat.lua. */
+  readonly routers: string;
   readonly channel: string;
   readonly bucketPrefix: string;
   /** What the last beat has found here: in which data, and which routers. */
@@ -43,6 +45,7 @@ export class Partition {
   ) {
     const key = (name: string) => `${prefix}${name}:{${index}}`;
     this.keys = ['lease', 'nodes', 'meta', 'grace', 'count', 'log'].map(key);
+    this.routers = key('routers');
     this.seeds = halves(this.hexSeed);
     // Channels are shared by all databases of a server.
     this.channel = db === 0 ? key('sync') : `${key('sync')}:${db}`;

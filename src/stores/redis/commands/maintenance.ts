@@ -139,8 +139,9 @@ export class Maintenance {
 
   private async beatNow(partition: Partition, node: StoreNode, incarnation: Incarnation): Promise<Beaten> {
     const { beaten } = partition;
+    const { name = node.nodeId, address = null, version = '', upMs = 0 } = node.router ?? {};
     const answer = await this.runner.change<Beaten>(scripts.beat, partition, () => ({
-      keys: [],
+      keys: [partition.routers],
       args: [
         incarnation.tag,
         incarnation.nextTag,
@@ -148,6 +149,8 @@ export class Maintenance {
         `${incarnation.acknowledged}/${incarnation.sent}`,
         String(BEAT_GRACES),
         [beaten?.epoch, beaten?.seq, (incarnation.tellsIn ?? incarnation.unknownIn) ? 1 : 0, beaten?.peers].join('/'),
+        JSON.stringify({ name, address, version }).slice(0, -1),
+        String(upMs),
       ],
     }));
     partition.beaten = { epoch: answer.e, seq: answer.seq, peers: answer.peers };
@@ -179,7 +182,7 @@ export class Maintenance {
           ...tags,
         ];
         const findSeen = (first: number, size: number) => this.findSeen(partition, first, size, tags);
-        await this.walk(scripts.reap, partition, 0, partition.buckets, args, findSeen);
+        await this.walk(scripts.reap, partition, 0, partition.buckets, args, [partition.routers], findSeen);
       }
     } finally {
       for (const { name } of jobs) this.reaping.delete(name);
@@ -241,6 +244,8 @@ export class Maintenance {
     from: number,
     end: number,
     argsOf: (first: number, isLast: boolean) => string[],
+    /** Keys before the buckets. */
+    fixed: readonly string[] = [],
     before?: (first: number, size: number) => Promise<void>,
   ): Promise<void> {
     let isOver = false;
@@ -248,7 +253,7 @@ export class Maintenance {
       for (let at = first; at < last && !isOver && !this.runner.isClosed; ) {
         const size = last - at;
         await before?.(at, size);
-        const call = { keys: partition.slice(at, size), args: argsOf(at, last === end) };
+        const call = { keys: fixed.concat(partition.slice(at, size)), args: argsOf(at, last === end) };
         const { done, strays = [] } = await this.runner.change<Walked>(script, partition, () => call);
         if (strays.length > 0) await this.settleStrays(partition, strays);
         if (done < 0) isOver = true;

@@ -264,7 +264,7 @@ const EPOCH_MS = 1_577_836_800_000;
 
 function toStored(userId: string, record: string, base: number): StoredStatus {
   if (record === '') return { userId, online: false, lastSeen: null, version: 0 };
-  const [version, lastSeen] = record.split(' ') as [string, string];
+  const [, version, lastSeen] = /^(-?[\da-f]+)[jlnrt]([\da-f]+)/.exec(record) as unknown as [string, string, string];
   return {
     userId,
     online: !version.startsWith('-'),

@@ -20,18 +20,17 @@
 local tag, ttl, size = ARGV[11], ARGV[13], tonumber(ARGV[14])
 local sent, acknowledged = match(ARGV[12], '^(%d+)/(%d+)$')
 sent, acknowledged = tonumber(sent), tonumber(acknowledged)
-local node = try('HGET', KEYS[2], tag)
+local node = parseNode(try('HGET', KEYS[2], tag))
 local deadline = try('ZSCORE', KEYS[1], tag)
-local lease, extended, last, claimed = match(node or '', '^(%d+) (%d) (%d+) (%d+)$')
 -- Whose acknowledged work is missing was set back to an older state; it must not write over the evidence. A later number
 -- than any that was sent somebody else has put there.
-if not last or not deadline or tonumber(deadline) <= now or tonumber(last) < acknowledged or tonumber(last) > sent then
+if not node or not deadline or tonumber(deadline) <= now or node.last < acknowledged or node.last > sent then
   seq = stored
   return '{"known":false,' .. answered()
 end
 
 -- The client sent it again because the connection broke before the answer came.
-local isRepeated = tonumber(last) >= sent
+local isRepeated = node.last >= sent
 
 local userPrefix, missing, due = ARGV[1], {}, nil
 local userAt = #userPrefix + 1
@@ -46,20 +45,24 @@ for i = 0, isRepeated and -1 or size - 1 do
     id = ARGV[15 + size + size + i]
   end
   local record = try('HGET', key, id)
-  local version, seen, grace, owners = parse(record)
-  if record and not version then drop(key, id) end
+  local user = parse(record)
+  if record and not user then drop(key, id) end
   local heard = now - age
   local isJoin = kind == 'j' or kind == 'r'
-  if version then
-    local _, last, till, left = change(key, id, version, seen, grace, owners, kind, tag, heard, now)
+  if user then
+    local grace, owners = user.grace, user.owners
+    change(key, id, user, kind, tag, heard, now)
     -- One that runs for longer than the drop would, or since a record was lost: the router that began it may be gone.
-    if not isJoin and left ~= owners and left == ',' and till > 0 and till == grace then due = math.max(due or 0, till - now) end
-    if isJoin and mirror then call('SET', mirror, format('%d', last), 'PX', ttl) end
+    if not isJoin and user.owners ~= owners and user.owners == ',' and grace > 0 and user.grace == grace then
+      due = math.max(due or 0, grace - now)
+    end
+    if isJoin and mirror then call('SET', mirror, format('%d', user.seen), 'PX', ttl) end
   elseif isJoin then
     -- Where the record was lost another router may hold the user too, and not have said so yet. This grace is in no set.
     local online, grace, owners, _, _, reason = decide(false, 0, ',', heard, kind, tag, heard, now)
     if kind == 'r' then grace = now + ASSERTED end
-    save(key, id, flip(key, id, online, heard, reason), heard, grace, owners)
+    local version = flip(key, id, online, heard, reason)
+    save(key, id, { version = version, letter = LETTERS[reason], seen = heard, changed = now, grace = grace, owners = owners })
     if mirror then call('SET', mirror, format('%d', heard), 'PX', ttl) end
   elseif not mirror then
     gone[#gone + 1] = format('[%s,%d]', json(id), heard)
@@ -69,13 +72,14 @@ for i = 0, isRepeated and -1 or size - 1 do
     missing[#missing + 1] = bucket
     local grace = now + math.max(ASSERTED, tonumber(kind) or 0)
     due = math.max(due or 0, grace - now)
-    save(key, id, math.max(1, seq), heard, grace, ',')
+    save(key, id, { version = math.max(1, seq), letter = 'r', seen = heard, changed = heard, grace = grace, owners = ',' })
     try('ZADD', KEYS[4], format('%d', grace), bucket .. ':' .. id)
   end
 end
 
 if not isRepeated then
-  call('HSET', KEYS[2], tag, lease .. ' ' .. extended .. ' ' .. sent .. ' ' .. claimed)
+  node.last = sent
+  call('HSET', KEYS[2], tag, composeNode(node))
 end
 finish()
 if #missing > 0 then lose(missing) end

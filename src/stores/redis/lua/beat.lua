@@ -3,6 +3,8 @@
   out, and names the incarnations whose lease has lapsed.
 
   KEYS[1..6], ARGV[1..10] see shared.lua; further keys are those of the users whose grace ends
+  KEYS[7] routers         hash: incarnation -> JSON, for whoever lists routers: "name", "address", "version" of this library, and
+                          "since", when it started, in milliseconds
   ARGV[11]                the incarnation; empty before its first beat
   ARGV[12]                the next incarnation, which it becomes if this one is not known any more
   ARGV[13]                its lease in milliseconds
@@ -10,6 +12,8 @@
   ARGV[15]                how many graces one call ends at most
   ARGV[16]                of its last beat: the epoch of the data, "/", the version of the last change, "/", "1" where it has not told
                           all of its users since it was not known, "/", and the routers that were alive, divided by commas
+  ARGV[17]                what is said of the router in KEYS[7], but for the time and the last brace
+  ARGV[18]                for how many milliseconds it has been running
 
   Result: {"known":bool,"now":ms,"e":epoch,"seq":n,"off":[users, see apply],"more":bool,"dead":[incarnations to reap],
   "sweep":[first bucket, how many],"lost":how often users were found to be missing,
@@ -50,7 +54,7 @@ end
 local nodes = {}
 
 local function write(name, node)
-  call('HSET', KEYS[2], name, format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed))
+  call('HSET', KEYS[2], name, composeNode(node))
 end
 
 local function renew(name, node)
@@ -60,14 +64,12 @@ end
 
 local fields = call('HGETALL', KEYS[2])
 for i = 1, #fields, 2 do
-  local name, node = fields[i], fields[i + 1]
-  local ms, extended, last, claimed
-  if #node <= 64 and isName(name) then ms, extended, last, claimed = match(node, '^(%d+) (%d) (%d+) (%d+)$') end
-  ms, last, claimed = number(ms), number(last), number(claimed)
-  if ms and last and claimed then
-    nodes[name] = { lease = ms, extended = extended == '1', last = last, claimed = claimed }
+  local name = fields[i]
+  local node = isName(name) and parseNode(fields[i + 1])
+  if node then
+    nodes[name] = node
     -- The leases were lost, the routers were not.
-    if not leases[name] then renew(name, nodes[name]) end
+    if not leases[name] then renew(name, node) end
   else
     drop(KEYS[2], name)
   end
@@ -114,6 +116,10 @@ else
   write(following, new)
   renew(following, new)
 end
+
+-- For whoever lists routers. What somebody else has put there is no entry of one.
+if try('HLEN', KEYS[7]) > MOST_NODES then discard(KEYS[7]) end
+call('HSETNX', KEYS[7], isKnown and tag or following, format('%s,"since":%d}', ARGV[17], now - ARGV[18]))
 
 -- A router as it is called in all of its incarnations.
 local function routerOf(name) return match(name, '^[^~]+') or name end
@@ -202,13 +208,13 @@ for _, member in ipairs(due) do
     junk[#junk + 1] = KEYS[4]
   elseif not isElsewhere then
     record = try('HGET', key, id)
-    local version, seen, grace, owners = parse(record)
-    if record and not version then drop(key, id) end
-    if version and grace > now and not isBack then
+    local user = parse(record)
+    if record and not user then drop(key, id) end
+    if user and user.grace > now and not isBack then
       -- Sooner than the record says: somebody else has moved it.
-      call('ZADD', KEYS[4], format('%d', grace), member)
-    elseif version then
-      change(key, id, version, seen, grace, owners, 'due', '', 0, math.max(now, grace))
+      call('ZADD', KEYS[4], format('%d', user.grace), member)
+    elseif user then
+      change(key, id, user, 'due', '', 0, math.max(now, user.grace))
     end
   end
 end

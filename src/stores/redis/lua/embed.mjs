@@ -3,18 +3,18 @@ import { fileURLToPath } from 'node:url';
 
 // Makes scripts.generated.ts of the Lua files, so that bundles, tests and examples find them without reading files.
 
-/** Before these stand meta.lua, decide.lua and shared.lua. */
+/** Before these stand meta.lua, record.lua, decide.lua and shared.lua. */
 const CHANGING = ['apply', 'beat', 'reap', 'stray', 'sweep'];
-/** Before these stand meta.lua, decide.lua and proof.lua. */
+/** Before these stand meta.lua, record.lua, decide.lua and proof.lua. */
 const QUERIES = ['count', 'list', 'read'];
-/** Before these stands meta.lua. */
+/** Before these stand meta.lua and record.lua. */
 const LOOKING = ['held', 'seen'];
 const ALONE = ['leased', 'refresh', 'registered', 'release'];
 const NAMES = [...CHANGING, ...QUERIES, ...LOOKING, ...ALONE].sort();
 const before = (name) => {
-  if (CHANGING.includes(name)) return ['meta', 'decide', 'shared'];
-  if (QUERIES.includes(name)) return ['meta', 'decide', 'proof'];
-  return LOOKING.includes(name) ? ['meta'] : [];
+  if (CHANGING.includes(name)) return ['meta', 'record', 'decide', 'shared'];
+  if (QUERIES.includes(name)) return ['meta', 'record', 'decide', 'proof'];
+  return LOOKING.includes(name) ? ['meta', 'record'] : [];
 };
 
 const source = (name) =>

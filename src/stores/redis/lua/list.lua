@@ -51,14 +51,16 @@ while done < size and examined < most and not isFull do
     local id = fields[i]
     -- Nearly everybody is held by one router, or gone: that is seen without taking the record apart.
     local record = fields[i + 1]
-    local minus, version, seen, owner = match(record, '^(-?)(%x+) (%x+),?([%w_+/=.:~%%-]*),?$')
+    local minus, version, seen, owner = match(record, '^(-?)(%x+)[jltnr](%x+)[+-]?%x*,?([%w_+/=.:~%%-]*),?$')
     local isUsual = version and #record < 256 and (owner ~= '' or minus ~= '') and #version <= 13 and #seen <= 11
     local proof = 1
     if not isUsual or (minus == '' and standing[owner] ~= 'live') then
-      local parsed, at, grace, owners = parse(record)
-      if parsed then proof = PROOF[isOnlineNow(grace, owners, standing)] end
+      local user = parse(record)
       minus, version, seen = '', nil, nil
-      if parsed then minus, version, seen = parsed <= 0 and '-' or '', format('%x', math.abs(parsed) - base), format('%x', at - EPOCH) end
+      if user then
+        proof = PROOF[isOnlineNow(user.grace, user.owners, standing)]
+        minus, version, seen = user.version <= 0 and '-' or '', format('%x', math.abs(user.version) - base), format('%x', user.seen - EPOCH)
+      end
     end
     if version and isId(id) then
       version = minus == '' and tonumber(version, 16) + base or 0

@@ -15,11 +15,9 @@
     away     since when this server had been away then: the last heartbeat before it, in milliseconds
     awaited  "<until> <router> <router>...": the data were lost, and these routers have not told all of their users yet
 
-  A bucket is a hash: user -> "<version> <last seen>[/<grace until>][,<owner>,<owner>,]". The version is that of the last
-  change, less the base, and negative while the user is offline. An owner is the incarnation of a router that holds the user. Numbers are
-  hexadecimal, and times milliseconds since 2020: five bytes a user less than in decimal.
+  A later version of this library may add fields here.
 ]]
-local LAYOUT = '2'
+local LAYOUT = '3'
 -- Versions beyond it would lose their last digits where numbers are doubles.
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
@@ -72,19 +70,6 @@ local function readMeta(key)
   }
 end
 
--- An id: 1 to 256 bytes of UTF-8, RFC 3629.
-local function isId(text)
-  if text == '' or #text > 256 then return false end
-  if not find(text, '[\128-\255]') then return true end
-  if find(text, '\224[\128-\159]') or find(text, '\237[\160-\191]') or find(text, '\240[\128-\143]') or find(text, '\244[\144-\191]') then
-    return false
-  end
-  text = string.gsub(text, '[\240-\244][\128-\191][\128-\191][\128-\191]', '')
-  text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
-  text = string.gsub(text, '[\194-\223][\128-\191]', '')
-  return not find(text, '[\128-\255]')
-end
-
 -- What a caller is answered that looks in the wrong buckets, or meets data of another layout; nil where all is well. In data
 -- that the caller knows by their epoch, a seed or a layout that differ were put there by somebody else.
 local function misplaced(meta, seed, knownEpoch)
@@ -94,34 +79,4 @@ local function misplaced(meta, seed, knownEpoch)
   end
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
-end
-
--- From which version records count, by the seed of the caller.
-local base = 0
-local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
-
--- What a record says; nothing for what is none.
-local function parse(record)
-  if not record or #record > 8192 then return nil end
-  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
-  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
-  -- A user on so many routers there is not, nor a name so long.
-  if #owners > 256 then
-    local left = 512
-    for owner in string.gmatch(owners, '[^,]+') do
-      left = left - 1
-      if left < 0 or #owner > 256 then return nil end
-    end
-  end
-  -- Whoever is online is held by a router, or in grace.
-  if minus == '' and grace == '' and owners == '' then return nil end
-  version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
-  if minus ~= '' then version = -version end
-  -- Nobody was seen later than now.
-  if seen > now then seen = now end
-  grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
-  -- No option of a grace is longer.
-  if grace > now + 2147483647 then return nil end
-  return version, seen, grace, owners == '' and ',' or owners
 end

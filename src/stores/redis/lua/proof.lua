@@ -1,6 +1,6 @@
 --[[
-  What scripts that answer queries have in common; it stands before each of them, after meta.lua and decide.lua, and is no
-  script of its own.
+  What scripts that answer queries have in common; it stands before each of them, after meta.lua, record.lua and decide.lua,
+  and is no script of its own.
 
   A user is online to whoever asks while a grace runs, or a router holds the user whose lease runs. An extended lease does not
   tell a router that waits from one that died. Of users whom nothing else keeps online the presence key knows: it lives for
@@ -35,15 +35,14 @@ local function readStanding(leases, nodes, meta)
   local fields = not isError(size) and size <= MOST_ROUTERS and call('HGETALL', nodes) or {}
   for i = 1, #fields, 2 do
     local name, endsAt = fields[i], endings[fields[i]]
-    local leaseMs, extended = match(#fields[i + 1] <= 64 and fields[i + 1] or '', '^(%d+) (%d) ')
-    leaseMs = number(leaseMs)
-    if leaseMs and not endsAt then
+    local node = parseNode(fields[i + 1])
+    if node and not endsAt then
       -- The lease was lost, the router was not: a heartbeat makes it anew.
       standing[name], isUnsure = 'extended', true
-    elseif leaseMs then
-      local verdict = judgeLease(leaseMs, endsAt, extended == '1', meta.at, now)
+    elseif node then
+      local verdict = judgeLease(node.lease, endsAt, node.extended, meta.at, now)
       if verdict == 'extend' then isUnsure = true end
-      if verdict == 'extend' or (verdict == 'runs' and extended == '1') then standing[name] = 'extended' end
+      if verdict == 'extend' or (verdict == 'runs' and node.extended) then standing[name] = 'extended' end
     end
   end
   local isExtended = false

@@ -12,7 +12,7 @@
 
   Result: "<time in milliseconds> <epoch> <seq> <awaited> <unsure> <due>", see proof.lua; the last is 1 where time has ended what
   no heartbeat has noticed, so that a user who has a presence key may be offline all the same. Then for each user what the
-  record in the bucket says, as far as it is of use: "<version> <last seen>", the version less the base, and negative while
+  record in the bucket says, as far as it is of use: "<version><reason><last seen>", the version less the base, and negative while
   offline; " ?" after it where nothing but a presence key can say that the user is online, and " !" where the user is online
   no more, and that has not been published; nothing where there is no record; "?" for what is none. All joined by commas. Or
   "!{...}", see meta.lua.
@@ -29,11 +29,11 @@ for i = 5, #KEYS do
   if isError(record) then
     records[i - 3] = '?'
   elseif record then
-    local version, _, grace, owners = parse(record)
-    if not version then
+    local user = parse(record)
+    if not user then
       records[i - 3] = '?'
     else
-      records[i - 3] = match(record, '^-?%x+ %x+') .. (version > 0 and MARKS[isOnlineNow(grace, owners, standing)] or '')
+      records[i - 3] = match(record, '^-?%x+[jltnr]%x+') .. (user.version > 0 and MARKS[isOnlineNow(user.grace, user.owners, standing)] or '')
     end
   else
     records[i - 3] = ''

@@ -2,7 +2,8 @@
   Takes dead routers away from the users of some buckets. Does nothing to one whose lease runs; may be repeated.
 
   KEYS[1..6], ARGV[1..10] see shared.lua
-  KEYS[7..]               the buckets
+  KEYS[7]                 routers, see beat.lua
+  KEYS[8..]               the buckets
   ARGV[11]                the number of the first bucket
   ARGV[12]                '1': these are the last ones, and then nothing of the dead is left
   ARGV[13]                after how many users the call ends, so that nobody waits long
@@ -16,11 +17,10 @@ local ttl, dead, tags = tonumber(ARGV[14]), {}, {}
 
 -- Until when a router was certainly alive: its last heartbeat, or, where its lease was extended, about the last one of anybody.
 local function aliveUntil(tag, deadline)
-  local node = try('HGET', KEYS[2], tag)
-  local lease, isExtended = match(node and #node <= 64 and node or '', '^(%d+) (%d) ')
-  lease, deadline = number(lease), tonumber(deadline)
-  if not lease or not deadline then return 0 end
-  return (isExtended == '1' and number(call('HGET', KEYS[3], 'away')) or deadline) - lease
+  local node = parseNode(try('HGET', KEYS[2], tag))
+  deadline = tonumber(deadline)
+  if not node or not deadline then return 0 end
+  return (node.extended and number(call('HGET', KEYS[3], 'away')) or deadline) - node.lease
 end
 
 for i = 15, #ARGV do
@@ -45,28 +45,27 @@ local function isOwned(record)
   end
   return false
 end
-local size, done, examined, lost = #KEYS - 6, 0, 0, {}
+local size, done, examined, lost = #KEYS - 7, 0, 0, {}
 while done < size and examined < most do
-  local key = KEYS[7 + done]
+  local key = KEYS[8 + done]
   local fields, isFilled = fieldsOf(key)
   if isFilled then lost[#lost + 1] = format('%d', first + done) end
   for i = 1, #fields, 2 do
     if isOwned(fields[i + 1]) then
       local id = fields[i]
-      local version, seen, grace, owners = parse(fields[i + 1])
-      if version then
+      local user = parse(fields[i + 1])
+      if user then
+        local owners, was = user.owners, user.version
         -- Its key may have ended long before.
-        seen = latest(id, seen)
+        local seen = latest(id, user.seen)
         for owner in string.gmatch(owners, '[^,]+') do
           if dead[owner] then seen = math.max(seen, dead[owner]) end
         end
-        local was = version
+        user.seen = seen
         for owner in string.gmatch(owners, '[^,]+') do
-          if dead[owner] then
-            version, seen, grace, owners = change(key, id, version, seen, grace, owners, 'dead', owner, 0, now)
-          end
+          if dead[owner] then change(key, id, user, 'dead', owner, 0, now) end
         end
-        if version ~= was then examined = examined + 4 end
+        if user.version ~= was then examined = examined + 4 end
       else
         drop(key, id)
       end
@@ -80,10 +79,12 @@ for _, tag in ipairs(tags) do
   if done == size and ARGV[12] == '1' then
     call('ZREM', KEYS[1], tag)
     try('HDEL', KEYS[2], tag)
+    try('HDEL', KEYS[7], tag)
   else
-    local node = try('HGET', KEYS[2], tag)
-    if node and #node <= 64 then
-      call('HSET', KEYS[2], tag, (string.gsub(node, '%d+$', format('%d', now + 1000))))
+    local node = parseNode(try('HGET', KEYS[2], tag))
+    if node then
+      node.claimed = now + 1000
+      call('HSET', KEYS[2], tag, composeNode(node))
     end
   end
 end

@@ -1,7 +1,7 @@
 // Made of lua/*.lua by lua/embed.mjs, which `npm run build` and `npm run embed` call. Edit those.
 import { script } from '../commands/script';
 
-export const apply = script('apply', String.raw`local LAYOUT = '2'
+export const apply = script('apply', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
@@ -40,6 +40,15 @@ local function readMeta(key)
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
   if not find(text, '[\128-\255]') then return true end
@@ -51,20 +60,12 @@ local function isId(text)
   text = string.gsub(text, '[\194-\223][\128-\191]', '')
   return not find(text, '[\128-\255]')
 end
-local function misplaced(meta, seed, knownEpoch)
-  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
-  if meta.layout ~= LAYOUT then
-    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
-  end
-  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
-  return nil
-end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -79,7 +80,27 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  return version, seen, grace, owners == '' and ',' or owners
+  later = later == '' and 0 or tonumber(later, 16)
+  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
+    grace = grace, owners = owners == '' and ',' or owners }
+end
+local function compose(user)
+  local seen = math.max(user.seen, EPOCH)
+  local later, grace, owners = user.changed - seen, '', user.owners
+  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
+  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
+    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+end
+local function parseNode(entry)
+  if not entry or #entry > 512 then return nil end
+  local lease, extended, last, claimed = match(entry .. ' ', '^(%d+) ([01]) (%d+) (%d+) ')
+  lease, last, claimed = number(lease), number(last), number(claimed)
+  if not lease or not last or not claimed then return nil end
+  return { lease = lease, extended = extended == '1', last = last, claimed = claimed }
+end
+
+local function composeNode(node)
+  return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
 end
 local function decide(online, grace, owners, seen, event, owner, heard, now)
   local settled, reason
@@ -184,12 +205,7 @@ if meta.layout ~= LAYOUT or meta.seed ~= seed then
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
-local function save(bucket, id, version, seen, grace, owners)
-  if owners == ',' then owners = '' end
-  if seen < EPOCH then seen = EPOCH end
-  if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
-  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version) - base, seen - EPOCH, owners))
-end
+local function save(bucket, id, user) call('HSET', bucket, id, compose(user)) end
 local function drop(bucket, id)
   call('HDEL', bucket, id)
   if junk[#junk] ~= bucket then junk[#junk + 1] = bucket end
@@ -246,11 +262,6 @@ local function flip(key, id, online, seen, reason)
   end
   return online and seq or -seq
 end
-local function announce(key, id, version, online, settled, before, reason, seen)
-  if settled then version = flip(key, id, online == (reason == nil), before, settled) end
-  if reason then version = flip(key, id, online, seen, reason) end
-  return version
-end
 local function schedule(key, id, before, grace, owners)
   local member = string.sub(key, #ARGV[6] + 1) .. ':' .. id
   if grace > 0 and (grace ~= before or owners == ',') then
@@ -259,12 +270,19 @@ local function schedule(key, id, before, grace, owners)
     try('ZREM', KEYS[4], member)
   end
 end
-local function change(key, id, version, seen, grace, owners, event, owner, heard, at)
-  local online, till, left, last, settled, reason, isIgnored = decide(version > 0, grace, owners, seen, event, owner, heard, at)
-  if settled or reason then version = announce(key, id, version, online, settled, seen, reason, last) end
-  if (till > 0 or grace > 0) and not (isIgnored and till == grace) then schedule(key, id, grace, till, left) end
-  if settled or reason or till ~= grace or left ~= owners or last ~= seen then save(key, id, version, last, till, left) end
-  return version, last, till, left
+local function change(key, id, user, event, owner, heard, at)
+  local before, held, last = user.grace, user.owners, user.seen
+  local online, grace, owners, seen, settled, reason, isIgnored = decide(user.version > 0, before, held, last, event, owner, heard, at)
+  if settled then user.version = flip(key, id, online == (reason == nil), last, settled) end
+  if reason then user.version = flip(key, id, online, seen, reason) end
+  if (grace > 0 or before > 0) and not (isIgnored and grace == before) then schedule(key, id, before, grace, owners) end
+  if settled or reason then
+    user.letter, user.changed = LETTERS[reason or settled], now
+  elseif grace == before and owners == held and seen == last then
+    return
+  end
+  user.grace, user.owners, user.seen = grace, owners, seen
+  save(key, id, user)
 end
 local function send(command, channel, message)
   local answer = pcall(command, channel, message)
@@ -331,14 +349,13 @@ end
 local tag, ttl, size = ARGV[11], ARGV[13], tonumber(ARGV[14])
 local sent, acknowledged = match(ARGV[12], '^(%d+)/(%d+)$')
 sent, acknowledged = tonumber(sent), tonumber(acknowledged)
-local node = try('HGET', KEYS[2], tag)
+local node = parseNode(try('HGET', KEYS[2], tag))
 local deadline = try('ZSCORE', KEYS[1], tag)
-local lease, extended, last, claimed = match(node or '', '^(%d+) (%d) (%d+) (%d+)$')
-if not last or not deadline or tonumber(deadline) <= now or tonumber(last) < acknowledged or tonumber(last) > sent then
+if not node or not deadline or tonumber(deadline) <= now or node.last < acknowledged or node.last > sent then
   seq = stored
   return '{"known":false,' .. answered()
 end
-local isRepeated = tonumber(last) >= sent
+local isRepeated = node.last >= sent
 
 local userPrefix, missing, due = ARGV[1], {}, nil
 local userAt = #userPrefix + 1
@@ -353,18 +370,22 @@ for i = 0, isRepeated and -1 or size - 1 do
     id = ARGV[15 + size + size + i]
   end
   local record = try('HGET', key, id)
-  local version, seen, grace, owners = parse(record)
-  if record and not version then drop(key, id) end
+  local user = parse(record)
+  if record and not user then drop(key, id) end
   local heard = now - age
   local isJoin = kind == 'j' or kind == 'r'
-  if version then
-    local _, last, till, left = change(key, id, version, seen, grace, owners, kind, tag, heard, now)
-    if not isJoin and left ~= owners and left == ',' and till > 0 and till == grace then due = math.max(due or 0, till - now) end
-    if isJoin and mirror then call('SET', mirror, format('%d', last), 'PX', ttl) end
+  if user then
+    local grace, owners = user.grace, user.owners
+    change(key, id, user, kind, tag, heard, now)
+    if not isJoin and user.owners ~= owners and user.owners == ',' and grace > 0 and user.grace == grace then
+      due = math.max(due or 0, grace - now)
+    end
+    if isJoin and mirror then call('SET', mirror, format('%d', user.seen), 'PX', ttl) end
   elseif isJoin then
     local online, grace, owners, _, _, reason = decide(false, 0, ',', heard, kind, tag, heard, now)
     if kind == 'r' then grace = now + ASSERTED end
-    save(key, id, flip(key, id, online, heard, reason), heard, grace, owners)
+    local version = flip(key, id, online, heard, reason)
+    save(key, id, { version = version, letter = LETTERS[reason], seen = heard, changed = now, grace = grace, owners = owners })
     if mirror then call('SET', mirror, format('%d', heard), 'PX', ttl) end
   elseif not mirror then
     gone[#gone + 1] = format('[%s,%d]', json(id), heard)
@@ -373,20 +394,21 @@ for i = 0, isRepeated and -1 or size - 1 do
     missing[#missing + 1] = bucket
     local grace = now + math.max(ASSERTED, tonumber(kind) or 0)
     due = math.max(due or 0, grace - now)
-    save(key, id, math.max(1, seq), heard, grace, ',')
+    save(key, id, { version = math.max(1, seq), letter = 'r', seen = heard, changed = heard, grace = grace, owners = ',' })
     try('ZADD', KEYS[4], format('%d', grace), bucket .. ':' .. id)
   end
 end
 
 if not isRepeated then
-  call('HSET', KEYS[2], tag, lease .. ' ' .. extended .. ' ' .. sent .. ' ' .. claimed)
+  node.last = sent
+  call('HSET', KEYS[2], tag, composeNode(node))
 end
 finish()
 if #missing > 0 then lose(missing) end
 return '{"known":true,' .. (due and format('"due":%d,', due) or '') .. answered()
 `);
 
-export const beat = script('beat', String.raw`local LAYOUT = '2'
+export const beat = script('beat', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
@@ -425,6 +447,15 @@ local function readMeta(key)
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
   if not find(text, '[\128-\255]') then return true end
@@ -436,20 +467,12 @@ local function isId(text)
   text = string.gsub(text, '[\194-\223][\128-\191]', '')
   return not find(text, '[\128-\255]')
 end
-local function misplaced(meta, seed, knownEpoch)
-  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
-  if meta.layout ~= LAYOUT then
-    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
-  end
-  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
-  return nil
-end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -464,7 +487,27 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  return version, seen, grace, owners == '' and ',' or owners
+  later = later == '' and 0 or tonumber(later, 16)
+  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
+    grace = grace, owners = owners == '' and ',' or owners }
+end
+local function compose(user)
+  local seen = math.max(user.seen, EPOCH)
+  local later, grace, owners = user.changed - seen, '', user.owners
+  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
+  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
+    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+end
+local function parseNode(entry)
+  if not entry or #entry > 512 then return nil end
+  local lease, extended, last, claimed = match(entry .. ' ', '^(%d+) ([01]) (%d+) (%d+) ')
+  lease, last, claimed = number(lease), number(last), number(claimed)
+  if not lease or not last or not claimed then return nil end
+  return { lease = lease, extended = extended == '1', last = last, claimed = claimed }
+end
+
+local function composeNode(node)
+  return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
 end
 local function decide(online, grace, owners, seen, event, owner, heard, now)
   local settled, reason
@@ -569,12 +612,7 @@ if meta.layout ~= LAYOUT or meta.seed ~= seed then
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
-local function save(bucket, id, version, seen, grace, owners)
-  if owners == ',' then owners = '' end
-  if seen < EPOCH then seen = EPOCH end
-  if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
-  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version) - base, seen - EPOCH, owners))
-end
+local function save(bucket, id, user) call('HSET', bucket, id, compose(user)) end
 local function drop(bucket, id)
   call('HDEL', bucket, id)
   if junk[#junk] ~= bucket then junk[#junk + 1] = bucket end
@@ -631,11 +669,6 @@ local function flip(key, id, online, seen, reason)
   end
   return online and seq or -seq
 end
-local function announce(key, id, version, online, settled, before, reason, seen)
-  if settled then version = flip(key, id, online == (reason == nil), before, settled) end
-  if reason then version = flip(key, id, online, seen, reason) end
-  return version
-end
 local function schedule(key, id, before, grace, owners)
   local member = string.sub(key, #ARGV[6] + 1) .. ':' .. id
   if grace > 0 and (grace ~= before or owners == ',') then
@@ -644,12 +677,19 @@ local function schedule(key, id, before, grace, owners)
     try('ZREM', KEYS[4], member)
   end
 end
-local function change(key, id, version, seen, grace, owners, event, owner, heard, at)
-  local online, till, left, last, settled, reason, isIgnored = decide(version > 0, grace, owners, seen, event, owner, heard, at)
-  if settled or reason then version = announce(key, id, version, online, settled, seen, reason, last) end
-  if (till > 0 or grace > 0) and not (isIgnored and till == grace) then schedule(key, id, grace, till, left) end
-  if settled or reason or till ~= grace or left ~= owners or last ~= seen then save(key, id, version, last, till, left) end
-  return version, last, till, left
+local function change(key, id, user, event, owner, heard, at)
+  local before, held, last = user.grace, user.owners, user.seen
+  local online, grace, owners, seen, settled, reason, isIgnored = decide(user.version > 0, before, held, last, event, owner, heard, at)
+  if settled then user.version = flip(key, id, online == (reason == nil), last, settled) end
+  if reason then user.version = flip(key, id, online, seen, reason) end
+  if (grace > 0 or before > 0) and not (isIgnored and grace == before) then schedule(key, id, before, grace, owners) end
+  if settled or reason then
+    user.letter, user.changed = LETTERS[reason or settled], now
+  elseif grace == before and owners == held and seen == last then
+    return
+  end
+  user.grace, user.owners, user.seen = grace, owners, seen
+  save(key, id, user)
 end
 local function send(command, channel, message)
   local answer = pcall(command, channel, message)
@@ -742,7 +782,7 @@ end
 local nodes = {}
 
 local function write(name, node)
-  call('HSET', KEYS[2], name, format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed))
+  call('HSET', KEYS[2], name, composeNode(node))
 end
 
 local function renew(name, node)
@@ -752,13 +792,11 @@ end
 
 local fields = call('HGETALL', KEYS[2])
 for i = 1, #fields, 2 do
-  local name, node = fields[i], fields[i + 1]
-  local ms, extended, last, claimed
-  if #node <= 64 and isName(name) then ms, extended, last, claimed = match(node, '^(%d+) (%d) (%d+) (%d+)$') end
-  ms, last, claimed = number(ms), number(last), number(claimed)
-  if ms and last and claimed then
-    nodes[name] = { lease = ms, extended = extended == '1', last = last, claimed = claimed }
-    if not leases[name] then renew(name, nodes[name]) end
+  local name = fields[i]
+  local node = isName(name) and parseNode(fields[i + 1])
+  if node then
+    nodes[name] = node
+    if not leases[name] then renew(name, node) end
   else
     drop(KEYS[2], name)
   end
@@ -799,6 +837,8 @@ else
   write(following, new)
   renew(following, new)
 end
+if try('HLEN', KEYS[7]) > MOST_NODES then discard(KEYS[7]) end
+call('HSETNX', KEYS[7], isKnown and tag or following, format('%s,"since":%d}', ARGV[17], now - ARGV[18]))
 local function routerOf(name) return match(name, '^[^~]+') or name end
 local router, peers, isPeer, isHere = routerOf(following), {}, {}, {}
 local function addPeer(name)
@@ -876,12 +916,12 @@ for _, member in ipairs(due) do
     junk[#junk + 1] = KEYS[4]
   elseif not isElsewhere then
     record = try('HGET', key, id)
-    local version, seen, grace, owners = parse(record)
-    if record and not version then drop(key, id) end
-    if version and grace > now and not isBack then
-      call('ZADD', KEYS[4], format('%d', grace), member)
-    elseif version then
-      change(key, id, version, seen, grace, owners, 'due', '', 0, math.max(now, grace))
+    local user = parse(record)
+    if record and not user then drop(key, id) end
+    if user and user.grace > now and not isBack then
+      call('ZADD', KEYS[4], format('%d', user.grace), member)
+    elseif user then
+      change(key, id, user, 'due', '', 0, math.max(now, user.grace))
     end
   end
 end
@@ -924,7 +964,7 @@ return format('{"known":%s,"more":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d,"peer
   table.concat(peers, ',')) .. answered()
 `);
 
-export const count = script('count', String.raw`local LAYOUT = '2'
+export const count = script('count', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
@@ -963,6 +1003,15 @@ local function readMeta(key)
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
   if not find(text, '[\128-\255]') then return true end
@@ -974,20 +1023,12 @@ local function isId(text)
   text = string.gsub(text, '[\194-\223][\128-\191]', '')
   return not find(text, '[\128-\255]')
 end
-local function misplaced(meta, seed, knownEpoch)
-  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
-  if meta.layout ~= LAYOUT then
-    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
-  end
-  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
-  return nil
-end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -1002,7 +1043,27 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  return version, seen, grace, owners == '' and ',' or owners
+  later = later == '' and 0 or tonumber(later, 16)
+  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
+    grace = grace, owners = owners == '' and ',' or owners }
+end
+local function compose(user)
+  local seen = math.max(user.seen, EPOCH)
+  local later, grace, owners = user.changed - seen, '', user.owners
+  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
+  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
+    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+end
+local function parseNode(entry)
+  if not entry or #entry > 512 then return nil end
+  local lease, extended, last, claimed = match(entry .. ' ', '^(%d+) ([01]) (%d+) (%d+) ')
+  lease, last, claimed = number(lease), number(last), number(claimed)
+  if not lease or not last or not claimed then return nil end
+  return { lease = lease, extended = extended == '1', last = last, claimed = claimed }
+end
+
+local function composeNode(node)
+  return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
 end
 local function decide(online, grace, owners, seen, event, owner, heard, now)
   local settled, reason
@@ -1063,14 +1124,13 @@ local function readStanding(leases, nodes, meta)
   local fields = not isError(size) and size <= MOST_ROUTERS and call('HGETALL', nodes) or {}
   for i = 1, #fields, 2 do
     local name, endsAt = fields[i], endings[fields[i]]
-    local leaseMs, extended = match(#fields[i + 1] <= 64 and fields[i + 1] or '', '^(%d+) (%d) ')
-    leaseMs = number(leaseMs)
-    if leaseMs and not endsAt then
+    local node = parseNode(fields[i + 1])
+    if node and not endsAt then
       standing[name], isUnsure = 'extended', true
-    elseif leaseMs then
-      local verdict = judgeLease(leaseMs, endsAt, extended == '1', meta.at, now)
+    elseif node then
+      local verdict = judgeLease(node.lease, endsAt, node.extended, meta.at, now)
       if verdict == 'extend' then isUnsure = true end
-      if verdict == 'extend' or (verdict == 'runs' and extended == '1') then standing[name] = 'extended' end
+      if verdict == 'extend' or (verdict == 'runs' and node.extended) then standing[name] = 'extended' end
     end
   end
   local isExtended = false
@@ -1129,7 +1189,7 @@ end
 return format('%d %s %d %d %d', sum, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, (((isAny or isAnyGraceOver(KEYS[5])) and sum > 0) or not isCounted) and 0 or 1)
 `);
 
-export const held = script('held', String.raw`local LAYOUT = '2'
+export const held = script('held', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
@@ -1168,6 +1228,15 @@ local function readMeta(key)
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
   if not find(text, '[\128-\255]') then return true end
@@ -1179,20 +1248,12 @@ local function isId(text)
   text = string.gsub(text, '[\194-\223][\128-\191]', '')
   return not find(text, '[\128-\255]')
 end
-local function misplaced(meta, seed, knownEpoch)
-  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
-  if meta.layout ~= LAYOUT then
-    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
-  end
-  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
-  return nil
-end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -1207,7 +1268,27 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  return version, seen, grace, owners == '' and ',' or owners
+  later = later == '' and 0 or tonumber(later, 16)
+  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
+    grace = grace, owners = owners == '' and ',' or owners }
+end
+local function compose(user)
+  local seen = math.max(user.seen, EPOCH)
+  local later, grace, owners = user.changed - seen, '', user.owners
+  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
+  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
+    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+end
+local function parseNode(entry)
+  if not entry or #entry > 512 then return nil end
+  local lease, extended, last, claimed = match(entry .. ' ', '^(%d+) ([01]) (%d+) (%d+) ')
+  lease, last, claimed = number(lease), number(last), number(claimed)
+  if not lease or not last or not claimed then return nil end
+  return { lease = lease, extended = extended == '1', last = last, claimed = claimed }
+end
+
+local function composeNode(node)
+  return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
 end
 local MOST_FIELDS = 10000
 local answer = misplaced(readMeta(KEYS[1]), ARGV[1], ARGV[2])
@@ -1238,7 +1319,7 @@ if type(deadline) ~= 'string' or tonumber(deadline) <= now then return '?' end
 return string.format('%d', now)
 `);
 
-export const list = script('list', String.raw`local LAYOUT = '2'
+export const list = script('list', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
@@ -1277,6 +1358,15 @@ local function readMeta(key)
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
   if not find(text, '[\128-\255]') then return true end
@@ -1288,20 +1378,12 @@ local function isId(text)
   text = string.gsub(text, '[\194-\223][\128-\191]', '')
   return not find(text, '[\128-\255]')
 end
-local function misplaced(meta, seed, knownEpoch)
-  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
-  if meta.layout ~= LAYOUT then
-    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
-  end
-  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
-  return nil
-end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -1316,7 +1398,27 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  return version, seen, grace, owners == '' and ',' or owners
+  later = later == '' and 0 or tonumber(later, 16)
+  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
+    grace = grace, owners = owners == '' and ',' or owners }
+end
+local function compose(user)
+  local seen = math.max(user.seen, EPOCH)
+  local later, grace, owners = user.changed - seen, '', user.owners
+  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
+  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
+    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+end
+local function parseNode(entry)
+  if not entry or #entry > 512 then return nil end
+  local lease, extended, last, claimed = match(entry .. ' ', '^(%d+) ([01]) (%d+) (%d+) ')
+  lease, last, claimed = number(lease), number(last), number(claimed)
+  if not lease or not last or not claimed then return nil end
+  return { lease = lease, extended = extended == '1', last = last, claimed = claimed }
+end
+
+local function composeNode(node)
+  return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
 end
 local function decide(online, grace, owners, seen, event, owner, heard, now)
   local settled, reason
@@ -1377,14 +1479,13 @@ local function readStanding(leases, nodes, meta)
   local fields = not isError(size) and size <= MOST_ROUTERS and call('HGETALL', nodes) or {}
   for i = 1, #fields, 2 do
     local name, endsAt = fields[i], endings[fields[i]]
-    local leaseMs, extended = match(#fields[i + 1] <= 64 and fields[i + 1] or '', '^(%d+) (%d) ')
-    leaseMs = number(leaseMs)
-    if leaseMs and not endsAt then
+    local node = parseNode(fields[i + 1])
+    if node and not endsAt then
       standing[name], isUnsure = 'extended', true
-    elseif leaseMs then
-      local verdict = judgeLease(leaseMs, endsAt, extended == '1', meta.at, now)
+    elseif node then
+      local verdict = judgeLease(node.lease, endsAt, node.extended, meta.at, now)
       if verdict == 'extend' then isUnsure = true end
-      if verdict == 'extend' or (verdict == 'runs' and extended == '1') then standing[name] = 'extended' end
+      if verdict == 'extend' or (verdict == 'runs' and node.extended) then standing[name] = 'extended' end
     end
   end
   local isExtended = false
@@ -1443,14 +1544,16 @@ while done < size and examined < most and not isFull do
   for i = 1, #fields, 2 do
     local id = fields[i]
     local record = fields[i + 1]
-    local minus, version, seen, owner = match(record, '^(-?)(%x+) (%x+),?([%w_+/=.:~%%-]*),?$')
+    local minus, version, seen, owner = match(record, '^(-?)(%x+)[jltnr](%x+)[+-]?%x*,?([%w_+/=.:~%%-]*),?$')
     local isUsual = version and #record < 256 and (owner ~= '' or minus ~= '') and #version <= 13 and #seen <= 11
     local proof = 1
     if not isUsual or (minus == '' and standing[owner] ~= 'live') then
-      local parsed, at, grace, owners = parse(record)
-      if parsed then proof = PROOF[isOnlineNow(grace, owners, standing)] end
+      local user = parse(record)
       minus, version, seen = '', nil, nil
-      if parsed then minus, version, seen = parsed <= 0 and '-' or '', format('%x', math.abs(parsed) - base), format('%x', at - EPOCH) end
+      if user then
+        proof = PROOF[isOnlineNow(user.grace, user.owners, standing)]
+        minus, version, seen = user.version <= 0 and '-' or '', format('%x', math.abs(user.version) - base), format('%x', user.seen - EPOCH)
+      end
     end
     if version and isId(id) then
       version = minus == '' and tonumber(version, 16) + base or 0
@@ -1492,7 +1595,7 @@ return format('{"now":%d,"e":"%s","seq":%d,"done":%d,"after":%d,"examined":%d,"u
   table.concat(junk, ','))
 `);
 
-export const read = script('read', String.raw`local LAYOUT = '2'
+export const read = script('read', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
@@ -1531,6 +1634,15 @@ local function readMeta(key)
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
   if not find(text, '[\128-\255]') then return true end
@@ -1542,20 +1654,12 @@ local function isId(text)
   text = string.gsub(text, '[\194-\223][\128-\191]', '')
   return not find(text, '[\128-\255]')
 end
-local function misplaced(meta, seed, knownEpoch)
-  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
-  if meta.layout ~= LAYOUT then
-    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
-  end
-  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
-  return nil
-end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -1570,7 +1674,27 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  return version, seen, grace, owners == '' and ',' or owners
+  later = later == '' and 0 or tonumber(later, 16)
+  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
+    grace = grace, owners = owners == '' and ',' or owners }
+end
+local function compose(user)
+  local seen = math.max(user.seen, EPOCH)
+  local later, grace, owners = user.changed - seen, '', user.owners
+  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
+  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
+    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+end
+local function parseNode(entry)
+  if not entry or #entry > 512 then return nil end
+  local lease, extended, last, claimed = match(entry .. ' ', '^(%d+) ([01]) (%d+) (%d+) ')
+  lease, last, claimed = number(lease), number(last), number(claimed)
+  if not lease or not last or not claimed then return nil end
+  return { lease = lease, extended = extended == '1', last = last, claimed = claimed }
+end
+
+local function composeNode(node)
+  return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
 end
 local function decide(online, grace, owners, seen, event, owner, heard, now)
   local settled, reason
@@ -1631,14 +1755,13 @@ local function readStanding(leases, nodes, meta)
   local fields = not isError(size) and size <= MOST_ROUTERS and call('HGETALL', nodes) or {}
   for i = 1, #fields, 2 do
     local name, endsAt = fields[i], endings[fields[i]]
-    local leaseMs, extended = match(#fields[i + 1] <= 64 and fields[i + 1] or '', '^(%d+) (%d) ')
-    leaseMs = number(leaseMs)
-    if leaseMs and not endsAt then
+    local node = parseNode(fields[i + 1])
+    if node and not endsAt then
       standing[name], isUnsure = 'extended', true
-    elseif leaseMs then
-      local verdict = judgeLease(leaseMs, endsAt, extended == '1', meta.at, now)
+    elseif node then
+      local verdict = judgeLease(node.lease, endsAt, node.extended, meta.at, now)
       if verdict == 'extend' then isUnsure = true end
-      if verdict == 'extend' or (verdict == 'runs' and extended == '1') then standing[name] = 'extended' end
+      if verdict == 'extend' or (verdict == 'runs' and node.extended) then standing[name] = 'extended' end
     end
   end
   local isExtended = false
@@ -1678,11 +1801,11 @@ for i = 5, #KEYS do
   if isError(record) then
     records[i - 3] = '?'
   elseif record then
-    local version, _, grace, owners = parse(record)
-    if not version then
+    local user = parse(record)
+    if not user then
       records[i - 3] = '?'
     else
-      records[i - 3] = match(record, '^-?%x+ %x+') .. (version > 0 and MARKS[isOnlineNow(grace, owners, standing)] or '')
+      records[i - 3] = match(record, '^-?%x+[jltnr]%x+') .. (user.version > 0 and MARKS[isOnlineNow(user.grace, user.owners, standing)] or '')
     end
   else
     records[i - 3] = ''
@@ -1691,7 +1814,7 @@ end
 return table.concat(records, ',')
 `);
 
-export const reap = script('reap', String.raw`local LAYOUT = '2'
+export const reap = script('reap', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
@@ -1730,6 +1853,15 @@ local function readMeta(key)
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
   if not find(text, '[\128-\255]') then return true end
@@ -1741,20 +1873,12 @@ local function isId(text)
   text = string.gsub(text, '[\194-\223][\128-\191]', '')
   return not find(text, '[\128-\255]')
 end
-local function misplaced(meta, seed, knownEpoch)
-  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
-  if meta.layout ~= LAYOUT then
-    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
-  end
-  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
-  return nil
-end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -1769,7 +1893,27 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  return version, seen, grace, owners == '' and ',' or owners
+  later = later == '' and 0 or tonumber(later, 16)
+  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
+    grace = grace, owners = owners == '' and ',' or owners }
+end
+local function compose(user)
+  local seen = math.max(user.seen, EPOCH)
+  local later, grace, owners = user.changed - seen, '', user.owners
+  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
+  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
+    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+end
+local function parseNode(entry)
+  if not entry or #entry > 512 then return nil end
+  local lease, extended, last, claimed = match(entry .. ' ', '^(%d+) ([01]) (%d+) (%d+) ')
+  lease, last, claimed = number(lease), number(last), number(claimed)
+  if not lease or not last or not claimed then return nil end
+  return { lease = lease, extended = extended == '1', last = last, claimed = claimed }
+end
+
+local function composeNode(node)
+  return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
 end
 local function decide(online, grace, owners, seen, event, owner, heard, now)
   local settled, reason
@@ -1874,12 +2018,7 @@ if meta.layout ~= LAYOUT or meta.seed ~= seed then
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
-local function save(bucket, id, version, seen, grace, owners)
-  if owners == ',' then owners = '' end
-  if seen < EPOCH then seen = EPOCH end
-  if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
-  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version) - base, seen - EPOCH, owners))
-end
+local function save(bucket, id, user) call('HSET', bucket, id, compose(user)) end
 local function drop(bucket, id)
   call('HDEL', bucket, id)
   if junk[#junk] ~= bucket then junk[#junk + 1] = bucket end
@@ -1936,11 +2075,6 @@ local function flip(key, id, online, seen, reason)
   end
   return online and seq or -seq
 end
-local function announce(key, id, version, online, settled, before, reason, seen)
-  if settled then version = flip(key, id, online == (reason == nil), before, settled) end
-  if reason then version = flip(key, id, online, seen, reason) end
-  return version
-end
 local function schedule(key, id, before, grace, owners)
   local member = string.sub(key, #ARGV[6] + 1) .. ':' .. id
   if grace > 0 and (grace ~= before or owners == ',') then
@@ -1949,12 +2083,19 @@ local function schedule(key, id, before, grace, owners)
     try('ZREM', KEYS[4], member)
   end
 end
-local function change(key, id, version, seen, grace, owners, event, owner, heard, at)
-  local online, till, left, last, settled, reason, isIgnored = decide(version > 0, grace, owners, seen, event, owner, heard, at)
-  if settled or reason then version = announce(key, id, version, online, settled, seen, reason, last) end
-  if (till > 0 or grace > 0) and not (isIgnored and till == grace) then schedule(key, id, grace, till, left) end
-  if settled or reason or till ~= grace or left ~= owners or last ~= seen then save(key, id, version, last, till, left) end
-  return version, last, till, left
+local function change(key, id, user, event, owner, heard, at)
+  local before, held, last = user.grace, user.owners, user.seen
+  local online, grace, owners, seen, settled, reason, isIgnored = decide(user.version > 0, before, held, last, event, owner, heard, at)
+  if settled then user.version = flip(key, id, online == (reason == nil), last, settled) end
+  if reason then user.version = flip(key, id, online, seen, reason) end
+  if (grace > 0 or before > 0) and not (isIgnored and grace == before) then schedule(key, id, before, grace, owners) end
+  if settled or reason then
+    user.letter, user.changed = LETTERS[reason or settled], now
+  elseif grace == before and owners == held and seen == last then
+    return
+  end
+  user.grace, user.owners, user.seen = grace, owners, seen
+  save(key, id, user)
 end
 local function send(command, channel, message)
   local answer = pcall(command, channel, message)
@@ -2021,11 +2162,10 @@ end
 local first, most = tonumber(ARGV[11]), tonumber(ARGV[13])
 local ttl, dead, tags = tonumber(ARGV[14]), {}, {}
 local function aliveUntil(tag, deadline)
-  local node = try('HGET', KEYS[2], tag)
-  local lease, isExtended = match(node and #node <= 64 and node or '', '^(%d+) (%d) ')
-  lease, deadline = number(lease), tonumber(deadline)
-  if not lease or not deadline then return 0 end
-  return (isExtended == '1' and number(call('HGET', KEYS[3], 'away')) or deadline) - lease
+  local node = parseNode(try('HGET', KEYS[2], tag))
+  deadline = tonumber(deadline)
+  if not node or not deadline then return 0 end
+  return (node.extended and number(call('HGET', KEYS[3], 'away')) or deadline) - node.lease
 end
 
 for i = 15, #ARGV do
@@ -2048,27 +2188,26 @@ local function isOwned(record)
   end
   return false
 end
-local size, done, examined, lost = #KEYS - 6, 0, 0, {}
+local size, done, examined, lost = #KEYS - 7, 0, 0, {}
 while done < size and examined < most do
-  local key = KEYS[7 + done]
+  local key = KEYS[8 + done]
   local fields, isFilled = fieldsOf(key)
   if isFilled then lost[#lost + 1] = format('%d', first + done) end
   for i = 1, #fields, 2 do
     if isOwned(fields[i + 1]) then
       local id = fields[i]
-      local version, seen, grace, owners = parse(fields[i + 1])
-      if version then
-        seen = latest(id, seen)
+      local user = parse(fields[i + 1])
+      if user then
+        local owners, was = user.owners, user.version
+        local seen = latest(id, user.seen)
         for owner in string.gmatch(owners, '[^,]+') do
           if dead[owner] then seen = math.max(seen, dead[owner]) end
         end
-        local was = version
+        user.seen = seen
         for owner in string.gmatch(owners, '[^,]+') do
-          if dead[owner] then
-            version, seen, grace, owners = change(key, id, version, seen, grace, owners, 'dead', owner, 0, now)
-          end
+          if dead[owner] then change(key, id, user, 'dead', owner, 0, now) end
         end
-        if version ~= was then examined = examined + 4 end
+        if user.version ~= was then examined = examined + 4 end
       else
         drop(key, id)
       end
@@ -2082,10 +2221,12 @@ for _, tag in ipairs(tags) do
   if done == size and ARGV[12] == '1' then
     call('ZREM', KEYS[1], tag)
     try('HDEL', KEYS[2], tag)
+    try('HDEL', KEYS[7], tag)
   else
-    local node = try('HGET', KEYS[2], tag)
-    if node and #node <= 64 then
-      call('HSET', KEYS[2], tag, (string.gsub(node, '%d+$', format('%d', now + 1000))))
+    local node = parseNode(try('HGET', KEYS[2], tag))
+    if node then
+      node.claimed = now + 1000
+      call('HSET', KEYS[2], tag, composeNode(node))
     end
   end
 end
@@ -2133,7 +2274,7 @@ redis.call('ZADD', KEYS[1], string.format('%d', now), ARGV[1])
 return '1'
 `);
 
-export const seen = script('seen', String.raw`local LAYOUT = '2'
+export const seen = script('seen', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
@@ -2172,6 +2313,15 @@ local function readMeta(key)
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
   if not find(text, '[\128-\255]') then return true end
@@ -2183,20 +2333,12 @@ local function isId(text)
   text = string.gsub(text, '[\194-\223][\128-\191]', '')
   return not find(text, '[\128-\255]')
 end
-local function misplaced(meta, seed, knownEpoch)
-  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
-  if meta.layout ~= LAYOUT then
-    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
-  end
-  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
-  return nil
-end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -2211,24 +2353,46 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  return version, seen, grace, owners == '' and ',' or owners
+  later = later == '' and 0 or tonumber(later, 16)
+  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
+    grace = grace, owners = owners == '' and ',' or owners }
+end
+local function compose(user)
+  local seen = math.max(user.seen, EPOCH)
+  local later, grace, owners = user.changed - seen, '', user.owners
+  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
+  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
+    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+end
+local function parseNode(entry)
+  if not entry or #entry > 512 then return nil end
+  local lease, extended, last, claimed = match(entry .. ' ', '^(%d+) ([01]) (%d+) (%d+) ')
+  lease, last, claimed = number(lease), number(last), number(claimed)
+  if not lease or not last or not claimed then return nil end
+  return { lease = lease, extended = extended == '1', last = last, claimed = claimed }
+end
+
+local function composeNode(node)
+  return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
 end
 local answer = misplaced(readMeta(KEYS[1]), ARGV[1], ARGV[2])
 if answer then return answer end
+base = baseOf(ARGV[1])
 for i = 2, #KEYS do
   local id, seen = ARGV[i * 2 - 1], number(ARGV[i * 2])
   local record = pcall('HGET', KEYS[i], id)
   if record and not isError(record) and seen and seen <= now then
-    local version, before, rest = match(record, '^(-?%x+) (%x+)(.*)$')
-    if version and #before <= 11 and seen - EPOCH > tonumber(before, 16) then
-      call('HSET', KEYS[i], id, format('%s %x%s', version, seen - EPOCH, rest))
+    local user = parse(record)
+    if user and seen > user.seen then
+      user.seen = seen
+      call('HSET', KEYS[i], id, compose(user))
     end
   end
 end
 return '1'
 `);
 
-export const stray = script('stray', String.raw`local LAYOUT = '2'
+export const stray = script('stray', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
@@ -2267,6 +2431,15 @@ local function readMeta(key)
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
   if not find(text, '[\128-\255]') then return true end
@@ -2278,20 +2451,12 @@ local function isId(text)
   text = string.gsub(text, '[\194-\223][\128-\191]', '')
   return not find(text, '[\128-\255]')
 end
-local function misplaced(meta, seed, knownEpoch)
-  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
-  if meta.layout ~= LAYOUT then
-    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
-  end
-  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
-  return nil
-end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -2306,7 +2471,27 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  return version, seen, grace, owners == '' and ',' or owners
+  later = later == '' and 0 or tonumber(later, 16)
+  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
+    grace = grace, owners = owners == '' and ',' or owners }
+end
+local function compose(user)
+  local seen = math.max(user.seen, EPOCH)
+  local later, grace, owners = user.changed - seen, '', user.owners
+  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
+  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
+    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+end
+local function parseNode(entry)
+  if not entry or #entry > 512 then return nil end
+  local lease, extended, last, claimed = match(entry .. ' ', '^(%d+) ([01]) (%d+) (%d+) ')
+  lease, last, claimed = number(lease), number(last), number(claimed)
+  if not lease or not last or not claimed then return nil end
+  return { lease = lease, extended = extended == '1', last = last, claimed = claimed }
+end
+
+local function composeNode(node)
+  return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
 end
 local function decide(online, grace, owners, seen, event, owner, heard, now)
   local settled, reason
@@ -2411,12 +2596,7 @@ if meta.layout ~= LAYOUT or meta.seed ~= seed then
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
-local function save(bucket, id, version, seen, grace, owners)
-  if owners == ',' then owners = '' end
-  if seen < EPOCH then seen = EPOCH end
-  if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
-  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version) - base, seen - EPOCH, owners))
-end
+local function save(bucket, id, user) call('HSET', bucket, id, compose(user)) end
 local function drop(bucket, id)
   call('HDEL', bucket, id)
   if junk[#junk] ~= bucket then junk[#junk + 1] = bucket end
@@ -2473,11 +2653,6 @@ local function flip(key, id, online, seen, reason)
   end
   return online and seq or -seq
 end
-local function announce(key, id, version, online, settled, before, reason, seen)
-  if settled then version = flip(key, id, online == (reason == nil), before, settled) end
-  if reason then version = flip(key, id, online, seen, reason) end
-  return version
-end
 local function schedule(key, id, before, grace, owners)
   local member = string.sub(key, #ARGV[6] + 1) .. ':' .. id
   if grace > 0 and (grace ~= before or owners == ',') then
@@ -2486,12 +2661,19 @@ local function schedule(key, id, before, grace, owners)
     try('ZREM', KEYS[4], member)
   end
 end
-local function change(key, id, version, seen, grace, owners, event, owner, heard, at)
-  local online, till, left, last, settled, reason, isIgnored = decide(version > 0, grace, owners, seen, event, owner, heard, at)
-  if settled or reason then version = announce(key, id, version, online, settled, seen, reason, last) end
-  if (till > 0 or grace > 0) and not (isIgnored and till == grace) then schedule(key, id, grace, till, left) end
-  if settled or reason or till ~= grace or left ~= owners or last ~= seen then save(key, id, version, last, till, left) end
-  return version, last, till, left
+local function change(key, id, user, event, owner, heard, at)
+  local before, held, last = user.grace, user.owners, user.seen
+  local online, grace, owners, seen, settled, reason, isIgnored = decide(user.version > 0, before, held, last, event, owner, heard, at)
+  if settled then user.version = flip(key, id, online == (reason == nil), last, settled) end
+  if reason then user.version = flip(key, id, online, seen, reason) end
+  if (grace > 0 or before > 0) and not (isIgnored and grace == before) then schedule(key, id, before, grace, owners) end
+  if settled or reason then
+    user.letter, user.changed = LETTERS[reason or settled], now
+  elseif grace == before and owners == held and seen == last then
+    return
+  end
+  user.grace, user.owners, user.seen = grace, owners, seen
+  save(key, id, user)
 end
 local function send(command, channel, message)
   local answer = pcall(command, channel, message)
@@ -2560,17 +2742,18 @@ for i = 1, size do
   local key, id, isAtHome, found = KEYS[6 + i], ARGV[10 + i * 3], ARGV[11 + i * 3] == '1', number(ARGV[12 + i * 3])
   local record = try('HGET', key, id)
   local mirror = ARGV[1] ~= '' and KEYS[6 + size + i]
-  local version, seen, grace, owners = parse(record)
+  local user = parse(record)
   local isHalf = false
-  if record and (not isAtHome or not version) then
+  if record and (not isAtHome or not user) then
     drop(key, id)
-  elseif version and version <= 0 then
+  elseif user and user.version <= 0 then
     if mirror and call('DEL', mirror) == 1 then junk[#junk + 1] = ARGV[1] .. '<id>' end
-  elseif version then
-    isHalf = mirror and owners ~= ',' and call('EXISTS', mirror) == 0
+  elseif user then
+    isHalf = mirror and user.owners ~= ',' and call('EXISTS', mirror) == 0
   else
     isHalf = isAtHome and found and (not mirror or call('EXISTS', mirror) == 1)
-    version, seen, grace = math.max(1, seq), math.min(found or now, now), 0
+    local seen = math.min(found or now, now)
+    user = { version = math.max(1, seq), letter = 'r', seen = seen, changed = seen, grace = 0 }
   end
   if isHalf then
     local bucket = string.sub(key, #ARGV[6] + 1)
@@ -2578,9 +2761,9 @@ for i = 1, size do
       local counted = tonumber(try('HGET', KEYS[5], bucket) or 0) or 0
       call('HSET', KEYS[5], bucket, format('%d', counted + 1))
     end
-    grace = math.max(grace, now + (record and lease or math.max(lease, ASSERTED)))
-    save(key, id, version, seen, grace, ',')
-    try('ZADD', KEYS[4], format('%d', grace), bucket .. ':' .. id)
+    user.grace, user.owners = math.max(user.grace, now + (record and lease or math.max(lease, ASSERTED))), ','
+    save(key, id, user)
+    try('ZADD', KEYS[4], format('%d', user.grace), bucket .. ':' .. id)
     if not seenBuckets[bucket] then
       seenBuckets[bucket] = true
       lost[#lost + 1] = bucket
@@ -2592,7 +2775,7 @@ if #lost > 0 then lose(lost) end
 return '{' .. answered()
 `);
 
-export const sweep = script('sweep', String.raw`local LAYOUT = '2'
+export const sweep = script('sweep', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
@@ -2631,6 +2814,15 @@ local function readMeta(key)
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
   if not find(text, '[\128-\255]') then return true end
@@ -2642,20 +2834,12 @@ local function isId(text)
   text = string.gsub(text, '[\194-\223][\128-\191]', '')
   return not find(text, '[\128-\255]')
 end
-local function misplaced(meta, seed, knownEpoch)
-  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
-  if meta.layout ~= LAYOUT then
-    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
-  end
-  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
-  return nil
-end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, seen, grace, owners = match(record, '^(-?)(%x+) (%x+)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -2670,7 +2854,27 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  return version, seen, grace, owners == '' and ',' or owners
+  later = later == '' and 0 or tonumber(later, 16)
+  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
+    grace = grace, owners = owners == '' and ',' or owners }
+end
+local function compose(user)
+  local seen = math.max(user.seen, EPOCH)
+  local later, grace, owners = user.changed - seen, '', user.owners
+  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
+  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
+    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+end
+local function parseNode(entry)
+  if not entry or #entry > 512 then return nil end
+  local lease, extended, last, claimed = match(entry .. ' ', '^(%d+) ([01]) (%d+) (%d+) ')
+  lease, last, claimed = number(lease), number(last), number(claimed)
+  if not lease or not last or not claimed then return nil end
+  return { lease = lease, extended = extended == '1', last = last, claimed = claimed }
+end
+
+local function composeNode(node)
+  return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
 end
 local function decide(online, grace, owners, seen, event, owner, heard, now)
   local settled, reason
@@ -2775,12 +2979,7 @@ if meta.layout ~= LAYOUT or meta.seed ~= seed then
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
-local function save(bucket, id, version, seen, grace, owners)
-  if owners == ',' then owners = '' end
-  if seen < EPOCH then seen = EPOCH end
-  if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
-  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version) - base, seen - EPOCH, owners))
-end
+local function save(bucket, id, user) call('HSET', bucket, id, compose(user)) end
 local function drop(bucket, id)
   call('HDEL', bucket, id)
   if junk[#junk] ~= bucket then junk[#junk + 1] = bucket end
@@ -2837,11 +3036,6 @@ local function flip(key, id, online, seen, reason)
   end
   return online and seq or -seq
 end
-local function announce(key, id, version, online, settled, before, reason, seen)
-  if settled then version = flip(key, id, online == (reason == nil), before, settled) end
-  if reason then version = flip(key, id, online, seen, reason) end
-  return version
-end
 local function schedule(key, id, before, grace, owners)
   local member = string.sub(key, #ARGV[6] + 1) .. ':' .. id
   if grace > 0 and (grace ~= before or owners == ',') then
@@ -2850,12 +3044,19 @@ local function schedule(key, id, before, grace, owners)
     try('ZREM', KEYS[4], member)
   end
 end
-local function change(key, id, version, seen, grace, owners, event, owner, heard, at)
-  local online, till, left, last, settled, reason, isIgnored = decide(version > 0, grace, owners, seen, event, owner, heard, at)
-  if settled or reason then version = announce(key, id, version, online, settled, seen, reason, last) end
-  if (till > 0 or grace > 0) and not (isIgnored and till == grace) then schedule(key, id, grace, till, left) end
-  if settled or reason or till ~= grace or left ~= owners or last ~= seen then save(key, id, version, last, till, left) end
-  return version, last, till, left
+local function change(key, id, user, event, owner, heard, at)
+  local before, held, last = user.grace, user.owners, user.seen
+  local online, grace, owners, seen, settled, reason, isIgnored = decide(user.version > 0, before, held, last, event, owner, heard, at)
+  if settled then user.version = flip(key, id, online == (reason == nil), last, settled) end
+  if reason then user.version = flip(key, id, online, seen, reason) end
+  if (grace > 0 or before > 0) and not (isIgnored and grace == before) then schedule(key, id, before, grace, owners) end
+  if settled or reason then
+    user.letter, user.changed = LETTERS[reason or settled], now
+  elseif grace == before and owners == held and seen == last then
+    return
+  end
+  user.grace, user.owners, user.seen = grace, owners, seen
+  save(key, id, user)
 end
 local function send(command, channel, message)
   local answer = pcall(command, channel, message)
@@ -2930,22 +3131,22 @@ if try('HLEN', KEYS[2]) <= MOST_NODES then
   for _, name in ipairs(call('HKEYS', KEYS[2])) do known[name] = true end
 end
 local function examine(key, bucket, id, record)
-  local version, seen, grace, owners = parse(record)
-  if not version or not isId(id) then
+  local user = parse(record)
+  if not user or not isId(id) then
     drop(key, id)
     return false
   end
   local at = now - 1000
-  local isOver = owners == ',' and grace <= at
-  if version <= 0 and isOver then
-    if seen < now - retention then call('HDEL', key, id) end
+  local isOver = user.owners == ',' and user.grace <= at
+  if user.version <= 0 and isOver then
+    if user.seen < now - retention then call('HDEL', key, id) end
     return false
   end
-  if isOver then seen = latest(id, seen) end
-  local was = version
-  version, seen, grace, owners = change(key, id, version, seen, grace, owners, 'due', '', 0, at)
-  if was > 0 ~= (version > 0) then return was > 0 end
-  for owner in string.gmatch(owners, '[^,]+') do
+  if isOver then user.seen = latest(id, user.seen) end
+  local was = user.version
+  change(key, id, user, 'due', '', 0, at)
+  if was > 0 ~= (user.version > 0) then return was > 0 end
+  for owner in string.gmatch(user.owners, '[^,]+') do
     if not known[owner] and adopted < 64 then
       adopted = adopted + 1
       known[owner] = true
@@ -2975,7 +3176,7 @@ while done < size and examined < most do
   local online, offline = 0, {}
   for i = 1, #fields, 2 do
     local id, record = fields[i], fields[i + 1]
-    local owner = isId(id) and match(record, '^%x+ %x+,([^,]+),$')
+    local owner = isId(id) and match(record, '^%x+[jltnr]%x+[+-]?%x*,([^,;]+),$')
     if (owner and known[owner]) or examine(key, bucket, id, record) then
       online = online + 1
     elseif ARGV[1] ~= '' then

@@ -12,13 +12,15 @@
 ]]
 local answer = misplaced(readMeta(KEYS[1]), ARGV[1], ARGV[2])
 if answer then return answer end
+base = baseOf(ARGV[1])
 for i = 2, #KEYS do
   local id, seen = ARGV[i * 2 - 1], number(ARGV[i * 2])
   local record = pcall('HGET', KEYS[i], id)
   if record and not isError(record) and seen and seen <= now then
-    local version, before, rest = match(record, '^(-?%x+) (%x+)(.*)$')
-    if version and #before <= 11 and seen - EPOCH > tonumber(before, 16) then
-      call('HSET', KEYS[i], id, format('%s %x%s', version, seen - EPOCH, rest))
+    local user = parse(record)
+    if user and seen > user.seen then
+      user.seen = seen
+      call('HSET', KEYS[i], id, compose(user))
     end
   end
 end

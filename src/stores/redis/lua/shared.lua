@@ -1,9 +1,9 @@
 --[[
-  What the scripts that change something have in common; it stands before each of them, after meta.lua and decide.lua,
-  and is no script of its own. Nothing is published before everything is written.
+  What the scripts that change something have in common; it stands before each of them, after meta.lua, record.lua and
+  decide.lua, and is no script of its own. Nothing is published before everything is written.
 
   KEYS[1] lease   sorted set: incarnation of a router -> when its lease ends, in milliseconds by the clock of this server
-  KEYS[2] nodes   hash: incarnation -> "<lease in ms> <extended 0|1> <number of its last apply> <claimed by a reaper until>"
+  KEYS[2] nodes   hash: incarnation -> what is known of it, see record.lua
   KEYS[3] meta    hash: see meta.lua; also lost (how often users were found to be missing in these data) and lostAt (when that
                   was last), and how far the sweep is: sweep, swept, round
   KEYS[4] grace   sorted set: "<bucket>:<user>" -> when the grace ends
@@ -103,12 +103,7 @@ end
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
 
 -- Into a bucket that was read before, so that it is one.
-local function save(bucket, id, version, seen, grace, owners)
-  if owners == ',' then owners = '' end
-  if seen < EPOCH then seen = EPOCH end
-  if grace > 0 then owners = format('/%x', grace - EPOCH) .. owners end
-  call('HSET', bucket, id, format(version < 0 and '-%x %x%s' or '%x %x%s', math.abs(version) - base, seen - EPOCH, owners))
-end
+local function save(bucket, id, user) call('HSET', bucket, id, compose(user)) end
 
 -- What stands in a bucket under an id, and is no record.
 local function drop(bucket, id)
@@ -179,12 +174,6 @@ local function flip(key, id, online, seen, reason)
   return online and seq or -seq
 end
 
--- What the rule has decided of a user is told: two changes, where time alone had made one. Returns the version for the record.
-local function announce(key, id, version, online, settled, before, reason, seen)
-  if settled then version = flip(key, id, online == (reason == nil), before, settled) end
-  if reason then version = flip(key, id, online, seen, reason) end
-  return version
-end
 
 -- A grace that runs stands in the set under its end, and one that is over does not.
 local function schedule(key, id, before, grace, owners)
@@ -196,13 +185,20 @@ local function schedule(key, id, before, grace, owners)
   end
 end
 
--- Something happens to a user who has a record: decided by the rule, told and written down. Returns what the record says then.
-local function change(key, id, version, seen, grace, owners, event, owner, heard, at)
-  local online, till, left, last, settled, reason, isIgnored = decide(version > 0, grace, owners, seen, event, owner, heard, at)
-  if settled or reason then version = announce(key, id, version, online, settled, seen, reason, last) end
-  if (till > 0 or grace > 0) and not (isIgnored and till == grace) then schedule(key, id, grace, till, left) end
-  if settled or reason or till ~= grace or left ~= owners or last ~= seen then save(key, id, version, last, till, left) end
-  return version, last, till, left
+-- Something happens to a user: decided by the rule, told and written down. Two changes are told where time alone has made one.
+local function change(key, id, user, event, owner, heard, at)
+  local before, held, last = user.grace, user.owners, user.seen
+  local online, grace, owners, seen, settled, reason, isIgnored = decide(user.version > 0, before, held, last, event, owner, heard, at)
+  if settled then user.version = flip(key, id, online == (reason == nil), last, settled) end
+  if reason then user.version = flip(key, id, online, seen, reason) end
+  if (grace > 0 or before > 0) and not (isIgnored and grace == before) then schedule(key, id, before, grace, owners) end
+  if settled or reason then
+    user.letter, user.changed = LETTERS[reason or settled], now
+  elseif grace == before and owners == held and seen == last then
+    return
+  end
+  user.grace, user.owners, user.seen = grace, owners, seen
+  save(key, id, user)
 end
 
 -- Who may not publish goes on without: routers then learn from answers what they were not told.

@@ -17,18 +17,19 @@ for i = 1, size do
   local key, id, isAtHome, found = KEYS[6 + i], ARGV[10 + i * 3], ARGV[11 + i * 3] == '1', number(ARGV[12 + i * 3])
   local record = try('HGET', key, id)
   local mirror = ARGV[1] ~= '' and KEYS[6 + size + i]
-  local version, seen, grace, owners = parse(record)
+  local user = parse(record)
   local isHalf = false
-  if record and (not isAtHome or not version) then
+  if record and (not isAtHome or not user) then
     drop(key, id)
-  elseif version and version <= 0 then
+  elseif user and user.version <= 0 then
     if mirror and call('DEL', mirror) == 1 then junk[#junk + 1] = ARGV[1] .. '<id>' end
-  elseif version then
-    isHalf = mirror and owners ~= ',' and call('EXISTS', mirror) == 0
+  elseif user then
+    isHalf = mirror and user.owners ~= ',' and call('EXISTS', mirror) == 0
   else
     -- The key that the caller has found may be gone by now, together with everything.
     isHalf = isAtHome and found and (not mirror or call('EXISTS', mirror) == 1)
-    version, seen, grace = math.max(1, seq), math.min(found or now, now), 0
+    local seen = math.min(found or now, now)
+    user = { version = math.max(1, seq), letter = 'r', seen = seen, changed = seen, grace = 0 }
   end
   if isHalf then
     local bucket = string.sub(key, #ARGV[6] + 1)
@@ -37,9 +38,9 @@ for i = 1, size do
       local counted = tonumber(try('HGET', KEYS[5], bucket) or 0) or 0
       call('HSET', KEYS[5], bucket, format('%d', counted + 1))
     end
-    grace = math.max(grace, now + (record and lease or math.max(lease, ASSERTED)))
-    save(key, id, version, seen, grace, ',')
-    try('ZADD', KEYS[4], format('%d', grace), bucket .. ':' .. id)
+    user.grace, user.owners = math.max(user.grace, now + (record and lease or math.max(lease, ASSERTED))), ','
+    save(key, id, user)
+    try('ZADD', KEYS[4], format('%d', user.grace), bucket .. ':' .. id)
     if not seenBuckets[bucket] then
       seenBuckets[bucket] = true
       lost[#lost + 1] = bucket

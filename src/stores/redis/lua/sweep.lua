@@ -27,25 +27,25 @@ end
 
 -- What is not as it should be, of one user. Returns whether the user is counted as online.
 local function examine(key, bucket, id, record)
-  local version, seen, grace, owners = parse(record)
-  if not version or not isId(id) then
+  local user = parse(record)
+  if not user or not isId(id) then
     drop(key, id)
     return false
   end
   -- Graces that have just run out the next heartbeat ends, in their order.
   local at = now - 1000
-  local isOver = owners == ',' and grace <= at
-  if version <= 0 and isOver then
-    if seen < now - retention then call('HDEL', key, id) end
+  local isOver = user.owners == ',' and user.grace <= at
+  if user.version <= 0 and isOver then
+    if user.seen < now - retention then call('HDEL', key, id) end
     return false
   end
   -- Of who is held a grace stands in no set, where the record was lost before; and so it is of what somebody else has written.
-  if isOver then seen = latest(id, seen) end
-  local was = version
-  version, seen, grace, owners = change(key, id, version, seen, grace, owners, 'due', '', 0, at)
+  if isOver then user.seen = latest(id, user.seen) end
+  local was = user.version
+  change(key, id, user, 'due', '', 0, at)
   -- What has just changed is counted by finish.
-  if was > 0 ~= (version > 0) then return was > 0 end
-  for owner in string.gmatch(owners, '[^,]+') do
+  if was > 0 ~= (user.version > 0) then return was > 0 end
+  for owner in string.gmatch(user.owners, '[^,]+') do
     if not known[owner] and adopted < 64 then
       adopted = adopted + 1
       known[owner] = true
@@ -80,7 +80,7 @@ while done < size and examined < most do
   for i = 1, #fields, 2 do
     local id, record = fields[i], fields[i + 1]
     -- Nearly everybody is held by one router that lives: that is seen without taking the record apart.
-    local owner = isId(id) and match(record, '^%x+ %x+,([^,]+),$')
+    local owner = isId(id) and match(record, '^%x+[jltnr]%x+[+-]?%x*,([^,;]+),$')
     if (owner and known[owner]) or examine(key, bucket, id, record) then
       online = online + 1
     elseif ARGV[1] ~= '' then

@@ -1,0 +1,87 @@
+--[[
+  How a user and a router are written down; it stands after meta.lua in every script that reads buckets, and is no script of its own.
+
+  A bucket is a hash: user -> "<version><reason><last seen>[+-<later>][/<grace until>][,<owner>,<owner>,][;<further>]".
+
+    version      that of the last change, less the base; negative while the user is offline
+    reason       why the last change happened: j connect, l disconnect, t timeout, n node-down, r resync
+    last seen    the time of the last activity that the record knows; the presence key may know a later one
+    later        how much later (+) or earlier (-) than that the last change happened; nothing where both are the same moment
+    grace until  when the grace ends
+    owner        the incarnation of a router that holds the user
+    further      what a later version of this library adds, and this one passes by
+
+  Numbers are hexadecimal, and times milliseconds since 2020: five bytes a user less than in decimal. The letters of reasons are no
+  hexadecimal digits.
+
+  The hash "nodes" says of each router "<lease in ms> <extended 0|1> <number of its last apply> <claimed by a reaper until>", and
+  after a space what a later version adds.
+]]
+local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
+
+-- An id: 1 to 256 bytes of UTF-8, RFC 3629.
+local function isId(text)
+  if text == '' or #text > 256 then return false end
+  if not find(text, '[\128-\255]') then return true end
+  if find(text, '\224[\128-\159]') or find(text, '\237[\160-\191]') or find(text, '\240[\128-\143]') or find(text, '\244[\144-\191]') then
+    return false
+  end
+  text = string.gsub(text, '[\240-\244][\128-\191][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\194-\223][\128-\191]', '')
+  return not find(text, '[\128-\255]')
+end
+
+-- From which version records count, by the seed of the caller.
+local base = 0
+local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
+
+-- What a record says; nothing for what is none.
+local function parse(record)
+  if not record or #record > 8192 then return nil end
+  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
+  -- A user on so many routers there is not, nor a name so long.
+  if #owners > 256 then
+    local left = 512
+    for owner in string.gmatch(owners, '[^,]+') do
+      left = left - 1
+      if left < 0 or #owner > 256 then return nil end
+    end
+  end
+  -- Whoever is online is held by a router, or in grace.
+  if minus == '' and grace == '' and owners == '' then return nil end
+  version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  -- Nobody was seen later than now.
+  if seen > now then seen = now end
+  grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
+  -- No option of a grace is longer.
+  if grace > now + 2147483647 then return nil end
+  later = later == '' and 0 or tonumber(later, 16)
+  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
+    grace = grace, owners = owners == '' and ',' or owners }
+end
+
+-- The record of a user.
+local function compose(user)
+  local seen = math.max(user.seen, EPOCH)
+  local later, grace, owners = user.changed - seen, '', user.owners
+  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
+  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
+    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+end
+
+-- What the entry of a router says; nothing for what is none.
+local function parseNode(entry)
+  if not entry or #entry > 512 then return nil end
+  local lease, extended, last, claimed = match(entry .. ' ', '^(%d+) ([01]) (%d+) (%d+) ')
+  lease, last, claimed = number(lease), number(last), number(claimed)
+  if not lease or not last or not claimed then return nil end
+  return { lease = lease, extended = extended == '1', last = last, claimed = claimed }
+end
+
+local function composeNode(node)
+  return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
+end
