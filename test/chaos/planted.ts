@@ -30,14 +30,14 @@ export const PLANTED: readonly Planted[] = [
   },
   {
     name: 'a sweep passes the last bucket by',
-    file: 'src/stores/redis/commands/maintenance.ts',
+    file: 'src/stores/redis/commands/sweeper.ts',
     from: 'const end = Math.min(partition.buckets, first + count);',
     to: 'const end = Math.min(partition.buckets - 1, first + count);',
   },
   {
     name: 'versions start over',
     file: SCRIPTS,
-    from: 'seq = math.max(seq, (now - EPOCH) * FLOOR_PER_MS)',
+    from: 'seq = versionNow()',
     to: 'seq = seq',
   },
   {

@@ -3,6 +3,7 @@ import { expect } from 'vitest';
 import type { PresenceOp, PresenceStore, RouterDescription, StoreNode } from 'voiceping-presence';
 import { type RedisLike, redisStore } from 'voiceping-presence/redis';
 import { Keyspace, type Partition } from '../../src/stores/redis/keyspace';
+import { keysOnly } from '../stores/keys-only';
 import { RedisServer } from './server';
 import { until } from './wait';
 
@@ -46,7 +47,7 @@ export class Rig {
   async router(
     nodeId: string,
     {
-      client = new Redis({ port: this.server.port }),
+      client = keysOnly(new Redis({ port: this.server.port }), { ran: new Set(), undeclared: this.failures }),
       retentionMs = HOUR_MS,
       says,
     }: { client?: Redis; retentionMs?: number; says?: RouterDescription } = {},

@@ -82,12 +82,12 @@ export class RedisStore implements PresenceStore {
       valuesOf: (keys, onStep) => runner.send('', (client) => client.mget(...keys), onStep),
       presenceKeys: () => runner.presenceKeys,
       settle: (partition, users) =>
-        this.maintenance.settleStrays(
+        this.maintenance.sweeper.settleStrays(
           partition,
           users.map(({ userId, lastSeen }) => [partition.bucketOf(userId), userId, lastSeen ?? undefined]),
         ),
-      repair: (partition, bucket) => this.maintenance.repair(partition, bucket),
-      clear: (partition, strays) => this.maintenance.clear(partition, strays),
+      repair: (partition, bucket) => this.maintenance.sweeper.repair(partition, bucket),
+      clear: (partition, strays) => this.maintenance.sweeper.clear(partition, strays),
       ttlMs: () => this.ttlMs,
       onOther: () => this.changeStream.tellDue(0),
     });

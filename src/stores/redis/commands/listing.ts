@@ -15,9 +15,7 @@ interface ListedPart {
   readonly done: number;
   readonly after: number;
   readonly examined: number;
-  readonly users: Array<
-    [userId: string, version: number, lastSeen: number, bucket: number, isKeyed: 0 | 1, proof: 1 | 0 | -1]
-  >;
+  readonly users: Array<[userId: string, version: number, lastSeen: number, bucket: number, proof: 1 | 0 | -1]>;
   readonly awaited: 0 | 1;
   readonly unsure: 0 | 1;
   /** Buckets in which something is that is not ours. */
@@ -27,7 +25,7 @@ interface ListedPart {
 /** Users with what is known elsewhere of when they were last seen. @internal */
 export interface Seen {
   readonly users: StoredStatus[];
-  /** On a Cluster, whether there is a presence key. */
+  /** Whether there is a presence key. */
   isKeyed(index: number): boolean;
 }
 
@@ -61,11 +59,9 @@ export class Listing {
       const judge = this.options.doubt.judge(partition);
       const part = await this.listPart(partition, first, count, after, room, onAnswer);
       isInDoubt = judge(part) || isInDoubt;
-      for (const [userId, , , , isKeyed, proof] of part.users) {
-        const isUnsure = part.unsure === 1;
-        if (proof < 0) unproven.set(userId, { proof: 'no', isUnsure, isInDoubt: false });
-        else if (proof === 0 && (isCluster || isKeyed === 0))
-          unproven.set(userId, { proof: 'key', isUnsure, isInDoubt: false });
+      for (const [userId, , , , proof] of part.users) {
+        if (proof > 0) continue;
+        unproven.set(userId, { proof: proof < 0 ? 'no' : 'key', isUnsure: part.unsure === 1, isInDoubt: false });
       }
       now = Math.max(now, part.now);
       const told = this.options.receiverOf(partition).learn(part.e, part.seq);
@@ -75,6 +71,7 @@ export class Listing {
       return { users: this.foundIn(partition, part), done: part.done, after: part.after, examined: part.examined };
     });
     const seen = await this.withSeen(users, now, onAnswer);
+    if (!isCluster) this.findKeyless(seen, unproven);
     let page: StoredPage = { now, users: seen.users, cursor: next === null ? null : next.join('.'), coming };
     if (sequence !== undefined) page = { ...page, sequence };
     if (unproven.size > 0) page = { ...page, ...divided(seen, unproven) };
@@ -90,18 +87,8 @@ export class Listing {
     onAnswer: OnAnswer,
   ): Promise<ListedPart> {
     const answer = await askPlaced(tapped(this.options.ask, onAnswer), partition, scripts.list, () => ({
-      keys: [partition.meta, ...partition.keys.slice(0, 2), partition.keys[3] as string].concat(
-        partition.slice(first, count),
-      ),
-      args: [
-        this.keyspace.isCluster ? '' : this.keyspace.userPrefix,
-        String(room),
-        String(after),
-        String(WALK_USERS),
-        partition.seed,
-        partition.knownEpoch,
-        String(first),
-      ],
+      keys: [partition.meta, ...partition.keys.slice(0, 2), ...partition.slice(first, count)],
+      args: [String(room), String(after), String(WALK_USERS), partition.seed, partition.knownEpoch, String(first)],
     }));
     return JSON.parse(answer);
   }
@@ -110,16 +97,28 @@ export class Listing {
     for (const junk of part.junk) this.options.repair(partition, junk);
     const found: Array<Found<StoredStatus>> = [];
     const strays: Array<readonly [bucket: number, userId: string]> = [];
-    for (const [userId, version, lastSeen, bucket, isKeyed, proof] of part.users) {
+    for (const [userId, version, lastSeen, bucket] of part.users) {
       if (!isUserId(userId)) continue;
       const isAtHome = partition.bucketOf(userId) === bucket;
       if (isAtHome) found.push({ user: { userId, online: true, lastSeen, version }, bucket, version });
-      // Nobody else writes a record without a key: whoever holds that user has to say so again.
-      // Of an extended lease the end tells, or the return of the router.
-      if (!isAtHome || (isKeyed === 0 && proof === 1)) strays.push([bucket, userId]);
+      else strays.push([bucket, userId]);
     }
     if (strays.length > 0) this.options.clear(partition, strays);
     return found;
+  }
+
+  /**
+   * On a single server a record and its presence key are written in one step. Where the key is missing it was lost, or the user
+   * has left since: that is looked at again. Of an extended lease the end tells, or the return of the router.
+   */
+  private findKeyless({ users, isKeyed }: Seen, unproven: ReadonlyMap<string, Open>): void {
+    const [partition] = this.keyspace.partitions as [Partition];
+    const keyless = users.filter(({ userId }, index) => !isKeyed(index) && !unproven.has(userId));
+    if (keyless.length === 0) return;
+    this.options.clear(
+      partition,
+      keyless.map(({ userId }) => [partition.bucketOf(userId), userId] as const),
+    );
   }
 }
 

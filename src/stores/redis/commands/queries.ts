@@ -159,7 +159,7 @@ export class Queries {
     );
     // One round trip for both.
     const [seen] = await Promise.all([this.presenceKeysOf(userIds, onAnswer), reading]);
-    const whole = this.seenBy(seen, users, now);
+    const whole = isCluster ? this.seenBy(seen, users, now) : users;
     for (const [index, what] of open) {
       const isKeyed = this.isOurs(isCluster ? seen[index] : keys[index], now);
       whole[index] = decided(whole[index] as StoredStatus, what, isKeyed);
@@ -198,10 +198,9 @@ export class Queries {
   }
 
   private async withPresenceKeys(users: StoredStatus[], now: number, onAnswer: OnAnswer): Promise<Seen> {
-    const seen = await this.presenceKeysOf(
-      users.map(({ userId }) => userId),
-      onAnswer,
-    );
+    const ids = users.map(({ userId }) => userId);
+    const isCluster = this.keyspace.isCluster;
+    const seen = await (isCluster ? this.presenceKeysOf(ids, onAnswer) : tap(this.keysOf(ids, onAnswer), onAnswer));
     return { users: this.seenBy(seen, users, now), isKeyed: (index) => this.isOurs(seen[index], now) };
   }
 
@@ -216,7 +215,6 @@ export class Queries {
   }
 
   private seenBy(seen: ReadonlyArray<number | undefined>, users: StoredStatus[], now: number): StoredStatus[] {
-    if (!this.keyspace.isCluster) return users;
     return users.map((user, index) => {
       const lastSeen = seen[index];
       return this.isOurs(lastSeen, now) ? withKey(user, lastSeen) : user;

@@ -82,7 +82,9 @@ export class ScriptRunner {
     const { keyspace, publish, receiverOf, onJunk, onLacking } = this.options;
     // An answer that comes after the store was closed is none of its next one.
     const receiver = receiverOf(partition);
-    const text = await askPlaced(tapped(this.ask, onAnswer), partition, script, () => {
+    const ask = tapped(this.ask, onAnswer);
+    const begin = (): Promise<void> => this.begin(ask, partition);
+    const buildAll = () => {
       const { keys, args } = build();
       const shared = [
         keyspace.isCluster ? '' : keyspace.userPrefix,
@@ -97,9 +99,9 @@ export class ScriptRunner {
         String(partition.buckets),
       ];
       return { keys: partition.keys.concat(keys), args: shared.concat(args) };
-    });
-    const answer: T = JSON.parse(text);
-    partition.learn(answer.e, answer.seed);
+    };
+    const answer: T = JSON.parse(await askPlaced(ask, partition, script, buildAll, begin));
+    partition.learn(answer.e);
     if (answer.junk !== undefined) onJunk(answer.junk);
     if (answer.lacks !== undefined) onLacking(answer.lacks);
     if (presenceKeys !== undefined) {
@@ -114,6 +116,18 @@ export class ScriptRunner {
     }
     receiver.learn(answer.e, answer.seq);
     return answer;
+  }
+
+  /** There are no data yet, or what says how they are laid out was lost. */
+  private async begin(ask: Ask, partition: Partition): Promise<void> {
+    const [, , meta, grace, count] = partition.keys as [string, string, string, string, string];
+    const text = await askPlaced(ask, partition, scripts.begin, () => ({
+      keys: [meta, grace, count, ...partition.slice(0, partition.buckets)],
+      args: [partition.seed, partition.knownEpoch],
+    }));
+    const { e, seed, junk }: { e: string; seed: string; junk: string[] } = JSON.parse(text);
+    partition.learn(e, seed);
+    if (junk.length > 0) this.options.onJunk(junk);
   }
 
   /** On a Cluster: writes down when users were last seen, where their records say less. */

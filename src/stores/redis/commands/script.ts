@@ -46,21 +46,19 @@ export interface Changed {
   readonly off: Array<[userId: string, lastSeen: number]>;
   /** Keys in which something was that is not ours, and was deleted. */
   readonly junk?: string[];
-  /** The seed from now on, where it is another one than that of the caller. */
-  readonly seed?: string;
   /** A channel on which the user of Redis may not publish. */
   readonly lacks?: string;
 }
 
-/** What scripts answer that have done nothing, see lua/meta.lua. */
-type Misplaced = { readonly layout: string } | { readonly seed: string; readonly e: string };
+/** What scripts answer that have done nothing, see lua/meta.lua and lua/shared.lua. */
+type Misplaced = { readonly layout: string } | { readonly seed: string; readonly e: string } | { readonly begin: 1 };
 
 /** How often a caller looks again for its buckets. */
 const MOST_LOOKS = 3;
 
 /**
  * Runs a script that finds users by their buckets. Where the caller has used another seed than the data it learns that
- * one, and runs the script once more with what `build` then gives.
+ * one, and runs the script once more with what `build` then gives; and likewise after `begin`, where there are no data yet.
  *
  * @throws PresenceError `ERR_PRESENCE_LAYOUT` for data of another layout
  * @internal
@@ -70,6 +68,7 @@ export async function askPlaced(
   partition: Partition,
   script: Script,
   build: () => { readonly keys: readonly string[]; readonly args: readonly string[] },
+  begin?: () => Promise<unknown>,
 ): Promise<string> {
   for (let look = 1; ; look += 1) {
     const { keys, args } = build();
@@ -87,6 +86,7 @@ export async function askPlaced(
       );
     }
     if (look === MOST_LOOKS) throw new Error('the seed of the buckets changes faster than it can be learned');
-    partition.learn(misplaced.e, misplaced.seed);
+    if ('begin' in misplaced) await begin?.();
+    else partition.learn(misplaced.e, misplaced.seed);
   }
 }

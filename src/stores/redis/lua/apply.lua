@@ -17,11 +17,12 @@
   those who went offline, if the caller writes the presence keys; "due":ms until a grace ends that is none of a drop.
   "known" is false where the incarnation has no lease, or acknowledged work of it is missing; nothing has been done then.
 ]]
-local tag, ttl, size = ARGV[11], ARGV[13], tonumber(ARGV[14])
-local sent, acknowledged = match(ARGV[12], '^(%d+)/(%d+)$')
+local tag, numbers, ttl, size = ARGV[11], ARGV[12], ARGV[13], tonumber(ARGV[14])
+local firstBucket, firstMirror, firstOp, firstId = 7, 7 + size, 15, 15 + 2 * size
+local sent, acknowledged = match(numbers, '^(%d+)/(%d+)$')
 sent, acknowledged = tonumber(sent), tonumber(acknowledged)
-local node = parseNode(try('HGET', KEYS[2], tag))
-local deadline = try('ZSCORE', KEYS[1], tag)
+local node = parseNode(try('HGET', nodesKey, tag))
+local deadline = try('ZSCORE', leaseKey, tag)
 -- Whose acknowledged work is missing was set back to an older state; it must not write over the evidence. A later number
 -- than any that was sent somebody else has put there.
 if not node or not deadline or tonumber(deadline) <= now or node.last < acknowledged or node.last > sent then
@@ -32,17 +33,17 @@ end
 -- The client sent it again because the connection broke before the answer came.
 local isRepeated = node.last >= sent
 
-local userPrefix, missing, due = ARGV[1], {}, nil
+local missing, due = {}, nil
 local userAt = #userPrefix + 1
 
 for i = 0, isRepeated and -1 or size - 1 do
-  local age, kind = ARGV[15 + i + i], ARGV[16 + i + i]
-  local key, mirror, id = KEYS[7 + i]
+  local age, kind = ARGV[firstOp + i + i], ARGV[firstOp + 1 + i + i]
+  local key, mirror, id = KEYS[firstBucket + i]
   if userAt > 1 then
-    mirror = KEYS[7 + size + i]
+    mirror = KEYS[firstMirror + i]
     id = string.sub(mirror, userAt)
   else
-    id = ARGV[15 + size + size + i]
+    id = ARGV[firstId + i]
   end
   local record = try('HGET', key, id)
   local user = parse(record)
@@ -51,7 +52,7 @@ for i = 0, isRepeated and -1 or size - 1 do
   local isJoin = kind == 'j' or kind == 'r'
   if user then
     local grace, owners = user.grace, user.owners
-    change(key, id, user, kind, tag, heard, now)
+    change(key, mirror, id, user, kind, tag, heard, now)
     -- One that runs for longer than the drop would, or since a record was lost: the router that began it may be gone.
     if not isJoin and user.owners ~= owners and user.owners == ',' and grace > 0 and user.grace == grace then
       due = math.max(due or 0, grace - now)
@@ -61,25 +62,25 @@ for i = 0, isRepeated and -1 or size - 1 do
     -- Where the record was lost another router may hold the user too, and not have said so yet. This grace is in no set.
     local online, grace, owners, _, _, reason = decide(false, 0, ',', heard, kind, tag, heard, now)
     if kind == 'r' then grace = now + ASSERTED end
-    local version = flip(key, id, online, heard, reason)
+    local version = flip(key, mirror, id, online, heard, reason)
     save(key, id, { version = version, letter = LETTERS[reason], seen = heard, changed = now, grace = grace, owners = owners })
     if mirror then call('SET', mirror, format('%d', heard), 'PX', ttl) end
   elseif not mirror then
     gone[#gone + 1] = format('[%s,%d]', json(id), heard)
   elseif call('EXISTS', mirror) == 1 then
     -- The bucket was lost, and nobody has noticed yet. Another router may hold the user, too.
-    local bucket = string.sub(key, #ARGV[6] + 1)
+    local bucket = string.sub(key, #bucketPrefix + 1)
     missing[#missing + 1] = bucket
     local grace = now + math.max(ASSERTED, tonumber(kind) or 0)
     due = math.max(due or 0, grace - now)
     save(key, id, { version = math.max(1, seq), letter = 'r', seen = heard, changed = heard, grace = grace, owners = ',' })
-    try('ZADD', KEYS[4], format('%d', grace), bucket .. ':' .. id)
+    try('ZADD', graceKey, format('%d', grace), bucket .. ':' .. id)
   end
 end
 
 if not isRepeated then
   node.last = sent
-  call('HSET', KEYS[2], tag, composeNode(node))
+  call('HSET', nodesKey, tag, composeNode(node))
 end
 finish()
 if #missing > 0 then lose(missing) end

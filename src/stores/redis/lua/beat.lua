@@ -1,46 +1,49 @@
 --[[
-  A router is alive. Renews its lease, gives every router a new one where the server itself was away, ends graces that ran
-  out, and names the incarnations whose lease has lapsed.
+  A router is alive. Renews its lease, gives every router a new one where the server itself was away, and names the
+  incarnations whose lease has lapsed and the users whose grace has ended.
 
-  KEYS[1..6], ARGV[1..10] see shared.lua; further keys are those of the users whose grace ends
+  KEYS[1..6], ARGV[1..10] see shared.lua
   KEYS[7] routers         hash: incarnation -> JSON, for whoever lists routers: "name", "address", "version" of this library, and
                           "since", when it started, in milliseconds
   ARGV[11]                the incarnation; empty before its first beat
   ARGV[12]                the next incarnation, which it becomes if this one is not known any more
   ARGV[13]                its lease in milliseconds
   ARGV[14]                the number of its last apply that was acknowledged, "/", and that of the last one that was sent
-  ARGV[15]                how many graces one call ends at most
+  ARGV[15]                how many graces one call names at most
   ARGV[16]                of its last beat: the epoch of the data, "/", the version of the last change, "/", "1" where it has not told
                           all of its users since it was not known, "/", and the routers that were alive, divided by commas
   ARGV[17]                what is said of the router in KEYS[7], but for the time and the last brace
   ARGV[18]                for how many milliseconds it has been running
 
-  Result: {"known":bool,"now":ms,"e":epoch,"seq":n,"off":[users, see apply],"more":bool,"dead":[incarnations to reap],
+  Result: {"known":bool,"now":ms,"e":epoch,"seq":n,"off":[],"due":[[bucket, user whose grace has ended], ...],"more":whether
+  there are more of them,"back":whether the clock was set back, so that all graces end now,"dead":[incarnations to reap],
   "sweep":[first bucket, how many],"lost":how often users were found to be missing,
   "peers":"the routers that are alive, this one too, for others may beat through the same store, or awaited, divided by
   commas"}. "known" is false where the next incarnation got a lease instead.
 ]]
-local tag, following, lease, most = ARGV[11], ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[15])
-local acknowledged, sent = match(ARGV[14], '^(%d+)/(%d+)$')
+local routersKey = KEYS[7]
+local tag, following, lease, numbers, most = ARGV[11], ARGV[12], tonumber(ARGV[13]), ARGV[14], tonumber(ARGV[15])
+local beaten, described, upMs = ARGV[16], ARGV[17], tonumber(ARGV[18])
+local acknowledged, sent = match(numbers, '^(%d+)/(%d+)$')
 acknowledged, sent = tonumber(acknowledged), tonumber(sent)
 local gap = now - at
 
 -- Somebody else has written here. Routers then assert anew under new names, and nothing is lost but those of the others.
-if try('ZCARD', KEYS[1]) > MOST_NODES or try('HLEN', KEYS[2]) > MOST_NODES then
-  discard(KEYS[1])
-  discard(KEYS[2])
+if try('ZCARD', leaseKey) > MOST_NODES or try('HLEN', nodesKey) > MOST_NODES then
+  discard(leaseKey)
+  discard(nodesKey)
 end
 
 local function isName(name) return #name <= 256 and match(name, '^[%w_+/=.:~%%-]+$') ~= nil end
 
 local leases = {}
-local scored = call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+local scored = call('ZRANGE', leaseKey, 0, -1, 'WITHSCORES')
 for i = 1, #scored, 2 do
   if isName(scored[i]) then
     leases[scored[i]] = tonumber(scored[i + 1]) or now
   else
-    call('ZREM', KEYS[1], scored[i])
-    junk[#junk + 1] = KEYS[1]
+    call('ZREM', leaseKey, scored[i])
+    junk[#junk + 1] = leaseKey
   end
 end
 
@@ -54,15 +57,15 @@ end
 local nodes = {}
 
 local function write(name, node)
-  call('HSET', KEYS[2], name, composeNode(node))
+  call('HSET', nodesKey, name, composeNode(node))
 end
 
 local function renew(name, node)
   leases[name] = now + node.lease
-  call('ZADD', KEYS[1], format('%d', leases[name]), name)
+  call('ZADD', leaseKey, format('%d', leases[name]), name)
 end
 
-local fields = call('HGETALL', KEYS[2])
+local fields = call('HGETALL', nodesKey)
 for i = 1, #fields, 2 do
   local name = fields[i]
   local node = isName(name) and parseNode(fields[i + 1])
@@ -71,7 +74,7 @@ for i = 1, #fields, 2 do
     -- The leases were lost, the routers were not.
     if not leases[name] then renew(name, node) end
   else
-    drop(KEYS[2], name)
+    drop(nodesKey, name)
   end
 end
 local own = nodes[tag]
@@ -96,8 +99,8 @@ for name, deadline in pairs(leases) do
   end
   longest = math.max(longest, node.lease)
 end
-if meta.extendedUntil > now + longest then call('HDEL', KEYS[3], 'extended') end
-if extendedUntil > 0 then call('HSET', KEYS[3], 'extended', format('%d %d', now, extendedUntil), 'away', format('%d', at)) end
+if meta.extendedUntil > now + longest then call('HDEL', metaKey, 'extended') end
+if extendedUntil > 0 then call('HSET', metaKey, 'extended', format('%d %d', now, extendedUntil), 'away', format('%d', at)) end
 
 -- Whose acknowledged work is missing was set back to an older state, by a failover for instance. Work that was not sent
 -- somebody else has put there; but for the next apply, where the client sends a beat again that was followed by it.
@@ -118,8 +121,9 @@ else
 end
 
 -- For whoever lists routers. What somebody else has put there is no entry of one.
-if try('HLEN', KEYS[7]) > MOST_NODES then discard(KEYS[7]) end
-call('HSETNX', KEYS[7], isKnown and tag or following, format('%s,"since":%d}', ARGV[17], now - ARGV[18]))
+if try('HLEN', routersKey) > MOST_NODES then discard(routersKey) end
+local current = isKnown and tag or following
+if not call('HGET', routersKey, current) then call('HSET', routersKey, current, format('%s,"since":%d}', described, now - upMs)) end
 
 -- A router as it is called in all of its incarnations.
 local function routerOf(name) return match(name, '^[^~]+') or name end
@@ -153,7 +157,7 @@ if awaitedUntil > now and awaitedUntil <= now + longest then
     names[#names + 1] = name
   end
 elseif awaitedUntil > 0 then
-  call('HDEL', KEYS[3], 'awaited')
+  call('HDEL', metaKey, 'awaited')
 end
 local function await(name)
   if awaited[name] or #names >= MOST_NODES or #name > 256 then return end
@@ -162,7 +166,7 @@ local function await(name)
   awaitedUntil, isChanged = now + floor(lease / 2), true
 end
 local isOlder = false
-local beatenEpoch, beatenSeq, isTelling, others = match(ARGV[16], '^([^/]*)/([^/]*)/([^/]*)/(.*)$')
+local beatenEpoch, beatenSeq, isTelling, others = match(beaten, '^([^/]*)/([^/]*)/([^/]*)/(.*)$')
 if tag ~= '' then
   if not isKnown or isTelling == '1' then await(router) end
   isOlder = beatenEpoch == epoch and meta.seq < (number(beatenSeq) or 0)
@@ -179,9 +183,9 @@ end
 -- What is lost once more before they are here is theirs, too.
 for _, name in ipairs(names) do addPeer(name) end
 if isChanged and #names == 0 then
-  call('HDEL', KEYS[3], 'awaited')
+  call('HDEL', metaKey, 'awaited')
 elseif isChanged then
-  call('HSET', KEYS[3], 'awaited', format('%d ', awaitedUntil) .. table.concat(names, ' '))
+  call('HSET', metaKey, 'awaited', format('%d ', awaitedUntil) .. table.concat(names, ' '))
 end
 
 local dead = {}
@@ -195,55 +199,44 @@ for name, deadline in pairs(leases) do
   end
 end
 
-local due = try('ZRANGEBYSCORE', KEYS[4], '-inf', isBack and '+inf' or now, 'LIMIT', 0, most)
-for _, member in ipairs(due) do
+-- Graces that have ended, for the caller to name the keys of these users, see settle.lua.
+local due, found = {}, try('ZRANGEBYSCORE', graceKey, '-inf', isBack and '+inf' or now, 'LIMIT', 0, most)
+for _, member in ipairs(found) do
   local bucket, id = match(member, '^(%d+):(.+)$')
-  local isMember = bucket and #bucket <= 4 and tonumber(bucket) < buckets
-  local key = isMember and ARGV[6] .. bucket
-  local record = key and pcall('HGET', key, id)
-  -- On a Cluster whose slots move, a bucket may be elsewhere at the moment: then its users wait.
-  local isElsewhere = isError(record) and not find(record.err, 'WRONGTYPE', 1, true)
-  if not isElsewhere then call('ZREM', KEYS[4], member) end
-  if not isMember then
-    junk[#junk + 1] = KEYS[4]
-  elseif not isElsewhere then
-    record = try('HGET', key, id)
-    local user = parse(record)
-    if record and not user then drop(key, id) end
-    if user and user.grace > now and not isBack then
-      -- Sooner than the record says: somebody else has moved it.
-      call('ZADD', KEYS[4], format('%d', user.grace), member)
-    elseif user then
-      change(key, id, user, 'due', '', 0, math.max(now, user.grace))
-    end
+  if bucket and #bucket <= 4 and tonumber(bucket) < buckets and isId(id) then
+    due[#due + 1] = format('[%d,%s]', bucket, json(id))
+  else
+    call('ZREM', graceKey, member)
+    junk[#junk + 1] = graceKey
   end
 end
 
-call('HSET', KEYS[3], 'at', format('%d', now))
+call('HSET', metaKey, 'at', format('%d', now))
 finish()
 -- Without the counts nobody could tell whether buckets are missing too, nor of one that is lost before the sweep has counted
 -- it anew. Then every router asserts whom it holds, now, and once the sweep has been everywhere.
-local counting = try('HGET', KEYS[5], '')
+local counting = try('HGET', countKey, '')
 local till = counting and number(match(counting, '^~(%d+)$'))
 -- That long no lease is.
 if till and till > now + math.max(lease * 5, 3600000) then till = now end
-local isUncounted = not counting and (fields[1] or meta.seq > 0 or highest > 0)
+local isUncounted = not counting
 -- Data that were set back to an older state begin anew: what changed since then nobody will tell. A call may have raised the
 -- version meanwhile, and work that was acknowledged is missing all the same.
 local isSetBack = isOlder or (own ~= nil and own.last < acknowledged)
-if epoch == meta.epoch then
+-- In data without a heartbeat everybody registers anyway.
+if at > 0 then
   if isSetBack then
     epoch = time[1] .. '.' .. time[2]
-    call('HSET', KEYS[3], 'epoch', epoch, 'lost', '0', 'lostAt', format('%d', now))
+    call('HSET', metaKey, 'epoch', epoch, 'lost', '0', 'lostAt', format('%d', now))
   elseif isUncounted or (till and till <= now) then
     lose({})
   end
 end
-if isUncounted then call('HSET', KEYS[5], '', format('~%d', now + lease * 5))
-elseif counting ~= '0' and not (till and till > now) then call('HSET', KEYS[5], '', '0') end
+if isUncounted then call('HSET', countKey, '', format('~%d', now + lease * 5))
+elseif counting ~= '0' and not (till and till > now) then call('HSET', countKey, '', '0') end
 
 -- The whole is swept once in four leases, whatever the number of routers; and after a loss at once, once a lease.
-local place = call('HMGET', KEYS[3], 'sweep', 'swept', 'round', 'lostAt')
+local place = call('HMGET', metaKey, 'sweep', 'swept', 'round', 'lostAt')
 local first, swept = number(place[1]) or 0, number(place[2]) or 0
 local elapsed = now - swept
 if swept == 0 or elapsed < 0 then elapsed = lease / 3 end
@@ -254,12 +247,12 @@ local round, lostAt = number(place[3]) or 0, number(place[4]) or 0
 if round > now then round = 0 end
 if lostAt > round and lostAt <= now and now - round >= lease then
   slice = buckets
-  call('HSET', KEYS[3], 'round', format('%d', now))
+  call('HSET', metaKey, 'round', format('%d', now))
 end
 if slice > 0 then
-  call('HSET', KEYS[3], 'sweep', format('%d', (first + slice) % buckets), 'swept', format('%d', now))
+  call('HSET', metaKey, 'sweep', format('%d', (first + slice) % buckets), 'swept', format('%d', now))
 end
 
-return format('{"known":%s,"more":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d,"peers":"%s",', tostring(isKnown), tostring(#due == most),
-  table.concat(dead, ','), first, slice, number(call('HGET', KEYS[3], 'lost')) or 0,
+return format('{"known":%s,"more":%s,"due":[%s],"back":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d,"peers":"%s",', tostring(isKnown), tostring(#found == most), table.concat(due, ','),
+  tostring(isBack), table.concat(dead, ','), first, slice, number(call('HGET', metaKey, 'lost')) or 0,
   table.concat(peers, ',')) .. answered()

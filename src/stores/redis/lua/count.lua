@@ -12,11 +12,13 @@
   one: the counts were lost, time has ended what no heartbeat has noticed, or presence keys have to be asked. The number is
   then that of those published as online. What is no count counts nothing.
 ]]
+local countKey, metaKey, leaseKey, nodesKey, graceKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local buckets = tonumber(ARGV[1])
 -- A sweep of everything takes no longer. One begins with the beat that misses the counts, or a lease after the last one.
 local SWEPT_MS = 3000
-local meta = readMeta(KEYS[2])
-local _, _, isAny = readStanding(KEYS[3], KEYS[4], meta)
-local buckets, sum = tonumber(ARGV[1]), 0
+local meta = readMeta(metaKey)
+local _, _, isAny = readStanding(leaseKey, nodesKey, meta)
+local sum = 0
 local function add(values)
   for _, value in ipairs(values) do
     local count = value and #value <= 16 and tonumber(value) or 0
@@ -24,23 +26,23 @@ local function add(values)
     if count > 0 and count <= 100000 then sum = sum + count end
   end
 end
-local length = redis.pcall('HLEN', KEYS[1])
-if type(length) ~= 'table' and length <= buckets + 1 then
-  add(redis.call('HVALS', KEYS[1]))
-elseif type(length) ~= 'table' then
+local length = pcall('HLEN', countKey)
+if not isError(length) and length <= buckets + 1 then
+  add(call('HVALS', countKey))
+elseif not isError(length) then
   -- Somebody else has written here: only our fields are read.
   for from = 0, buckets - 1, 1000 do
     local fields = {}
-    for bucket = from, math.min(from + 999, buckets - 1) do fields[#fields + 1] = string.format('%d', bucket) end
-    add(redis.call('HMGET', KEYS[1], unpack(fields)))
+    for bucket = from, math.min(from + 999, buckets - 1) do fields[#fields + 1] = format('%d', bucket) end
+    add(call('HMGET', countKey, unpack(fields)))
   end
 end
-local counting, isCounted = pcall('HMGET', KEYS[1], ''), true
+local counting, isCounted = pcall('HMGET', countKey, ''), true
 if isError(counting) or not counting[1] then
   isCounted = not meta.epoch
 elseif counting[1] ~= '0' then
-  local place = call('HMGET', KEYS[2], 'lostAt', 'round')
+  local place = call('HMGET', metaKey, 'lostAt', 'round')
   local lostAt, round = number(place[1]) or 0, number(place[2]) or 0
   isCounted = round >= lostAt and now - round > SWEPT_MS
 end
-return format('%d %s %d %d %d', sum, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, (((isAny or isAnyGraceOver(KEYS[5])) and sum > 0) or not isCounted) and 0 or 1)
+return format('%d %s %d %d %d', sum, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, (((isAny or isAnyGraceOver(graceKey)) and sum > 0) or not isCounted) and 0 or 1)

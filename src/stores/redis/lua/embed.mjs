@@ -4,11 +4,11 @@ import { fileURLToPath } from 'node:url';
 // Makes scripts.generated.ts of the Lua files, so that bundles, tests and examples find them without reading files.
 
 /** Before these stand meta.lua, record.lua, decide.lua and shared.lua. */
-const CHANGING = ['apply', 'beat', 'reap', 'stray', 'sweep'];
+const CHANGING = ['apply', 'beat', 'reap', 'settle', 'stray', 'sweep'];
 /** Before these stand meta.lua, record.lua, decide.lua and proof.lua. */
 const QUERIES = ['count', 'list', 'read'];
 /** Before these stand meta.lua and record.lua. */
-const LOOKING = ['held', 'seen'];
+const LOOKING = ['begin', 'held', 'seen'];
 const ALONE = ['leased', 'refresh', 'registered', 'release'];
 const NAMES = [...CHANGING, ...QUERIES, ...LOOKING, ...ALONE].sort();
 const before = (name) => {

@@ -1,34 +1,45 @@
 --[[
-  Whom dead routers hold in some buckets, on a Cluster, where the reaping script cannot read the presence keys. Of these it is
-  found out first when they were last seen.
+  Names the users whom dead routers hold in some buckets, for the caller to name their keys, see reap.lua.
 
   KEYS[1]    meta, see meta.lua
   KEYS[2..]  buckets
   ARGV[1]    the seed of the caller
   ARGV[2]    the epoch of the data in which it was in use
-  ARGV[3]    after how many fields the call ends, so that nobody waits long
-  ARGV[4..]  the dead incarnations
+  ARGV[3]    the number of the first bucket
+  ARGV[4]    after how many users the call ends, so that nobody waits long
+  ARGV[5..]  the dead incarnations
 
-  Result: [user, ...]; or "!{...}", see meta.lua.
+  Result: {"done":how many of the buckets,"users":[[bucket, user], ...]}; or "!{...}", see meta.lua.
 ]]
+local metaKey, firstKey = KEYS[1], 2
+local seed, knownEpoch, first, most, firstDead = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), 5
 local MOST_FIELDS = 10000
-local answer = misplaced(readMeta(KEYS[1]), ARGV[1], ARGV[2])
+local answer = misplaced(readMeta(metaKey), seed, knownEpoch)
 if answer then return answer end
-local most, examined, held = tonumber(ARGV[3]), 0, {}
-for b = 2, #KEYS do
-  if examined >= most then break end
-  local length = pcall('HLEN', KEYS[b])
-  local fields = not isError(length) and length <= MOST_FIELDS and call('HGETALL', KEYS[b]) or {}
+local dead = {}
+for i = firstDead, #ARGV do dead[ARGV[i]] = true end
+-- Of one dead router its name is looked for; of many, each owner is looked up.
+local needle = #ARGV == firstDead and ',' .. ARGV[firstDead] .. ',' or nil
+local function isOwned(record)
+  if needle then return find(record, needle, 1, true) end
+  for owner in string.gmatch(record, ',([^,]+)') do
+    if dead[owner] then return true end
+  end
+  return false
+end
+
+local size, done, examined, users = #KEYS - 1, 0, 0, {}
+while done < size and examined < most do
+  local length = pcall('HLEN', KEYS[firstKey + done])
+  local fields = not isError(length) and length <= MOST_FIELDS and call('HGETALL', KEYS[firstKey + done]) or {}
   for i = 1, #fields, 2 do
-    local record = fields[i + 1]
-    for a = 4, #ARGV do
-      if find(record, ',' .. ARGV[a] .. ',', 1, true) then
-        if isId(fields[i]) then held[#held + 1] = fields[i] end
-        break
-      end
+    if isOwned(fields[i + 1]) and isId(fields[i]) then
+      users[#users + 1] = format('[%d,%s]', first + done, json(fields[i]))
+      -- Whoever changes takes longer.
+      examined = examined + 4
     end
   end
-  examined = examined + #fields / 2
+  examined = examined + 1 + #fields / 2
+  done = done + 1
 end
--- Of nothing cjson does not know that it is a list.
-return #held > 0 and cjson.encode(held) or '[]'
+return format('{"done":%d,"users":[%s]}', done, table.concat(users, ','))

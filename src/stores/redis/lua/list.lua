@@ -4,36 +4,29 @@
   KEYS[1]     meta, see meta.lua
   KEYS[2]     lease, see shared.lua
   KEYS[3]     nodes, see shared.lua
-  KEYS[4]     grace, see shared.lua
-  KEYS[5..]   buckets, in order
-  ARGV[1]     what the presence keys start with; empty: the caller reads them (Cluster)
-  ARGV[2]     how many users there is room for
-  ARGV[3]     of the first bucket only users whose version is greater
-  ARGV[4]     after how many users the call ends, so that nobody waits long
-  ARGV[5]     the seed of the caller
-  ARGV[6]     the epoch of the data in which it was in use, or nothing
-  ARGV[7]     the number of the first bucket
+  KEYS[4..]   buckets, in order
+  ARGV[1]     how many users there is room for
+  ARGV[2]     of the first bucket only users whose version is greater
+  ARGV[3]     after how many users the call ends, so that nobody waits long
+  ARGV[4]     the seed of the caller
+  ARGV[5]     the epoch of the data in which it was in use, or nothing
+  ARGV[6]     the number of the first bucket
 
   Result: {"now":ms,"e":epoch,"seq":version of the last change,"done":how many of the buckets are through,
   "after":where the next one stopped,"examined":how many records were looked at,"users":[[user, version, last seen, bucket, 0 where the key is missing, 1 where the user
   is online, 0 where nothing but that key can say so, -1 where the user is no more], ...],"awaited":0|1,"unsure":0|1, see proof.lua,"junk":[buckets in which something is that is not ours]};
   or "!{...}", see meta.lua.
 ]]
+local metaKey, leaseKey, nodesKey, firstKey = KEYS[1], KEYS[2], KEYS[3], 4
+local room, after, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local seed, knownEpoch, first = ARGV[4], ARGV[5], tonumber(ARGV[6])
 local MOST_FIELDS = 10000
-local room, after, most, first = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[7])
-local meta = readMeta(KEYS[1])
-local answer = misplaced(meta, ARGV[5], ARGV[6])
+local meta = readMeta(metaKey)
+local answer = misplaced(meta, seed, knownEpoch)
 if answer then return answer end
-base = baseOf(ARGV[5])
-local standing, isUnsure = readStanding(KEYS[2], KEYS[3], meta)
+base = baseOf(seed)
+local standing, isUnsure = readStanding(leaseKey, nodesKey, meta)
 local PROOF = { yes = 1, key = 0, no = -1 }
-
-local function json(text)
-  if find(text, '[%c"\\]') then
-    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
-  end
-  return '"' .. text .. '"'
-end
 
 local junk = {}
 local function fieldsOf(bucket)
@@ -42,9 +35,9 @@ local function fieldsOf(bucket)
   return call('HGETALL', bucket)
 end
 
-local found, size, done, examined, isFull = {}, #KEYS - 4, 0, 0, false
+local found, size, done, examined, isFull = {}, #KEYS - 3, 0, 0, false
 while done < size and examined < most and not isFull do
-  local fields = fieldsOf(KEYS[5 + done])
+  local fields = fieldsOf(KEYS[firstKey + done])
   local users, isWhole = {}, fields ~= nil
   fields = fields or {}
   for i = 1, #fields, 2 do
@@ -87,17 +80,8 @@ while done < size and examined < most and not isFull do
   end
 end
 
-if ARGV[1] ~= '' and #found > 0 then
-  local mirrors = {}
-  for i, user in ipairs(found) do mirrors[i] = ARGV[1] .. user.id end
-  for i, mirror in ipairs(call('MGET', unpack(mirrors))) do
-    found[i].isKeyed = mirror ~= false
-    local seen = number(mirror) or 0
-    if seen > found[i].seen and seen <= now then found[i].seen = seen end
-  end
-end
 local users = {}
-for i, user in ipairs(found) do users[i] = format('[%s,%d,%d,%d,%d,%d]', json(user.id), user.version, math.min(user.seen, now), user.bucket, user.isKeyed == false and 0 or 1, user.proof) end
+for i, user in ipairs(found) do users[i] = format('[%s,%d,%d,%d,%d]', json(user.id), user.version, math.min(user.seen, now), user.bucket, user.proof) end
 return format('{"now":%d,"e":"%s","seq":%d,"done":%d,"after":%d,"examined":%d,"users":[%s],"awaited":%d,"unsure":%d,"junk":[%s]}',
   now, meta.epoch or '', meta.seq, done, after, examined, table.concat(users, ','), isAwaited(meta) and 1 or 0, isUnsure and 1 or 0,
   table.concat(junk, ','))

@@ -35,6 +35,8 @@ local function number(text)
   return value and value <= MOST and value or nil
 end
 
+local function versionNow() return (now - EPOCH) * FLOOR_PER_MS end
+
 -- Another type of key than ours is none.
 local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
 

@@ -17,26 +17,28 @@
   no more, and that has not been published; nothing where there is no record; "?" for what is none. All joined by commas. Or
   "!{...}", see meta.lua.
 ]]
-local meta = readMeta(KEYS[1])
-local answer = misplaced(meta, ARGV[1], ARGV[2])
+local metaKey, leaseKey, nodesKey, graceKey, firstKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], 5
+local seed, knownEpoch, firstId = ARGV[1], ARGV[2], 3
+local meta = readMeta(metaKey)
+local answer = misplaced(meta, seed, knownEpoch)
 if answer then return answer end
-local standing, isUnsure, isAny = readStanding(KEYS[2], KEYS[3], meta)
-local isDue = isAny or isAnyGraceOver(KEYS[4])
+local standing, isUnsure, isAny = readStanding(leaseKey, nodesKey, meta)
+local isDue = isAny or isAnyGraceOver(graceKey)
 local records = { format('%d %s %d %d %d %d', now, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, isUnsure and 1 or 0, isDue and 1 or 0) }
 local MARKS = { yes = '', key = ' ?', no = ' !' }
-for i = 5, #KEYS do
-  local record = pcall('HGET', KEYS[i], ARGV[i - 2])
+for i = 0, #KEYS - firstKey do
+  local record = pcall('HGET', KEYS[firstKey + i], ARGV[firstId + i])
   if isError(record) then
-    records[i - 3] = '?'
+    records[i + 2] = '?'
   elseif record then
     local user = parse(record)
     if not user then
-      records[i - 3] = '?'
+      records[i + 2] = '?'
     else
-      records[i - 3] = match(record, '^-?%x+[jltnr]%x+') .. (user.version > 0 and MARKS[isOnlineNow(user.grace, user.owners, standing)] or '')
+      records[i + 2] = match(record, '^-?%x+[jltnr]%x+') .. (user.version > 0 and MARKS[isOnlineNow(user.grace, user.owners, standing)] or '')
     end
   else
-    records[i - 3] = ''
+    records[i + 2] = ''
   end
 end
 return table.concat(records, ',')

@@ -1,31 +1,34 @@
 --[[
-  Takes dead routers away from the users of some buckets. Does nothing to one whose lease runs; may be repeated.
+  Takes dead routers away from some users, whom held.lua has named. Does nothing for a router whose lease runs; may be repeated.
 
   KEYS[1..6], ARGV[1..10] see shared.lua
-  KEYS[7]                 routers, see beat.lua
-  KEYS[8..]               the buckets
-  ARGV[11]                the number of the first bucket
-  ARGV[12]                '1': these are the last ones, and then nothing of the dead is left
-  ARGV[13]                after how many users the call ends, so that nobody waits long
-  ARGV[14]                after which silence a router gives a connection up, in milliseconds
-  ARGV[15..]              the dead incarnations
+  KEYS[7]    routers, see beat.lua
+  KEYS[8..]  the bucket of each user, then, unless ARGV[1] is empty, the presence key of each
+  ARGV[11]   how many users there are
+  ARGV[12]   '1': nothing of the dead is left, so their leases go, too
+  ARGV[13]   after which silence a router gives a connection up, in milliseconds
+  ARGV[14]   how many dead incarnations there are
+  ARGV[15..] these, and then for each user: the user, and when the user was seen, in milliseconds, by a presence key that the caller
+             has read, or nothing
 
-  Result: {"done":how many of the buckets, -1 while their leases run,"now":ms,"e":epoch,"seq":n,"off":[users, see apply]}.
+  Result: {"alive":whether their leases run, so that nothing was done,"now":ms,"e":epoch,"seq":n,"off":[users, see apply]}.
 ]]
-local first, most = tonumber(ARGV[11]), tonumber(ARGV[13])
-local ttl, dead, tags = tonumber(ARGV[14]), {}, {}
+local routersKey = KEYS[7]
+local size, isLast, ttl, incarnations = tonumber(ARGV[11]), ARGV[12] == '1', tonumber(ARGV[13]), tonumber(ARGV[14])
+local firstBucket, firstMirror, firstDead, firstUser = 8, 8 + size, 15, 15 + incarnations
+local dead, tags = {}, {}
 
 -- Until when a router was certainly alive: its last heartbeat, or, where its lease was extended, about the last one of anybody.
 local function aliveUntil(tag, deadline)
-  local node = parseNode(try('HGET', KEYS[2], tag))
+  local node = parseNode(try('HGET', nodesKey, tag))
   deadline = tonumber(deadline)
   if not node or not deadline then return 0 end
-  return (node.extended and number(call('HGET', KEYS[3], 'away')) or deadline) - node.lease
+  return (node.extended and number(call('HGET', metaKey, 'away')) or deadline) - node.lease
 end
 
-for i = 15, #ARGV do
+for i = firstDead, firstUser - 1 do
   local tag = ARGV[i]
-  local deadline = try('ZSCORE', KEYS[1], tag)
+  local deadline = try('ZSCORE', leaseKey, tag)
   if not deadline or tonumber(deadline) <= now then
     -- Whom it held then it had heard by a TTL before, or it would have given the connection up.
     dead[tag] = floor(math.min(now, aliveUntil(tag, deadline))) - ttl
@@ -34,60 +37,41 @@ for i = 15, #ARGV do
 end
 if #tags == 0 then
   seq = stored
-  return '{"done":-1,' .. answered()
+  return '{"alive":true,' .. answered()
 end
--- Of one dead router its name is looked for; of many, each owner is looked up.
-local needle = #tags == 1 and ',' .. tags[1] .. ',' or nil
-local function isOwned(record)
-  if needle then return find(record, needle, 1, true) end
-  for owner in string.gmatch(record, ',([^,]+)') do
-    if dead[owner] then return true end
-  end
-  return false
-end
-local size, done, examined, lost = #KEYS - 7, 0, 0, {}
-while done < size and examined < most do
-  local key = KEYS[8 + done]
-  local fields, isFilled = fieldsOf(key)
-  if isFilled then lost[#lost + 1] = format('%d', first + done) end
-  for i = 1, #fields, 2 do
-    if isOwned(fields[i + 1]) then
-      local id = fields[i]
-      local user = parse(fields[i + 1])
-      if user then
-        local owners, was = user.owners, user.version
-        -- Its key may have ended long before.
-        local seen = latest(id, user.seen)
-        for owner in string.gmatch(owners, '[^,]+') do
-          if dead[owner] then seen = math.max(seen, dead[owner]) end
-        end
-        user.seen = seen
-        for owner in string.gmatch(owners, '[^,]+') do
-          if dead[owner] then change(key, id, user, 'dead', owner, 0, now) end
-        end
-        if user.version ~= was then examined = examined + 4 end
-      else
-        drop(key, id)
-      end
+
+for i = 0, size - 1 do
+  local key, id, known = KEYS[firstBucket + i], ARGV[firstUser + i + i], number(ARGV[firstUser + 1 + i + i])
+  local mirror = userPrefix ~= '' and KEYS[firstMirror + i] or nil
+  local record = try('HGET', key, id)
+  local user = parse(record)
+  if record and not user then drop(key, id) end
+  local held, seen = {}, 0
+  for owner in string.gmatch(user and user.owners or '', '[^,]+') do
+    if dead[owner] then
+      held[#held + 1] = owner
+      seen = math.max(seen, dead[owner])
     end
   end
-  examined = examined + 1 + #fields / 2
-  done = done + 1
+  if #held > 0 then
+    -- Its key may have ended long before.
+    user.seen = math.max(latest(mirror, user.seen), seen, known and known <= now and known or 0)
+    for _, owner in ipairs(held) do change(key, mirror, id, user, 'dead', owner, 0, now) end
+  end
 end
 
 for _, tag in ipairs(tags) do
-  if done == size and ARGV[12] == '1' then
-    call('ZREM', KEYS[1], tag)
-    try('HDEL', KEYS[2], tag)
-    try('HDEL', KEYS[7], tag)
+  if isLast then
+    call('ZREM', leaseKey, tag)
+    try('HDEL', nodesKey, tag)
+    try('HDEL', routersKey, tag)
   else
-    local node = parseNode(try('HGET', KEYS[2], tag))
+    local node = parseNode(try('HGET', nodesKey, tag))
     if node then
       node.claimed = now + 1000
-      call('HSET', KEYS[2], tag, composeNode(node))
+      call('HSET', nodesKey, tag, composeNode(node))
     end
   end
 end
 finish()
-if #lost > 0 then lose(lost) end
-return format('{"done":%d,', done) .. answered()
+return '{"alive":false,' .. answered()

@@ -32,6 +32,14 @@ local function isId(text)
   return not find(text, '[\128-\255]')
 end
 
+-- An id is valid UTF-8: only these three kinds of characters need an escape in JSON.
+local function json(text)
+  if find(text, '[%c"\\]') then
+    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
+  end
+  return '"' .. text .. '"'
+end
+
 -- From which version records count, by the seed of the caller.
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end

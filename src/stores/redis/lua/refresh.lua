@@ -10,17 +10,18 @@
 
   Result: the places, from 0, of those who have no key, joined by commas; "?" where the incarnation has no lease.
 ]]
+local leaseKey, firstKey = KEYS[1], 2
+local tag, ttl, firstAge = ARGV[1], ARGV[2], 3
 local call, format = redis.call, string.format
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local deadline = redis.pcall('ZSCORE', KEYS[1], ARGV[1])
+local deadline = redis.pcall('ZSCORE', leaseKey, tag)
 if type(deadline) ~= 'string' or tonumber(deadline) <= now then return '?' end
-local missing, ttl = {}, ARGV[2]
-local i = 2
-for a = 3, #ARGV, 2 do
+local missing, i = {}, firstKey
+for a = firstAge, #ARGV, 2 do
   local seen = format('%d', now - ARGV[a])
   for _ = 1, ARGV[a + 1] do
-    if not call('SET', KEYS[i], seen, 'PX', ttl, 'XX') then missing[#missing + 1] = i - 2 end
+    if not call('SET', KEYS[i], seen, 'PX', ttl, 'XX') then missing[#missing + 1] = i - firstKey end
     i = i + 1
   end
 end

@@ -7,16 +7,17 @@
 
   Result: "1", or "0" where nobody did, or the data have been lost once more.
 ]]
-if redis.pcall('HGET', KEYS[1], 'epoch') ~= ARGV[2] then return '0' end
-local until_, names = string.match(tostring(redis.pcall('HGET', KEYS[1], 'awaited')), '^(%d+) (.+)$')
+local metaKey, router, epoch = KEYS[1], ARGV[1], ARGV[2]
+if redis.pcall('HGET', metaKey, 'epoch') ~= epoch then return '0' end
+local until_, names = string.match(tostring(redis.pcall('HGET', metaKey, 'awaited')), '^(%d+) (.+)$')
 if not until_ then return '0' end
 local left = {}
 for name in string.gmatch(names, '[^ ]+') do
-  if name ~= ARGV[1] then left[#left + 1] = name end
+  if name ~= router then left[#left + 1] = name end
 end
 if #left == 0 then
-  redis.call('HDEL', KEYS[1], 'awaited')
+  redis.call('HDEL', metaKey, 'awaited')
 else
-  redis.call('HSET', KEYS[1], 'awaited', until_ .. ' ' .. table.concat(left, ' '))
+  redis.call('HSET', metaKey, 'awaited', until_ .. ' ' .. table.concat(left, ' '))
 end
 return '1'

@@ -12,6 +12,8 @@ local function number(text)
   local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
   return value and value <= MOST and value or nil
 end
+
+local function versionNow() return (now - EPOCH) * FLOOR_PER_MS end
 local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
 local function isEpoch(text)
   local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
@@ -59,6 +61,12 @@ local function isId(text)
   text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
   text = string.gsub(text, '[\194-\223][\128-\191]', '')
   return not find(text, '[\128-\255]')
+end
+local function json(text)
+  if find(text, '[%c"\\]') then
+    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
+  end
+  return '"' .. text .. '"'
 end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
@@ -144,7 +152,9 @@ end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
 local ASSERTED = 3000
-local buckets = tonumber(ARGV[10])
+local leaseKey, nodesKey, metaKey, graceKey, countKey, logKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local userPrefix, publicPrefix, channel, isSharded, logged = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1', tonumber(ARGV[5])
+local bucketPrefix, highest, seed, knownEpoch, buckets = ARGV[6], number(ARGV[7]) or 0, ARGV[8], ARGV[9], tonumber(ARGV[10])
 local junk, lacks = {}, nil
 
 local function discard(key)
@@ -158,50 +168,20 @@ local function try(command, key, ...)
   return call(command, key, ...)
 end
 
-local meta = readMeta(KEYS[3])
-local answer = misplaced(meta, ARGV[8], ARGV[9])
+local meta = readMeta(metaKey)
+local answer = misplaced(meta, seed, knownEpoch)
 if answer then return answer end
+if not meta.epoch or meta.layout ~= LAYOUT or meta.seed ~= seed then return '!{"begin":1}' end
 
-local seq, epoch, at = meta.seq, meta.epoch, meta.at
-local isNew = not epoch
-local seed = ARGV[8]
+local seq, epoch, at, stored = meta.seq, meta.epoch, meta.at, meta.seq
 base = baseOf(seed)
-if isNew or seq == 0 then seq = math.max(seq, (now - EPOCH) * FLOOR_PER_MS) end
-local highest = number(ARGV[7]) or 0
+if seq == 0 then seq = versionNow() end
 seq = math.max(seq, highest, base)
-epoch = epoch or time[1] .. '.' .. time[2]
-local stored = meta.seq
-if isNew or stored == 0 then
+if stored == 0 then
   stored = seq
-  try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
+  try('HSET', metaKey, 'epoch', epoch, 'seq', format('%d', seq))
 else
-  try('HSET', KEYS[3], 'epoch', epoch)
-end
-if isNew then call('HSET', KEYS[3], 'lost', '0', 'lostAt', ARGV[9] ~= '' and format('%d', now) or '0') end
-local function onBuckets(command)
-  local keys, sum = {}, 0
-  for bucket = 0, buckets - 1 do
-    keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
-    if #keys == 1000 or bucket == buckets - 1 then
-      local answer = pcall(command, unpack(keys))
-      sum = sum + (isError(answer) and 1 or answer)
-      keys = {}
-    end
-  end
-  return sum
-end
-
-if meta.layout ~= LAYOUT or meta.seed ~= seed then
-  local isEmpty = ARGV[9] == ''
-  if isEmpty then
-    pcall('UNLINK', KEYS[4], KEYS[5])
-    onBuckets('UNLINK')
-  end
-  if isEmpty or (isNew and onBuckets('EXISTS') == 0) then
-    base = seq
-    seed = format('%s%x', string.sub(seed, 1, 16), base)
-  end
-  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', seed)
+  try('HSET', metaKey, 'epoch', epoch)
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
@@ -209,17 +189,6 @@ local function save(bucket, id, user) call('HSET', bucket, id, compose(user)) en
 local function drop(bucket, id)
   call('HDEL', bucket, id)
   if junk[#junk] ~= bucket then junk[#junk + 1] = bucket end
-end
-local function fieldsOf(bucket)
-  if try('HLEN', bucket) <= MOST_FIELDS then return call('HGETALL', bucket), false end
-  discard(bucket)
-  return {}, true
-end
-local function json(text)
-  if find(text, '[%c"\\]') then
-    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
-  end
-  return '"' .. text .. '"'
 end
 local function iso(ms)
   local seconds = floor(ms / 1000)
@@ -240,41 +209,41 @@ local phrases = {}
 local function phrase(online, reason)
   local status = online and 'online' or 'offline'
   local middle = ',"status":"' .. status .. '","timestamp":"' .. iso(now) .. '","version":'
-  phrases[reason] = { middle, ',"reason":"' .. reason .. '"}', ',"' .. reason .. '"]', ARGV[2] .. status }
+  phrases[reason] = { middle, ',"reason":"' .. reason .. '"}', ',"' .. reason .. '"]', publicPrefix .. status }
   return phrases[reason]
 end
-local updates = ARGV[2] .. 'updates'
-local function latest(id, seen)
-  local mirror = ARGV[1] ~= '' and number(pcall('GET', ARGV[1] .. id))
-  return mirror and mirror <= now and math.max(seen, mirror) or seen
+local updates = publicPrefix .. 'updates'
+local function latest(mirror, seen)
+  local known = mirror and number(pcall('GET', mirror))
+  return known and known <= now and math.max(seen, known) or seen
 end
-local function flip(key, id, online, seen, reason)
+local function flip(key, mirror, id, online, seen, reason)
   seq = seq + 1
   local name, words = json(id), phrases[reason] or phrase(online, reason)
   told[#told + 1] = '[' .. name .. (online and ',1,' or ',0,') .. format('%d', seen) .. words[3]
   counts[key] = (counts[key] or 0) + (online and 1 or -1)
   if not online then
-    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
+    if mirror then call('DEL', mirror) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
   end
-  if ARGV[2] ~= '' then
+  if publicPrefix ~= '' then
     messages[#messages + 1] = words[4]
     messages[#messages + 1] = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
   end
   return online and seq or -seq
 end
 local function schedule(key, id, before, grace, owners)
-  local member = string.sub(key, #ARGV[6] + 1) .. ':' .. id
+  local member = string.sub(key, #bucketPrefix + 1) .. ':' .. id
   if grace > 0 and (grace ~= before or owners == ',') then
-    try('ZADD', KEYS[4], format('%d', grace), member)
+    try('ZADD', graceKey, format('%d', grace), member)
   elseif grace == 0 and before > 0 then
-    try('ZREM', KEYS[4], member)
+    try('ZREM', graceKey, member)
   end
 end
-local function change(key, id, user, event, owner, heard, at)
+local function change(key, mirror, id, user, event, owner, heard, at)
   local before, held, last = user.grace, user.owners, user.seen
   local online, grace, owners, seen, settled, reason, isIgnored = decide(user.version > 0, before, held, last, event, owner, heard, at)
-  if settled then user.version = flip(key, id, online == (reason == nil), last, settled) end
-  if reason then user.version = flip(key, id, online, seen, reason) end
+  if settled then user.version = flip(key, mirror, id, online == (reason == nil), last, settled) end
+  if reason then user.version = flip(key, mirror, id, online, seen, reason) end
   if (grace > 0 or before > 0) and not (isIgnored and grace == before) then schedule(key, id, before, grace, owners) end
   if settled or reason then
     user.letter, user.changed = LETTERS[reason or settled], now
@@ -291,44 +260,44 @@ local function send(command, channel, message)
   return false
 end
 local function publish(message)
-  if ARGV[4] == '1' and send('SPUBLISH', ARGV[3], message) then return end
-  send('PUBLISH', ARGV[3], message)
+  if isSharded and send('SPUBLISH', channel, message) then return end
+  send('PUBLISH', channel, message)
 end
 local function lose(names)
-  local times = format('%d', (number(call('HGET', KEYS[3], 'lost')) or 0) + 1)
-  call('HSET', KEYS[3], 'lost', times, 'lostAt', format('%d', now))
+  local times = format('%d', (number(call('HGET', metaKey, 'lost')) or 0) + 1)
+  call('HSET', metaKey, 'lost', times, 'lostAt', format('%d', now))
   publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
 end
 local function log(id, oldest, batch)
   for _ = 1, 2 do
-    local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
-    if isError(added) then added = pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+    local added = pcall('XADD', logKey, 'MINID', '~', oldest, id, 'b', batch)
+    if isError(added) then added = pcall('XADD', logKey, 'MAXLEN', '~', 100, id, 'b', batch) end
     if not isError(added) then return end
     if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
-    discard(KEYS[6])
+    discard(logKey)
   end
 end
 local function finish()
-  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
+  if seq ~= stored then call('HSET', metaKey, 'seq', format('%d', seq)) end
   if #told == 0 then return end
   local fields, changes = {}, {}
   for key, by in pairs(counts) do
     if by ~= 0 then
-      fields[#fields + 1] = string.sub(key, #ARGV[6] + 1)
+      fields[#fields + 1] = string.sub(key, #bucketPrefix + 1)
       changes[#changes + 1] = by
     end
   end
   for from = 1, #fields, 1000 do
     local to = math.min(from + 999, #fields)
-    local values, pairs = try('HMGET', KEYS[5], unpack(fields, from, to)), {}
+    local values, pairs = try('HMGET', countKey, unpack(fields, from, to)), {}
     for i = from, to do
       pairs[#pairs + 1] = fields[i]
       pairs[#pairs + 1] = format('%d', (tonumber(values[i - from + 1] or 0) or 0) + changes[i])
     end
-    call('HSET', KEYS[5], unpack(pairs))
+    call('HSET', countKey, unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  log(format('%d-0', before + 1), format('%d', math.max(0, seq - ARGV[5])), batch)
+  log(format('%d-0', before + 1), format('%d', math.max(0, seq - logged)), batch)
   for i = 1, #messages, 2 do
     send('PUBLISH', messages[i], messages[i + 1])
     send('PUBLISH', updates, messages[i + 1])
@@ -342,32 +311,32 @@ local function answered()
     for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
     extra = ',"junk":[' .. table.concat(names, ',') .. ']'
   end
-  if seed ~= ARGV[8] then extra = extra .. ',"seed":"' .. seed .. '"' end
   if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
   return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
 end
-local tag, ttl, size = ARGV[11], ARGV[13], tonumber(ARGV[14])
-local sent, acknowledged = match(ARGV[12], '^(%d+)/(%d+)$')
+local tag, numbers, ttl, size = ARGV[11], ARGV[12], ARGV[13], tonumber(ARGV[14])
+local firstBucket, firstMirror, firstOp, firstId = 7, 7 + size, 15, 15 + 2 * size
+local sent, acknowledged = match(numbers, '^(%d+)/(%d+)$')
 sent, acknowledged = tonumber(sent), tonumber(acknowledged)
-local node = parseNode(try('HGET', KEYS[2], tag))
-local deadline = try('ZSCORE', KEYS[1], tag)
+local node = parseNode(try('HGET', nodesKey, tag))
+local deadline = try('ZSCORE', leaseKey, tag)
 if not node or not deadline or tonumber(deadline) <= now or node.last < acknowledged or node.last > sent then
   seq = stored
   return '{"known":false,' .. answered()
 end
 local isRepeated = node.last >= sent
 
-local userPrefix, missing, due = ARGV[1], {}, nil
+local missing, due = {}, nil
 local userAt = #userPrefix + 1
 
 for i = 0, isRepeated and -1 or size - 1 do
-  local age, kind = ARGV[15 + i + i], ARGV[16 + i + i]
-  local key, mirror, id = KEYS[7 + i]
+  local age, kind = ARGV[firstOp + i + i], ARGV[firstOp + 1 + i + i]
+  local key, mirror, id = KEYS[firstBucket + i]
   if userAt > 1 then
-    mirror = KEYS[7 + size + i]
+    mirror = KEYS[firstMirror + i]
     id = string.sub(mirror, userAt)
   else
-    id = ARGV[15 + size + size + i]
+    id = ARGV[firstId + i]
   end
   local record = try('HGET', key, id)
   local user = parse(record)
@@ -376,7 +345,7 @@ for i = 0, isRepeated and -1 or size - 1 do
   local isJoin = kind == 'j' or kind == 'r'
   if user then
     local grace, owners = user.grace, user.owners
-    change(key, id, user, kind, tag, heard, now)
+    change(key, mirror, id, user, kind, tag, heard, now)
     if not isJoin and user.owners ~= owners and user.owners == ',' and grace > 0 and user.grace == grace then
       due = math.max(due or 0, grace - now)
     end
@@ -384,24 +353,24 @@ for i = 0, isRepeated and -1 or size - 1 do
   elseif isJoin then
     local online, grace, owners, _, _, reason = decide(false, 0, ',', heard, kind, tag, heard, now)
     if kind == 'r' then grace = now + ASSERTED end
-    local version = flip(key, id, online, heard, reason)
+    local version = flip(key, mirror, id, online, heard, reason)
     save(key, id, { version = version, letter = LETTERS[reason], seen = heard, changed = now, grace = grace, owners = owners })
     if mirror then call('SET', mirror, format('%d', heard), 'PX', ttl) end
   elseif not mirror then
     gone[#gone + 1] = format('[%s,%d]', json(id), heard)
   elseif call('EXISTS', mirror) == 1 then
-    local bucket = string.sub(key, #ARGV[6] + 1)
+    local bucket = string.sub(key, #bucketPrefix + 1)
     missing[#missing + 1] = bucket
     local grace = now + math.max(ASSERTED, tonumber(kind) or 0)
     due = math.max(due or 0, grace - now)
     save(key, id, { version = math.max(1, seq), letter = 'r', seen = heard, changed = heard, grace = grace, owners = ',' })
-    try('ZADD', KEYS[4], format('%d', grace), bucket .. ':' .. id)
+    try('ZADD', graceKey, format('%d', grace), bucket .. ':' .. id)
   end
 end
 
 if not isRepeated then
   node.last = sent
-  call('HSET', KEYS[2], tag, composeNode(node))
+  call('HSET', nodesKey, tag, composeNode(node))
 end
 finish()
 if #missing > 0 then lose(missing) end
@@ -419,6 +388,8 @@ local function number(text)
   local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
   return value and value <= MOST and value or nil
 end
+
+local function versionNow() return (now - EPOCH) * FLOOR_PER_MS end
 local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
 local function isEpoch(text)
   local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
@@ -466,6 +437,12 @@ local function isId(text)
   text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
   text = string.gsub(text, '[\194-\223][\128-\191]', '')
   return not find(text, '[\128-\255]')
+end
+local function json(text)
+  if find(text, '[%c"\\]') then
+    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
+  end
+  return '"' .. text .. '"'
 end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
@@ -551,7 +528,9 @@ end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
 local ASSERTED = 3000
-local buckets = tonumber(ARGV[10])
+local leaseKey, nodesKey, metaKey, graceKey, countKey, logKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local userPrefix, publicPrefix, channel, isSharded, logged = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1', tonumber(ARGV[5])
+local bucketPrefix, highest, seed, knownEpoch, buckets = ARGV[6], number(ARGV[7]) or 0, ARGV[8], ARGV[9], tonumber(ARGV[10])
 local junk, lacks = {}, nil
 
 local function discard(key)
@@ -565,50 +544,20 @@ local function try(command, key, ...)
   return call(command, key, ...)
 end
 
-local meta = readMeta(KEYS[3])
-local answer = misplaced(meta, ARGV[8], ARGV[9])
+local meta = readMeta(metaKey)
+local answer = misplaced(meta, seed, knownEpoch)
 if answer then return answer end
+if not meta.epoch or meta.layout ~= LAYOUT or meta.seed ~= seed then return '!{"begin":1}' end
 
-local seq, epoch, at = meta.seq, meta.epoch, meta.at
-local isNew = not epoch
-local seed = ARGV[8]
+local seq, epoch, at, stored = meta.seq, meta.epoch, meta.at, meta.seq
 base = baseOf(seed)
-if isNew or seq == 0 then seq = math.max(seq, (now - EPOCH) * FLOOR_PER_MS) end
-local highest = number(ARGV[7]) or 0
+if seq == 0 then seq = versionNow() end
 seq = math.max(seq, highest, base)
-epoch = epoch or time[1] .. '.' .. time[2]
-local stored = meta.seq
-if isNew or stored == 0 then
+if stored == 0 then
   stored = seq
-  try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
+  try('HSET', metaKey, 'epoch', epoch, 'seq', format('%d', seq))
 else
-  try('HSET', KEYS[3], 'epoch', epoch)
-end
-if isNew then call('HSET', KEYS[3], 'lost', '0', 'lostAt', ARGV[9] ~= '' and format('%d', now) or '0') end
-local function onBuckets(command)
-  local keys, sum = {}, 0
-  for bucket = 0, buckets - 1 do
-    keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
-    if #keys == 1000 or bucket == buckets - 1 then
-      local answer = pcall(command, unpack(keys))
-      sum = sum + (isError(answer) and 1 or answer)
-      keys = {}
-    end
-  end
-  return sum
-end
-
-if meta.layout ~= LAYOUT or meta.seed ~= seed then
-  local isEmpty = ARGV[9] == ''
-  if isEmpty then
-    pcall('UNLINK', KEYS[4], KEYS[5])
-    onBuckets('UNLINK')
-  end
-  if isEmpty or (isNew and onBuckets('EXISTS') == 0) then
-    base = seq
-    seed = format('%s%x', string.sub(seed, 1, 16), base)
-  end
-  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', seed)
+  try('HSET', metaKey, 'epoch', epoch)
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
@@ -616,17 +565,6 @@ local function save(bucket, id, user) call('HSET', bucket, id, compose(user)) en
 local function drop(bucket, id)
   call('HDEL', bucket, id)
   if junk[#junk] ~= bucket then junk[#junk + 1] = bucket end
-end
-local function fieldsOf(bucket)
-  if try('HLEN', bucket) <= MOST_FIELDS then return call('HGETALL', bucket), false end
-  discard(bucket)
-  return {}, true
-end
-local function json(text)
-  if find(text, '[%c"\\]') then
-    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
-  end
-  return '"' .. text .. '"'
 end
 local function iso(ms)
   local seconds = floor(ms / 1000)
@@ -647,41 +585,41 @@ local phrases = {}
 local function phrase(online, reason)
   local status = online and 'online' or 'offline'
   local middle = ',"status":"' .. status .. '","timestamp":"' .. iso(now) .. '","version":'
-  phrases[reason] = { middle, ',"reason":"' .. reason .. '"}', ',"' .. reason .. '"]', ARGV[2] .. status }
+  phrases[reason] = { middle, ',"reason":"' .. reason .. '"}', ',"' .. reason .. '"]', publicPrefix .. status }
   return phrases[reason]
 end
-local updates = ARGV[2] .. 'updates'
-local function latest(id, seen)
-  local mirror = ARGV[1] ~= '' and number(pcall('GET', ARGV[1] .. id))
-  return mirror and mirror <= now and math.max(seen, mirror) or seen
+local updates = publicPrefix .. 'updates'
+local function latest(mirror, seen)
+  local known = mirror and number(pcall('GET', mirror))
+  return known and known <= now and math.max(seen, known) or seen
 end
-local function flip(key, id, online, seen, reason)
+local function flip(key, mirror, id, online, seen, reason)
   seq = seq + 1
   local name, words = json(id), phrases[reason] or phrase(online, reason)
   told[#told + 1] = '[' .. name .. (online and ',1,' or ',0,') .. format('%d', seen) .. words[3]
   counts[key] = (counts[key] or 0) + (online and 1 or -1)
   if not online then
-    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
+    if mirror then call('DEL', mirror) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
   end
-  if ARGV[2] ~= '' then
+  if publicPrefix ~= '' then
     messages[#messages + 1] = words[4]
     messages[#messages + 1] = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
   end
   return online and seq or -seq
 end
 local function schedule(key, id, before, grace, owners)
-  local member = string.sub(key, #ARGV[6] + 1) .. ':' .. id
+  local member = string.sub(key, #bucketPrefix + 1) .. ':' .. id
   if grace > 0 and (grace ~= before or owners == ',') then
-    try('ZADD', KEYS[4], format('%d', grace), member)
+    try('ZADD', graceKey, format('%d', grace), member)
   elseif grace == 0 and before > 0 then
-    try('ZREM', KEYS[4], member)
+    try('ZREM', graceKey, member)
   end
 end
-local function change(key, id, user, event, owner, heard, at)
+local function change(key, mirror, id, user, event, owner, heard, at)
   local before, held, last = user.grace, user.owners, user.seen
   local online, grace, owners, seen, settled, reason, isIgnored = decide(user.version > 0, before, held, last, event, owner, heard, at)
-  if settled then user.version = flip(key, id, online == (reason == nil), last, settled) end
-  if reason then user.version = flip(key, id, online, seen, reason) end
+  if settled then user.version = flip(key, mirror, id, online == (reason == nil), last, settled) end
+  if reason then user.version = flip(key, mirror, id, online, seen, reason) end
   if (grace > 0 or before > 0) and not (isIgnored and grace == before) then schedule(key, id, before, grace, owners) end
   if settled or reason then
     user.letter, user.changed = LETTERS[reason or settled], now
@@ -698,44 +636,44 @@ local function send(command, channel, message)
   return false
 end
 local function publish(message)
-  if ARGV[4] == '1' and send('SPUBLISH', ARGV[3], message) then return end
-  send('PUBLISH', ARGV[3], message)
+  if isSharded and send('SPUBLISH', channel, message) then return end
+  send('PUBLISH', channel, message)
 end
 local function lose(names)
-  local times = format('%d', (number(call('HGET', KEYS[3], 'lost')) or 0) + 1)
-  call('HSET', KEYS[3], 'lost', times, 'lostAt', format('%d', now))
+  local times = format('%d', (number(call('HGET', metaKey, 'lost')) or 0) + 1)
+  call('HSET', metaKey, 'lost', times, 'lostAt', format('%d', now))
   publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
 end
 local function log(id, oldest, batch)
   for _ = 1, 2 do
-    local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
-    if isError(added) then added = pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+    local added = pcall('XADD', logKey, 'MINID', '~', oldest, id, 'b', batch)
+    if isError(added) then added = pcall('XADD', logKey, 'MAXLEN', '~', 100, id, 'b', batch) end
     if not isError(added) then return end
     if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
-    discard(KEYS[6])
+    discard(logKey)
   end
 end
 local function finish()
-  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
+  if seq ~= stored then call('HSET', metaKey, 'seq', format('%d', seq)) end
   if #told == 0 then return end
   local fields, changes = {}, {}
   for key, by in pairs(counts) do
     if by ~= 0 then
-      fields[#fields + 1] = string.sub(key, #ARGV[6] + 1)
+      fields[#fields + 1] = string.sub(key, #bucketPrefix + 1)
       changes[#changes + 1] = by
     end
   end
   for from = 1, #fields, 1000 do
     local to = math.min(from + 999, #fields)
-    local values, pairs = try('HMGET', KEYS[5], unpack(fields, from, to)), {}
+    local values, pairs = try('HMGET', countKey, unpack(fields, from, to)), {}
     for i = from, to do
       pairs[#pairs + 1] = fields[i]
       pairs[#pairs + 1] = format('%d', (tonumber(values[i - from + 1] or 0) or 0) + changes[i])
     end
-    call('HSET', KEYS[5], unpack(pairs))
+    call('HSET', countKey, unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  log(format('%d-0', before + 1), format('%d', math.max(0, seq - ARGV[5])), batch)
+  log(format('%d-0', before + 1), format('%d', math.max(0, seq - logged)), batch)
   for i = 1, #messages, 2 do
     send('PUBLISH', messages[i], messages[i + 1])
     send('PUBLISH', updates, messages[i + 1])
@@ -749,29 +687,30 @@ local function answered()
     for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
     extra = ',"junk":[' .. table.concat(names, ',') .. ']'
   end
-  if seed ~= ARGV[8] then extra = extra .. ',"seed":"' .. seed .. '"' end
   if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
   return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
 end
-local tag, following, lease, most = ARGV[11], ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[15])
-local acknowledged, sent = match(ARGV[14], '^(%d+)/(%d+)$')
+local routersKey = KEYS[7]
+local tag, following, lease, numbers, most = ARGV[11], ARGV[12], tonumber(ARGV[13]), ARGV[14], tonumber(ARGV[15])
+local beaten, described, upMs = ARGV[16], ARGV[17], tonumber(ARGV[18])
+local acknowledged, sent = match(numbers, '^(%d+)/(%d+)$')
 acknowledged, sent = tonumber(acknowledged), tonumber(sent)
 local gap = now - at
-if try('ZCARD', KEYS[1]) > MOST_NODES or try('HLEN', KEYS[2]) > MOST_NODES then
-  discard(KEYS[1])
-  discard(KEYS[2])
+if try('ZCARD', leaseKey) > MOST_NODES or try('HLEN', nodesKey) > MOST_NODES then
+  discard(leaseKey)
+  discard(nodesKey)
 end
 
 local function isName(name) return #name <= 256 and match(name, '^[%w_+/=.:~%%-]+$') ~= nil end
 
 local leases = {}
-local scored = call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+local scored = call('ZRANGE', leaseKey, 0, -1, 'WITHSCORES')
 for i = 1, #scored, 2 do
   if isName(scored[i]) then
     leases[scored[i]] = tonumber(scored[i + 1]) or now
   else
-    call('ZREM', KEYS[1], scored[i])
-    junk[#junk + 1] = KEYS[1]
+    call('ZREM', leaseKey, scored[i])
+    junk[#junk + 1] = leaseKey
   end
 end
 local isBack = false
@@ -782,15 +721,15 @@ end
 local nodes = {}
 
 local function write(name, node)
-  call('HSET', KEYS[2], name, composeNode(node))
+  call('HSET', nodesKey, name, composeNode(node))
 end
 
 local function renew(name, node)
   leases[name] = now + node.lease
-  call('ZADD', KEYS[1], format('%d', leases[name]), name)
+  call('ZADD', leaseKey, format('%d', leases[name]), name)
 end
 
-local fields = call('HGETALL', KEYS[2])
+local fields = call('HGETALL', nodesKey)
 for i = 1, #fields, 2 do
   local name = fields[i]
   local node = isName(name) and parseNode(fields[i + 1])
@@ -798,7 +737,7 @@ for i = 1, #fields, 2 do
     nodes[name] = node
     if not leases[name] then renew(name, node) end
   else
-    drop(KEYS[2], name)
+    drop(nodesKey, name)
   end
 end
 local own = nodes[tag]
@@ -821,8 +760,8 @@ for name, deadline in pairs(leases) do
   end
   longest = math.max(longest, node.lease)
 end
-if meta.extendedUntil > now + longest then call('HDEL', KEYS[3], 'extended') end
-if extendedUntil > 0 then call('HSET', KEYS[3], 'extended', format('%d %d', now, extendedUntil), 'away', format('%d', at)) end
+if meta.extendedUntil > now + longest then call('HDEL', metaKey, 'extended') end
+if extendedUntil > 0 then call('HSET', metaKey, 'extended', format('%d %d', now, extendedUntil), 'away', format('%d', at)) end
 local isKnown = own ~= nil and leases[tag] > now and own.last >= acknowledged and own.last <= sent + 1
 if isKnown then
   own.extended = false
@@ -837,8 +776,9 @@ else
   write(following, new)
   renew(following, new)
 end
-if try('HLEN', KEYS[7]) > MOST_NODES then discard(KEYS[7]) end
-call('HSETNX', KEYS[7], isKnown and tag or following, format('%s,"since":%d}', ARGV[17], now - ARGV[18]))
+if try('HLEN', routersKey) > MOST_NODES then discard(routersKey) end
+local current = isKnown and tag or following
+if not call('HGET', routersKey, current) then call('HSET', routersKey, current, format('%s,"since":%d}', described, now - upMs)) end
 local function routerOf(name) return match(name, '^[^~]+') or name end
 local router, peers, isPeer, isHere = routerOf(following), {}, {}, {}
 local function addPeer(name)
@@ -864,7 +804,7 @@ if awaitedUntil > now and awaitedUntil <= now + longest then
     names[#names + 1] = name
   end
 elseif awaitedUntil > 0 then
-  call('HDEL', KEYS[3], 'awaited')
+  call('HDEL', metaKey, 'awaited')
 end
 local function await(name)
   if awaited[name] or #names >= MOST_NODES or #name > 256 then return end
@@ -873,7 +813,7 @@ local function await(name)
   awaitedUntil, isChanged = now + floor(lease / 2), true
 end
 local isOlder = false
-local beatenEpoch, beatenSeq, isTelling, others = match(ARGV[16], '^([^/]*)/([^/]*)/([^/]*)/(.*)$')
+local beatenEpoch, beatenSeq, isTelling, others = match(beaten, '^([^/]*)/([^/]*)/([^/]*)/(.*)$')
 if tag ~= '' then
   if not isKnown or isTelling == '1' then await(router) end
   isOlder = beatenEpoch == epoch and meta.seq < (number(beatenSeq) or 0)
@@ -889,9 +829,9 @@ if tag ~= '' then
 end
 for _, name in ipairs(names) do addPeer(name) end
 if isChanged and #names == 0 then
-  call('HDEL', KEYS[3], 'awaited')
+  call('HDEL', metaKey, 'awaited')
 elseif isChanged then
-  call('HSET', KEYS[3], 'awaited', format('%d ', awaitedUntil) .. table.concat(names, ' '))
+  call('HSET', metaKey, 'awaited', format('%d ', awaitedUntil) .. table.concat(names, ' '))
 end
 
 local dead = {}
@@ -903,47 +843,35 @@ for name, deadline in pairs(leases) do
     dead[#dead + 1] = json(name)
   end
 end
-
-local due = try('ZRANGEBYSCORE', KEYS[4], '-inf', isBack and '+inf' or now, 'LIMIT', 0, most)
-for _, member in ipairs(due) do
+local due, found = {}, try('ZRANGEBYSCORE', graceKey, '-inf', isBack and '+inf' or now, 'LIMIT', 0, most)
+for _, member in ipairs(found) do
   local bucket, id = match(member, '^(%d+):(.+)$')
-  local isMember = bucket and #bucket <= 4 and tonumber(bucket) < buckets
-  local key = isMember and ARGV[6] .. bucket
-  local record = key and pcall('HGET', key, id)
-  local isElsewhere = isError(record) and not find(record.err, 'WRONGTYPE', 1, true)
-  if not isElsewhere then call('ZREM', KEYS[4], member) end
-  if not isMember then
-    junk[#junk + 1] = KEYS[4]
-  elseif not isElsewhere then
-    record = try('HGET', key, id)
-    local user = parse(record)
-    if record and not user then drop(key, id) end
-    if user and user.grace > now and not isBack then
-      call('ZADD', KEYS[4], format('%d', user.grace), member)
-    elseif user then
-      change(key, id, user, 'due', '', 0, math.max(now, user.grace))
-    end
+  if bucket and #bucket <= 4 and tonumber(bucket) < buckets and isId(id) then
+    due[#due + 1] = format('[%d,%s]', bucket, json(id))
+  else
+    call('ZREM', graceKey, member)
+    junk[#junk + 1] = graceKey
   end
 end
 
-call('HSET', KEYS[3], 'at', format('%d', now))
+call('HSET', metaKey, 'at', format('%d', now))
 finish()
-local counting = try('HGET', KEYS[5], '')
+local counting = try('HGET', countKey, '')
 local till = counting and number(match(counting, '^~(%d+)$'))
 if till and till > now + math.max(lease * 5, 3600000) then till = now end
-local isUncounted = not counting and (fields[1] or meta.seq > 0 or highest > 0)
+local isUncounted = not counting
 local isSetBack = isOlder or (own ~= nil and own.last < acknowledged)
-if epoch == meta.epoch then
+if at > 0 then
   if isSetBack then
     epoch = time[1] .. '.' .. time[2]
-    call('HSET', KEYS[3], 'epoch', epoch, 'lost', '0', 'lostAt', format('%d', now))
+    call('HSET', metaKey, 'epoch', epoch, 'lost', '0', 'lostAt', format('%d', now))
   elseif isUncounted or (till and till <= now) then
     lose({})
   end
 end
-if isUncounted then call('HSET', KEYS[5], '', format('~%d', now + lease * 5))
-elseif counting ~= '0' and not (till and till > now) then call('HSET', KEYS[5], '', '0') end
-local place = call('HMGET', KEYS[3], 'sweep', 'swept', 'round', 'lostAt')
+if isUncounted then call('HSET', countKey, '', format('~%d', now + lease * 5))
+elseif counting ~= '0' and not (till and till > now) then call('HSET', countKey, '', '0') end
+local place = call('HMGET', metaKey, 'sweep', 'swept', 'round', 'lostAt')
 local first, swept = number(place[1]) or 0, number(place[2]) or 0
 local elapsed = now - swept
 if swept == 0 or elapsed < 0 then elapsed = lease / 3 end
@@ -953,18 +881,18 @@ local round, lostAt = number(place[3]) or 0, number(place[4]) or 0
 if round > now then round = 0 end
 if lostAt > round and lostAt <= now and now - round >= lease then
   slice = buckets
-  call('HSET', KEYS[3], 'round', format('%d', now))
+  call('HSET', metaKey, 'round', format('%d', now))
 end
 if slice > 0 then
-  call('HSET', KEYS[3], 'sweep', format('%d', (first + slice) % buckets), 'swept', format('%d', now))
+  call('HSET', metaKey, 'sweep', format('%d', (first + slice) % buckets), 'swept', format('%d', now))
 end
 
-return format('{"known":%s,"more":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d,"peers":"%s",', tostring(isKnown), tostring(#due == most),
-  table.concat(dead, ','), first, slice, number(call('HGET', KEYS[3], 'lost')) or 0,
+return format('{"known":%s,"more":%s,"due":[%s],"back":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d,"peers":"%s",', tostring(isKnown), tostring(#found == most), table.concat(due, ','),
+  tostring(isBack), table.concat(dead, ','), first, slice, number(call('HGET', metaKey, 'lost')) or 0,
   table.concat(peers, ',')) .. answered()
 `);
 
-export const count = script('count', String.raw`local LAYOUT = '3'
+export const begin = script('begin', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
@@ -975,6 +903,8 @@ local function number(text)
   local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
   return value and value <= MOST and value or nil
 end
+
+local function versionNow() return (now - EPOCH) * FLOOR_PER_MS end
 local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
 local function isEpoch(text)
   local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
@@ -1022,6 +952,157 @@ local function isId(text)
   text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
   text = string.gsub(text, '[\194-\223][\128-\191]', '')
   return not find(text, '[\128-\255]')
+end
+local function json(text)
+  if find(text, '[%c"\\]') then
+    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
+  end
+  return '"' .. text .. '"'
+end
+local base = 0
+local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
+local function parse(record)
+  if not record or #record > 8192 then return nil end
+  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
+  if #owners > 256 then
+    local left = 512
+    for owner in string.gmatch(owners, '[^,]+') do
+      left = left - 1
+      if left < 0 or #owner > 256 then return nil end
+    end
+  end
+  if minus == '' and grace == '' and owners == '' then return nil end
+  version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  if seen > now then seen = now end
+  grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
+  if grace > now + 2147483647 then return nil end
+  later = later == '' and 0 or tonumber(later, 16)
+  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
+    grace = grace, owners = owners == '' and ',' or owners }
+end
+local function compose(user)
+  local seen = math.max(user.seen, EPOCH)
+  local later, grace, owners = user.changed - seen, '', user.owners
+  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
+  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
+    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+end
+local function parseNode(entry)
+  if not entry or #entry > 512 then return nil end
+  local lease, extended, last, claimed = match(entry .. ' ', '^(%d+) ([01]) (%d+) (%d+) ')
+  lease, last, claimed = number(lease), number(last), number(claimed)
+  if not lease or not last or not claimed then return nil end
+  return { lease = lease, extended = extended == '1', last = last, claimed = claimed }
+end
+
+local function composeNode(node)
+  return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
+end
+local metaKey, graceKey, countKey = KEYS[1], KEYS[2], KEYS[3]
+local seed, knownEpoch = ARGV[1], ARGV[2]
+local meta = readMeta(metaKey)
+local answer = misplaced(meta, seed, knownEpoch)
+if answer then return answer end
+
+local isNew, isUnknown, junk = not meta.epoch, knownEpoch == '', ''
+local seq = meta.seq
+if isNew or seq == 0 then seq = versionNow() end
+seq = math.max(seq, baseOf(seed))
+local epoch = meta.epoch or time[1] .. '.' .. time[2]
+local function onBuckets(command)
+  local sum = 0
+  for from = 4, #KEYS, 1000 do sum = sum + call(command, unpack(KEYS, from, math.min(from + 999, #KEYS))) end
+  return sum
+end
+
+local written = pcall('HSET', metaKey, 'epoch', epoch, 'seq', format('%d', seq))
+if isError(written) then
+  if find(written.err, 'WRONGTYPE', 1, true) then
+    call('UNLINK', metaKey)
+    junk = json(metaKey)
+  end
+  call('HSET', metaKey, 'epoch', epoch, 'seq', format('%d', seq))
+end
+if isNew then call('HSET', metaKey, 'lost', '0', 'lostAt', isUnknown and '0' or format('%d', now)) end
+if isUnknown then
+  call('UNLINK', graceKey, countKey)
+  onBuckets('UNLINK')
+  call('HSET', countKey, '', '0')
+end
+if isUnknown or (isNew and onBuckets('EXISTS') == 0) then seed = format('%s%x', string.sub(seed, 1, 16), seq) end
+call('HSET', metaKey, 'layout', LAYOUT, 'seed', seed)
+return format('{"e":"%s","seed":"%s","junk":[%s]}', epoch, seed, junk)
+`);
+
+export const count = script('count', String.raw`local LAYOUT = '3'
+local MOST = 4503599627370496
+local EPOCH = 1577836800000
+local FLOOR_PER_MS = 256
+local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
+local time = call('TIME')
+local now = time[1] * 1000 + floor(time[2] / 1000)
+local function number(text)
+  local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
+  return value and value <= MOST and value or nil
+end
+
+local function versionNow() return (now - EPOCH) * FLOOR_PER_MS end
+local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
+local function isEpoch(text)
+  local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
+  return seconds ~= nil and #seconds <= 16 and #micros <= 6
+end
+
+local function readMeta(key)
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
+  if isError(fields) then fields = {} end
+  local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
+  local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
+  local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
+  if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
+  local layout = fields[4] or nil
+  local isForeign = layout ~= nil and layout ~= LAYOUT and find(layout, '^%d+$') ~= nil
+  return {
+    isEmpty = layout ~= LAYOUT and not isForeign and not (fields[1] and isEpoch(epoch)),
+    seq = seq or 0,
+    epoch = isEpoch(epoch) and epoch or nil,
+    at = number(fields[3]) or 0,
+    layout = layout,
+    extendedAt = number(extendedAt) or 0,
+    extendedUntil = number(extendedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
+    awaited = awaited or '',
+    seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
+  }
+end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
+local function isId(text)
+  if text == '' or #text > 256 then return false end
+  if not find(text, '[\128-\255]') then return true end
+  if find(text, '\224[\128-\159]') or find(text, '\237[\160-\191]') or find(text, '\240[\128-\143]') or find(text, '\244[\144-\191]') then
+    return false
+  end
+  text = string.gsub(text, '[\240-\244][\128-\191][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\194-\223][\128-\191]', '')
+  return not find(text, '[\128-\255]')
+end
+local function json(text)
+  if find(text, '[%c"\\]') then
+    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
+  end
+  return '"' .. text .. '"'
 end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
@@ -1158,35 +1239,37 @@ local function isAnyGraceOver(graces)
 end
 
 local function isAwaited(meta) return meta.awaitedUntil > now and meta.awaitedUntil <= now + 2147483647 end
+local countKey, metaKey, leaseKey, nodesKey, graceKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local buckets = tonumber(ARGV[1])
 local SWEPT_MS = 3000
-local meta = readMeta(KEYS[2])
-local _, _, isAny = readStanding(KEYS[3], KEYS[4], meta)
-local buckets, sum = tonumber(ARGV[1]), 0
+local meta = readMeta(metaKey)
+local _, _, isAny = readStanding(leaseKey, nodesKey, meta)
+local sum = 0
 local function add(values)
   for _, value in ipairs(values) do
     local count = value and #value <= 16 and tonumber(value) or 0
     if count > 0 and count <= 100000 then sum = sum + count end
   end
 end
-local length = redis.pcall('HLEN', KEYS[1])
-if type(length) ~= 'table' and length <= buckets + 1 then
-  add(redis.call('HVALS', KEYS[1]))
-elseif type(length) ~= 'table' then
+local length = pcall('HLEN', countKey)
+if not isError(length) and length <= buckets + 1 then
+  add(call('HVALS', countKey))
+elseif not isError(length) then
   for from = 0, buckets - 1, 1000 do
     local fields = {}
-    for bucket = from, math.min(from + 999, buckets - 1) do fields[#fields + 1] = string.format('%d', bucket) end
-    add(redis.call('HMGET', KEYS[1], unpack(fields)))
+    for bucket = from, math.min(from + 999, buckets - 1) do fields[#fields + 1] = format('%d', bucket) end
+    add(call('HMGET', countKey, unpack(fields)))
   end
 end
-local counting, isCounted = pcall('HMGET', KEYS[1], ''), true
+local counting, isCounted = pcall('HMGET', countKey, ''), true
 if isError(counting) or not counting[1] then
   isCounted = not meta.epoch
 elseif counting[1] ~= '0' then
-  local place = call('HMGET', KEYS[2], 'lostAt', 'round')
+  local place = call('HMGET', metaKey, 'lostAt', 'round')
   local lostAt, round = number(place[1]) or 0, number(place[2]) or 0
   isCounted = round >= lostAt and now - round > SWEPT_MS
 end
-return format('%d %s %d %d %d', sum, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, (((isAny or isAnyGraceOver(KEYS[5])) and sum > 0) or not isCounted) and 0 or 1)
+return format('%d %s %d %d %d', sum, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, (((isAny or isAnyGraceOver(graceKey)) and sum > 0) or not isCounted) and 0 or 1)
 `);
 
 export const held = script('held', String.raw`local LAYOUT = '3'
@@ -1200,6 +1283,8 @@ local function number(text)
   local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
   return value and value <= MOST and value or nil
 end
+
+local function versionNow() return (now - EPOCH) * FLOOR_PER_MS end
 local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
 local function isEpoch(text)
   local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
@@ -1248,6 +1333,12 @@ local function isId(text)
   text = string.gsub(text, '[\194-\223][\128-\191]', '')
   return not find(text, '[\128-\255]')
 end
+local function json(text)
+  if find(text, '[%c"\\]') then
+    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
+  end
+  return '"' .. text .. '"'
+end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 local function parse(record)
@@ -1290,31 +1381,42 @@ end
 local function composeNode(node)
   return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
 end
+local metaKey, firstKey = KEYS[1], 2
+local seed, knownEpoch, first, most, firstDead = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), 5
 local MOST_FIELDS = 10000
-local answer = misplaced(readMeta(KEYS[1]), ARGV[1], ARGV[2])
+local answer = misplaced(readMeta(metaKey), seed, knownEpoch)
 if answer then return answer end
-local most, examined, held = tonumber(ARGV[3]), 0, {}
-for b = 2, #KEYS do
-  if examined >= most then break end
-  local length = pcall('HLEN', KEYS[b])
-  local fields = not isError(length) and length <= MOST_FIELDS and call('HGETALL', KEYS[b]) or {}
+local dead = {}
+for i = firstDead, #ARGV do dead[ARGV[i]] = true end
+local needle = #ARGV == firstDead and ',' .. ARGV[firstDead] .. ',' or nil
+local function isOwned(record)
+  if needle then return find(record, needle, 1, true) end
+  for owner in string.gmatch(record, ',([^,]+)') do
+    if dead[owner] then return true end
+  end
+  return false
+end
+
+local size, done, examined, users = #KEYS - 1, 0, 0, {}
+while done < size and examined < most do
+  local length = pcall('HLEN', KEYS[firstKey + done])
+  local fields = not isError(length) and length <= MOST_FIELDS and call('HGETALL', KEYS[firstKey + done]) or {}
   for i = 1, #fields, 2 do
-    local record = fields[i + 1]
-    for a = 4, #ARGV do
-      if find(record, ',' .. ARGV[a] .. ',', 1, true) then
-        if isId(fields[i]) then held[#held + 1] = fields[i] end
-        break
-      end
+    if isOwned(fields[i + 1]) and isId(fields[i]) then
+      users[#users + 1] = format('[%d,%s]', first + done, json(fields[i]))
+      examined = examined + 4
     end
   end
-  examined = examined + #fields / 2
+  examined = examined + 1 + #fields / 2
+  done = done + 1
 end
-return #held > 0 and cjson.encode(held) or '[]'
+return format('{"done":%d,"users":[%s]}', done, table.concat(users, ','))
 `);
 
-export const leased = script('leased', String.raw`local time = redis.call('TIME')
+export const leased = script('leased', String.raw`local leaseKey, tag = KEYS[1], ARGV[1]
+local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local deadline = redis.pcall('ZSCORE', KEYS[1], ARGV[1])
+local deadline = redis.pcall('ZSCORE', leaseKey, tag)
 if type(deadline) ~= 'string' or tonumber(deadline) <= now then return '?' end
 return string.format('%d', now)
 `);
@@ -1330,6 +1432,8 @@ local function number(text)
   local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
   return value and value <= MOST and value or nil
 end
+
+local function versionNow() return (now - EPOCH) * FLOOR_PER_MS end
 local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
 local function isEpoch(text)
   local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
@@ -1377,6 +1481,12 @@ local function isId(text)
   text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
   text = string.gsub(text, '[\194-\223][\128-\191]', '')
   return not find(text, '[\128-\255]')
+end
+local function json(text)
+  if find(text, '[%c"\\]') then
+    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
+  end
+  return '"' .. text .. '"'
 end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
@@ -1513,21 +1623,16 @@ local function isAnyGraceOver(graces)
 end
 
 local function isAwaited(meta) return meta.awaitedUntil > now and meta.awaitedUntil <= now + 2147483647 end
+local metaKey, leaseKey, nodesKey, firstKey = KEYS[1], KEYS[2], KEYS[3], 4
+local room, after, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local seed, knownEpoch, first = ARGV[4], ARGV[5], tonumber(ARGV[6])
 local MOST_FIELDS = 10000
-local room, after, most, first = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[7])
-local meta = readMeta(KEYS[1])
-local answer = misplaced(meta, ARGV[5], ARGV[6])
+local meta = readMeta(metaKey)
+local answer = misplaced(meta, seed, knownEpoch)
 if answer then return answer end
-base = baseOf(ARGV[5])
-local standing, isUnsure = readStanding(KEYS[2], KEYS[3], meta)
+base = baseOf(seed)
+local standing, isUnsure = readStanding(leaseKey, nodesKey, meta)
 local PROOF = { yes = 1, key = 0, no = -1 }
-
-local function json(text)
-  if find(text, '[%c"\\]') then
-    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
-  end
-  return '"' .. text .. '"'
-end
 
 local junk = {}
 local function fieldsOf(bucket)
@@ -1536,9 +1641,9 @@ local function fieldsOf(bucket)
   return call('HGETALL', bucket)
 end
 
-local found, size, done, examined, isFull = {}, #KEYS - 4, 0, 0, false
+local found, size, done, examined, isFull = {}, #KEYS - 3, 0, 0, false
 while done < size and examined < most and not isFull do
-  local fields = fieldsOf(KEYS[5 + done])
+  local fields = fieldsOf(KEYS[firstKey + done])
   local users, isWhole = {}, fields ~= nil
   fields = fields or {}
   for i = 1, #fields, 2 do
@@ -1579,17 +1684,8 @@ while done < size and examined < most and not isFull do
   end
 end
 
-if ARGV[1] ~= '' and #found > 0 then
-  local mirrors = {}
-  for i, user in ipairs(found) do mirrors[i] = ARGV[1] .. user.id end
-  for i, mirror in ipairs(call('MGET', unpack(mirrors))) do
-    found[i].isKeyed = mirror ~= false
-    local seen = number(mirror) or 0
-    if seen > found[i].seen and seen <= now then found[i].seen = seen end
-  end
-end
 local users = {}
-for i, user in ipairs(found) do users[i] = format('[%s,%d,%d,%d,%d,%d]', json(user.id), user.version, math.min(user.seen, now), user.bucket, user.isKeyed == false and 0 or 1, user.proof) end
+for i, user in ipairs(found) do users[i] = format('[%s,%d,%d,%d,%d]', json(user.id), user.version, math.min(user.seen, now), user.bucket, user.proof) end
 return format('{"now":%d,"e":"%s","seq":%d,"done":%d,"after":%d,"examined":%d,"users":[%s],"awaited":%d,"unsure":%d,"junk":[%s]}',
   now, meta.epoch or '', meta.seq, done, after, examined, table.concat(users, ','), isAwaited(meta) and 1 or 0, isUnsure and 1 or 0,
   table.concat(junk, ','))
@@ -1606,6 +1702,8 @@ local function number(text)
   local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
   return value and value <= MOST and value or nil
 end
+
+local function versionNow() return (now - EPOCH) * FLOOR_PER_MS end
 local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
 local function isEpoch(text)
   local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
@@ -1653,6 +1751,12 @@ local function isId(text)
   text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
   text = string.gsub(text, '[\194-\223][\128-\191]', '')
   return not find(text, '[\128-\255]')
+end
+local function json(text)
+  if find(text, '[%c"\\]') then
+    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
+  end
+  return '"' .. text .. '"'
 end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
@@ -1789,26 +1893,28 @@ local function isAnyGraceOver(graces)
 end
 
 local function isAwaited(meta) return meta.awaitedUntil > now and meta.awaitedUntil <= now + 2147483647 end
-local meta = readMeta(KEYS[1])
-local answer = misplaced(meta, ARGV[1], ARGV[2])
+local metaKey, leaseKey, nodesKey, graceKey, firstKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], 5
+local seed, knownEpoch, firstId = ARGV[1], ARGV[2], 3
+local meta = readMeta(metaKey)
+local answer = misplaced(meta, seed, knownEpoch)
 if answer then return answer end
-local standing, isUnsure, isAny = readStanding(KEYS[2], KEYS[3], meta)
-local isDue = isAny or isAnyGraceOver(KEYS[4])
+local standing, isUnsure, isAny = readStanding(leaseKey, nodesKey, meta)
+local isDue = isAny or isAnyGraceOver(graceKey)
 local records = { format('%d %s %d %d %d %d', now, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, isUnsure and 1 or 0, isDue and 1 or 0) }
 local MARKS = { yes = '', key = ' ?', no = ' !' }
-for i = 5, #KEYS do
-  local record = pcall('HGET', KEYS[i], ARGV[i - 2])
+for i = 0, #KEYS - firstKey do
+  local record = pcall('HGET', KEYS[firstKey + i], ARGV[firstId + i])
   if isError(record) then
-    records[i - 3] = '?'
+    records[i + 2] = '?'
   elseif record then
     local user = parse(record)
     if not user then
-      records[i - 3] = '?'
+      records[i + 2] = '?'
     else
-      records[i - 3] = match(record, '^-?%x+[jltnr]%x+') .. (user.version > 0 and MARKS[isOnlineNow(user.grace, user.owners, standing)] or '')
+      records[i + 2] = match(record, '^-?%x+[jltnr]%x+') .. (user.version > 0 and MARKS[isOnlineNow(user.grace, user.owners, standing)] or '')
     end
   else
-    records[i - 3] = ''
+    records[i + 2] = ''
   end
 end
 return table.concat(records, ',')
@@ -1825,6 +1931,8 @@ local function number(text)
   local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
   return value and value <= MOST and value or nil
 end
+
+local function versionNow() return (now - EPOCH) * FLOOR_PER_MS end
 local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
 local function isEpoch(text)
   local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
@@ -1872,6 +1980,12 @@ local function isId(text)
   text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
   text = string.gsub(text, '[\194-\223][\128-\191]', '')
   return not find(text, '[\128-\255]')
+end
+local function json(text)
+  if find(text, '[%c"\\]') then
+    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
+  end
+  return '"' .. text .. '"'
 end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
@@ -1957,7 +2071,9 @@ end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
 local ASSERTED = 3000
-local buckets = tonumber(ARGV[10])
+local leaseKey, nodesKey, metaKey, graceKey, countKey, logKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local userPrefix, publicPrefix, channel, isSharded, logged = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1', tonumber(ARGV[5])
+local bucketPrefix, highest, seed, knownEpoch, buckets = ARGV[6], number(ARGV[7]) or 0, ARGV[8], ARGV[9], tonumber(ARGV[10])
 local junk, lacks = {}, nil
 
 local function discard(key)
@@ -1971,50 +2087,20 @@ local function try(command, key, ...)
   return call(command, key, ...)
 end
 
-local meta = readMeta(KEYS[3])
-local answer = misplaced(meta, ARGV[8], ARGV[9])
+local meta = readMeta(metaKey)
+local answer = misplaced(meta, seed, knownEpoch)
 if answer then return answer end
+if not meta.epoch or meta.layout ~= LAYOUT or meta.seed ~= seed then return '!{"begin":1}' end
 
-local seq, epoch, at = meta.seq, meta.epoch, meta.at
-local isNew = not epoch
-local seed = ARGV[8]
+local seq, epoch, at, stored = meta.seq, meta.epoch, meta.at, meta.seq
 base = baseOf(seed)
-if isNew or seq == 0 then seq = math.max(seq, (now - EPOCH) * FLOOR_PER_MS) end
-local highest = number(ARGV[7]) or 0
+if seq == 0 then seq = versionNow() end
 seq = math.max(seq, highest, base)
-epoch = epoch or time[1] .. '.' .. time[2]
-local stored = meta.seq
-if isNew or stored == 0 then
+if stored == 0 then
   stored = seq
-  try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
+  try('HSET', metaKey, 'epoch', epoch, 'seq', format('%d', seq))
 else
-  try('HSET', KEYS[3], 'epoch', epoch)
-end
-if isNew then call('HSET', KEYS[3], 'lost', '0', 'lostAt', ARGV[9] ~= '' and format('%d', now) or '0') end
-local function onBuckets(command)
-  local keys, sum = {}, 0
-  for bucket = 0, buckets - 1 do
-    keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
-    if #keys == 1000 or bucket == buckets - 1 then
-      local answer = pcall(command, unpack(keys))
-      sum = sum + (isError(answer) and 1 or answer)
-      keys = {}
-    end
-  end
-  return sum
-end
-
-if meta.layout ~= LAYOUT or meta.seed ~= seed then
-  local isEmpty = ARGV[9] == ''
-  if isEmpty then
-    pcall('UNLINK', KEYS[4], KEYS[5])
-    onBuckets('UNLINK')
-  end
-  if isEmpty or (isNew and onBuckets('EXISTS') == 0) then
-    base = seq
-    seed = format('%s%x', string.sub(seed, 1, 16), base)
-  end
-  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', seed)
+  try('HSET', metaKey, 'epoch', epoch)
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
@@ -2022,17 +2108,6 @@ local function save(bucket, id, user) call('HSET', bucket, id, compose(user)) en
 local function drop(bucket, id)
   call('HDEL', bucket, id)
   if junk[#junk] ~= bucket then junk[#junk + 1] = bucket end
-end
-local function fieldsOf(bucket)
-  if try('HLEN', bucket) <= MOST_FIELDS then return call('HGETALL', bucket), false end
-  discard(bucket)
-  return {}, true
-end
-local function json(text)
-  if find(text, '[%c"\\]') then
-    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
-  end
-  return '"' .. text .. '"'
 end
 local function iso(ms)
   local seconds = floor(ms / 1000)
@@ -2053,41 +2128,41 @@ local phrases = {}
 local function phrase(online, reason)
   local status = online and 'online' or 'offline'
   local middle = ',"status":"' .. status .. '","timestamp":"' .. iso(now) .. '","version":'
-  phrases[reason] = { middle, ',"reason":"' .. reason .. '"}', ',"' .. reason .. '"]', ARGV[2] .. status }
+  phrases[reason] = { middle, ',"reason":"' .. reason .. '"}', ',"' .. reason .. '"]', publicPrefix .. status }
   return phrases[reason]
 end
-local updates = ARGV[2] .. 'updates'
-local function latest(id, seen)
-  local mirror = ARGV[1] ~= '' and number(pcall('GET', ARGV[1] .. id))
-  return mirror and mirror <= now and math.max(seen, mirror) or seen
+local updates = publicPrefix .. 'updates'
+local function latest(mirror, seen)
+  local known = mirror and number(pcall('GET', mirror))
+  return known and known <= now and math.max(seen, known) or seen
 end
-local function flip(key, id, online, seen, reason)
+local function flip(key, mirror, id, online, seen, reason)
   seq = seq + 1
   local name, words = json(id), phrases[reason] or phrase(online, reason)
   told[#told + 1] = '[' .. name .. (online and ',1,' or ',0,') .. format('%d', seen) .. words[3]
   counts[key] = (counts[key] or 0) + (online and 1 or -1)
   if not online then
-    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
+    if mirror then call('DEL', mirror) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
   end
-  if ARGV[2] ~= '' then
+  if publicPrefix ~= '' then
     messages[#messages + 1] = words[4]
     messages[#messages + 1] = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
   end
   return online and seq or -seq
 end
 local function schedule(key, id, before, grace, owners)
-  local member = string.sub(key, #ARGV[6] + 1) .. ':' .. id
+  local member = string.sub(key, #bucketPrefix + 1) .. ':' .. id
   if grace > 0 and (grace ~= before or owners == ',') then
-    try('ZADD', KEYS[4], format('%d', grace), member)
+    try('ZADD', graceKey, format('%d', grace), member)
   elseif grace == 0 and before > 0 then
-    try('ZREM', KEYS[4], member)
+    try('ZREM', graceKey, member)
   end
 end
-local function change(key, id, user, event, owner, heard, at)
+local function change(key, mirror, id, user, event, owner, heard, at)
   local before, held, last = user.grace, user.owners, user.seen
   local online, grace, owners, seen, settled, reason, isIgnored = decide(user.version > 0, before, held, last, event, owner, heard, at)
-  if settled then user.version = flip(key, id, online == (reason == nil), last, settled) end
-  if reason then user.version = flip(key, id, online, seen, reason) end
+  if settled then user.version = flip(key, mirror, id, online == (reason == nil), last, settled) end
+  if reason then user.version = flip(key, mirror, id, online, seen, reason) end
   if (grace > 0 or before > 0) and not (isIgnored and grace == before) then schedule(key, id, before, grace, owners) end
   if settled or reason then
     user.letter, user.changed = LETTERS[reason or settled], now
@@ -2104,44 +2179,44 @@ local function send(command, channel, message)
   return false
 end
 local function publish(message)
-  if ARGV[4] == '1' and send('SPUBLISH', ARGV[3], message) then return end
-  send('PUBLISH', ARGV[3], message)
+  if isSharded and send('SPUBLISH', channel, message) then return end
+  send('PUBLISH', channel, message)
 end
 local function lose(names)
-  local times = format('%d', (number(call('HGET', KEYS[3], 'lost')) or 0) + 1)
-  call('HSET', KEYS[3], 'lost', times, 'lostAt', format('%d', now))
+  local times = format('%d', (number(call('HGET', metaKey, 'lost')) or 0) + 1)
+  call('HSET', metaKey, 'lost', times, 'lostAt', format('%d', now))
   publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
 end
 local function log(id, oldest, batch)
   for _ = 1, 2 do
-    local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
-    if isError(added) then added = pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+    local added = pcall('XADD', logKey, 'MINID', '~', oldest, id, 'b', batch)
+    if isError(added) then added = pcall('XADD', logKey, 'MAXLEN', '~', 100, id, 'b', batch) end
     if not isError(added) then return end
     if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
-    discard(KEYS[6])
+    discard(logKey)
   end
 end
 local function finish()
-  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
+  if seq ~= stored then call('HSET', metaKey, 'seq', format('%d', seq)) end
   if #told == 0 then return end
   local fields, changes = {}, {}
   for key, by in pairs(counts) do
     if by ~= 0 then
-      fields[#fields + 1] = string.sub(key, #ARGV[6] + 1)
+      fields[#fields + 1] = string.sub(key, #bucketPrefix + 1)
       changes[#changes + 1] = by
     end
   end
   for from = 1, #fields, 1000 do
     local to = math.min(from + 999, #fields)
-    local values, pairs = try('HMGET', KEYS[5], unpack(fields, from, to)), {}
+    local values, pairs = try('HMGET', countKey, unpack(fields, from, to)), {}
     for i = from, to do
       pairs[#pairs + 1] = fields[i]
       pairs[#pairs + 1] = format('%d', (tonumber(values[i - from + 1] or 0) or 0) + changes[i])
     end
-    call('HSET', KEYS[5], unpack(pairs))
+    call('HSET', countKey, unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  log(format('%d-0', before + 1), format('%d', math.max(0, seq - ARGV[5])), batch)
+  log(format('%d-0', before + 1), format('%d', math.max(0, seq - logged)), batch)
   for i = 1, #messages, 2 do
     send('PUBLISH', messages[i], messages[i + 1])
     send('PUBLISH', updates, messages[i + 1])
@@ -2155,22 +2230,23 @@ local function answered()
     for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
     extra = ',"junk":[' .. table.concat(names, ',') .. ']'
   end
-  if seed ~= ARGV[8] then extra = extra .. ',"seed":"' .. seed .. '"' end
   if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
   return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
 end
-local first, most = tonumber(ARGV[11]), tonumber(ARGV[13])
-local ttl, dead, tags = tonumber(ARGV[14]), {}, {}
+local routersKey = KEYS[7]
+local size, isLast, ttl, incarnations = tonumber(ARGV[11]), ARGV[12] == '1', tonumber(ARGV[13]), tonumber(ARGV[14])
+local firstBucket, firstMirror, firstDead, firstUser = 8, 8 + size, 15, 15 + incarnations
+local dead, tags = {}, {}
 local function aliveUntil(tag, deadline)
-  local node = parseNode(try('HGET', KEYS[2], tag))
+  local node = parseNode(try('HGET', nodesKey, tag))
   deadline = tonumber(deadline)
   if not node or not deadline then return 0 end
-  return (node.extended and number(call('HGET', KEYS[3], 'away')) or deadline) - node.lease
+  return (node.extended and number(call('HGET', metaKey, 'away')) or deadline) - node.lease
 end
 
-for i = 15, #ARGV do
+for i = firstDead, firstUser - 1 do
   local tag = ARGV[i]
-  local deadline = try('ZSCORE', KEYS[1], tag)
+  local deadline = try('ZSCORE', leaseKey, tag)
   if not deadline or tonumber(deadline) <= now then
     dead[tag] = floor(math.min(now, aliveUntil(tag, deadline))) - ttl
     tags[#tags + 1] = tag
@@ -2178,99 +2254,84 @@ for i = 15, #ARGV do
 end
 if #tags == 0 then
   seq = stored
-  return '{"done":-1,' .. answered()
+  return '{"alive":true,' .. answered()
 end
-local needle = #tags == 1 and ',' .. tags[1] .. ',' or nil
-local function isOwned(record)
-  if needle then return find(record, needle, 1, true) end
-  for owner in string.gmatch(record, ',([^,]+)') do
-    if dead[owner] then return true end
-  end
-  return false
-end
-local size, done, examined, lost = #KEYS - 7, 0, 0, {}
-while done < size and examined < most do
-  local key = KEYS[8 + done]
-  local fields, isFilled = fieldsOf(key)
-  if isFilled then lost[#lost + 1] = format('%d', first + done) end
-  for i = 1, #fields, 2 do
-    if isOwned(fields[i + 1]) then
-      local id = fields[i]
-      local user = parse(fields[i + 1])
-      if user then
-        local owners, was = user.owners, user.version
-        local seen = latest(id, user.seen)
-        for owner in string.gmatch(owners, '[^,]+') do
-          if dead[owner] then seen = math.max(seen, dead[owner]) end
-        end
-        user.seen = seen
-        for owner in string.gmatch(owners, '[^,]+') do
-          if dead[owner] then change(key, id, user, 'dead', owner, 0, now) end
-        end
-        if user.version ~= was then examined = examined + 4 end
-      else
-        drop(key, id)
-      end
+
+for i = 0, size - 1 do
+  local key, id, known = KEYS[firstBucket + i], ARGV[firstUser + i + i], number(ARGV[firstUser + 1 + i + i])
+  local mirror = userPrefix ~= '' and KEYS[firstMirror + i] or nil
+  local record = try('HGET', key, id)
+  local user = parse(record)
+  if record and not user then drop(key, id) end
+  local held, seen = {}, 0
+  for owner in string.gmatch(user and user.owners or '', '[^,]+') do
+    if dead[owner] then
+      held[#held + 1] = owner
+      seen = math.max(seen, dead[owner])
     end
   end
-  examined = examined + 1 + #fields / 2
-  done = done + 1
+  if #held > 0 then
+    user.seen = math.max(latest(mirror, user.seen), seen, known and known <= now and known or 0)
+    for _, owner in ipairs(held) do change(key, mirror, id, user, 'dead', owner, 0, now) end
+  end
 end
 
 for _, tag in ipairs(tags) do
-  if done == size and ARGV[12] == '1' then
-    call('ZREM', KEYS[1], tag)
-    try('HDEL', KEYS[2], tag)
-    try('HDEL', KEYS[7], tag)
+  if isLast then
+    call('ZREM', leaseKey, tag)
+    try('HDEL', nodesKey, tag)
+    try('HDEL', routersKey, tag)
   else
-    local node = parseNode(try('HGET', KEYS[2], tag))
+    local node = parseNode(try('HGET', nodesKey, tag))
     if node then
       node.claimed = now + 1000
-      call('HSET', KEYS[2], tag, composeNode(node))
+      call('HSET', nodesKey, tag, composeNode(node))
     end
   end
 end
 finish()
-if #lost > 0 then lose(lost) end
-return format('{"done":%d,', done) .. answered()
+return '{"alive":false,' .. answered()
 `);
 
-export const refresh = script('refresh', String.raw`local call, format = redis.call, string.format
+export const refresh = script('refresh', String.raw`local leaseKey, firstKey = KEYS[1], 2
+local tag, ttl, firstAge = ARGV[1], ARGV[2], 3
+local call, format = redis.call, string.format
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local deadline = redis.pcall('ZSCORE', KEYS[1], ARGV[1])
+local deadline = redis.pcall('ZSCORE', leaseKey, tag)
 if type(deadline) ~= 'string' or tonumber(deadline) <= now then return '?' end
-local missing, ttl = {}, ARGV[2]
-local i = 2
-for a = 3, #ARGV, 2 do
+local missing, i = {}, firstKey
+for a = firstAge, #ARGV, 2 do
   local seen = format('%d', now - ARGV[a])
   for _ = 1, ARGV[a + 1] do
-    if not call('SET', KEYS[i], seen, 'PX', ttl, 'XX') then missing[#missing + 1] = i - 2 end
+    if not call('SET', KEYS[i], seen, 'PX', ttl, 'XX') then missing[#missing + 1] = i - firstKey end
     i = i + 1
   end
 end
 return table.concat(missing, ',')
 `);
 
-export const registered = script('registered', String.raw`if redis.pcall('HGET', KEYS[1], 'epoch') ~= ARGV[2] then return '0' end
-local until_, names = string.match(tostring(redis.pcall('HGET', KEYS[1], 'awaited')), '^(%d+) (.+)$')
+export const registered = script('registered', String.raw`local metaKey, router, epoch = KEYS[1], ARGV[1], ARGV[2]
+if redis.pcall('HGET', metaKey, 'epoch') ~= epoch then return '0' end
+local until_, names = string.match(tostring(redis.pcall('HGET', metaKey, 'awaited')), '^(%d+) (.+)$')
 if not until_ then return '0' end
 local left = {}
 for name in string.gmatch(names, '[^ ]+') do
-  if name ~= ARGV[1] then left[#left + 1] = name end
+  if name ~= router then left[#left + 1] = name end
 end
 if #left == 0 then
-  redis.call('HDEL', KEYS[1], 'awaited')
+  redis.call('HDEL', metaKey, 'awaited')
 else
-  redis.call('HSET', KEYS[1], 'awaited', until_ .. ' ' .. table.concat(left, ' '))
+  redis.call('HSET', metaKey, 'awaited', until_ .. ' ' .. table.concat(left, ' '))
 end
 return '1'
 `);
 
-export const release = script('release', String.raw`local time = redis.call('TIME')
+export const release = script('release', String.raw`local leaseKey, tag = KEYS[1], ARGV[1]
+local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-if type(redis.pcall('ZSCORE', KEYS[1], ARGV[1])) ~= 'string' then return '0' end
-redis.call('ZADD', KEYS[1], string.format('%d', now), ARGV[1])
+if type(redis.pcall('ZSCORE', leaseKey, tag)) ~= 'string' then return '0' end
+redis.call('ZADD', leaseKey, string.format('%d', now), tag)
 return '1'
 `);
 
@@ -2285,6 +2346,8 @@ local function number(text)
   local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
   return value and value <= MOST and value or nil
 end
+
+local function versionNow() return (now - EPOCH) * FLOOR_PER_MS end
 local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
 local function isEpoch(text)
   local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
@@ -2332,6 +2395,12 @@ local function isId(text)
   text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
   text = string.gsub(text, '[\194-\223][\128-\191]', '')
   return not find(text, '[\128-\255]')
+end
+local function json(text)
+  if find(text, '[%c"\\]') then
+    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
+  end
+  return '"' .. text .. '"'
 end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
@@ -2375,24 +2444,26 @@ end
 local function composeNode(node)
   return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
 end
-local answer = misplaced(readMeta(KEYS[1]), ARGV[1], ARGV[2])
+local metaKey, firstKey = KEYS[1], 2
+local seed, knownEpoch, firstUser = ARGV[1], ARGV[2], 3
+local answer = misplaced(readMeta(metaKey), seed, knownEpoch)
 if answer then return answer end
-base = baseOf(ARGV[1])
-for i = 2, #KEYS do
-  local id, seen = ARGV[i * 2 - 1], number(ARGV[i * 2])
-  local record = pcall('HGET', KEYS[i], id)
+base = baseOf(seed)
+for i = 0, #KEYS - firstKey do
+  local key, id, seen = KEYS[firstKey + i], ARGV[firstUser + i + i], number(ARGV[firstUser + 1 + i + i])
+  local record = pcall('HGET', key, id)
   if record and not isError(record) and seen and seen <= now then
     local user = parse(record)
     if user and seen > user.seen then
       user.seen = seen
-      call('HSET', KEYS[i], id, compose(user))
+      call('HSET', key, id, compose(user))
     end
   end
 end
 return '1'
 `);
 
-export const stray = script('stray', String.raw`local LAYOUT = '3'
+export const settle = script('settle', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
@@ -2403,6 +2474,8 @@ local function number(text)
   local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
   return value and value <= MOST and value or nil
 end
+
+local function versionNow() return (now - EPOCH) * FLOOR_PER_MS end
 local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
 local function isEpoch(text)
   local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
@@ -2450,6 +2523,12 @@ local function isId(text)
   text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
   text = string.gsub(text, '[\194-\223][\128-\191]', '')
   return not find(text, '[\128-\255]')
+end
+local function json(text)
+  if find(text, '[%c"\\]') then
+    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
+  end
+  return '"' .. text .. '"'
 end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
@@ -2535,7 +2614,9 @@ end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
 local ASSERTED = 3000
-local buckets = tonumber(ARGV[10])
+local leaseKey, nodesKey, metaKey, graceKey, countKey, logKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local userPrefix, publicPrefix, channel, isSharded, logged = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1', tonumber(ARGV[5])
+local bucketPrefix, highest, seed, knownEpoch, buckets = ARGV[6], number(ARGV[7]) or 0, ARGV[8], ARGV[9], tonumber(ARGV[10])
 local junk, lacks = {}, nil
 
 local function discard(key)
@@ -2549,50 +2630,20 @@ local function try(command, key, ...)
   return call(command, key, ...)
 end
 
-local meta = readMeta(KEYS[3])
-local answer = misplaced(meta, ARGV[8], ARGV[9])
+local meta = readMeta(metaKey)
+local answer = misplaced(meta, seed, knownEpoch)
 if answer then return answer end
+if not meta.epoch or meta.layout ~= LAYOUT or meta.seed ~= seed then return '!{"begin":1}' end
 
-local seq, epoch, at = meta.seq, meta.epoch, meta.at
-local isNew = not epoch
-local seed = ARGV[8]
+local seq, epoch, at, stored = meta.seq, meta.epoch, meta.at, meta.seq
 base = baseOf(seed)
-if isNew or seq == 0 then seq = math.max(seq, (now - EPOCH) * FLOOR_PER_MS) end
-local highest = number(ARGV[7]) or 0
+if seq == 0 then seq = versionNow() end
 seq = math.max(seq, highest, base)
-epoch = epoch or time[1] .. '.' .. time[2]
-local stored = meta.seq
-if isNew or stored == 0 then
+if stored == 0 then
   stored = seq
-  try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
+  try('HSET', metaKey, 'epoch', epoch, 'seq', format('%d', seq))
 else
-  try('HSET', KEYS[3], 'epoch', epoch)
-end
-if isNew then call('HSET', KEYS[3], 'lost', '0', 'lostAt', ARGV[9] ~= '' and format('%d', now) or '0') end
-local function onBuckets(command)
-  local keys, sum = {}, 0
-  for bucket = 0, buckets - 1 do
-    keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
-    if #keys == 1000 or bucket == buckets - 1 then
-      local answer = pcall(command, unpack(keys))
-      sum = sum + (isError(answer) and 1 or answer)
-      keys = {}
-    end
-  end
-  return sum
-end
-
-if meta.layout ~= LAYOUT or meta.seed ~= seed then
-  local isEmpty = ARGV[9] == ''
-  if isEmpty then
-    pcall('UNLINK', KEYS[4], KEYS[5])
-    onBuckets('UNLINK')
-  end
-  if isEmpty or (isNew and onBuckets('EXISTS') == 0) then
-    base = seq
-    seed = format('%s%x', string.sub(seed, 1, 16), base)
-  end
-  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', seed)
+  try('HSET', metaKey, 'epoch', epoch)
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
@@ -2600,17 +2651,6 @@ local function save(bucket, id, user) call('HSET', bucket, id, compose(user)) en
 local function drop(bucket, id)
   call('HDEL', bucket, id)
   if junk[#junk] ~= bucket then junk[#junk + 1] = bucket end
-end
-local function fieldsOf(bucket)
-  if try('HLEN', bucket) <= MOST_FIELDS then return call('HGETALL', bucket), false end
-  discard(bucket)
-  return {}, true
-end
-local function json(text)
-  if find(text, '[%c"\\]') then
-    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
-  end
-  return '"' .. text .. '"'
 end
 local function iso(ms)
   local seconds = floor(ms / 1000)
@@ -2631,41 +2671,41 @@ local phrases = {}
 local function phrase(online, reason)
   local status = online and 'online' or 'offline'
   local middle = ',"status":"' .. status .. '","timestamp":"' .. iso(now) .. '","version":'
-  phrases[reason] = { middle, ',"reason":"' .. reason .. '"}', ',"' .. reason .. '"]', ARGV[2] .. status }
+  phrases[reason] = { middle, ',"reason":"' .. reason .. '"}', ',"' .. reason .. '"]', publicPrefix .. status }
   return phrases[reason]
 end
-local updates = ARGV[2] .. 'updates'
-local function latest(id, seen)
-  local mirror = ARGV[1] ~= '' and number(pcall('GET', ARGV[1] .. id))
-  return mirror and mirror <= now and math.max(seen, mirror) or seen
+local updates = publicPrefix .. 'updates'
+local function latest(mirror, seen)
+  local known = mirror and number(pcall('GET', mirror))
+  return known and known <= now and math.max(seen, known) or seen
 end
-local function flip(key, id, online, seen, reason)
+local function flip(key, mirror, id, online, seen, reason)
   seq = seq + 1
   local name, words = json(id), phrases[reason] or phrase(online, reason)
   told[#told + 1] = '[' .. name .. (online and ',1,' or ',0,') .. format('%d', seen) .. words[3]
   counts[key] = (counts[key] or 0) + (online and 1 or -1)
   if not online then
-    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
+    if mirror then call('DEL', mirror) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
   end
-  if ARGV[2] ~= '' then
+  if publicPrefix ~= '' then
     messages[#messages + 1] = words[4]
     messages[#messages + 1] = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
   end
   return online and seq or -seq
 end
 local function schedule(key, id, before, grace, owners)
-  local member = string.sub(key, #ARGV[6] + 1) .. ':' .. id
+  local member = string.sub(key, #bucketPrefix + 1) .. ':' .. id
   if grace > 0 and (grace ~= before or owners == ',') then
-    try('ZADD', KEYS[4], format('%d', grace), member)
+    try('ZADD', graceKey, format('%d', grace), member)
   elseif grace == 0 and before > 0 then
-    try('ZREM', KEYS[4], member)
+    try('ZREM', graceKey, member)
   end
 end
-local function change(key, id, user, event, owner, heard, at)
+local function change(key, mirror, id, user, event, owner, heard, at)
   local before, held, last = user.grace, user.owners, user.seen
   local online, grace, owners, seen, settled, reason, isIgnored = decide(user.version > 0, before, held, last, event, owner, heard, at)
-  if settled then user.version = flip(key, id, online == (reason == nil), last, settled) end
-  if reason then user.version = flip(key, id, online, seen, reason) end
+  if settled then user.version = flip(key, mirror, id, online == (reason == nil), last, settled) end
+  if reason then user.version = flip(key, mirror, id, online, seen, reason) end
   if (grace > 0 or before > 0) and not (isIgnored and grace == before) then schedule(key, id, before, grace, owners) end
   if settled or reason then
     user.letter, user.changed = LETTERS[reason or settled], now
@@ -2682,44 +2722,44 @@ local function send(command, channel, message)
   return false
 end
 local function publish(message)
-  if ARGV[4] == '1' and send('SPUBLISH', ARGV[3], message) then return end
-  send('PUBLISH', ARGV[3], message)
+  if isSharded and send('SPUBLISH', channel, message) then return end
+  send('PUBLISH', channel, message)
 end
 local function lose(names)
-  local times = format('%d', (number(call('HGET', KEYS[3], 'lost')) or 0) + 1)
-  call('HSET', KEYS[3], 'lost', times, 'lostAt', format('%d', now))
+  local times = format('%d', (number(call('HGET', metaKey, 'lost')) or 0) + 1)
+  call('HSET', metaKey, 'lost', times, 'lostAt', format('%d', now))
   publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
 end
 local function log(id, oldest, batch)
   for _ = 1, 2 do
-    local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
-    if isError(added) then added = pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+    local added = pcall('XADD', logKey, 'MINID', '~', oldest, id, 'b', batch)
+    if isError(added) then added = pcall('XADD', logKey, 'MAXLEN', '~', 100, id, 'b', batch) end
     if not isError(added) then return end
     if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
-    discard(KEYS[6])
+    discard(logKey)
   end
 end
 local function finish()
-  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
+  if seq ~= stored then call('HSET', metaKey, 'seq', format('%d', seq)) end
   if #told == 0 then return end
   local fields, changes = {}, {}
   for key, by in pairs(counts) do
     if by ~= 0 then
-      fields[#fields + 1] = string.sub(key, #ARGV[6] + 1)
+      fields[#fields + 1] = string.sub(key, #bucketPrefix + 1)
       changes[#changes + 1] = by
     end
   end
   for from = 1, #fields, 1000 do
     local to = math.min(from + 999, #fields)
-    local values, pairs = try('HMGET', KEYS[5], unpack(fields, from, to)), {}
+    local values, pairs = try('HMGET', countKey, unpack(fields, from, to)), {}
     for i = from, to do
       pairs[#pairs + 1] = fields[i]
       pairs[#pairs + 1] = format('%d', (tonumber(values[i - from + 1] or 0) or 0) + changes[i])
     end
-    call('HSET', KEYS[5], unpack(pairs))
+    call('HSET', countKey, unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  log(format('%d-0', before + 1), format('%d', math.max(0, seq - ARGV[5])), batch)
+  log(format('%d-0', before + 1), format('%d', math.max(0, seq - logged)), batch)
   for i = 1, #messages, 2 do
     send('PUBLISH', messages[i], messages[i + 1])
     send('PUBLISH', updates, messages[i + 1])
@@ -2733,21 +2773,363 @@ local function answered()
     for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
     extra = ',"junk":[' .. table.concat(names, ',') .. ']'
   end
-  if seed ~= ARGV[8] then extra = extra .. ',"seed":"' .. seed .. '"' end
   if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
   return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
 end
-local size, lease, lost, seenBuckets = tonumber(ARGV[11]), tonumber(ARGV[12]), {}, {}
-for i = 1, size do
-  local key, id, isAtHome, found = KEYS[6 + i], ARGV[10 + i * 3], ARGV[11 + i * 3] == '1', number(ARGV[12 + i * 3])
+local size, found = tonumber(ARGV[11]), ARGV[12]
+local firstBucket, firstMirror, firstId = 7, 7 + size, 13
+local isSweep, swept = found == 'record', now - 1000
+
+for i = 0, size - 1 do
+  local key, id = KEYS[firstBucket + i], ARGV[firstId + i]
+  local mirror = userPrefix ~= '' and KEYS[firstMirror + i] or nil
   local record = try('HGET', key, id)
-  local mirror = ARGV[1] ~= '' and KEYS[6 + size + i]
+  local user = parse(record)
+  if record and not user then drop(key, id) end
+  if isSweep and user then
+    if user.owners == ',' and user.grace <= swept then user.seen = latest(mirror, user.seen) end
+    change(key, mirror, id, user, 'due', '', 0, swept)
+  elseif not isSweep then
+    local member = string.sub(key, #bucketPrefix + 1) .. ':' .. id
+    if user and user.grace > now and found ~= 'back' then
+      try('ZADD', graceKey, format('%d', user.grace), member)
+    else
+      try('ZREM', graceKey, member)
+      if user then change(key, mirror, id, user, 'due', '', 0, math.max(now, user.grace)) end
+    end
+  end
+end
+finish()
+return '{' .. answered()
+`);
+
+export const stray = script('stray', String.raw`local LAYOUT = '3'
+local MOST = 4503599627370496
+local EPOCH = 1577836800000
+local FLOOR_PER_MS = 256
+local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
+local time = call('TIME')
+local now = time[1] * 1000 + floor(time[2] / 1000)
+local function number(text)
+  local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
+  return value and value <= MOST and value or nil
+end
+
+local function versionNow() return (now - EPOCH) * FLOOR_PER_MS end
+local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
+local function isEpoch(text)
+  local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
+  return seconds ~= nil and #seconds <= 16 and #micros <= 6
+end
+
+local function readMeta(key)
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
+  if isError(fields) then fields = {} end
+  local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
+  local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
+  local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
+  if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
+  local layout = fields[4] or nil
+  local isForeign = layout ~= nil and layout ~= LAYOUT and find(layout, '^%d+$') ~= nil
+  return {
+    isEmpty = layout ~= LAYOUT and not isForeign and not (fields[1] and isEpoch(epoch)),
+    seq = seq or 0,
+    epoch = isEpoch(epoch) and epoch or nil,
+    at = number(fields[3]) or 0,
+    layout = layout,
+    extendedAt = number(extendedAt) or 0,
+    extendedUntil = number(extendedUntil) or 0,
+    awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
+    awaited = awaited or '',
+    seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
+  }
+end
+local function misplaced(meta, seed, knownEpoch)
+  if meta.isEmpty or (meta.epoch and meta.epoch == knownEpoch) then return nil end
+  if meta.layout ~= LAYOUT then
+    return format('!{"layout":"%s"}', match(meta.layout or '', '^%w+$') and string.sub(meta.layout, 1, 16) or '')
+  end
+  if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
+  return nil
+end
+local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
+local function isId(text)
+  if text == '' or #text > 256 then return false end
+  if not find(text, '[\128-\255]') then return true end
+  if find(text, '\224[\128-\159]') or find(text, '\237[\160-\191]') or find(text, '\240[\128-\143]') or find(text, '\244[\144-\191]') then
+    return false
+  end
+  text = string.gsub(text, '[\240-\244][\128-\191][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
+  text = string.gsub(text, '[\194-\223][\128-\191]', '')
+  return not find(text, '[\128-\255]')
+end
+local function json(text)
+  if find(text, '[%c"\\]') then
+    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
+  end
+  return '"' .. text .. '"'
+end
+local base = 0
+local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
+local function parse(record)
+  if not record or #record > 8192 then return nil end
+  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
+  if #owners > 256 then
+    local left = 512
+    for owner in string.gmatch(owners, '[^,]+') do
+      left = left - 1
+      if left < 0 or #owner > 256 then return nil end
+    end
+  end
+  if minus == '' and grace == '' and owners == '' then return nil end
+  version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
+  if minus ~= '' then version = -version end
+  if seen > now then seen = now end
+  grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
+  if grace > now + 2147483647 then return nil end
+  later = later == '' and 0 or tonumber(later, 16)
+  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
+    grace = grace, owners = owners == '' and ',' or owners }
+end
+local function compose(user)
+  local seen = math.max(user.seen, EPOCH)
+  local later, grace, owners = user.changed - seen, '', user.owners
+  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
+  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
+    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+end
+local function parseNode(entry)
+  if not entry or #entry > 512 then return nil end
+  local lease, extended, last, claimed = match(entry .. ' ', '^(%d+) ([01]) (%d+) (%d+) ')
+  lease, last, claimed = number(lease), number(last), number(claimed)
+  if not lease or not last or not claimed then return nil end
+  return { lease = lease, extended = extended == '1', last = last, claimed = claimed }
+end
+
+local function composeNode(node)
+  return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
+end
+local function decide(online, grace, owners, seen, event, owner, heard, now)
+  local settled, reason
+  if grace <= now then grace = 0 end
+  local isOnline = owners ~= ',' or grace > 0
+  if isOnline ~= online then
+    settled, online = online and 'timeout' or 'resync', isOnline
+  end
+  if event == 'due' then return online, grace, owners, seen, settled, nil, false end
+
+  local isJoin = event == 'j' or event == 'r'
+  local from, to = string.find(owners, ',' .. owner .. ',', 1, true)
+  if not from and not isJoin then return online, grace, owners, seen, settled, nil, true end
+  if event ~= 'dead' and heard > seen then seen = heard end
+  if isJoin then
+    if not from then owners = owners .. owner .. ',' end
+    grace, reason = 0, event == 'r' and 'resync' or 'connect'
+  elseif event ~= 'a' then
+    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+    if event == 'l' then
+      reason = 'disconnect'
+    elseif event == 't' then
+      reason = 'timeout'
+    elseif event == 'dead' then
+      reason = 'node-down'
+    else
+      local ms = tonumber(event)
+      if ms > 0 then grace = math.max(grace, now + ms) end
+      reason = 'timeout'
+    end
+  end
+  isOnline = owners ~= ',' or grace > 0
+  if isOnline == online then reason = nil end
+  return isOnline, grace, owners, seen, settled, reason, false
+end
+local function judgeLease(leaseMs, endsAt, extendedOnce, activeAt, now)
+  local wasAway = now - activeAt > leaseMs / 2
+  if wasAway and endsAt > activeAt and not extendedOnce then return 'extend' end
+  return endsAt > now and 'runs' or 'dead'
+end
+local MOST_FIELDS = 10000
+local MOST_NODES = 1024
+local ASSERTED = 3000
+local leaseKey, nodesKey, metaKey, graceKey, countKey, logKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local userPrefix, publicPrefix, channel, isSharded, logged = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1', tonumber(ARGV[5])
+local bucketPrefix, highest, seed, knownEpoch, buckets = ARGV[6], number(ARGV[7]) or 0, ARGV[8], ARGV[9], tonumber(ARGV[10])
+local junk, lacks = {}, nil
+
+local function discard(key)
+  call('UNLINK', key)
+  junk[#junk + 1] = key
+end
+local function try(command, key, ...)
+  local answer = pcall(command, key, ...)
+  if not isError(answer) then return answer end
+  if find(answer.err, 'WRONGTYPE', 1, true) then discard(key) end
+  return call(command, key, ...)
+end
+
+local meta = readMeta(metaKey)
+local answer = misplaced(meta, seed, knownEpoch)
+if answer then return answer end
+if not meta.epoch or meta.layout ~= LAYOUT or meta.seed ~= seed then return '!{"begin":1}' end
+
+local seq, epoch, at, stored = meta.seq, meta.epoch, meta.at, meta.seq
+base = baseOf(seed)
+if seq == 0 then seq = versionNow() end
+seq = math.max(seq, highest, base)
+if stored == 0 then
+  stored = seq
+  try('HSET', metaKey, 'epoch', epoch, 'seq', format('%d', seq))
+else
+  try('HSET', metaKey, 'epoch', epoch)
+end
+
+local told, gone, counts, before, messages = {}, {}, {}, seq, {}
+local function save(bucket, id, user) call('HSET', bucket, id, compose(user)) end
+local function drop(bucket, id)
+  call('HDEL', bucket, id)
+  if junk[#junk] ~= bucket then junk[#junk + 1] = bucket end
+end
+local function iso(ms)
+  local seconds = floor(ms / 1000)
+  local days = floor(seconds / 86400)
+  local rest = seconds - days * 86400
+  local z = days + 719468
+  local era = floor(z / 146097)
+  local doe = z - era * 146097
+  local yoe = floor((doe - floor(doe / 1460) + floor(doe / 36524) - floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + floor(yoe / 4) - floor(yoe / 100))
+  local mp = floor((5 * doy + 2) / 153)
+  local month = mp < 10 and mp + 3 or mp - 9
+  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
+  return format('%04.0f-%02.0f-%02.0fT%02.0f:%02.0f:%02.0f.%03.0fZ', year, month, doy - floor((153 * mp + 2) / 5) + 1,
+    floor(rest / 3600), floor(rest / 60) % 60, rest % 60, ms - seconds * 1000)
+end
+local phrases = {}
+local function phrase(online, reason)
+  local status = online and 'online' or 'offline'
+  local middle = ',"status":"' .. status .. '","timestamp":"' .. iso(now) .. '","version":'
+  phrases[reason] = { middle, ',"reason":"' .. reason .. '"}', ',"' .. reason .. '"]', publicPrefix .. status }
+  return phrases[reason]
+end
+local updates = publicPrefix .. 'updates'
+local function latest(mirror, seen)
+  local known = mirror and number(pcall('GET', mirror))
+  return known and known <= now and math.max(seen, known) or seen
+end
+local function flip(key, mirror, id, online, seen, reason)
+  seq = seq + 1
+  local name, words = json(id), phrases[reason] or phrase(online, reason)
+  told[#told + 1] = '[' .. name .. (online and ',1,' or ',0,') .. format('%d', seen) .. words[3]
+  counts[key] = (counts[key] or 0) + (online and 1 or -1)
+  if not online then
+    if mirror then call('DEL', mirror) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
+  end
+  if publicPrefix ~= '' then
+    messages[#messages + 1] = words[4]
+    messages[#messages + 1] = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
+  end
+  return online and seq or -seq
+end
+local function schedule(key, id, before, grace, owners)
+  local member = string.sub(key, #bucketPrefix + 1) .. ':' .. id
+  if grace > 0 and (grace ~= before or owners == ',') then
+    try('ZADD', graceKey, format('%d', grace), member)
+  elseif grace == 0 and before > 0 then
+    try('ZREM', graceKey, member)
+  end
+end
+local function change(key, mirror, id, user, event, owner, heard, at)
+  local before, held, last = user.grace, user.owners, user.seen
+  local online, grace, owners, seen, settled, reason, isIgnored = decide(user.version > 0, before, held, last, event, owner, heard, at)
+  if settled then user.version = flip(key, mirror, id, online == (reason == nil), last, settled) end
+  if reason then user.version = flip(key, mirror, id, online, seen, reason) end
+  if (grace > 0 or before > 0) and not (isIgnored and grace == before) then schedule(key, id, before, grace, owners) end
+  if settled or reason then
+    user.letter, user.changed = LETTERS[reason or settled], now
+  elseif grace == before and owners == held and seen == last then
+    return
+  end
+  user.grace, user.owners, user.seen = grace, owners, seen
+  save(key, id, user)
+end
+local function send(command, channel, message)
+  local answer = pcall(command, channel, message)
+  if not isError(answer) then return true end
+  if find(answer.err, 'NOPERM', 1, true) or find(answer.err, 'executing the script', 1, true) then lacks = channel end
+  return false
+end
+local function publish(message)
+  if isSharded and send('SPUBLISH', channel, message) then return end
+  send('PUBLISH', channel, message)
+end
+local function lose(names)
+  local times = format('%d', (number(call('HGET', metaKey, 'lost')) or 0) + 1)
+  call('HSET', metaKey, 'lost', times, 'lostAt', format('%d', now))
+  publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
+end
+local function log(id, oldest, batch)
+  for _ = 1, 2 do
+    local added = pcall('XADD', logKey, 'MINID', '~', oldest, id, 'b', batch)
+    if isError(added) then added = pcall('XADD', logKey, 'MAXLEN', '~', 100, id, 'b', batch) end
+    if not isError(added) then return end
+    if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
+    discard(logKey)
+  end
+end
+local function finish()
+  if seq ~= stored then call('HSET', metaKey, 'seq', format('%d', seq)) end
+  if #told == 0 then return end
+  local fields, changes = {}, {}
+  for key, by in pairs(counts) do
+    if by ~= 0 then
+      fields[#fields + 1] = string.sub(key, #bucketPrefix + 1)
+      changes[#changes + 1] = by
+    end
+  end
+  for from = 1, #fields, 1000 do
+    local to = math.min(from + 999, #fields)
+    local values, pairs = try('HMGET', countKey, unpack(fields, from, to)), {}
+    for i = from, to do
+      pairs[#pairs + 1] = fields[i]
+      pairs[#pairs + 1] = format('%d', (tonumber(values[i - from + 1] or 0) or 0) + changes[i])
+    end
+    call('HSET', countKey, unpack(pairs))
+  end
+  local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
+  log(format('%d-0', before + 1), format('%d', math.max(0, seq - logged)), batch)
+  for i = 1, #messages, 2 do
+    send('PUBLISH', messages[i], messages[i + 1])
+    send('PUBLISH', updates, messages[i + 1])
+  end
+  publish(batch)
+end
+local function answered()
+  local extra = ''
+  if #junk > 0 then
+    local names = {}
+    for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
+    extra = ',"junk":[' .. table.concat(names, ',') .. ']'
+  end
+  if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
+  return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
+end
+local size, lease = tonumber(ARGV[11]), tonumber(ARGV[12])
+local firstBucket, firstMirror, firstUser = 7, 7 + size, 13
+local lost, seenBuckets = {}, {}
+for i = 0, size - 1 do
+  local key, place = KEYS[firstBucket + i], firstUser + i * 3
+  local id, isAtHome, found = ARGV[place], ARGV[place + 1] == '1', number(ARGV[place + 2])
+  local record = try('HGET', key, id)
+  local mirror = userPrefix ~= '' and KEYS[firstMirror + i]
   local user = parse(record)
   local isHalf = false
   if record and (not isAtHome or not user) then
     drop(key, id)
   elseif user and user.version <= 0 then
-    if mirror and call('DEL', mirror) == 1 then junk[#junk + 1] = ARGV[1] .. '<id>' end
+    if mirror and call('DEL', mirror) == 1 then junk[#junk + 1] = userPrefix .. '<id>' end
   elseif user then
     isHalf = mirror and user.owners ~= ',' and call('EXISTS', mirror) == 0
   else
@@ -2756,14 +3138,14 @@ for i = 1, size do
     user = { version = math.max(1, seq), letter = 'r', seen = seen, changed = seen, grace = 0 }
   end
   if isHalf then
-    local bucket = string.sub(key, #ARGV[6] + 1)
+    local bucket = string.sub(key, #bucketPrefix + 1)
     if not record then
-      local counted = tonumber(try('HGET', KEYS[5], bucket) or 0) or 0
-      call('HSET', KEYS[5], bucket, format('%d', counted + 1))
+      local counted = tonumber(try('HGET', countKey, bucket) or 0) or 0
+      call('HSET', countKey, bucket, format('%d', counted + 1))
     end
     user.grace, user.owners = math.max(user.grace, now + (record and lease or math.max(lease, ASSERTED))), ','
     save(key, id, user)
-    try('ZADD', KEYS[4], format('%d', user.grace), bucket .. ':' .. id)
+    try('ZADD', graceKey, format('%d', user.grace), bucket .. ':' .. id)
     if not seenBuckets[bucket] then
       seenBuckets[bucket] = true
       lost[#lost + 1] = bucket
@@ -2786,6 +3168,8 @@ local function number(text)
   local value = type(text) == 'string' and #text <= 16 and match(text, '^%d+$') and tonumber(text)
   return value and value <= MOST and value or nil
 end
+
+local function versionNow() return (now - EPOCH) * FLOOR_PER_MS end
 local function isError(answer) return type(answer) == 'table' and answer.err ~= nil end
 local function isEpoch(text)
   local seconds, micros = match(text or '', '^(%d+)%.(%d+)$')
@@ -2833,6 +3217,12 @@ local function isId(text)
   text = string.gsub(text, '[\224-\239][\128-\191][\128-\191]', '')
   text = string.gsub(text, '[\194-\223][\128-\191]', '')
   return not find(text, '[\128-\255]')
+end
+local function json(text)
+  if find(text, '[%c"\\]') then
+    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
+  end
+  return '"' .. text .. '"'
 end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
@@ -2918,7 +3308,9 @@ end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
 local ASSERTED = 3000
-local buckets = tonumber(ARGV[10])
+local leaseKey, nodesKey, metaKey, graceKey, countKey, logKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local userPrefix, publicPrefix, channel, isSharded, logged = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1', tonumber(ARGV[5])
+local bucketPrefix, highest, seed, knownEpoch, buckets = ARGV[6], number(ARGV[7]) or 0, ARGV[8], ARGV[9], tonumber(ARGV[10])
 local junk, lacks = {}, nil
 
 local function discard(key)
@@ -2932,50 +3324,20 @@ local function try(command, key, ...)
   return call(command, key, ...)
 end
 
-local meta = readMeta(KEYS[3])
-local answer = misplaced(meta, ARGV[8], ARGV[9])
+local meta = readMeta(metaKey)
+local answer = misplaced(meta, seed, knownEpoch)
 if answer then return answer end
+if not meta.epoch or meta.layout ~= LAYOUT or meta.seed ~= seed then return '!{"begin":1}' end
 
-local seq, epoch, at = meta.seq, meta.epoch, meta.at
-local isNew = not epoch
-local seed = ARGV[8]
+local seq, epoch, at, stored = meta.seq, meta.epoch, meta.at, meta.seq
 base = baseOf(seed)
-if isNew or seq == 0 then seq = math.max(seq, (now - EPOCH) * FLOOR_PER_MS) end
-local highest = number(ARGV[7]) or 0
+if seq == 0 then seq = versionNow() end
 seq = math.max(seq, highest, base)
-epoch = epoch or time[1] .. '.' .. time[2]
-local stored = meta.seq
-if isNew or stored == 0 then
+if stored == 0 then
   stored = seq
-  try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
+  try('HSET', metaKey, 'epoch', epoch, 'seq', format('%d', seq))
 else
-  try('HSET', KEYS[3], 'epoch', epoch)
-end
-if isNew then call('HSET', KEYS[3], 'lost', '0', 'lostAt', ARGV[9] ~= '' and format('%d', now) or '0') end
-local function onBuckets(command)
-  local keys, sum = {}, 0
-  for bucket = 0, buckets - 1 do
-    keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
-    if #keys == 1000 or bucket == buckets - 1 then
-      local answer = pcall(command, unpack(keys))
-      sum = sum + (isError(answer) and 1 or answer)
-      keys = {}
-    end
-  end
-  return sum
-end
-
-if meta.layout ~= LAYOUT or meta.seed ~= seed then
-  local isEmpty = ARGV[9] == ''
-  if isEmpty then
-    pcall('UNLINK', KEYS[4], KEYS[5])
-    onBuckets('UNLINK')
-  end
-  if isEmpty or (isNew and onBuckets('EXISTS') == 0) then
-    base = seq
-    seed = format('%s%x', string.sub(seed, 1, 16), base)
-  end
-  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', seed)
+  try('HSET', metaKey, 'epoch', epoch)
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
@@ -2983,17 +3345,6 @@ local function save(bucket, id, user) call('HSET', bucket, id, compose(user)) en
 local function drop(bucket, id)
   call('HDEL', bucket, id)
   if junk[#junk] ~= bucket then junk[#junk + 1] = bucket end
-end
-local function fieldsOf(bucket)
-  if try('HLEN', bucket) <= MOST_FIELDS then return call('HGETALL', bucket), false end
-  discard(bucket)
-  return {}, true
-end
-local function json(text)
-  if find(text, '[%c"\\]') then
-    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
-  end
-  return '"' .. text .. '"'
 end
 local function iso(ms)
   local seconds = floor(ms / 1000)
@@ -3014,41 +3365,41 @@ local phrases = {}
 local function phrase(online, reason)
   local status = online and 'online' or 'offline'
   local middle = ',"status":"' .. status .. '","timestamp":"' .. iso(now) .. '","version":'
-  phrases[reason] = { middle, ',"reason":"' .. reason .. '"}', ',"' .. reason .. '"]', ARGV[2] .. status }
+  phrases[reason] = { middle, ',"reason":"' .. reason .. '"}', ',"' .. reason .. '"]', publicPrefix .. status }
   return phrases[reason]
 end
-local updates = ARGV[2] .. 'updates'
-local function latest(id, seen)
-  local mirror = ARGV[1] ~= '' and number(pcall('GET', ARGV[1] .. id))
-  return mirror and mirror <= now and math.max(seen, mirror) or seen
+local updates = publicPrefix .. 'updates'
+local function latest(mirror, seen)
+  local known = mirror and number(pcall('GET', mirror))
+  return known and known <= now and math.max(seen, known) or seen
 end
-local function flip(key, id, online, seen, reason)
+local function flip(key, mirror, id, online, seen, reason)
   seq = seq + 1
   local name, words = json(id), phrases[reason] or phrase(online, reason)
   told[#told + 1] = '[' .. name .. (online and ',1,' or ',0,') .. format('%d', seen) .. words[3]
   counts[key] = (counts[key] or 0) + (online and 1 or -1)
   if not online then
-    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
+    if mirror then call('DEL', mirror) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
   end
-  if ARGV[2] ~= '' then
+  if publicPrefix ~= '' then
     messages[#messages + 1] = words[4]
     messages[#messages + 1] = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
   end
   return online and seq or -seq
 end
 local function schedule(key, id, before, grace, owners)
-  local member = string.sub(key, #ARGV[6] + 1) .. ':' .. id
+  local member = string.sub(key, #bucketPrefix + 1) .. ':' .. id
   if grace > 0 and (grace ~= before or owners == ',') then
-    try('ZADD', KEYS[4], format('%d', grace), member)
+    try('ZADD', graceKey, format('%d', grace), member)
   elseif grace == 0 and before > 0 then
-    try('ZREM', KEYS[4], member)
+    try('ZREM', graceKey, member)
   end
 end
-local function change(key, id, user, event, owner, heard, at)
+local function change(key, mirror, id, user, event, owner, heard, at)
   local before, held, last = user.grace, user.owners, user.seen
   local online, grace, owners, seen, settled, reason, isIgnored = decide(user.version > 0, before, held, last, event, owner, heard, at)
-  if settled then user.version = flip(key, id, online == (reason == nil), last, settled) end
-  if reason then user.version = flip(key, id, online, seen, reason) end
+  if settled then user.version = flip(key, mirror, id, online == (reason == nil), last, settled) end
+  if reason then user.version = flip(key, mirror, id, online, seen, reason) end
   if (grace > 0 or before > 0) and not (isIgnored and grace == before) then schedule(key, id, before, grace, owners) end
   if settled or reason then
     user.letter, user.changed = LETTERS[reason or settled], now
@@ -3065,44 +3416,44 @@ local function send(command, channel, message)
   return false
 end
 local function publish(message)
-  if ARGV[4] == '1' and send('SPUBLISH', ARGV[3], message) then return end
-  send('PUBLISH', ARGV[3], message)
+  if isSharded and send('SPUBLISH', channel, message) then return end
+  send('PUBLISH', channel, message)
 end
 local function lose(names)
-  local times = format('%d', (number(call('HGET', KEYS[3], 'lost')) or 0) + 1)
-  call('HSET', KEYS[3], 'lost', times, 'lostAt', format('%d', now))
+  local times = format('%d', (number(call('HGET', metaKey, 'lost')) or 0) + 1)
+  call('HSET', metaKey, 'lost', times, 'lostAt', format('%d', now))
   publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
 end
 local function log(id, oldest, batch)
   for _ = 1, 2 do
-    local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
-    if isError(added) then added = pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+    local added = pcall('XADD', logKey, 'MINID', '~', oldest, id, 'b', batch)
+    if isError(added) then added = pcall('XADD', logKey, 'MAXLEN', '~', 100, id, 'b', batch) end
     if not isError(added) then return end
     if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
-    discard(KEYS[6])
+    discard(logKey)
   end
 end
 local function finish()
-  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
+  if seq ~= stored then call('HSET', metaKey, 'seq', format('%d', seq)) end
   if #told == 0 then return end
   local fields, changes = {}, {}
   for key, by in pairs(counts) do
     if by ~= 0 then
-      fields[#fields + 1] = string.sub(key, #ARGV[6] + 1)
+      fields[#fields + 1] = string.sub(key, #bucketPrefix + 1)
       changes[#changes + 1] = by
     end
   end
   for from = 1, #fields, 1000 do
     local to = math.min(from + 999, #fields)
-    local values, pairs = try('HMGET', KEYS[5], unpack(fields, from, to)), {}
+    local values, pairs = try('HMGET', countKey, unpack(fields, from, to)), {}
     for i = from, to do
       pairs[#pairs + 1] = fields[i]
       pairs[#pairs + 1] = format('%d', (tonumber(values[i - from + 1] or 0) or 0) + changes[i])
     end
-    call('HSET', KEYS[5], unpack(pairs))
+    call('HSET', countKey, unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  log(format('%d-0', before + 1), format('%d', math.max(0, seq - ARGV[5])), batch)
+  log(format('%d-0', before + 1), format('%d', math.max(0, seq - logged)), batch)
   for i = 1, #messages, 2 do
     send('PUBLISH', messages[i], messages[i + 1])
     send('PUBLISH', updates, messages[i + 1])
@@ -3116,19 +3467,23 @@ local function answered()
     for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
     extra = ',"junk":[' .. table.concat(names, ',') .. ']'
   end
-  if seed ~= ARGV[8] then extra = extra .. ',"seed":"' .. seed .. '"' end
   if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
   return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
 end
 local first, retention, lease, most = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
-local known = {}
-local lost = {}
+local firstBucket = 7
+local known, lost, odd, offline = {}, {}, {}, {}
 local adopted = 0
-if try('ZCARD', KEYS[1]) <= MOST_NODES then
-  for _, name in ipairs(call('ZRANGE', KEYS[1], 0, -1)) do known[name] = true end
+if try('ZCARD', leaseKey) <= MOST_NODES then
+  for _, name in ipairs(call('ZRANGE', leaseKey, 0, -1)) do known[name] = true end
 end
-if try('HLEN', KEYS[2]) <= MOST_NODES then
-  for _, name in ipairs(call('HKEYS', KEYS[2])) do known[name] = true end
+if try('HLEN', nodesKey) <= MOST_NODES then
+  for _, name in ipairs(call('HKEYS', nodesKey)) do known[name] = true end
+end
+local function fieldsOf(bucket)
+  if try('HLEN', bucket) <= MOST_FIELDS then return call('HGETALL', bucket), false end
+  discard(bucket)
+  return {}, true
 end
 local function examine(key, bucket, id, record)
   local user = parse(record)
@@ -3136,72 +3491,57 @@ local function examine(key, bucket, id, record)
     drop(key, id)
     return false
   end
-  local at = now - 1000
-  local isOver = user.owners == ',' and user.grace <= at
-  if user.version <= 0 and isOver then
-    if user.seen < now - retention then call('HDEL', key, id) end
-    return false
+  local at, isOnline = now - 1000, user.version > 0
+  local _, grace, _, _, settled = decide(isOnline, user.grace, user.owners, user.seen, 'due', '', 0, at)
+  if settled or grace ~= user.grace then
+    odd[#odd + 1] = format('[%d,%s]', bucket, json(id))
+  elseif not isOnline and user.seen < now - retention then
+    call('HDEL', key, id)
   end
-  if isOver then user.seen = latest(id, user.seen) end
-  local was = user.version
-  change(key, id, user, 'due', '', 0, at)
-  if was > 0 ~= (user.version > 0) then return was > 0 end
   for owner in string.gmatch(user.owners, '[^,]+') do
     if not known[owner] and adopted < 64 then
       adopted = adopted + 1
       known[owner] = true
-      call('ZADD', KEYS[1], format('%d', now + lease), owner)
+      call('ZADD', leaseKey, format('%d', now + lease), owner)
     end
   end
-  return true
-end
-local strays = {}
-local function findStrays(bucket, ids)
-  for from = 1, #ids, 1000 do
-    local keys, to = {}, math.min(from + 999, #ids)
-    for i = from, to do keys[#keys + 1] = ARGV[1] .. ids[i] end
-    for i, value in ipairs(call('MGET', unpack(keys))) do
-      if value and #value >= 12 and number(value) and #strays < 1000 then
-        strays[#strays + 1] = '[' .. bucket .. ',' .. json(ids[from + i - 1]) .. ']'
-      end
-    end
-  end
+  return isOnline
 end
 
 local size, done, examined = #KEYS - 6, 0, 0
 while done < size and examined < most do
-  local key = KEYS[7 + done]
+  local key = KEYS[firstBucket + done]
   local bucket = format('%d', first + done)
   local fields, isFilled = fieldsOf(key)
-  local online, offline = 0, {}
+  local online, ids = 0, {}
   for i = 1, #fields, 2 do
     local id, record = fields[i], fields[i + 1]
     local owner = isId(id) and match(record, '^%x+[jltnr]%x+[+-]?%x*,([^,;]+),$')
     if (owner and known[owner]) or examine(key, bucket, id, record) then
       online = online + 1
-    elseif ARGV[1] ~= '' then
-      if isId(id) then offline[#offline + 1] = id end
+    elseif userPrefix ~= '' and isId(id) then
+      ids[#ids + 1] = json(id)
     end
   end
-  if #offline > 0 then findStrays(bucket, offline) end
-  local counted = try('HGET', KEYS[5], bucket)
+  if #ids > 0 then offline[#offline + 1] = '[' .. bucket .. ',' .. table.concat(ids, ',') .. ']' end
+  local counted = try('HGET', countKey, bucket)
   counted = counted and (tonumber(counted) or -1) or 0
   if counted ~= online or isFilled then
-    call('HSET', KEYS[5], bucket, online)
+    call('HSET', countKey, bucket, online)
     if counted > online or isFilled then lost[#lost + 1] = bucket end
   end
   examined = examined + 1 + #fields / 2
   done = done + 1
 end
 if first == 0 then
-  if try('HLEN', KEYS[5]) > buckets * 2 then discard(KEYS[5]) end
-  for _, name in ipairs(call('HKEYS', KEYS[5])) do
+  if try('HLEN', countKey) > buckets * 2 then discard(countKey) end
+  for _, name in ipairs(call('HKEYS', countKey)) do
     local bucket = number(name)
-    if name ~= '' and not (bucket and bucket < buckets) then drop(KEYS[5], name) end
+    if name ~= '' and not (bucket and bucket < buckets) then drop(countKey, name) end
   end
 end
 
 finish()
 if #lost > 0 then lose(lost) end
-return format('{"done":%d,"strays":[%s],', done, table.concat(strays, ',')) .. answered()
+return format('{"done":%d,"odd":[%s],"offline":[%s],', done, table.concat(odd, ','), table.concat(offline, ',')) .. answered()
 `);

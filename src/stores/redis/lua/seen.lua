@@ -1,6 +1,5 @@
 --[[
-  When users were last seen who go offline by the death of their router, on a Cluster, where the reaping script cannot
-  read the presence keys.
+  When users were last seen who have gone offline, on a Cluster, where the presence keys lie in other slots and know more.
 
   KEYS[1]    meta, see meta.lua
   KEYS[2..]  the bucket of each user
@@ -10,17 +9,19 @@
 
   Result: "1"; or "!{...}", see meta.lua.
 ]]
-local answer = misplaced(readMeta(KEYS[1]), ARGV[1], ARGV[2])
+local metaKey, firstKey = KEYS[1], 2
+local seed, knownEpoch, firstUser = ARGV[1], ARGV[2], 3
+local answer = misplaced(readMeta(metaKey), seed, knownEpoch)
 if answer then return answer end
-base = baseOf(ARGV[1])
-for i = 2, #KEYS do
-  local id, seen = ARGV[i * 2 - 1], number(ARGV[i * 2])
-  local record = pcall('HGET', KEYS[i], id)
+base = baseOf(seed)
+for i = 0, #KEYS - firstKey do
+  local key, id, seen = KEYS[firstKey + i], ARGV[firstUser + i + i], number(ARGV[firstUser + 1 + i + i])
+  local record = pcall('HGET', key, id)
   if record and not isError(record) and seen and seen <= now then
     local user = parse(record)
     if user and seen > user.seen then
       user.seen = seen
-      call('HSET', KEYS[i], id, compose(user))
+      call('HSET', key, id, compose(user))
     end
   end
 end

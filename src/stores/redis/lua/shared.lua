@@ -18,12 +18,12 @@
   ARGV[6] what the keys of the buckets start with
   ARGV[7] the highest version that the caller has seen
   ARGV[8] the seed by which the caller found the buckets
-  ARGV[9] the epoch of the data in which that seed was in use; empty: the caller knows of none, and proposes the seed
+  ARGV[9] the epoch of the data in which that seed was in use; empty: the caller knows of none
   ARGV[10] how many buckets there are
 
-  Result, beside those of each script: "!{...}" where nothing was done, see meta.lua; and in others, where it applies,
-  "junk":[keys in which something was that is not ours, and was deleted], "seed":the seed from now on where it has a new base,
-  "lacks":a channel that may not be published on.
+  Result, beside those of each script: "!{...}" where nothing was done, see meta.lua, which is {"begin":1} where begin.lua has to be
+  run first; and in others, where it applies,
+  "junk":[keys in which something was that is not ours, and was deleted], "lacks":a channel that may not be published on.
 ]]
 -- A bucket of more users was filled by somebody else: with a seed that nobody knows, users are spread evenly.
 local MOST_FIELDS = 10000
@@ -31,7 +31,9 @@ local MOST_FIELDS = 10000
 local MOST_NODES = 1024
 -- Of a loss each router has heard, and asserted whom it holds, within so many milliseconds; but for one that is deaf.
 local ASSERTED = 3000
-local buckets = tonumber(ARGV[10])
+local leaseKey, nodesKey, metaKey, graceKey, countKey, logKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local userPrefix, publicPrefix, channel, isSharded, logged = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1', tonumber(ARGV[5])
+local bucketPrefix, highest, seed, knownEpoch, buckets = ARGV[6], number(ARGV[7]) or 0, ARGV[8], ARGV[9], tonumber(ARGV[10])
 local junk, lacks = {}, nil
 
 local function discard(key)
@@ -47,57 +49,23 @@ local function try(command, key, ...)
   return call(command, key, ...)
 end
 
-local meta = readMeta(KEYS[3])
-local answer = misplaced(meta, ARGV[8], ARGV[9])
+local meta = readMeta(metaKey)
+local answer = misplaced(meta, seed, knownEpoch)
 if answer then return answer end
+-- New data, or a part of this hash was lost: see begin.lua.
+if not meta.epoch or meta.layout ~= LAYOUT or meta.seed ~= seed then return '!{"begin":1}' end
 
-local seq, epoch, at = meta.seq, meta.epoch, meta.at
-local isNew = not epoch
-local seed = ARGV[8]
+local seq, epoch, at, stored = meta.seq, meta.epoch, meta.at, meta.seq
 base = baseOf(seed)
 -- After a loss the versions go on above all that were given, and where any router that asks has seen them.
-if isNew or seq == 0 then seq = math.max(seq, (now - EPOCH) * FLOOR_PER_MS) end
-local highest = number(ARGV[7]) or 0
+if seq == 0 then seq = versionNow() end
 seq = math.max(seq, highest, base)
-epoch = epoch or time[1] .. '.' .. time[2]
-local stored = meta.seq
 -- A write before all others: a server that takes none (full, or a replica) must not have published half of a step by then.
-if isNew or stored == 0 then
+if stored == 0 then
   stored = seq
-  try('HSET', KEYS[3], 'epoch', epoch, 'seq', format('%d', seq))
+  try('HSET', metaKey, 'epoch', epoch, 'seq', format('%d', seq))
 else
-  try('HSET', KEYS[3], 'epoch', epoch)
-end
-if isNew then call('HSET', KEYS[3], 'lost', '0', 'lostAt', ARGV[9] ~= '' and format('%d', now) or '0') end
-
--- A command on all buckets, some at a time; the sum of its answers. On a Cluster whose slots move some are elsewhere at the
--- moment: nothing is said of those.
-local function onBuckets(command)
-  local keys, sum = {}, 0
-  for bucket = 0, buckets - 1 do
-    keys[#keys + 1] = format('%s%d', ARGV[6], bucket)
-    if #keys == 1000 or bucket == buckets - 1 then
-      local answer = pcall(command, unpack(keys))
-      sum = sum + (isError(answer) and 1 or answer)
-      keys = {}
-    end
-  end
-  return sum
-end
-
-if meta.layout ~= LAYOUT or meta.seed ~= seed then
-  local isEmpty = ARGV[9] == ''
-  if isEmpty then
-    -- By a seed that nobody has used what was there can't be found any more.
-    pcall('UNLINK', KEYS[4], KEYS[5])
-    onBuckets('UNLINK')
-  end
-  -- No record is left that counts from the old base. From a new one versions are short again.
-  if isEmpty or (isNew and onBuckets('EXISTS') == 0) then
-    base = seq
-    seed = format('%s%x', string.sub(seed, 1, 16), base)
-  end
-  call('HSET', KEYS[3], 'layout', LAYOUT, 'seed', seed)
+  try('HSET', metaKey, 'epoch', epoch)
 end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
@@ -109,21 +77,6 @@ local function save(bucket, id, user) call('HSET', bucket, id, compose(user)) en
 local function drop(bucket, id)
   call('HDEL', bucket, id)
   if junk[#junk] ~= bucket then junk[#junk + 1] = bucket end
-end
-
--- All of a bucket, with a bound on what that is; nothing, and true, of one that somebody else has filled.
-local function fieldsOf(bucket)
-  if try('HLEN', bucket) <= MOST_FIELDS then return call('HGETALL', bucket), false end
-  discard(bucket)
-  return {}, true
-end
-
--- An id is valid UTF-8: only these three kinds of characters need an escape in JSON.
-local function json(text)
-  if find(text, '[%c"\\]') then
-    text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
-  end
-  return '"' .. text .. '"'
 end
 
 -- ISO 8601 in UTC; the civil date from a day count after H. Hinnant, "chrono-compatible low-level date algorithms".
@@ -147,27 +100,28 @@ local phrases = {}
 local function phrase(online, reason)
   local status = online and 'online' or 'offline'
   local middle = ',"status":"' .. status .. '","timestamp":"' .. iso(now) .. '","version":'
-  phrases[reason] = { middle, ',"reason":"' .. reason .. '"}', ',"' .. reason .. '"]', ARGV[2] .. status }
+  phrases[reason] = { middle, ',"reason":"' .. reason .. '"}', ',"' .. reason .. '"]', publicPrefix .. status }
   return phrases[reason]
 end
-local updates = ARGV[2] .. 'updates'
+local updates = publicPrefix .. 'updates'
 
 -- Activity moves the presence key and not the record. Where the router of a user is dead, the key knows more.
-local function latest(id, seen)
-  local mirror = ARGV[1] ~= '' and number(pcall('GET', ARGV[1] .. id))
-  return mirror and mirror <= now and math.max(seen, mirror) or seen
+local function latest(mirror, seen)
+  local known = mirror and number(pcall('GET', mirror))
+  return known and known <= now and math.max(seen, known) or seen
 end
 
--- The status of a user changes: numbered, told, counted. Returns the version for the record.
-local function flip(key, id, online, seen, reason)
+-- The status of a user changes: numbered, told, counted. Without a presence key the caller deletes it. Returns the version for
+-- the record.
+local function flip(key, mirror, id, online, seen, reason)
   seq = seq + 1
   local name, words = json(id), phrases[reason] or phrase(online, reason)
   told[#told + 1] = '[' .. name .. (online and ',1,' or ',0,') .. format('%d', seen) .. words[3]
   counts[key] = (counts[key] or 0) + (online and 1 or -1)
   if not online then
-    if ARGV[1] ~= '' then call('DEL', ARGV[1] .. id) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
+    if mirror then call('DEL', mirror) else gone[#gone + 1] = '[' .. name .. format(',%d]', seen) end
   end
-  if ARGV[2] ~= '' then
+  if publicPrefix ~= '' then
     messages[#messages + 1] = words[4]
     messages[#messages + 1] = '{"userId":' .. name .. words[1] .. format('%d', seq) .. words[2]
   end
@@ -177,20 +131,20 @@ end
 
 -- A grace that runs stands in the set under its end, and one that is over does not.
 local function schedule(key, id, before, grace, owners)
-  local member = string.sub(key, #ARGV[6] + 1) .. ':' .. id
+  local member = string.sub(key, #bucketPrefix + 1) .. ':' .. id
   if grace > 0 and (grace ~= before or owners == ',') then
-    try('ZADD', KEYS[4], format('%d', grace), member)
+    try('ZADD', graceKey, format('%d', grace), member)
   elseif grace == 0 and before > 0 then
-    try('ZREM', KEYS[4], member)
+    try('ZREM', graceKey, member)
   end
 end
 
 -- Something happens to a user: decided by the rule, told and written down. Two changes are told where time alone has made one.
-local function change(key, id, user, event, owner, heard, at)
+local function change(key, mirror, id, user, event, owner, heard, at)
   local before, held, last = user.grace, user.owners, user.seen
   local online, grace, owners, seen, settled, reason, isIgnored = decide(user.version > 0, before, held, last, event, owner, heard, at)
-  if settled then user.version = flip(key, id, online == (reason == nil), last, settled) end
-  if reason then user.version = flip(key, id, online, seen, reason) end
+  if settled then user.version = flip(key, mirror, id, online == (reason == nil), last, settled) end
+  if reason then user.version = flip(key, mirror, id, online, seen, reason) end
   if (grace > 0 or before > 0) and not (isIgnored and grace == before) then schedule(key, id, before, grace, owners) end
   if settled or reason then
     user.letter, user.changed = LETTERS[reason or settled], now
@@ -211,52 +165,52 @@ end
 
 -- Tells the routers; what is sent to their channel and gets lost the next answer reveals.
 local function publish(message)
-  if ARGV[4] == '1' and send('SPUBLISH', ARGV[3], message) then return end
-  send('PUBLISH', ARGV[3], message)
+  if isSharded and send('SPUBLISH', channel, message) then return end
+  send('PUBLISH', channel, message)
 end
 
 -- Users were lost in some buckets.
 local function lose(names)
-  local times = format('%d', (number(call('HGET', KEYS[3], 'lost')) or 0) + 1)
-  call('HSET', KEYS[3], 'lost', times, 'lostAt', format('%d', now))
+  local times = format('%d', (number(call('HGET', metaKey, 'lost')) or 0) + 1)
+  call('HSET', metaKey, 'lost', times, 'lostAt', format('%d', now))
   publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
 end
 
 -- The log is a cache: what stands in its way there goes.
 local function log(id, oldest, batch)
   for _ = 1, 2 do
-    local added = pcall('XADD', KEYS[6], 'MINID', '~', oldest, id, 'b', batch)
+    local added = pcall('XADD', logKey, 'MINID', '~', oldest, id, 'b', batch)
     -- Before Redis 6.2.
-    if isError(added) then added = pcall('XADD', KEYS[6], 'MAXLEN', '~', 100, id, 'b', batch) end
+    if isError(added) then added = pcall('XADD', logKey, 'MAXLEN', '~', 100, id, 'b', batch) end
     if not isError(added) then return end
     if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
-    discard(KEYS[6])
+    discard(logKey)
   end
 end
 
 -- Writes down what flip has gathered, and then tells the routers and everybody.
 local function finish()
-  if seq ~= stored then call('HSET', KEYS[3], 'seq', format('%d', seq)) end
+  if seq ~= stored then call('HSET', metaKey, 'seq', format('%d', seq)) end
   if #told == 0 then return end
   local fields, changes = {}, {}
   for key, by in pairs(counts) do
     if by ~= 0 then
-      fields[#fields + 1] = string.sub(key, #ARGV[6] + 1)
+      fields[#fields + 1] = string.sub(key, #bucketPrefix + 1)
       changes[#changes + 1] = by
     end
   end
   -- Two calls for all are cheaper than one a bucket.
   for from = 1, #fields, 1000 do
     local to = math.min(from + 999, #fields)
-    local values, pairs = try('HMGET', KEYS[5], unpack(fields, from, to)), {}
+    local values, pairs = try('HMGET', countKey, unpack(fields, from, to)), {}
     for i = from, to do
       pairs[#pairs + 1] = fields[i]
       pairs[#pairs + 1] = format('%d', (tonumber(values[i - from + 1] or 0) or 0) + changes[i])
     end
-    call('HSET', KEYS[5], unpack(pairs))
+    call('HSET', countKey, unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  log(format('%d-0', before + 1), format('%d', math.max(0, seq - ARGV[5])), batch)
+  log(format('%d-0', before + 1), format('%d', math.max(0, seq - logged)), batch)
   for i = 1, #messages, 2 do
     send('PUBLISH', messages[i], messages[i + 1])
     send('PUBLISH', updates, messages[i + 1])
@@ -272,7 +226,6 @@ local function answered()
     for i = 1, math.min(#junk, 10) do names[i] = json(junk[i]) end
     extra = ',"junk":[' .. table.concat(names, ',') .. ']'
   end
-  if seed ~= ARGV[8] then extra = extra .. ',"seed":"' .. seed .. '"' end
   if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
   return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
 end

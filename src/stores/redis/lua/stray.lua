@@ -12,17 +12,20 @@
 
   Result: {"now":ms,"e":epoch,"seq":n,"off":[]}. Buckets of which something was lost are told to the routers, see sweep.
 ]]
-local size, lease, lost, seenBuckets = tonumber(ARGV[11]), tonumber(ARGV[12]), {}, {}
-for i = 1, size do
-  local key, id, isAtHome, found = KEYS[6 + i], ARGV[10 + i * 3], ARGV[11 + i * 3] == '1', number(ARGV[12 + i * 3])
+local size, lease = tonumber(ARGV[11]), tonumber(ARGV[12])
+local firstBucket, firstMirror, firstUser = 7, 7 + size, 13
+local lost, seenBuckets = {}, {}
+for i = 0, size - 1 do
+  local key, place = KEYS[firstBucket + i], firstUser + i * 3
+  local id, isAtHome, found = ARGV[place], ARGV[place + 1] == '1', number(ARGV[place + 2])
   local record = try('HGET', key, id)
-  local mirror = ARGV[1] ~= '' and KEYS[6 + size + i]
+  local mirror = userPrefix ~= '' and KEYS[firstMirror + i]
   local user = parse(record)
   local isHalf = false
   if record and (not isAtHome or not user) then
     drop(key, id)
   elseif user and user.version <= 0 then
-    if mirror and call('DEL', mirror) == 1 then junk[#junk + 1] = ARGV[1] .. '<id>' end
+    if mirror and call('DEL', mirror) == 1 then junk[#junk + 1] = userPrefix .. '<id>' end
   elseif user then
     isHalf = mirror and user.owners ~= ',' and call('EXISTS', mirror) == 0
   else
@@ -32,15 +35,15 @@ for i = 1, size do
     user = { version = math.max(1, seq), letter = 'r', seen = seen, changed = seen, grace = 0 }
   end
   if isHalf then
-    local bucket = string.sub(key, #ARGV[6] + 1)
+    local bucket = string.sub(key, #bucketPrefix + 1)
     -- Whoever counted the bucket meanwhile found nobody.
     if not record then
-      local counted = tonumber(try('HGET', KEYS[5], bucket) or 0) or 0
-      call('HSET', KEYS[5], bucket, format('%d', counted + 1))
+      local counted = tonumber(try('HGET', countKey, bucket) or 0) or 0
+      call('HSET', countKey, bucket, format('%d', counted + 1))
     end
     user.grace, user.owners = math.max(user.grace, now + (record and lease or math.max(lease, ASSERTED))), ','
     save(key, id, user)
-    try('ZADD', KEYS[4], format('%d', user.grace), bucket .. ':' .. id)
+    try('ZADD', graceKey, format('%d', user.grace), bucket .. ':' .. id)
     if not seenBuckets[bucket] then
       seenBuckets[bucket] = true
       lost[#lost + 1] = bucket

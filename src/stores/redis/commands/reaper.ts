@@ -1,0 +1,93 @@
+import type { Keyspace, Partition } from '../keyspace';
+import { WALK_USERS } from '../keyspace';
+import * as scripts from '../lua/scripts.generated';
+import { walkBuckets } from './bucket-walk';
+import { askPlaced, type Changed } from './script';
+import type { ScriptRunner } from './script-runner';
+
+/** Dead routers that are taken away together. */
+const REAPED = 64;
+/** Users who are taken away from them at once: some milliseconds, so that others are served in between. */
+const REAP_USERS = 1_000;
+
+/** Somebody in a bucket. @internal */
+export type InBucket = readonly [bucket: number, userId: string];
+
+interface Held {
+  /** How many of the buckets were looked at. */
+  readonly done: number;
+  readonly users: readonly InBucket[];
+}
+
+/** Takes routers whose lease has lapsed away from their users: the first call names these, and the next one acts. @internal */
+export class Reaper {
+  private readonly reaping = new Set<string>();
+
+  constructor(
+    private readonly keyspace: Keyspace,
+    private readonly runner: ScriptRunner,
+  ) {}
+
+  /** @param ttlMs - after which silence a router gives a connection up */
+  async reap(partition: Partition, dead: readonly string[], ttlMs: number): Promise<void> {
+    const jobs = dead
+      .map((tag) => ({ tag, name: `${partition.index} ${tag}` }))
+      .filter(({ name }) => !this.reaping.has(name));
+    for (const { name } of jobs) this.reaping.add(name);
+    try {
+      for (let from = 0; from < jobs.length; from += REAPED) {
+        const tags = jobs.slice(from, from + REAPED).map(({ tag }) => tag);
+        await this.reapSome(partition, tags, ttlMs);
+      }
+    } finally {
+      for (const { name } of jobs) this.reaping.delete(name);
+    }
+  }
+
+  private async reapSome(partition: Partition, tags: readonly string[], ttlMs: number): Promise<void> {
+    let isAlive = false;
+    await walkBuckets(partition, 0, partition.buckets, async (first, buckets) => {
+      if (this.runner.isClosed) return -1;
+      const { done, users } = await this.held(partition, first, buckets, tags);
+      for (let from = 0; from < users.length && !isAlive; from += REAP_USERS) {
+        isAlive = !(await this.take(partition, tags, users.slice(from, from + REAP_USERS), ttlMs));
+      }
+      return isAlive ? -1 : done;
+    });
+    // Once all of that is done, and nothing has failed.
+    if (!isAlive && !this.runner.isClosed) await this.take(partition, tags, [], ttlMs);
+  }
+
+  private async held(
+    partition: Partition,
+    first: number,
+    buckets: readonly string[],
+    tags: readonly string[],
+  ): Promise<Held> {
+    const answer = await askPlaced(this.runner.ask, partition, scripts.held, () => ({
+      keys: [partition.meta, ...buckets],
+      args: [partition.seed, partition.knownEpoch, String(first), String(WALK_USERS), ...tags],
+    }));
+    return JSON.parse(answer);
+  }
+
+  /** Takes them away from these users, and from the list of routers where there are none. False while their leases run. */
+  private async take(
+    partition: Partition,
+    tags: readonly string[],
+    users: readonly InBucket[],
+    ttlMs: number,
+  ): Promise<boolean> {
+    const ids = users.map(([, userId]) => userId);
+    // On a Cluster they lie in other slots than the records.
+    const seen = (await this.runner.presenceKeys?.get(ids)) ?? [];
+    const { alive } = await this.runner.change<Changed & { alive: boolean }>(scripts.reap, partition, () => {
+      const keys = [partition.routers].concat(users.map(([bucket]) => partition.bucketKey(bucket)));
+      const args = [users.length, users.length === 0 ? 1 : 0, Math.ceil(ttlMs), tags.length].map(String).concat(tags);
+      for (const [index, userId] of ids.entries()) args.push(userId, String(seen[index] ?? ''));
+      const presenceKeys = this.keyspace.isCluster ? [] : ids.map((userId) => this.keyspace.userKey(userId));
+      return { keys: keys.concat(presenceKeys), args };
+    });
+    return !alive;
+  }
+}

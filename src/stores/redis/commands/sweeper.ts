@@ -1,0 +1,131 @@
+import type { OnAnswer } from '../../port';
+import type { ChangeStream } from '../changes/change-stream';
+import { type Keyspace, type Partition, WALK_USERS } from '../keyspace';
+import * as scripts from '../lua/scripts.generated';
+import { walkBuckets } from './bucket-walk';
+import type { InBucket } from './reaper';
+import type { Changed } from './script';
+import type { ScriptRunner } from './script-runner';
+
+/** Presence keys that are read at once: some milliseconds, so that others are served in between. */
+const READ_KEYS = 1_000;
+
+interface Swept extends Changed {
+  /** How many of the buckets were looked at. */
+  readonly done: number;
+  /** Users whose record contradicts itself. */
+  readonly odd: readonly InBucket[];
+  /** Users who are offline by their record, on a single server. */
+  readonly offline: ReadonlyArray<readonly [bucket: number, ...userIds: string[]]>;
+}
+
+/** @internal */
+export interface SweeperOptions {
+  readonly keyspace: Keyspace;
+  readonly runner: ScriptRunner;
+  readonly changeStream: Pick<ChangeStream, 'inBackground'>;
+  /** How long "last seen" of a user who is offline is remembered. */
+  readonly retentionMs: number;
+  /** Of the router that beat last. */
+  leaseMs(): number;
+}
+
+/** Finds and mends what nobody tells: keys that were evicted, or deleted or written by somebody else. @internal */
+export class Sweeper {
+  /** Buckets that are being repaired. */
+  private readonly repairing = new Set<string>();
+
+  constructor(private readonly options: SweeperOptions) {}
+
+  /** Looks over `count` buckets, from `first` on and round the end. */
+  async sweep(partition: Partition, [first, count]: readonly [first: number, count: number]): Promise<void> {
+    const end = Math.min(partition.buckets, first + count);
+    await this.walk(partition, first, end);
+    await this.walk(partition, 0, first + count - end);
+  }
+
+  /** Looks over a bucket at once in which a query has found something that is not ours. */
+  repair(partition: Partition, bucket: number): void {
+    const name = partition.bucketKey(bucket);
+    if (this.repairing.has(name)) return;
+    this.repairing.add(name);
+    const done = (): void => {
+      this.repairing.delete(name);
+    };
+    const sweep = this.sweep(partition, [bucket, 1]);
+    sweep.then(done, done);
+    this.options.changeStream.inBackground('sweep', sweep);
+  }
+
+  /** Users of whom a query has found that a bucket and the presence key do not say the same. */
+  clear(partition: Partition, strays: readonly InBucket[]): void {
+    this.options.changeStream.inBackground('sweep', this.settleStrays(partition, strays));
+  }
+
+  /** Ends what time has ended, see lua/settle.lua. */
+  async settle(
+    partition: Partition,
+    users: readonly InBucket[],
+    found: 'grace' | 'back' | 'record',
+    onAnswer?: OnAnswer,
+  ): Promise<void> {
+    const { keyspace, runner } = this.options;
+    const ids = users.map(([, userId]) => userId);
+    const build = () => {
+      const keys = users.map(([bucket]) => partition.bucketKey(bucket));
+      const presenceKeys = keyspace.isCluster ? [] : ids.map((userId) => keyspace.userKey(userId));
+      return { keys: keys.concat(presenceKeys), args: [String(users.length), found, ...ids] };
+    };
+    await runner.change(scripts.settle, partition, build, onAnswer === undefined ? {} : { onAnswer });
+  }
+
+  /** Users of whom a bucket and the presence key, which says when they were seen, do not say the same. */
+  async settleStrays(
+    partition: Partition,
+    strays: ReadonlyArray<readonly [bucket: number, userId: string, seen?: number | undefined]>,
+  ): Promise<void> {
+    const { keyspace, runner, leaseMs } = this.options;
+    await runner.change(scripts.stray, partition, () => {
+      const keys = strays.map(([bucket]) => partition.bucketKey(bucket));
+      const args = [String(strays.length), String(Math.ceil(leaseMs()))];
+      for (const [bucket, userId, seen = ''] of strays) {
+        args.push(userId, partition.bucketOf(userId) === bucket ? '1' : '0', String(seen));
+      }
+      const presenceKeys = keyspace.isCluster ? [] : strays.map(([, userId]) => keyspace.userKey(userId));
+      return { keys: keys.concat(presenceKeys), args };
+    });
+  }
+
+  private walk(partition: Partition, from: number, end: number): Promise<void> {
+    const { runner, retentionMs, leaseMs } = this.options;
+    return walkBuckets(partition, from, end, async (first, buckets) => {
+      if (runner.isClosed) return -1;
+      const args = [first, retentionMs, Math.ceil(leaseMs()), WALK_USERS].map(String);
+      const { done, odd, offline } = await runner.change<Swept>(scripts.sweep, partition, () => ({
+        keys: buckets,
+        args,
+      }));
+      if (odd.length > 0) await this.settle(partition, odd, 'record');
+      if (offline.length > 0) await this.findLeftOver(partition, offline);
+      return done;
+    });
+  }
+
+  /**
+   * A presence key is deleted in the step in which its user goes offline. One that is there all the same says "online" of
+   * somebody who is not, or the record stands in a bucket that is not the user's.
+   */
+  private async findLeftOver(partition: Partition, offline: Swept['offline']): Promise<void> {
+    const { keyspace, runner } = this.options;
+    const users: InBucket[] = [];
+    for (const [bucket, ...ids] of offline) for (const userId of ids) users.push([bucket, userId]);
+    for (let from = 0; from < users.length; from += READ_KEYS) {
+      const some = users.slice(from, from + READ_KEYS);
+      const keys = some.map(([, userId]) => keyspace.userKey(userId));
+      const values = await runner.send('', (client) => client.mget(...keys));
+      // Others than ours hold no time.
+      const strays = some.filter((_, index) => /^\d{12,16}$/.test(values[index] ?? ''));
+      if (strays.length > 0) await this.settleStrays(partition, strays);
+    }
+  }
+}
