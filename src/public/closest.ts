@@ -1,4 +1,4 @@
-/** How many letters have to be put in, taken out, changed or swapped. */
+/** The number of letters to insert, delete, replace or swap, to turn one name into the other. */
 function distance(a: string, b: string): number {
   let before: number[] = [];
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);
@@ -21,11 +21,11 @@ function distance(a: string, b: string): number {
 const bare = (name: string): string => name.toLowerCase().replace(/[^a-z0-9]/g, '');
 const MOST_CHARS = 64;
 
-/** Which of these names somebody may have meant: misspelt, or without its unit. @internal */
+/** The name that a caller probably meant by a misspelt one, or by one without its unit. @internal */
 export function closest(name: string, names: readonly string[]): string | undefined {
   const given = bare(name.slice(0, MOST_CHARS));
   let best: string | undefined;
-  // A third of a name may be wrong; of a very short one nothing.
+  // A third of the letters may be wrong; none of a very short name.
   let least = Math.floor(given.length / 3) + 0.5;
   for (const known of names) {
     const wanted = bare(known);

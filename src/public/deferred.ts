@@ -1,4 +1,4 @@
-/** A promise that is settled from outside. That nobody has asked for it is no unhandled rejection. @internal */
+/** A promise that is settled from outside. A rejection that nobody handles is ignored. @internal */
 export class Deferred {
   readonly promise: Promise<void>;
   resolve!: () => void;

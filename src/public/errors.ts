@@ -2,16 +2,16 @@ import { closest } from './closest';
 import { printable, withoutCredentials } from './printable';
 
 /**
- * What is wrong with a store, as far as somebody has to do something else about it.
+ * What is wrong with a store. Each kind calls for a different remedy.
  *
  * | kind | what it means |
  * | --- | --- |
- * | `unreachable` | no connection, or nobody at its end who serves yet: refused, unknown host, TLS, loading, Cluster down |
+ * | `unreachable` | no connection, or a server that does not serve yet: refused, unknown host, TLS, loading, Cluster down |
  * | `auth` | the password is wrong or missing, or the user may not do this |
  * | `full` | no memory or no connections are left |
- * | `readonly` | it is read, and takes no writes: a replica, or a server that cannot save |
+ * | `readonly` | it accepts reads and no writes: a replica, or a server that cannot save |
  * | `slow` | it did not answer in time |
- * | `layout` | its data are of another version of this library |
+ * | `layout` | its data were written by another version of this library |
  * | `other` | none of these |
  */
 export type StoreErrorKind = 'unreachable' | 'auth' | 'full' | 'readonly' | 'slow' | 'layout' | 'other';
@@ -22,13 +22,13 @@ export type StoreErrorKind = 'unreachable' | 'auth' | 'full' | 'readonly' | 'slo
  * | code | when |
  * | --- | --- |
  * | `ERR_PRESENCE_OPTIONS` | an option, an argument or an environment variable breaks its rule |
- * | `ERR_PRESENCE_INVALID_ID` | an id is not 1 to 256 bytes of UTF-8 or a finite integer, or a list of ids is no list |
+ * | `ERR_PRESENCE_INVALID_ID` | an id is not 1 to 256 bytes of UTF-8 or a finite integer, or ids are not in a list |
  * | `ERR_PRESENCE_CLOSED` | the presence was closed |
  * | `ERR_PRESENCE_DISABLED` | the presence was made with `enabled: false` |
- * | `ERR_PRESENCE_STORE` | the store failed, did not answer within `commandTimeoutMs`, or has lost what it held and cannot tell yet who is offline |
+ * | `ERR_PRESENCE_STORE` | the store failed, did not answer within `commandTimeoutMs`, or has lost data and cannot tell yet who is offline |
  * | `ERR_PRESENCE_SOCKET` | a socket threw while it was pinged, written to or terminated |
- * | `ERR_PRESENCE_CALLBACK` | a function handed in by the caller (a listener, `identify`, `authorize`) threw, or did not answer in time |
- * | `ERR_PRESENCE_LAYOUT` | the data in Redis are of another version of this library; nothing is written |
+ * | `ERR_PRESENCE_CALLBACK` | a function of the caller (a listener, `identify`, `authorize`) threw, or did not answer in time |
+ * | `ERR_PRESENCE_LAYOUT` | the data in Redis were written by another version of this library; this router writes nothing |
  */
 export type PresenceErrorCode =
   | 'ERR_PRESENCE_OPTIONS'
@@ -41,23 +41,23 @@ export type PresenceErrorCode =
   | 'ERR_PRESENCE_LAYOUT';
 
 /**
- * Every CommonJS entry bundles a class of its own, so `instanceof` cannot tell across entries.
- * A registered symbol can.
+ * Every CommonJS entry bundles its own copy of the classes, so `instanceof` does not work across entries.
+ * A registered symbol does.
  */
 const BRAND = Symbol.for('voiceping-presence.error');
 
 /**
- * Something failed while presence was at work: the store, a socket, a callback.
+ * The store, a socket or a callback failed.
  *
- * `code` says what, see {@link PresenceErrorCode}, and of a store `kind`, see {@link StoreErrorKind}. The message names the
- * cause; `cause` holds the error underneath, where there is one.
+ * `code` says which, see {@link PresenceErrorCode}; `kind` says what is wrong with a store, see {@link StoreErrorKind}. The
+ * message names the cause; `cause` holds the underlying error, where there is one.
  */
 export class PresenceError extends Error {
   /** What kind of failure it is. */
   readonly code: PresenceErrorCode;
-  /** What is wrong with the store; absent where it is not the store that failed. */
+  /** What is wrong with the store; absent where something else failed. */
   declare readonly kind?: StoreErrorKind;
-  /** The error underneath; absent where there is none. */
+  /** The underlying error; absent where there is none. */
   declare readonly cause?: unknown;
 
   constructor(code: PresenceErrorCode, message: string, cause?: unknown, kind?: StoreErrorKind) {
@@ -69,7 +69,7 @@ export class PresenceError extends Error {
   }
 }
 
-/** Misuse: thrown at once, and names the option or id, the value it got and the rule. */
+/** Misuse. It is thrown at once, and its message names the option or id, the value and the rule. */
 export class PresenceTypeError extends TypeError {
   readonly code: PresenceErrorCode;
 
@@ -85,7 +85,7 @@ for (const errorClass of [PresenceError, PresenceTypeError]) {
 }
 
 /**
- * True for every error that this library threw or reported, whichever entry it came from.
+ * True for every error that this library throws or reports, from any of its entries.
  *
  * @example
  * try { await presence.getStatuses(ids) } catch (error) {
@@ -99,10 +99,10 @@ export function isPresenceError(
   return value instanceof Error && (value as { [BRAND]?: true })[BRAND] === true;
 }
 
-/** @internal How a value is named in an error's message: quoted, escaped, and never long. */
+/** @internal A value as it appears in an error message: quoted, escaped and short. */
 export function shown(value: unknown): string {
   if (typeof value === 'string') {
-    // An address may have a password in it.
+    // An address may contain a password.
     const text = withoutCredentials(value);
     return printable(JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text));
   }
@@ -117,7 +117,7 @@ export function optionError(message: string): PresenceTypeError {
   return new PresenceTypeError('ERR_PRESENCE_OPTIONS', message);
 }
 
-/** A misspelt option would otherwise be one that was never given. @internal */
+/** Throws for an unknown option: a misspelt one would otherwise be ignored in silence. @internal */
 export function checkNames(options: unknown, names: readonly string[]): void {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
     throw optionError(`the options are ${shown(options)}; an object is wanted`);

@@ -2,7 +2,7 @@ import { shown } from './errors';
 
 type Thing = { readonly [name: string]: unknown };
 
-/** What people hand in by mistake, where one thing is wanted and another one has been at hand. */
+/** The things that callers often pass by mistake. */
 export type Lookalike =
   | 'a promise'
   | 'a presence'
@@ -18,7 +18,7 @@ export type Lookalike =
   | 'a socket'
   | 'a function';
 
-/** The first row that fits counts. */
+/** The first row that matches counts. */
 const ROWS: ReadonlyArray<readonly [name: Lookalike, isOne: (thing: Thing) => boolean]> = [
   ['a promise', (thing) => has(thing, 'then')],
   ['a presence', (thing) => has(thing, 'attachToSocket', 'getStatuses')],
@@ -45,18 +45,18 @@ function has(thing: unknown, ...functions: readonly string[]): boolean {
   return functions.every((name) => typeof (thing as Thing | null | undefined)?.[name] === 'function');
 }
 
-/** What somebody has handed in, where that can be told. @internal */
+/** Recognizes a value that was passed by mistake; `undefined` for one that is not in the table. @internal */
 export function lookalikeOf(value: unknown): Lookalike | undefined {
   if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return undefined;
   try {
     return ROWS.find(([, isOne]) => isOne(value as unknown as Thing))?.[0];
   } catch {
-    // A getter that throws: it is none of these.
+    // A getter threw, so it is none of these.
     return undefined;
   }
 }
 
-/** The same as it stands in an error. @internal */
+/** The name of a value in an error message: its row in the table, or else the value itself. @internal */
 export function named(value: unknown): string {
   return lookalikeOf(value) ?? shown(value);
 }

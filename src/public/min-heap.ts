@@ -1,14 +1,14 @@
-/** An entry of a heap; it may be handed back to be taken out. @internal */
+/** An entry of a heap, by which it can be removed. @internal */
 export interface HeapItem<T> {
   readonly due: number;
   readonly value: T;
-  /** Its place; -1 once it is out. */
+  /** Its position in the heap; -1 once it was removed. */
   index: number;
 }
 
 /**
- * Values by the time at which they fall due, soonest first: a binary heap from which any entry can be taken out, so that
- * what is put off or moot does not stay in it until its time.
+ * A binary heap of values by the time at which they fall due, soonest first. Any entry can be removed, so that one that was
+ * postponed or cancelled does not occupy memory until its time.
  * @internal
  */
 export class MinHeap<T> {
@@ -18,7 +18,7 @@ export class MinHeap<T> {
     return this.items.length;
   }
 
-  /** When the soonest is due; undefined where there is none. */
+  /** When the soonest entry is due; `undefined` where there is none. */
   get due(): number | undefined {
     return this.items[0]?.due;
   }
@@ -29,7 +29,7 @@ export class MinHeap<T> {
     return item;
   }
 
-  /** The soonest value that is due at `now`, taken out; `undefined` when there is none. */
+  /** Removes and returns the soonest value that is due at `now`; `undefined` where none is. */
   take(now: number): T | undefined {
     const first = this.items[0];
     if (first === undefined || first.due > now) return undefined;
@@ -37,7 +37,7 @@ export class MinHeap<T> {
     return first.value;
   }
 
-  /** Fine for one that is out already. */
+  /** Does nothing for an entry that was removed already. */
   remove(item: HeapItem<T>): void {
     if (item.index < 0) return;
     const last = this.items.pop() as HeapItem<T>;

@@ -3,54 +3,54 @@ import type { Clock } from './clock';
 import type { PresenceError, PresenceErrorCode } from './errors';
 
 /**
- * An id of a user: 1 to 256 bytes of UTF-8, or a finite integer, which becomes its decimal string.
- * Any such string is just an id: `__proto__`, `a:b`, `{x}`, emoji.
+ * The id of a user: 1 to 256 bytes of UTF-8, or a finite integer, which becomes its decimal string.
+ * No string is special: `__proto__`, `a:b`, `{x}` and emoji are ordinary ids.
  */
 export type UserId = string | number;
 
-/** The only two statuses there are. */
+/** There are only these two statuses. */
 export type Status = 'online' | 'offline';
 
 /**
  * Why a status changed.
  *
  * - `connect`: the first connection of the user, on any router
- * - `disconnect`: a clean close of the last one, `detach()`, or `close()` of the presence
- * - `timeout`: grace, handover or ttl ran out
+ * - `disconnect`: a clean close of the last connection, `detach()`, or `close()` of the presence
+ * - `timeout`: the grace, the handover or the TTL ran out
  * - `node-down`: the router that held the user is dead
- * - `resync`: found out, or set right, after this router or the store had been away
+ * - `resync`: discovered or corrected after this router had lost contact with the store, or the store had lost data
  */
 export type UpdateReason = 'connect' | 'disconnect' | 'timeout' | 'node-down' | 'resync';
 
-/** One user's presence, as queries, the status handler and snapshots give it. */
+/** The presence of one user, as queries, the status handler and snapshots give it. */
 export interface PresenceStatus {
-  /** The id, a number as its decimal string. */
+  /** The id; a number becomes its decimal string. */
   userId: string;
   /** Online while at least one connection of the user is alive, or a grace runs. */
   status: Status;
-  /** ISO 8601, time of the last activity; `null` when the user was never seen. */
+  /** The time of the last activity, in ISO 8601; `null` for a user who was never seen. */
   lastSeen: string | null;
 }
 
-/** One change of one user's status. Each happens once, whatever the number of routers. */
+/** One change of one user's status. It is reported once, however many routers there are. */
 export interface PresenceUpdate {
-  /** Whose status changed. */
+  /** The user whose status changed. */
   userId: string;
-  /** What it is now. */
+  /** The new status. */
   status: Status;
-  /** ISO 8601, by the store's clock. */
+  /** The time of the change, in ISO 8601, by the store's clock. */
   timestamp: string;
-  /** Grows with every change; of two updates the one with the larger version is newer. */
+  /** Grows with every change: of two updates of a user, the one with the larger version is newer. */
   version: number;
   /** Why it changed. */
   reason: UpdateReason;
 }
 
-/** Whose socket it is, and what it wants to hear. */
+/** The user of a socket, and the presence frames that it receives. */
 export interface Identity {
-  /** Whose socket it is. */
+  /** The user of the socket. */
   userId: UserId;
-  /** Kept for the caller's own use; two phones of one model share one, so it is never a key. */
+  /** For the caller's own use. It is never a key, since two phones of one model share it. */
   deviceId?: string;
   /**
    * Whether the socket makes its user online. `false`: a dashboard, not a user.
@@ -58,88 +58,88 @@ export interface Identity {
    */
   track?: boolean;
   /**
-   * `false`: no presence frames. `true`: those of all users. A list: only those of these.
+   * Which presence frames the socket receives. `false`: none. `true`: those of all users. A list: those of the users in it.
    * @default false
    */
   watch?: boolean | Iterable<UserId>;
   /**
-   * When its credentials end, as a `Date` or in milliseconds since the epoch: the socket is closed then with 4001, which
-   * is a drop with grace. A number below 1e11 is taken for seconds, and throws.
+   * When the credentials of the socket expire, as a `Date` or in milliseconds since the epoch. The socket is then closed with
+   * 4001, which is a drop with grace. A number below 1e11 must be seconds by mistake, and throws.
    * @default never
    */
   expiresAt?: Date | number;
 }
 
-/** One socket under the eye of a presence. */
+/** The handle of one attached socket. */
 export interface Attachment {
-  /** As a string, also where a number was given. */
+  /** The id of the user, as a string. */
   readonly userId: string;
-  /** Unique to this attachment, across routers. */
+  /** Unique to this attachment among all routers. */
   readonly connectionId: string;
-  /** Resolves once the store holds the connection, or once that is moot. Never rejects: see `onError`. */
+  /** Resolves once the store holds the connection, or once the connection is gone. Never rejects: see `onError`. */
   readonly ready: Promise<void>;
-  /** Records activity that the library cannot see by itself. */
+  /** Records activity that the library cannot observe on the socket. */
   touch(): void;
   /**
-   * Replaces what the socket watches, and sends it a snapshot of the ids that are new.
+   * Replaces the list of users whom the socket watches, and sends it a snapshot of those who are new in the list.
    * @throws TypeError `ERR_PRESENCE_INVALID_ID`
    */
   watch(ids: boolean | Iterable<UserId>): void;
   /**
-   * Lets go of the socket, as a clean close would; the socket itself stays open.
-   * Resolves once the store knows, at the latest after `commandTimeoutMs`. Idempotent, never rejects.
+   * Detaches the socket, which counts as a clean close; the socket itself stays open.
+   * Resolves once the store has acknowledged it, or after `commandTimeoutMs`. Idempotent; never rejects.
    */
   detach(): Promise<void>;
   /**
-   * New credentials, which end later, or sooner: replaces `expiresAt` of the identity.
-   * @throws TypeError `ERR_PRESENCE_OPTIONS` for a time that is none, or is in seconds
+   * Replaces `expiresAt` of the identity, for a client that presented new credentials.
+   * @throws TypeError `ERR_PRESENCE_OPTIONS` for a value that is not a time, or is in seconds
    */
   expireAt(at: Date | number): void;
 }
 
 /**
- * What `ws` 5 to 8 share of a server-side socket. `on` and `removeListener` are those of an EventEmitter;
- * heard are `message` (with the frame first: bytes of any kind, a list of them, or a Blob), `ping`, `pong` and `close` (with
- * the close code first).
+ * The part of a server-side socket that `ws` 5 to 8 have in common. `on` and `removeListener` are those of an EventEmitter.
+ * The library listens to `message` (whose first argument is the frame: bytes of any kind, a list of them, or a Blob), `ping`,
+ * `pong` and `close` (whose first argument is the close code).
  */
 export interface SocketLike {
   /** 0 connecting, 1 open, 2 closing, 3 closed. */
   readonly readyState: number;
-  /** Bytes that were handed to `send` and have not left yet. */
+  /** The number of bytes that were passed to `send` and have not left yet. */
   readonly bufferedAmount: number;
   /** Adds a listener. */
-  // biome-ignore lint/suspicious/noExplicitAny: what a listener is called with differs between versions of ws
+  // biome-ignore lint/suspicious/noExplicitAny: the arguments of a listener differ between versions of ws
   on(event: string, listener: (...args: any[]) => void): unknown;
-  /** Takes away a listener that was added. */
+  /** Removes a listener. */
   // biome-ignore lint/suspicious/noExplicitAny: as above
   removeListener(event: string, listener: (...args: any[]) => void): unknown;
   /** Sends a binary frame. */
   send(data: Uint8Array): void;
-  /** Sends a ping, and calls `sent` once that has left, if it can: so is seen that a slow socket takes what it is sent. */
+  /** Sends a ping, and calls `sent`, where it can, once the ping has left: that shows whether a slow socket makes progress. */
   ping(sent?: (error?: Error) => void): void;
-  /** Ends the connection without a close. */
+  /** Ends the connection without a close frame. */
   terminate(): void;
-  /** Closes it, with a code and a reason; `terminate` follows after five seconds. */
+  /** Sends a close frame with a code and a reason. The library calls `terminate` five seconds later. */
   close?(code?: number, reason?: string): unknown;
-  /** Reads nothing more from it. Called for a socket that was closed because it asks without an end. */
+  /** Stops reading. Called for a socket that was closed because it sent too many requests. */
   pause?(): void;
 }
 
 /**
- * Where a background failure arose.
+ * The operation in which a background failure occurred.
  *
- * | stage | what was under way |
+ * | stage | operation |
  * | --- | --- |
  * | `beat` | a heartbeat of this router to the store |
- * | `apply`, `refresh`, `release` | telling the store who came and went, who is alive, and that this router has left |
- * | `resync` | reading everybody, at first and after something may have been missed |
- * | `snapshot`, `query` | reading what a dashboard is shown, or what somebody has asked for |
- * | `subscribe`, `publish` | hearing other routers, and telling whoever listens on the guide's channels |
- * | `reap`, `sweep`, `repair` | cleaning up after routers that are dead, after losses, and after somebody else's writes |
- * | `fork` | `besideFork` |
- * | `store` | whatever else a store has to say |
- * | `ping`, `send`, `terminate` | a socket |
- * | `listener`, `identify`, `authorize` | a function of the caller's |
+ * | `apply`, `refresh`, `release` | recording in the store who came and left, who is active, and that this router has left |
+ * | `resync` | reading all users, at the start and after changes may have been missed |
+ * | `snapshot`, `query` | reading statuses for a dashboard, or for a query |
+ * | `subscribe`, `publish` | receiving changes from other routers, and publishing them on the channels of the presence guide |
+ * | `reap`, `sweep`, `repair` | cleaning up after dead routers, after data loss, and after writes by other programs |
+ * | `fork` | `besideFork`, the bridge to routers of the VoicePing fork |
+ * | `store` | any other failure that a store reports |
+ * | `ping`, `send`, `terminate` | a call to a socket |
+ * | `listener`, `identify`, `authorize` | a call to a function of the caller |
  */
 export type ErrorStage =
   | 'beat'
@@ -163,175 +163,174 @@ export type ErrorStage =
   | 'identify'
   | 'authorize';
 
-/** Where a background failure arose, and for whom; see `onError`. */
+/** The operation in which a background failure occurred, and the user concerned; see `onError`. */
 export interface ErrorContext {
-  /** What was under way. */
+  /** The operation that failed. */
   stage: ErrorStage;
-  /** Whom it concerned, where it concerned one. */
+  /** The user concerned; absent where the failure does not concern a single one. */
   userId?: string;
 }
 
-/** What a stranger may cost. */
+/** Limits on the resources that one client can use. */
 export interface PresenceLimits {
-  /** PRESENCE_WATCH frames that one connection may send a second, on average; each one above is refused. @default 5 */
+  /** PRESENCE_WATCH frames that one connection may send a second, on average. More are refused. @default 5 */
   watchRequestsPerSecond?: number;
-  /** So many at once, where it has sent none for a while. Who sends as many again that are refused is closed with 4029. @default 10 */
+  /** PRESENCE_WATCH frames that it may send at once. After as many refusals it is closed with 4029. @default 10 */
   watchRequestBurst?: number;
-  /** How long `authorizeWatch`, and `authorize` of a status handler, may take: then the request is refused. @default commandTimeoutMs */
+  /** How long `authorizeWatch`, and `authorize` of a status handler, may take before the request is refused. @default commandTimeoutMs */
   callbackTimeoutMs?: number;
-  /** So many changes of one user a dashboard is told a second; of more it is told the latest. `onUpdate` hears all. @default 4 */
+  /** Changes of one user that a dashboard is sent a second; the latest replaces the rest. `onUpdate` gets all. @default 4 */
   updatesPerUserPerSecond?: number;
 }
 
-/** Where lines for people go. Each function is called with one string; `pino`, `winston` and `console` fit as they are. */
+/** Receives log lines. Each function is called with one string; `pino`, `winston` and `console` fit as they are. */
 export interface Logger {
-  /** What is worth a line and no failure. */
+  /** Logs a normal event, such as the start. */
   info?(line: string): unknown;
-  /** A failure is over. */
+  /** Logs that a failure is over. */
   warn(line: string): unknown;
-  /** A failure. */
+  /** Logs a failure. */
   error(line: string): unknown;
 }
 
-/** This router, for people. */
+/** How operators recognize this router. */
 export interface RouterOptions {
-  /** What logs call it. 1 to 256 bytes. @default `${hostname}:${pid}` */
+  /** Its name in log lines. 1 to 256 bytes. @default `${hostname}:${pid}` */
   name?: string;
-  /** Where it can be reached. 1 to 256 bytes. */
+  /** The address at which it can be reached. 1 to 256 bytes. */
   address?: string;
 }
 
-/** Durations are milliseconds. Every value that breaks a rule throws `ERR_PRESENCE_OPTIONS` at once. */
+/** The options of `createPresence`. Durations are milliseconds. An invalid value throws `ERR_PRESENCE_OPTIONS` at once. */
 export interface PresenceOptions {
-  /** Where presence is kept. @default memoryStore() */
+  /** The store that keeps presence. @default memoryStore() */
   store?: PresenceStore;
   /** `false`: attachments do nothing and queries reject. @default true */
   enabled?: boolean;
-  /** Offline this long after the last activity. At least 1_000. @default 360_000 // 6 minutes */
+  /** How long a connection counts as alive after its last activity. At least 1_000. @default 360_000 // 6 minutes */
   ttlMs?: number;
   /**
-   * How often a socket is pinged. At least 100, and less than `ttlMs`; half of it or less is wise.
-   * `false`: the router sends its own pings.
+   * How often each socket is pinged. At least 100 and less than `ttlMs`; at most half of it is recommended.
+   * `false`: the library sends no pings, since the router sends its own.
    * @default Math.min(120_000, ttlMs / 3) // 2 minutes
    */
   pingIntervalMs?: number | false;
-  /** An unclean drop that is back within it is no event; a clean close is at once. @default 8_000 // 8 seconds */
+  /** How long a user stays online after a connection was lost; a clean close has no grace. @default 8_000 // 8 seconds */
   graceMs?: number;
-  /** A router silent this long is dead, and its users go offline. At least 1_000. @default 15_000 // 15 seconds */
+  /** A router without a heartbeat for so long is dead; its users go offline. At least 1_000. @default 15_000 // 15 seconds */
   leaseMs?: number;
-  /** `guide`: MessagePack maps. `router`: the arrays of the existing router. @default 'guide' */
+  /** Frames are the MessagePack maps of the presence guide, or the arrays of the VoicePing router. @default 'guide' */
   wire?: 'guide' | 'router';
-  /** A query rejects once the store has answered none of its calls for so long. @default 2_000 // 2 seconds */
+  /** A query rejects once the store has answered none of its calls for this long. @default 2_000 // 2 seconds */
   commandTimeoutMs?: number;
-  /** A socket without activity for `ttlMs` is terminated, so that its phone comes back. @default true */
+  /** Whether a socket without activity for `ttlMs` is terminated, so that its phone reconnects. @default true */
   terminateDeadSockets?: boolean;
   /**
-   * May this client watch these users, or all (`true`), as it asks with a PRESENCE_WATCH frame? `identity` is what its
-   * socket was attached with. Only `true` lets it; what it throws is a refusal, and reaches `onError`.
-   * @default none: whoever asks is refused
+   * Decides whether a client may watch the users whom it asks for with a PRESENCE_WATCH frame, or all (`true`). `identity` is
+   * the one with which its socket was attached. Only `true` permits it. An error is a refusal, and is reported to `onError`.
+   * @default none: every request is refused
    */
   authorizeWatch?: (identity: Identity, ids: string[] | true) => boolean | Promise<boolean>;
-  /** A PRESENCE_WATCH frame with more ids is refused, as is one of more than 256 KiB. @default 1_000 */
+  /** The most ids in a PRESENCE_WATCH frame. One with more is refused, as is one of more than 256 KiB. @default 1_000 */
   maxWatchIds?: number;
-  /** What a stranger may cost. */
+  /** Limits on the resources that one client can use. */
   limits?: PresenceLimits;
-  /** Where background failures go; they never throw into the router. @default they are logged: see `logger` */
+  /** Receives background failures, which never throw into the router. @default they are logged: see `logger` */
   onError?: (error: PresenceError, context: ErrorContext) => void;
   /**
-   * Gets a line for each kind of failure, with its cause, at most once a minute; one when it is over; and one at the start.
-   * What it throws, or rejects with, is lost. `false`: no lines.
-   * @default none where there is an `onError`, else lines about failures go to `process.stderr`
+   * Logs each kind of failure with its cause, at most once a minute; the end of a failure; and the start of the presence.
+   * Errors that it throws are ignored. `false`: nothing is logged.
+   * @default none where there is an `onError`; otherwise failures are logged to `process.stderr`
    */
   logger?: Logger | false;
-  /** This router, for people. */
+  /** How operators recognize this router. */
   router?: RouterOptions;
-  /** The source of time; tests hand in a fake one. @default the system's */
+  /** The source of time; tests pass a fake one. @default the system clock */
   clock?: Clock;
 }
 
-/** Whether a presence hears its store. */
+/** Whether a presence is in contact with its store. */
 export interface Health {
   /**
-   * `stale`: changes may be missed, since no heartbeat gets through or everybody could not be read yet. Nobody goes offline
-   * for it.
-   * `degraded`: heartbeats get through, and something else fails: see `problems`.
-   * `disabled`: by `enabled: false`.
+   * `stale`: changes may be missed, since heartbeats fail or the users could not be read yet. Nobody goes offline because of
+   * that.
+   * `degraded`: heartbeats succeed and something else fails: see `problems`.
+   * `disabled`: `enabled` is `false`.
    */
   status: 'ok' | 'degraded' | 'stale' | 'disabled' | 'closed';
-  /**
-   * ISO 8601 by the clock of the store: when it was heard last, at least every third of a lease. `null` where it never was.
-   */
+  /** The time of the store's last answer to a heartbeat, in ISO 8601, by the store's clock; `null` before the first one. */
   asOf: string | null;
-  /** What is wrong now; empty where nothing is. While no heartbeat gets through that is the one problem of the router. */
+  /** The current problems. While heartbeats fail, the router lists that one only. */
   problems: HealthProblem[];
 }
 
-/** Something that is wrong for longer than one call. */
+/** A problem that lasts longer than one call. */
 export interface HealthProblem {
-  /** Where, as of `onError`. */
+  /** The stage with which it was reported to `onError`. */
   stage: ErrorStage;
-  /** As of the error that was reported. */
+  /** The code of the reported error. */
   code: PresenceErrorCode;
-  /** What is wrong, and what follows. */
+  /** The problem, and its consequences. */
   message: string;
-  /** ISO 8601 by the clock of this router: when it began. */
+  /** When it began, in ISO 8601, by the clock of this router. */
   since: string;
 }
 
-/** A page of users who are online; `cursor` is `null` on the last one. */
+/** A page of the users who are online. */
 export interface OnlinePage {
-  /** At most `limit` of them. */
+  /** At most `limit` users. */
   users: PresenceStatus[];
-  /** For the next page. */
+  /** The cursor of the next page; `null` on the last one. */
   cursor: string | null;
 }
 
-/** Presence of one router. Made by `createPresence`. */
+/** The presence of one router. Made by `createPresence`. */
 export interface Presence {
-  /** This router instance; another one after a restart. */
+  /** The id of this router instance; a restart gives a new one. */
   readonly nodeId: string;
   /**
-   * Resolves once the store is reached and this node holds its lease.
-   * Waits as long as that takes; rejects only once closed (`ERR_PRESENCE_CLOSED`).
+   * Resolves once the store has been reached and this router holds its lease. It waits as long as that takes, and rejects only
+   * once the presence is closed (`ERR_PRESENCE_CLOSED`).
    */
   ready(): Promise<void>;
   /**
-   * Watches over a socket. Never throws for a store that is down. A second call for the same socket replaces the
-   * first; one for a socket that is closed, or while disabled or closed, gives an attachment that does nothing.
+   * Tracks the connection of a socket. Never throws because the store is down. A second call for the same socket replaces the
+   * first. For a closed socket, or on a disabled or closed presence, it returns an attachment that does nothing.
    *
-   * @throws TypeError for a socket or an identity that is none
+   * @throws TypeError for an invalid socket or identity
    */
   attachToSocket(socket: SocketLike, identity: Identity): Attachment;
   /**
-   * One entry an id, also for those never seen. The map has no prototype, so any id is just a key; `assert.deepStrictEqual`
-   * and the like therefore want a copy of it: `{ ...statuses }`.
+   * The statuses of users by their ids, with an entry for each id, also for users who were never seen. The map has no
+   * prototype, so that any id can be a key; for `assert.deepStrictEqual` and the like, copy it: `{ ...statuses }`.
    *
    * @throws TypeError `ERR_PRESENCE_INVALID_ID`
-   * @returns rejects with `ERR_PRESENCE_STORE`, once the store has failed, or answered none of the calls that this takes for
-   * `commandTimeoutMs`, or for so long could not tell, after it had lost what it held, who is offline; with `ERR_PRESENCE_DISABLED`, `ERR_PRESENCE_CLOSED`
+   * @returns rejects with `ERR_PRESENCE_STORE` where the store has failed, has answered none of the calls for
+   * `commandTimeoutMs`, or has lost data and could not tell for as long who is offline; with `ERR_PRESENCE_DISABLED` or
+   * `ERR_PRESENCE_CLOSED` where the presence is disabled or closed
    */
   getStatuses(ids: Iterable<UserId>): Promise<{ [userId: string]: PresenceStatus }>;
   /**
-   * Users who are online, a page at a time (`limit` 1 to 1_000, default 100). Who stays online all the while is on
+   * The users who are online, a page at a time (`limit` 1 to 1_000, default 100). A user who stays online throughout is on
    * exactly one page.
    *
    * @throws TypeError for a cursor that no page gave
-   * @returns rejects as `getStatuses` does
+   * @returns rejects like `getStatuses`
    */
   listOnline(page?: { cursor?: string; limit?: number }): Promise<OnlinePage>;
-  /** How many users are online. Rejects as `getStatuses` does. */
+  /** The number of users who are online. Rejects like `getStatuses`. */
   countOnline(): Promise<number>;
-  /** Whether the store is heard, at once and without asking it. */
+  /** The health of the presence, at once and without a call to the store. */
   health(): Health;
   /**
-   * Calls `listener` for every change, in order; with `ids` only for theirs.
-   * What it throws, or rejects with, goes to `onError`. Returns the function that ends it.
+   * Calls `listener` for every change, in order; with `ids`, only for changes of those users. Errors that the listener throws
+   * are reported to `onError`. Returns a function that removes the listener.
    */
   onUpdate(listener: (update: PresenceUpdate) => void, options?: { ids?: Iterable<UserId> }): () => void;
   /**
-   * Lets go of all sockets, which stay open; its users leave as by a clean close, or stay online for `handoverMs`
-   * to reappear on another router. Those that watch are told PRESENCE_STALE, for nothing more is told them. Idempotent;
-   * takes no longer than `commandTimeoutMs`, whatever the store does.
+   * Detaches all sockets, which stay open. Their users go offline as after a clean close, or stay online for `handoverMs` so
+   * that they can reappear on another router. Sockets that watch are sent PRESENCE_STALE, since they get no further changes.
+   * Idempotent; takes at most `commandTimeoutMs`, even where the store does not answer.
    */
   close(options?: { handoverMs?: number }): Promise<void>;
 }

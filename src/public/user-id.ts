@@ -3,23 +3,23 @@ import type { UserId } from './types';
 
 const MAX_BYTES = 256;
 
-/** Half of a surrogate pair on its own has no UTF-8 form: two such ids would become one on the wire. */
+/** A lone surrogate has no UTF-8 form, so two different ids would become the same bytes on the wire. */
 const LONE_SURROGATE = /[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?:[^\uD800-\uDBFF]|^)[\uDC00-\uDFFF]/;
 
 function invalid(message: string): PresenceTypeError {
   return new PresenceTypeError('ERR_PRESENCE_INVALID_ID', message);
 }
 
-/** Made for the error only: of a thousand good ids nobody wants to know how they would have been called. */
+/** Builds the name, `userIds[3]`, only when there is an error: a valid id needs none. */
 function invalidId(name: string, index: number | undefined, what: string): PresenceTypeError {
   return invalid(`${index === undefined ? name : `${name}[${index}]`} is ${what}`);
 }
 
 /**
- * The one place where an id from outside becomes an id.
+ * Validates an id from outside. No other function does.
  *
- * @param name - how the error calls it, such as `userId`
- * @param index - where it stands in a list that is called so: `userIds[3]`
+ * @param name - its name in the error, such as `userId`
+ * @param index - its position in a list of that name: `userIds[3]`
  * @throws TypeError `ERR_PRESENCE_INVALID_ID`
  * @internal
  */
@@ -28,7 +28,7 @@ export function toUserId(value: unknown, name: string, index?: number): string {
     if (!Number.isInteger(value)) {
       throw invalidId(name, index, `${value}; a number as an id is a finite integer`);
     }
-    // From 1e21 on String() gives an exponent; the rule says decimal.
+    // From 1e21 on, String() gives an exponent, and an id is decimal.
     const isShort = Math.abs(value) < 1e21;
     const id = isShort
       ? String(value)
@@ -49,7 +49,7 @@ export function toUserId(value: unknown, name: string, index?: number): string {
 }
 
 /**
- * Each id once, in the order given.
+ * Validates a list of ids. The set holds each once, in the order given.
  *
  * @throws TypeError `ERR_PRESENCE_INVALID_ID`, also for a lone string, which would be a list of letters
  * @internal
