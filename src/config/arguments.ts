@@ -9,7 +9,7 @@ const SOCKET_FUNCTIONS: ReadonlyArray<keyof SocketLike> = ['on', 'removeListener
 
 /** @internal */
 export function checkSocket(socket: SocketLike): void {
-  const rule = 'it is a server-side socket of ws, or alike';
+  const rule = 'it is a server-side socket of ws, or one like it';
   checkFunctions('socket', socket, SOCKET_FUNCTIONS, rule, {
     'a server of ws': `${rule}: for a server there is attachPresence of voiceping-presence/ws`,
     'a server of socket.io': `${rule}: for a server there is attachPresence of voiceping-presence/socket.io`,
@@ -26,12 +26,12 @@ export interface CheckedIdentity {
   expiresAt: number | undefined;
 }
 
-/** Before it, in milliseconds, there was no WebSocket; in seconds it is far. */
+/** In milliseconds, a time before WebSockets existed; in seconds, one in the far future. */
 const LEAST_MS = 1e11;
 
-/** When credentials end, in milliseconds since the epoch. @throws TypeError `ERR_PRESENCE_OPTIONS` @internal */
+/** When credentials expire, in milliseconds since the epoch. @throws TypeError `ERR_PRESENCE_OPTIONS` @internal */
 export function toExpiry(at: Date | number, name: string): number {
-  // Whatever realm a Date comes from.
+  // instanceof fails for a Date of another realm.
   const ms: unknown = Object.prototype.toString.call(at) === '[object Date]' ? Number(at) : at;
   if (typeof ms !== 'number' || Number.isNaN(ms)) {
     throw optionError(`${name} is ${shown(at)}; it is a Date, or milliseconds since the epoch`);
@@ -56,7 +56,7 @@ export function checkIdentity(identity: Identity): CheckedIdentity {
   return { userId: toUserId(identity.userId, 'userId'), track, interest: toInterest(watch), expiresAt };
 }
 
-/** What a socket wants to hear. @internal */
+/** The users whom a socket watches; `undefined` for none. @internal */
 export function toInterest(watch: boolean | Iterable<UserId>): 'all' | Set<string> | undefined {
   if (watch === true) return 'all';
   return watch === false ? undefined : toUserIds(watch, 'watch');

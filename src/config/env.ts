@@ -5,11 +5,11 @@ import { MAX_MS } from './validation';
 const SECOND_MS = 1_000;
 const DAY_MS = 86_400_000;
 
-/** Unset and empty are the same: `.env` files hold `NAME=` for "not given". @internal */
+/** The value of a variable. An empty one counts as unset, since `.env` files write `NAME=` for that. @internal */
 export function setting(env: { [name: string]: string | undefined }, name: string): string | undefined {
   const value: unknown = env[name];
   if (value === undefined) return undefined;
-  // Never the value: it may be a secret.
+  // The error does not quote the value, which may be a secret.
   if (typeof value !== 'string') throw optionError(`${name} is a ${typeof value}; it is a string`);
   return value.trim() || undefined;
 }
@@ -26,7 +26,7 @@ function duration(name: string, value: string | undefined, unit: string, min: nu
   if (value === undefined) return undefined;
   const number = /^\d+(\.\d+)?$/.test(value) ? Number(value) : Number.NaN;
   const ms = number * msPerUnit;
-  // Milliseconds for seconds, or the other way round.
+  // The value that was meant if the caller confused seconds and milliseconds.
   const other = msPerUnit === 1 ? number * 1_000 : number / 1_000;
   const isOther = other * msPerUnit >= min && other * msPerUnit <= MAX_MS;
   const hint = isOther ? `: did you mean ${other}?` : '';
@@ -36,7 +36,7 @@ function duration(name: string, value: string | undefined, unit: string, min: nu
       `${name} is ${shown(value)}; it is a number of ${unit} from ${min / msPerUnit} to ${most}${hint}`,
     );
   }
-  // It may be meant.
+  // The value is valid and may be intended, so this is only a warning.
   if (isOther && (msPerUnit === 1 ? ms < SECOND_MS : ms > DAY_MS)) {
     process.emitWarning(`${name} is ${value}; it is in ${unit}${hint}`, { code: 'VP_PRESENCE_UNIT' });
   }
@@ -44,7 +44,7 @@ function duration(name: string, value: string | undefined, unit: string, min: nu
 }
 
 /**
- * The guide's environment variables as options. An empty one counts as not set.
+ * Options from the environment variables of the presence guide. An empty one counts as unset.
  *
  * | variable | unit | option | default |
  * | --- | --- | --- | --- |
@@ -52,11 +52,11 @@ function duration(name: string, value: string | undefined, unit: string, min: nu
  * | `PRESENCE_TTL` | seconds | `ttlMs` | 360 |
  * | `PING_INTERVAL` | milliseconds | `pingIntervalMs` | 120000, at most a third of the TTL |
  *
- * A TTL of more than a day, and a ping interval of less than a second, are taken as they are, with a warning of Node
- * (`VP_PRESENCE_UNIT`) that asks whether the other unit was meant.
+ * For a TTL of more than a day, or a ping interval of less than a second, the process emits a warning (`VP_PRESENCE_UNIT`)
+ * that asks whether the other unit was meant.
  *
  * @param env - `process.env` by default
- * @throws TypeError `ERR_PRESENCE_OPTIONS` that names the variable, its value and the rule
+ * @throws TypeError `ERR_PRESENCE_OPTIONS`, which names the variable, its value and the rule
  *
  * @example
  * const presence = createPresence({ ...optionsFromEnv(), graceMs: 10_000 });
@@ -70,7 +70,7 @@ export function optionsFromEnv(env: { [name: string]: string | undefined } = pro
   if (pingIntervalMs !== undefined && effectiveTtlMs <= pingIntervalMs) {
     throw optionError(
       `PRESENCE_TTL is ${effectiveTtlMs / 1_000} seconds and PING_INTERVAL ${pingIntervalMs} milliseconds; ` +
-        'the TTL must be longer, at best 3 times',
+        'the TTL must be longer, ideally 3 times as long',
     );
   }
   const options: PresenceOptions = {};

@@ -28,7 +28,7 @@ export interface Settings {
   readonly maxWatchIds: number;
   readonly limits: Limits;
   readonly onError: PresenceOptions['onError'];
-  /** `undefined`: no lines. */
+  /** `undefined`: nothing is logged. */
   readonly logger: Logger | undefined;
   readonly router: { readonly name: string; readonly address: string | null };
   readonly clock: Clock;
@@ -54,9 +54,9 @@ const NAMES: ReadonlyArray<keyof Settings> = [
 ];
 
 /**
- * Checks what a caller gave, and fills in the rest.
+ * Validates the options and fills in the defaults.
  *
- * @param storeOf - makes the store where none was given, on the clock of the presence
+ * @param storeOf - makes the default store, on the clock of the presence
  * @throws TypeError `ERR_PRESENCE_OPTIONS`
  * @internal
  */
@@ -69,7 +69,9 @@ export function toSettings(options: PresenceOptions, storeOf: (now: () => number
       ? false
       : checkedMs('pingIntervalMs', options.pingIntervalMs, 100, Math.min(PING_MS, ttlMs / 3));
   if (pingIntervalMs !== false && ttlMs <= pingIntervalMs) {
-    throw optionError(`ttlMs is ${ttlMs} and pingIntervalMs ${pingIntervalMs}; ttlMs must be longer, at best 3 times`);
+    throw optionError(
+      `ttlMs is ${ttlMs} and pingIntervalMs ${pingIntervalMs}; ttlMs must be longer, ideally 3 times as long`,
+    );
   }
   if (pingIntervalMs !== false && ttlMs < 2 * pingIntervalMs) {
     process.emitWarning(

@@ -2,10 +2,10 @@ import { type Clock, systemClock } from '../public/clock';
 import { optionError, shown } from '../public/errors';
 import { type Lookalike, lookalikeOf, named } from '../public/lookalikes';
 
-/** The longest delay that a timer of Node takes. @internal */
+/** The longest delay that a timer of Node accepts. @internal */
 export const MAX_MS = 2_147_483_647;
 
-/** @internal A duration, or the error that names the option, the value and the rule. */
+/** @internal Validates a duration. The error names the option, the value and the rule. */
 export function checkedMs(name: string, value: unknown, min: number, fallback: number): number {
   if (value === undefined) return fallback;
   const rule = `it is in milliseconds and at least ${min}`;
@@ -25,17 +25,17 @@ export function checkedFlag(name: string, value: unknown, fallback: boolean): bo
   return value;
 }
 
-/** @internal The clock that was given, or the system's. */
+/** @internal The given clock, or the system clock. */
 export function checkedClock(clock: Clock | undefined): Clock {
   if (clock === undefined) return systemClock;
   const functions: Array<keyof Clock> = ['now', 'setTimeout', 'clearTimeout'];
-  // May be left out.
+  // random is optional.
   if (clock !== null && clock.random !== undefined) functions.push('random');
   checkFunctions('clock', clock, functions, 'see Clock');
   return clock;
 }
 
-/** @internal A thing with functions, or the error that names the first one that it lacks. */
+/** @internal Checks that a value has certain functions. The error names the first one that is missing. */
 export function checkFunctions(
   name: string,
   value: unknown,
@@ -50,7 +50,7 @@ export function checkFunctions(
   throw optionError(`${name} is ${named(value)} without ${missing}(); ${hint ?? rule}`);
 }
 
-/** @internal A thing that is none of those which are taken for it, or the error that says what to do instead. */
+/** @internal Throws for a thing that is often passed by mistake. The error says what to pass instead. */
 export function checkNoLookalike(
   name: string,
   value: unknown,
