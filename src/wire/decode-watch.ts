@@ -2,13 +2,13 @@ import { toUserId } from '../public/user-id';
 import { MAX_FRAME_BYTES } from './frame-bytes';
 import { MsgpackReader } from './msgpack-reader';
 
-/** A map of ours has few keys. */
+/** A request has few keys. */
 const MAX_KEYS = 16;
 const MAX_CURSOR = 1_024;
-/** So many ids are passed by to find out how a request is called that is refused unread. */
+/** How many ids are skipped at most, to find the number of a request that is refused undecoded. */
 const MAX_PASSED_BY = 16_384;
 
-/** Why a request is refused, as a client can read it. @internal */
+/** The reason for a refusal, for programs. @internal */
 export type RefusalCode =
   | 'not-allowed'
   | 'too-many-ids'
@@ -17,33 +17,33 @@ export type RefusalCode =
   | 'timeout'
   | 'unsupported';
 
-/** A client may not watch what it asked for. @internal */
+/** The answer to a client that may not watch the users whom it asked for. @internal */
 export interface Refusal {
   readonly code: RefusalCode;
-  /** For people. */
+  /** The reason in words. */
   readonly error: string;
-  /** How the client called the request, if that is known. */
+  /** The number that the client gave the request, where it is known. */
   readonly request: number | undefined;
 }
 
-/** What a client asks to hear of. @internal */
+/** A client's request to watch users. @internal */
 export interface WatchRequest {
-  /** All, none, or these. */
+  /** All users, none, or these. */
   readonly ids: boolean | Set<string>;
-  /** Where it was, when it comes back. */
+  /** The cursor at which a client that was disconnected resumes. */
   readonly cursor: string | undefined;
-  /** How it calls this request, if it does: answers say so. */
+  /** The number that the client gave the request. Answers repeat it. */
   readonly request: number | undefined;
 }
 
-/** What was read so far. */
+/** The fields that were read so far. */
 interface Fields {
   ids: WatchRequest['ids'] | undefined;
   cursor: string | undefined;
   request: number | undefined;
 }
 
-/** Something is wrong with a request, which is not what decoders throw. */
+/** A request breaks a rule that its message can name, unlike the errors of the reader. */
 class Malformed extends Error {
   constructor(
     message: string,
@@ -54,9 +54,9 @@ class Malformed extends Error {
 }
 
 /**
- * PRESENCE_WATCH in either dialect: `{ messageType: 33, ids, cursor, request }`, or `[channelType, 33, fromId, toId, {
- * ids, cursor, request }]`. Keys that it does not know are passed by. Containers nest three deep at most, and nothing is
- * allocated that is not there. Never throws.
+ * Decodes PRESENCE_WATCH in either dialect: `{ messageType: 33, ids, cursor, request }`, or `[channelType, 33, fromId, toId,
+ * { ids, cursor, request }]`. Unknown keys are skipped. Containers nest at most three deep, and no memory is allocated for
+ * data that a header only announces. Never throws.
  * @internal
  */
 export function decodeWatch(data: Uint8Array, maxIds: number): WatchRequest | Refusal {
@@ -76,7 +76,7 @@ export function decodeWatch(data: Uint8Array, maxIds: number): WatchRequest | Re
     if (ids === undefined || !reader.isAtEnd) throw new Malformed(rule);
     return { ids, cursor, request };
   } catch (error) {
-    // It may stand behind what was wrong.
+    // The number may come after the error.
     const request = fields.request ?? requestOf(data);
     if (error instanceof Malformed) return { code: error.code, error: error.message, request };
     return { code: 'malformed', error: rule, request };
@@ -84,8 +84,8 @@ export function decodeWatch(data: Uint8Array, maxIds: number): WatchRequest | Re
 }
 
 /**
- * How a client calls a request that is refused without a look at the rest of it. Looked for past plain values and one list,
- * not further than is cheap. Never throws.
+ * Finds the number of a request that is refused undecoded. To stay cheap, the search skips only scalars and lists of scalars.
+ * Never throws.
  * @internal
  */
 export function requestOf(data: Uint8Array): number | undefined {
@@ -100,7 +100,7 @@ export function requestOf(data: Uint8Array): number | undefined {
       else for (let index = 0; index < elements; index += 1) reader.skip(0);
     }
   } catch {
-    // It nests, or ends too soon: what stands behind is not found.
+    // A value nests, or the frame is cut short: the number is not found.
   }
   return undefined;
 }
@@ -111,13 +111,13 @@ function toRequest(value: unknown): number | undefined {
 
 function readFields(reader: MsgpackReader, depth: number, maxIds: number, fields: Fields): void {
   const pairs = reader.map();
-  if (pairs === undefined || pairs > MAX_KEYS) throw new RangeError('no map of ours');
+  if (pairs === undefined || pairs > MAX_KEYS) throw new RangeError('not a request');
   for (let pair = 0; pair < pairs; pair += 1) {
     const key = reader.read(0);
     if (key === 'ids') fields.ids = readIds(reader, maxIds);
     else if (key === 'cursor') {
       const cursor = reader.read(0);
-      if (typeof cursor === 'string' && cursor.length > MAX_CURSOR) throw new Malformed('the cursor is none of ours');
+      if (typeof cursor === 'string' && cursor.length > MAX_CURSOR) throw new Malformed('no router gave this cursor');
       fields.cursor = typeof cursor === 'string' ? cursor : undefined;
     } else if (key === 'request') {
       fields.request = toRequest(reader.read(0));
@@ -129,7 +129,7 @@ function readIds(reader: MsgpackReader, maxIds: number): boolean | Set<string> {
   const count = reader.array();
   if (count === undefined) {
     const all = reader.read(0);
-    if (typeof all !== 'boolean') throw new RangeError('no ids');
+    if (typeof all !== 'boolean') throw new RangeError('not ids');
     return all;
   }
   if (count > maxIds) throw new Malformed(`ids has ${count} ids; at most ${maxIds} are allowed`, 'too-many-ids');
@@ -139,7 +139,7 @@ function readIds(reader: MsgpackReader, maxIds: number): boolean | Set<string> {
 }
 
 function toId(value: unknown, index: number): string {
-  // It was another number on the wire.
+  // Decoding has rounded it, so it would be the id of another user.
   if (Number.isInteger(value) && !Number.isSafeInteger(value)) {
     throw new Malformed(`ids[${index}] is a number beyond ${Number.MAX_SAFE_INTEGER}; give it as a string`);
   }

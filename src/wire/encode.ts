@@ -4,53 +4,52 @@ import type { Refusal } from './decode-watch';
 import { MessageType } from './message-type';
 import { toIso } from './to-status';
 
-/** What a snapshot says beside its users. @internal */
+/** The content of a snapshot frame. @internal */
 export interface SnapshotFrame {
   readonly users: readonly PresenceStatus[];
   /** Of all users, not only of those in the frame. */
   readonly totalOnline: number;
   readonly now: number;
-  /** For a client that has asked with a frame, by the names that these have there. */
+  /** For a client that sent a PRESENCE_WATCH frame: further fields, by their names in the frame. */
   readonly asked:
     | {
-        /** How the client called what it answers: whoever asks for others must tell old answers from new ones. */
+        /** The number of the request that this answers, so that a client can tell old answers from new ones. */
         readonly request: number | undefined;
-        /** The number of the frame, from 0. */
+        /** The number of the frame within the answer, from 0. */
         readonly part: number;
         /** More frames follow. */
         readonly more: boolean;
-        /** Only what has changed since the cursor that the client gave. */
+        /** The snapshot holds only the users who have changed since the client's cursor. */
         readonly resumed: boolean;
-        /** On the last frame: where the client can go on later. */
+        /** On the last frame: the cursor at which the client can resume later. */
         readonly cursor: string | undefined;
       }
     | undefined;
 }
 
-/** How presence is put on the wire of one dialect. @internal */
+/** Encodes the frames of one dialect. @internal */
 export interface Frames {
   update(update: PresenceUpdate, lastSeen: number | null, cursor: string | undefined): Uint8Array;
   snapshot(snapshot: SnapshotFrame): Uint8Array;
-  /** `asOf`: until when everything was heard, in milliseconds since the epoch. */
+  /** `asOf`: until when no change was missed, in milliseconds since the epoch. */
   stale(stale: boolean, asOf: number): Uint8Array;
-  /** A client may not watch what it asked for. */
   refusal(refusal: Refusal): Uint8Array;
 }
 
-/** The guide says GROUP is 1, the existing router 0: each dialect its own. */
+/** GROUP is 1 in the presence guide, and 0 in the VoicePing router. */
 const GUIDE_GROUP = 1;
 const ROUTER_GROUP = 0;
 
-/** A reused Encoder is twice as fast as encode(). Whoever has not asked is told no cursor, and has no key for one. */
+/** A reused Encoder is twice as fast as encode(). `ignoreUndefined` leaves out keys such as the cursor of an unasked frame. */
 const encoder = new Encoder({ ignoreUndefined: true });
 
-/** As a Buffer, which every version of ws sends as it is; a bare Uint8Array is wrapped anew for each socket. */
+/** A Buffer, which every version of ws sends as it is; a Uint8Array would be wrapped again for each socket. */
 function encode(message: unknown): Buffer {
   const bytes = encoder.encode(message);
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-/** MessagePack maps, as in the guide, "WebSocket Events Reference". Times are ISO 8601. */
+/** MessagePack maps, as in the presence guide, "WebSocket Events Reference". Times are ISO 8601. */
 const guide: Frames = {
   update: ({ userId, status, timestamp, version, reason }, lastSeen, cursor) =>
     encode({
@@ -71,7 +70,7 @@ const guide: Frames = {
   refusal: ({ error, code, request }) => encode({ messageType: MessageType.PRESENCE_WATCH, error, code, request }),
 };
 
-/** The arrays that the existing router speaks. Times are milliseconds, 0 for never. */
+/** The arrays of the VoicePing router. Times are milliseconds; 0 stands for never. */
 const router: Frames = {
   update: ({ userId, status, timestamp, version, reason }, lastSeen, cursor) =>
     encode([

@@ -1,25 +1,25 @@
-/** A client's frame of more bytes is not decoded. @internal */
+/** A longer frame from a client is not decoded. @internal */
 export const MAX_FRAME_BYTES = 262_144;
 
-/** What is used of a Blob, of whatever make. @internal */
+/** The part of a Blob that is used, of any implementation. @internal */
 export interface BlobLike {
   readonly size: number;
   arrayBuffer(): Promise<ArrayBuffer>;
 }
 
 /**
- * The bytes of a frame in whatever form a socket gives it: `ws` gives Buffers, and as its `binaryType` says an ArrayBuffer
+ * The bytes of a frame in any form that a socket gives: `ws` gives Buffers or, depending on its `binaryType`, an ArrayBuffer
  * or a list of Buffers. A typed array may be of another realm, as under a test runner.
  *
- * @param most - of a list only so many bytes are put together
- * @returns undefined for what is no bytes: text, a Blob
+ * @param most - how many bytes of a list are joined at most
+ * @returns `undefined` for text and for a Blob
  * @internal
  */
 export function bytesOf(data: unknown, most: number): Uint8Array | undefined {
   if (data instanceof Uint8Array) return data;
   if (Array.isArray(data)) return joined(data, most);
   try {
-    // `new Uint8Array` throws for memory that has been handed to another thread.
+    // `new Uint8Array` throws for memory that was transferred to another thread.
     if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     return isArrayBuffer(data) ? new Uint8Array(data) : undefined;
   } catch {
@@ -27,19 +27,19 @@ export function bytesOf(data: unknown, most: number): Uint8Array | undefined {
   }
 }
 
-/** Whether it is a Blob, which can be read later only. @internal */
+/** Whether it is a Blob, whose bytes can only be read asynchronously. @internal */
 export function isBlob(data: unknown): data is BlobLike {
   if (data instanceof Uint8Array) return false;
   const { size, arrayBuffer } = (data ?? {}) as Partial<BlobLike>;
   return typeof arrayBuffer === 'function' && typeof size === 'number';
 }
 
-/** By whose they are: the end of the last reading that was begun. */
+/** For each owner, the end of the last read that was started. */
 const readings = new WeakMap<object, Promise<unknown>>();
 
 /**
- * Reads a Blob, and hands on its bytes after those of the Blobs of the same owner that came before. One that is too long, or
- * that cannot be read, is passed by.
+ * Reads a Blob, and passes its bytes to `use` after those of earlier Blobs of the same owner. One that is too long or cannot
+ * be read is ignored.
  * @internal
  */
 export function readBlob(owner: object, blob: BlobLike, use: (bytes: Uint8Array) => void): void {

@@ -1,17 +1,17 @@
 const DAY_MS = 86_400_000;
-/** From here on a year has more than four digits. */
+/** From this time on, a year has more than four digits. */
 const YEAR_10000 = 253_402_300_800_000;
 const TWO_DIGITS = Array.from({ length: 60 }, (_, number) => `${number < 10 ? '0' : ''}${number}`);
 
-/** The day of the time before, and what its times start with. */
+/** The day of the last call, and the date part of its times. */
 let lastDay = Number.NaN;
 let prefix = '';
 
 /**
- * `new Date(ms).toISOString()` in a sixth of its time, which is what a query of a thousand users would spend most on:
- * nearly all of them were seen today.
+ * `new Date(ms).toISOString()` in a sixth of its time. A query for a thousand users would spend most of its time on it; nearly
+ * all of the users were seen today, so the date is cached.
  *
- * @throws RangeError for what is no time
+ * @throws RangeError for a number that is not a time
  * @internal
  */
 export function isoTime(ms: number): string {

@@ -1,28 +1,28 @@
-/** What a header says. Lengths are of bytes, of elements, or of pairs; `value` is that of a scalar. */
+/** The kind of a value, from its header. Its length counts bytes, elements or pairs. */
 type Kind = 'scalar' | 'text' | 'bytes' | 'array' | 'map';
 
-/** A byte order mark is a character of an id like any other. */
+/** A byte order mark is kept, since it may be part of an id. */
 const UTF8 = { fatal: true, ignoreBOM: true };
-/** Past this many bytes TextDecoder is faster than a loop. */
+/** Above this many bytes TextDecoder is faster than a loop. */
 const SHORT = 48;
 
 /**
- * Reads MessagePack from a stranger. It allocates nothing that a header merely promises: a length is never more than the
- * bytes that are left, and containers nest no deeper than the caller says. Numbers are those of JavaScript; an integer
- * beyond 2^53 is given as what it was rounded to, which is no safe integer.
+ * Reads MessagePack from untrusted clients. It allocates no memory for data that a header only announces: a length is never
+ * more than the bytes that are left, and containers nest at most as deep as the caller allows. Integers beyond 2^53 are
+ * rounded, so `Number.isSafeInteger` is false for them.
  *
- * @throws RangeError where the bytes are no MessagePack, end too soon or nest too deeply; text that is no UTF-8 throws, too
+ * @throws RangeError where the bytes are not MessagePack, end too soon or nest too deeply; text that is not UTF-8 throws too
  * @internal
  */
 export class MsgpackReader {
   private at = 0;
   private readonly view: DataView;
-  /** What the last header said. */
+  /** The length and the scalar of the last header. */
   private length = 0;
   private value: unknown;
   private decoder: InstanceType<typeof TextDecoder> | undefined;
 
-  /** `decode`: UTF-8 where there is no TextDecoder; it throws for what is none. */
+  /** `decode`: decodes UTF-8 where there is no TextDecoder, and throws for other bytes. */
   constructor(
     private readonly bytes: Uint8Array,
     private readonly decode?: (utf8: Uint8Array) => string,
@@ -34,17 +34,17 @@ export class MsgpackReader {
     return this.at === this.bytes.length;
   }
 
-  /** How many elements the array has that comes next; undefined where something else comes, which is not read. */
+  /** The number of elements of the array that comes next. `undefined` where something else comes, which stays unread. */
   array(): number | undefined {
     return this.container('array');
   }
 
-  /** How many pairs the map has that comes next; undefined where something else comes, which is not read. */
+  /** The number of pairs of the map that comes next. `undefined` where something else comes, which stays unread. */
   map(): number | undefined {
     return this.container('map');
   }
 
-  /** Reads anything of `depth` containers inside each other at most; 0: a scalar, or text. Maps have no prototype. */
+  /** Reads a value in which containers nest at most `depth` deep; 0: a scalar, text or bytes. Maps have no prototype. */
   read(depth: number): unknown {
     const kind = this.header();
     if (kind === 'scalar') return this.value;
@@ -65,7 +65,7 @@ export class MsgpackReader {
     return map;
   }
 
-  /** Passes by anything of `depth` containers at most. */
+  /** Skips a value in which containers nest at most `depth` deep. */
   skip(depth: number): void {
     const kind = this.header();
     if (kind === 'scalar') return;
@@ -133,7 +133,7 @@ export class MsgpackReader {
       case 0xdf:
         return this.sized('map', this.unsigned(2 << (first - 0xde)), 2);
       default:
-        // An extension: nothing of presence is one.
+        // An extension type, which presence does not use, or the unused byte 0xc1.
         throw new RangeError('no value');
     }
   }
@@ -143,7 +143,7 @@ export class MsgpackReader {
     return 'scalar';
   }
 
-  /** Each element is a byte at least, so a longer promise is a lie. */
+  /** Each element takes at least `leastBytes`, so a length that does not fit in the rest of the frame is false. */
   private sized(kind: Kind, length: number, leastBytes: number): Kind {
     if (length * leastBytes > this.bytes.length - this.at) throw new RangeError('too short');
     this.length = length;
@@ -156,7 +156,7 @@ export class MsgpackReader {
     return size === 2 ? this.view.getUint16(at) : this.view.getUint32(at);
   }
 
-  /** Where the next `size` bytes begin, which are passed. */
+  /** Moves past the next `size` bytes, and returns where they begin. */
   private take(size: number): number {
     const { at } = this;
     this.skipBytes(size);

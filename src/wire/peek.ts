@@ -3,22 +3,22 @@ import { bytesOf } from './frame-bytes';
 /** The bytes of `messageType` as a MessagePack key: a fixstr of 11. */
 const KEY = [0xab, ...Array.from('messageType', (char) => char.charCodeAt(0))];
 
-/** A map of ours has few keys; more are not looked through. */
+/** A frame of presence has few keys; a larger map is not searched. */
 const MAX_KEYS = 15;
-/** So many take the keys before, and their values: no scalar of more than 257 bytes is looked past. */
+/** Enough for the keys and values before the message type: the search skips no scalar of more than 257 bytes. */
 const HEAD_BYTES = 8_192;
 
 /**
  * The message type of a frame in either dialect, read from its first bytes without decoding it:
- * `[channelType, messageType, ...]`, or a map with a key `messageType` behind scalars only.
- * `undefined` for whatever is not such a frame: nil, text, garbage, audio, a Blob. Never throws.
+ * `[channelType, messageType, ...]`, or a map with a key `messageType` that only scalars precede.
+ * `undefined` for anything else: nil, text, garbage, audio, a Blob. Never throws.
  * @internal
  */
 export function peekMessageType(frame: unknown): number | undefined {
   const data = bytesOf(frame, HEAD_BYTES);
   if (data === undefined || data.length < 3) return undefined;
   const first = data[0] as number;
-  // fixarray with a positive fixint in front: nearly every frame of a router.
+  // A fixarray that starts with a positive fixint: nearly every frame of the VoicePing router.
   if (first >= 0x92 && first <= 0x9f) return (data[1] as number) <= 0x7f ? smallInteger(data, 2) : undefined;
   if (first >= 0x81 && first <= 0x80 + MAX_KEYS) return typeInMap(data, first - 0x80);
   return undefined;
