@@ -4,14 +4,14 @@ import { storeFailure, withoutArguments } from './store-failure';
 
 const KNOWN: readonly string[] = ['ERR_PRESENCE_OPTIONS', 'ERR_PRESENCE_LAYOUT', 'ERR_PRESENCE_CLOSED'];
 
-/** A timer is later than that only where this process stood still, or the clock was set forward. */
+/** A timer is later than this only where this process stood still, or the clock was set forward. */
 const LATE_MS = 100;
-/** By then a process that goes on has read what it was sent meanwhile. */
+/** Within this time a process that runs again reads what its sockets received meanwhile. */
 const TURN_MS = 20;
 
 /**
- * Calls `run` after `ms`, and gives what takes that back. Timers run before sockets are read: where this process stood still,
- * what was answered meanwhile is read first.
+ * Calls `run` after `ms`, and returns a function that cancels the call. Timers run before sockets are read, so after this
+ * process has stood still it waits a moment longer, for answers that have arrived meanwhile.
  * @internal
  */
 export function atDeadline(clock: Clock, ms: number, run: () => void): () => void {
@@ -24,9 +24,9 @@ export function atDeadline(clock: Clock, ms: number, run: () => void): () => voi
 }
 
 /**
- * What the store answers, or an `ERR_PRESENCE_STORE` once the store has failed, or nothing has been answered for `ms`: a
- * call that takes several answers calls `onAnswer` at each, and has as long for the next. A store that throws at once is
- * one that has failed.
+ * Resolves to the store's answer. Rejects with `ERR_PRESENCE_STORE` once the store has failed (which includes that it throws
+ * synchronously), or has answered nothing for `ms`. A call that takes several answers calls `onAnswer` at each, which starts
+ * the time anew.
  * @internal
  */
 export function withDeadline<T>(clock: Clock, ms: number, ask: (onAnswer: () => void) => Promise<T>): Promise<T> {
@@ -53,7 +53,7 @@ export function withDeadline<T>(clock: Clock, ms: number, ask: (onAnswer: () => 
       },
       (error: unknown) => {
         end();
-        // Misuse that only the store can see, such as a foreign cursor, stays what it is; as do data of another version.
+        // Misuse that only the store can detect, such as an invalid cursor, keeps its code; so do data of another version.
         const isKnown = isPresenceError(error) && KNOWN.includes(error.code);
         reject(isKnown ? error : storeError('the store failed', error));
       },
@@ -61,7 +61,7 @@ export function withDeadline<T>(clock: Clock, ms: number, ask: (onAnswer: () => 
   });
 }
 
-/** @internal An `ERR_PRESENCE_STORE` that says what, and why: `the store failed: WRONGPASS invalid username-password pair`. */
+/** @internal An `ERR_PRESENCE_STORE` with its cause: `the store failed: WRONGPASS invalid username-password pair`. */
 export function storeError(what: string, cause: unknown): PresenceError {
   const { kind, words } = storeFailure(cause);
   return new PresenceError('ERR_PRESENCE_STORE', `${what}: ${words}`, withoutArguments(cause), kind);

@@ -2,7 +2,7 @@ import type { Clock } from '../public/clock';
 import { PresenceError } from '../public/errors';
 import { atDeadline } from './call-timeout';
 
-/** A function of the caller's has not answered in time. @internal */
+/** A function of the caller did not answer in time. @internal */
 export class CallbackTimeout extends PresenceError {
   constructor(name: string, ms: number) {
     super('ERR_PRESENCE_CALLBACK', `${name} did not answer within ${ms} ms`);
@@ -10,10 +10,10 @@ export class CallbackTimeout extends PresenceError {
 }
 
 /**
- * What a function of the caller's gives, or a `CallbackTimeout` once `ms` have passed. What it throws at once is a
- * rejection, too. An answer that comes later is passed by.
+ * Resolves to the result of a function of the caller. Rejects with a `CallbackTimeout` after `ms`, and with any error that
+ * the function throws. A later result is ignored.
  *
- * @param name - of the function, as an error says it
+ * @param name - the name of the function in the error
  * @internal
  */
 export function withCallbackDeadline<T>(

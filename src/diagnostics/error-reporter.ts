@@ -30,17 +30,17 @@ const CODES: { readonly [stage in ErrorStage]: PresenceErrorCode } = {
 
 const STAGES: ReadonlySet<string> = new Set(Object.keys(CODES));
 
-/** Of what a function of the caller's threw, which may be anything. */
+/** The message of a value that a function of the caller threw, which need not be an Error. */
 function messageOf(error: unknown): string {
   try {
     return error instanceof Error ? error.message : String(error);
   } catch {
-    return 'something that is no error';
+    return 'a value without a message';
   }
 }
 
 /**
- * Calls what a caller has handed in. What it throws, or rejects with, goes to `failed` and nowhere else.
+ * Calls a function of the caller. Errors that it throws, or rejects with, go to `failed`.
  * @internal
  */
 export function callGuarded(run: () => unknown, failed: (error: unknown) => void): void {
@@ -58,40 +58,40 @@ function toPresenceError(stage: ErrorStage, error: unknown): PresenceError {
     if (code === 'ERR_PRESENCE_STORE') return storeError(`${stage} failed`, error);
     return new PresenceError(code, `${stage} failed: ${messageOf(error)}`, error);
   }
-  // What a callback gave was misuse, which is a TypeError where the caller is there to catch it.
+  // A callback returned an invalid value. Its TypeError is for a caller who can catch it; `onError` takes a PresenceError.
   return error instanceof TypeError ? new PresenceError(error.code, error.message, error) : error;
 }
 
 /** @internal */
 export interface FailuresOptions {
   readonly clock: Clock;
-  /** What a store has said once, and not for so long while heartbeats got through, is over. */
+  /** A failure of the store is over once it was not reported for so long while heartbeats succeeded. */
   readonly quietMs: number;
-  /** Of `refresh`, which is seldom. */
+  /** The same time for `refresh`, which is called seldom. */
   readonly ttlMs: number;
   readonly onError: PresenceOptions['onError'];
-  /** Where lines for people go; none where nobody wants any. */
+  /** `undefined`: nothing is logged. */
   readonly log: FailureLog | undefined;
 }
 
-/** Something that is wrong until it works again. */
+/** A failure that lasts until the operation succeeds again. */
 interface Problem {
   error: PresenceError;
   readonly since: number;
   lastAt: number;
-  /** As of log lines; an outage that goes on may be of several. */
+  /** The kinds under which it was logged; they may change during an outage. */
   readonly kinds: Set<string>;
-  /** Heartbeats failed, too: that they get through again says what there is to say. */
+  /** Heartbeats failed too, so one line about the return of the store is enough. */
   isOutage: boolean;
 }
 
-/** What happens once. */
+/** Stages whose failures are single events, and no lasting problems. */
 const PASSING: readonly ErrorStage[] = ['repair', 'release'];
 
-/** Of these it is known when they work again; until then they may be tried seldom. */
+/** Stages that report their own recovery. They may be tried too seldom to conclude it from silence. */
 const LASTING: readonly ErrorStage[] = ['resync', 'apply'];
 
-/** The one way by which background failures reach the caller: `onError`, `health()`, and lines for people. @internal */
+/** Reports background failures to the caller, by `onError`, by `health()` and in the log. Nothing else does. @internal */
 export class Failures {
   private readonly problems = new Map<ErrorStage, Problem>();
   private foreignLayout: string | undefined;
@@ -100,13 +100,13 @@ export class Failures {
 
   readonly report = (said: ErrorStage, error: unknown, userId?: string): void => {
     const { onError, log: lines } = this.options;
-    // A store of the caller's may say anything.
+    // A store of the caller may report an unknown stage.
     const stage: ErrorStage = STAGES.has(said) ? said : 'store';
     const reported = toPresenceError(stage, error);
     const { kind, code } = reported;
     const name = kind === undefined || kind === 'other' ? stage : kind;
     if (CODES[stage] === 'ERR_PRESENCE_STORE' && !PASSING.includes(stage)) this.keep(stage, reported, name);
-    // It does not go by itself, and is met by everything that asks the store: it is said once.
+    // Every call to the store fails with this error until an operator acts, so it is reported once.
     if (code === 'ERR_PRESENCE_LAYOUT') {
       if (reported.message === this.foreignLayout) return;
       this.foreignLayout = reported.message;
@@ -123,7 +123,7 @@ export class Failures {
     );
   };
 
-  /** What failed has worked. */
+  /** An operation that had failed has succeeded. */
   readonly worked = (stage: ErrorStage): void => {
     const problem = this.problems.get(stage);
     if (problem === undefined) return;
@@ -133,7 +133,7 @@ export class Failures {
     if (stage === 'beat') {
       for (const [name, other] of this.problems) {
         for (const kind of other.kinds) kinds.add(kind);
-        // What failed for want of a store is over with that, or says so again.
+        // Failures that the outage caused are over with it; any other is reported again.
         if (!LASTING.includes(name)) this.problems.delete(name);
       }
     }
@@ -142,25 +142,25 @@ export class Failures {
     this.options.log?.over(kinds, `${what} after ${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`);
   };
 
-  /** A heartbeat has got through. `isStanding`: whether the store still says so itself. */
+  /** A heartbeat has succeeded. `isStanding`: whether the store itself still lists a problem of the stage. */
   heard(isStanding: (stage: ErrorStage) => boolean): void {
     const { clock, quietMs, ttlMs } = this.options;
     this.worked('beat');
     const now = clock.now();
     for (const [stage, { lastAt }] of this.problems) {
       const quiet = stage === 'refresh' ? ttlMs : quietMs;
-      // Before zero: the clock was set back.
+      // A negative time means that the clock was set back.
       if (now - lastAt >= 0 && now - lastAt < quiet) continue;
       if (!LASTING.includes(stage) && !isStanding(stage)) this.worked(stage);
     }
   }
 
-  /** What is wrong now, without the stages of which the store says so itself. */
+  /** The current problems, without those whose stages the store itself lists in `except`. */
   list(except: readonly HealthProblem[]): HealthProblem[] {
     const problems: HealthProblem[] = [];
     const isOutage = this.problems.has('beat');
     for (const [stage, { error, since }] of this.problems) {
-      // While nothing gets through, that is the one thing which is wrong.
+      // While heartbeats fail, every other problem follows from that one.
       if ((isOutage && stage !== 'beat') || except.some((problem) => problem.stage === stage)) continue;
       const { code, message } = error;
       problems.push({ stage, code, message, since: new Date(since).toISOString() });
@@ -178,7 +178,7 @@ export class Failures {
     problem.error = error;
     problem.lastAt = now;
     problem.kinds.add(kind);
-    // One that goes on when heartbeats get through again is one of its own.
+    // A failure that is reported after heartbeats have recovered is a problem of its own.
     problem.isOutage = this.problems.has('beat');
     if (stage === 'beat') for (const other of this.problems.values()) other.isOutage = true;
   }

@@ -4,22 +4,21 @@ import type { Logger } from '../public/types';
 import { writeToStderr } from './stderr';
 
 const MINUTE_MS = 60_000;
-/** More kinds of failures than there are. */
+/** More than there are kinds of failures. */
 const MOST_KINDS = 64;
 const MOST_CHARS = 1_000;
 
-/** Something that fails again and again: what it said last, and how often since its last line. */
+/** A repeated failure: its last message, and how often it occurred since the last line about it. */
 interface Repeated {
   text: string;
   more: number;
-  /** It works again. */
   isOver: boolean;
   readonly timer: unknown;
 }
 
 /**
- * Lines for people: one a kind of failure with its cause, at most one a minute, and one when it is over. Whatever a logger
- * does, nothing comes of it but a line that is missing.
+ * Logs each kind of failure with its cause, at most once a minute, and once when it is over. A logger that fails only loses
+ * its line.
  * @internal
  */
 export class FailureLog {
@@ -30,11 +29,11 @@ export class FailureLog {
   constructor(
     private readonly clock: Clock,
     private readonly logger: Logger,
-    /** Of the router. */
+    /** The name of the router. */
     private readonly name: string,
   ) {}
 
-  /** Something that is worth a line and no failure. */
+  /** Logs a normal event. */
   info(text: string): void {
     this.write('info', text);
   }
@@ -50,7 +49,7 @@ export class FailureLog {
     before.isOver = false;
   }
 
-  /** All of these kinds have come to an end. */
+  /** Failures of all of these kinds are over. */
   over(kinds: Iterable<string>, text: string): void {
     const now = this.clock.now();
     const isSoon = this.saidOverAt !== undefined && Math.abs(now - this.saidOverAt) < MINUTE_MS;
@@ -67,7 +66,6 @@ export class FailureLog {
     this.write('warn', more === 0 ? text : `${text} (it had failed ${more} more times)`);
   }
 
-  /** Nothing is waited for any more. */
   stop(): void {
     this.isStopped = true;
     for (const { timer } of this.repeated.values()) this.clock.clearTimeout(timer);
@@ -76,7 +74,7 @@ export class FailureLog {
   private begin(kind: string, text: string, suffix: string): void {
     if (this.repeated.size >= MOST_KINDS) return;
     const timer = this.isStopped ? undefined : this.clock.setTimeout(() => this.turn(kind), MINUTE_MS);
-    // Before the line is written: a logger may fail in a way that is a failure of this kind.
+    // Set before the line is written, since the logger itself may cause a failure of this kind.
     this.repeated.set(kind, { text, more: 0, isOver: false, timer });
     this.write('error', text + suffix);
   }
@@ -90,16 +88,16 @@ export class FailureLog {
   private write(level: 'info' | 'warn' | 'error', text: string): void {
     const line = printable(`presence ${this.name}: ${text}`);
     try {
-      // As a method, which loggers are.
+      // Called as a method, since many loggers use `this`.
       const result = this.logger[level]?.(line.length > MOST_CHARS ? `${line.slice(0, MOST_CHARS)}…` : line);
       if (typeof (result as PromiseLike<unknown> | undefined)?.then === 'function') {
         (result as PromiseLike<unknown>).then(undefined, () => undefined);
       }
     } catch {
-      // It is the caller's, and there is nowhere else to say it.
+      // The logger belongs to the caller, and there is no other place to report its failure.
     }
   }
 }
 
-/** Where lines go that nobody has said anything about; what is no failure goes nowhere. @internal */
+/** The default logger. It logs failures only. @internal */
 export const stderrLogger: Logger = { warn: writeToStderr, error: writeToStderr };

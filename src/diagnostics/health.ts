@@ -1,20 +1,20 @@
 import type { ErrorStage, Health, HealthProblem } from '../public/types';
 
-/** What a presence knows of itself. Times are milliseconds since the epoch. @internal */
+/** The facts from which the health of a presence follows. Times are milliseconds since the epoch. @internal */
 export interface Vitals {
   readonly isClosed: boolean;
-  /** When the store was heard last; `null` where it never was. */
+  /** The time of the store's last answer, in ISO 8601; `null` before the first one. */
   readonly asOf: string | null;
   readonly startedAt: number;
-  /** Since when everybody is being read for the first time, and has not been yet. */
+  /** When the first reading of all users began; `undefined` once it is done. */
   readonly pendingSince: number | undefined;
-  /** Since when changes may have been missed that are not known yet. */
+  /** Since when changes may have been missed; `undefined` where none are missing. */
   readonly missedSince: number | undefined;
-  /** What the store says of itself, and what has failed. */
+  /** The problems that the store itself lists, and those that were reported. */
   readonly problems: readonly HealthProblem[];
 }
 
-/** What `health()` gives. @internal */
+/** The result of `health()`. @internal */
 export function healthOf({ isClosed, asOf, startedAt, pendingSince, missedSince, problems: found }: Vitals): Health {
   const problems = found.slice();
   const has = (stage: ErrorStage): boolean => problems.some((problem) => problem.stage === stage);

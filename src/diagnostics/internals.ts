@@ -2,7 +2,8 @@ import { type Clock, systemClock } from '../public/clock';
 import type { ErrorStage, Presence, SocketLike } from '../public/types';
 
 /**
- * What a presence shares with its adapters. Registered, since each CommonJS entry bundles its own copy of this.
+ * The key of the functions that a presence shares with its adapters. The symbol is registered, since each CommonJS entry
+ * bundles its own copy of this module.
  * @internal
  */
 export const INTERNALS: unique symbol = Symbol.for('voiceping-presence.internals') as never;
@@ -10,13 +11,13 @@ export const INTERNALS: unique symbol = Symbol.for('voiceping-presence.internals
 /** @internal */
 export interface Internals {
   readonly clock: Clock;
-  /** How long a function of the caller's may take. */
+  /** How long a function of the caller may take. */
   readonly callbackTimeoutMs: number;
-  /** Hands a background failure to `onError`. */
+  /** Reports a background failure to `onError`. */
   report(stage: ErrorStage, error: unknown, userId?: string): void;
-  /** Closes a socket that was not attached, and terminates it a little later. */
+  /** Closes a socket that was not attached, and terminates it after five seconds. */
   closeSocket(socket: SocketLike, code: number, reason: string): void;
-  /** Calls `listener` when the presence is closed. Returns the function that ends it. */
+  /** Calls `listener` when the presence is closed. Returns a function that removes the listener. */
   onClose(listener: () => void): () => unknown;
 }
 
@@ -25,7 +26,7 @@ export interface WithInternals {
   readonly [INTERNALS]?: Internals;
 }
 
-/** Of a presence that is disabled, or of a caller's own object in its place. */
+/** Used for a disabled presence, and for an object that a caller passes in place of one. */
 const NONE: Internals = {
   clock: systemClock,
   callbackTimeoutMs: 2_000,
@@ -34,7 +35,7 @@ const NONE: Internals = {
   onClose: () => () => undefined,
 };
 
-/** Whether a presence watches over sockets: one that is disabled does not. @internal */
+/** Whether a presence tracks sockets. A disabled one does not. @internal */
 export function isActive(presence: Presence): boolean {
   return (presence as Presence & WithInternals)[INTERNALS] !== undefined;
 }
@@ -45,7 +46,7 @@ export function internalsOf(presence: Presence): Internals {
 }
 
 /**
- * Hands a failure in an adapter to the `onError` of its presence.
+ * Reports a failure in an adapter to the `onError` of its presence.
  * @internal
  */
 export function reportTo(presence: Presence, stage: ErrorStage, error: unknown): void {

@@ -4,8 +4,8 @@ import { printable } from '../public/printable';
 const write = createDebug('vp:presence');
 
 /**
- * Log lines under `vp:presence`, those of the guide word for word ("Testing", 1 and 5).
- * Each checks `enabled` first: while the namespace is off nothing is formatted.
+ * Debug lines under `vp:presence`. The presence guide ("Testing", 1 and 5) gives their exact words.
+ * Each function checks `enabled` first, so that nothing is formatted while the namespace is off.
  * @internal
  */
 export const log = {

@@ -1,13 +1,13 @@
-// biome-ignore lint/suspicious/noExplicitAny: of each emitter and event others
+// biome-ignore lint/suspicious/noExplicitAny: the arguments depend on the emitter and the event
 type Listener = (...values: any[]) => void;
 
-/** What is used of an EventEmitter. @internal */
+/** The part of an EventEmitter that is used. @internal */
 export interface EmitterLike {
   on(event: string, listener: Listener): unknown;
   removeListener(event: string, listener: Listener): unknown;
 }
 
-/** The one listener of an emitter and an event, and whom it calls. */
+/** The only listener of this library to one event of an emitter. It calls all others in turn. */
 class SharedListener {
   private readonly entries = new Set<{ readonly listener: Listener }>();
 
@@ -37,10 +37,10 @@ class SharedListener {
 const byEmitter = new WeakMap<EmitterLike, Map<string, SharedListener>>();
 
 /**
- * Listens to an emitter of the caller's. However many do so, it has one listener of ours: Node warns of a leak from the
- * eleventh on, and that limit is the caller's to set.
+ * Listens to an emitter of the caller. All listeners of this library share one listener of the emitter: Node warns of a leak
+ * at the eleventh, and only the caller should raise that limit.
  *
- * @returns the function that ends it
+ * @returns a function that removes the listener
  * @internal
  */
 export function listenShared(emitter: EmitterLike, event: string, listener: Listener): () => void {

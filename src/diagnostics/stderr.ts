@@ -1,24 +1,24 @@
 const noop = (): void => undefined;
 
 /**
- * Writes a line to the standard error output. One that is closed, full or a broken pipe harms nobody: its `error` event,
- * which nobody would hear, ends a process.
+ * Writes a line to standard error. Where that is closed, full or a broken pipe, the line is lost; without a listener, its
+ * `error` event would end the process.
  * @internal
  */
 export function writeToStderr(line: string): void {
   try {
     const { stderr } = process;
-    // A listener only for as long as this write can fail: failures of somebody else's writes are theirs.
+    // The listener stays only as long as this write can fail, so that it does not hide failures of other writes.
     const ignore = (): void => {
       if (stderr.listenerCount('error') === 0) stderr.once('error', noop);
     };
     ignore();
-    // A failure is told to the function first, and emitted afterwards.
+    // Node passes a failure to the callback first, and emits it afterwards.
     stderr.write(`${line}\n`, (error?: Error | null) => {
       if (error !== undefined && error !== null) ignore();
     });
     stderr.removeListener('error', noop);
   } catch {
-    // There is nowhere else to say it.
+    // There is no other place to report it.
   }
 }

@@ -4,13 +4,13 @@ import { printable, withoutCredentials } from '../public/printable';
 interface Row {
   readonly kind: StoreErrorKind;
   readonly words: RegExp;
-  /** The link is fine, and the server at its end is the wrong one: another connection may reach the right one. */
+  /** The connection works and leads to the wrong server: another one may lead to the right server. */
   readonly isElsewhere?: true;
 }
 
 /**
- * The one table of what servers and clients say. The first row that fits counts. Words of Redis are looked for anywhere:
- * up to Redis 6 they stand behind what Lua says, and clients put words of their own before them.
+ * The kinds of failures, by the error messages of servers and clients. The first row that matches counts. Error codes of
+ * Redis may be anywhere in a message: up to Redis 6 they follow a message of Lua, and clients put their own words first.
  */
 const ROWS: readonly Row[] = [
   { kind: 'auth', words: /\b(WRONGPASS|NOAUTH|NOPERM|DENIED)\b/ },
@@ -38,7 +38,7 @@ const ROWS: readonly Row[] = [
   },
 ];
 
-/** Errors may lead to each other. */
+/** Causes may form a cycle. */
 const MOST_CAUSES = 8;
 const MOST_WORDS = 300;
 
@@ -46,15 +46,15 @@ interface ErrorLike {
   readonly code?: unknown;
   readonly message?: unknown;
   readonly cause?: unknown;
-  /** Of a Cluster of ioredis. */
+  /** Set by a Cluster of ioredis. */
   readonly lastNodeError?: unknown;
-  /** Of an AggregateError: one for each address that was tried. */
+  /** Set by an AggregateError: one error for each address that was tried. */
   readonly errors?: unknown;
-  /** Of ioredis: what was sent, with all that is in it. */
+  /** Set by ioredis: the command that failed, with its arguments. */
   command?: { readonly name?: unknown; readonly args?: unknown };
 }
 
-/** From the outermost to the innermost. */
+/** The error and its causes, from the outermost to the innermost. */
 function causesOf(error: unknown): ErrorLike[] {
   const causes: ErrorLike[] = [];
   for (let at: unknown = error; causes.length < MOST_CAUSES; ) {
@@ -69,7 +69,7 @@ function causesOf(error: unknown): ErrorLike[] {
   return causes;
 }
 
-/** What an error says of itself; of one that has tried several addresses, what each of them said. */
+/** The message of an error; for an AggregateError without one, the messages for the addresses that were tried. */
 function textOf({ message, code, errors }: ErrorLike): string {
   if (typeof message === 'string' && message !== '') return message;
   const tried = Array.isArray(errors) ? errors.slice(0, 4).map((one: unknown) => (one as Error | null)?.message) : [];
@@ -77,7 +77,7 @@ function textOf({ message, code, errors }: ErrorLike): string {
   return texts.length > 0 ? texts.join(', ') : String(code ?? '');
 }
 
-/** Without what may be secret: credentials in a URL, and what a server repeats of a command that it does not know. */
+/** Removes possible secrets: credentials in a URL, and the arguments that a server repeats of an unknown command. */
 function withoutSecrets(text: string): string {
   const line = withoutCredentials(text)
     .trim()
@@ -91,8 +91,8 @@ function rowOf(error: ErrorLike): Row | undefined {
 }
 
 /**
- * What failed beneath, in its own words and without secrets, and what kind of failure it is. Of an error that has causes
- * the innermost one that is known counts, else the innermost.
+ * The message of the underlying error, without secrets, and the kind of failure. Of an error with several causes, the
+ * innermost one that the table knows counts, or else the innermost.
  * @internal
  */
 export function storeFailure(error: unknown): { readonly kind: StoreErrorKind; readonly words: string } {
@@ -101,7 +101,7 @@ export function storeFailure(error: unknown): { readonly kind: StoreErrorKind; r
   if (layout !== undefined) return { kind: 'layout', words: withoutSecrets(textOf(layout)) };
   for (const cause of causes) {
     const row = rowOf(cause);
-    // What the store itself adds is said by the kind.
+    // The prefix that the store adds repeats the kind.
     if (row !== undefined) {
       return { kind: row.kind, words: withoutSecrets(textOf(cause).replace(/^not connected to Redis: (?!its )/, '')) };
     }
@@ -111,8 +111,8 @@ export function storeFailure(error: unknown): { readonly kind: StoreErrorKind; r
 }
 
 /**
- * Whether a server says that it will not do this, however often it is asked, and that another one might: it is a replica,
- * or cut off from its own. A connection made anew may reach the right one.
+ * Whether the error comes from a server that will refuse this for good, where another one may accept it: it is a replica, or
+ * has lost its own. A new connection may reach the right server.
  * @internal
  */
 export function isElsewhere(error: unknown): boolean {
@@ -120,8 +120,8 @@ export function isElsewhere(error: unknown): boolean {
 }
 
 /**
- * Takes out of errors of ioredis what was sent: ids, and the password where AUTH was refused. They are printed with the
- * error by whoever prints errors whole.
+ * Removes the arguments of the command from errors of ioredis: they are ids, or the password where AUTH was refused, and
+ * loggers that print whole errors would print them.
  * @internal
  */
 export function withoutArguments(error: unknown): unknown {
@@ -131,7 +131,7 @@ export function withoutArguments(error: unknown): unknown {
     try {
       cause.command = { name: command.name };
     } catch {
-      // Frozen: no error of ioredis.
+      // The error is frozen, so it is not one of ioredis.
     }
   }
   return error;

@@ -24,7 +24,7 @@ export const DIAGNOSTICS: readonly Mutant[] = [
     id: 'logger-throws',
     fault: 'A logger that throws ends the router.',
     file: LOG,
-    find: "} catch { // It is the caller's, and there is nowhere else to say it.\n }",
+    find: '} catch { // The logger belongs to the caller, and there is no other place to report its failure.\n }',
     put: '} finally { }',
     tests: ['test/diagnostics/failure-log.test.ts'],
   },
