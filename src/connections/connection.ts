@@ -5,16 +5,17 @@ import { bytesOf, isBlob, MAX_FRAME_BYTES, readBlob } from '../wire/frame-bytes'
 import { MessageType } from '../wire/message-type';
 import { peekMessageType } from '../wire/peek';
 
-/** ws and browsers say 1006 for a connection that ended without a close frame. RFC 6455, section 7.1.5. */
+/** The close code of a connection that ended without a close frame. RFC 6455, section 7.1.5. */
 const ABNORMAL_CLOSURE = 1006;
 
-/** A socket with more than this many bytes unsent is slow: what is to be sent to it waits, and collapses. */
+/** A socket with more unsent bytes than this is slow: updates for it wait, and newer ones replace older ones. */
 const SLOW_BYTES = 16_384;
 const CONNECTING = 0;
 const OPEN = 1;
 
 /**
- * How a user left, or lost one of several connections: the grace of a drop goes on when another device closes cleanly.
+ * How a user lost a connection. It is kept while others are alive, since the grace of a drop continues when another device
+ * closes cleanly.
  * @internal
  */
 export interface Departure {
@@ -23,30 +24,30 @@ export interface Departure {
   readonly graceMs: number;
 }
 
-/** One for all who have lost nothing. */
+/** Shared by all users who have lost no connection. */
 const NO_DEPARTURE: Departure = { ending: 'disconnect', at: 0, graceMs: 0 };
 
-/** What is left of a grace; not more than all of it, however the clock was set meanwhile. @internal */
+/** The rest of a grace; never more than the whole, even where the clock was set back. @internal */
 export function graceLeft({ at, graceMs }: Departure, now: number): number {
   return Math.max(0, graceMs - Math.max(0, now - at));
 }
 
-/** @internal A user as this router knows it: how many connections are alive, and what the store has been told. */
+/** @internal A user of this router: how many connections are alive, and what the store has acknowledged. */
 export class LocalUser {
-  /** Connections that are alive. */
+  /** The number of connections that are alive. */
   alive = 0;
-  /** The last activity on any connection. */
+  /** The time of the last activity on any connection. */
   lastLife: number;
-  /** The activity that the store was told of last. */
+  /** The last activity that was reported to the store. */
   refreshedAt = 0;
   departure: Departure = NO_DEPARTURE;
-  /** Whether the store holds the user for this node: yes, no, or not known since something failed. */
+  /** Whether the store holds the user for this router; `undefined` where a call failed and nobody knows. */
   stored: boolean | undefined = false;
-  /** What is on its way to the store. */
+  /** The state in the call that is in flight; `undefined` where none is. */
   sent: boolean | undefined = undefined;
-  /** The store had the user once, so that the next join is no new connect. */
+  /** The store held the user before, so that the next join registers the user again and is not a connect. */
   reassert = false;
-  /** Called once the store agrees with this router on the user. */
+  /** Called once the store has acknowledged the state of the user. */
   waiting: Array<() => void> | undefined = undefined;
 
   constructor(
@@ -56,7 +57,7 @@ export class LocalUser {
     this.lastLife = now;
   }
 
-  /** One more connection is alive; true for the first. Whoever was in grace is taken to be back. */
+  /** One more connection is alive; returns true for the first. A new connection ends a grace. */
   arrive(now: number): boolean {
     this.alive += 1;
     this.lastLife = now;
@@ -64,7 +65,7 @@ export class LocalUser {
     return this.alive === 1;
   }
 
-  /** One connection less is alive; true for the last. */
+  /** One connection fewer is alive; returns true for the last. */
   depart(ending: Departure['ending'], now: number, graceMs: number): boolean {
     this.alive -= 1;
     const left = graceLeft(this.departure, now);
@@ -74,7 +75,7 @@ export class LocalUser {
   }
 }
 
-/** @internal What a connection tells its presence, and asks of it. */
+/** @internal The functions of the registry that a connection calls. */
 export interface ConnectionOwner {
   readonly nodeId: string;
   now(): number;
@@ -87,37 +88,37 @@ export interface ConnectionOwner {
   expireAt(connection: Connection, at: number): void;
   setWatch(connection: Connection, interest: 'all' | Set<string> | undefined): void;
   detach(connection: Connection): Promise<void>;
-  /** The client wants to hear of others. */
+  /** A PRESENCE_WATCH frame came in. */
   onWatchRequest(connection: Connection, frame: Uint8Array): void;
 }
 
 /**
- * By socket: who listens to it. Where several presences did, the eleventh would make Node warn of a leak, and that limit is
- * the caller's to set.
+ * For each socket, the one connection that listens to it. If each of several presences listened, Node would warn of a leak at
+ * the eleventh, and only the caller should raise that limit.
  */
 const listening = new WeakMap<SocketLike, Connection>();
 
 /**
- * One attached socket, and what the caller holds of it. Listens, and translates; what follows is decided by its owner.
- * There is one for every socket of a router, so it is small: what can be made when asked for is.
+ * One attached socket, and the caller's handle of it. It translates the events of the socket; its owner decides what follows.
+ * A router has one for every socket, so it is kept small: a property that can be computed is not stored.
  * @internal
  */
 export class Connection implements Attachment {
   /** `alive` until it times out (`silent`; activity brings it back) or is detached (`gone`). */
   state: 'alive' | 'silent' | 'gone' = 'alive';
   lastLife: number;
-  /** It takes what it is sent, though much is unsent: it may be sent one frame. */
+  /** The slow socket makes progress, so one more frame may be sent to it. */
   isTaking = false;
-  /** Who hears the socket through this one, where it is attached to several presences. Never changed in place. */
+  /** Connections of other presences to the same socket, which get its events through this one. Never changed in place. */
   private others: readonly Connection[] | undefined = undefined;
-  /** Its place in the liveness wheel. */
+  /** Its position in the ping wheel. */
   slot = 0;
   index = 0;
 
   constructor(
     readonly socket: SocketLike,
     readonly userId: string,
-    /** Undefined for a socket that is not tracked: a dashboard. */
+    /** `undefined` for a socket that is not tracked, such as a dashboard's. */
     public user: LocalUser | undefined,
     private readonly owner: ConnectionOwner,
     private readonly serial: number,
@@ -159,7 +160,7 @@ export class Connection implements Attachment {
     return this.owner.detach(this);
   }
 
-  /** Takes away exactly the listeners that were added; where others hear the socket, too, one of them listens from now on. */
+  /** Removes exactly the listeners that were added. Where the socket has other connections, one of them takes over. */
   unlisten(): void {
     const { socket } = this;
     const first = listening.get(socket);
@@ -190,7 +191,7 @@ export class Connection implements Attachment {
     ];
   }
 
-  /** A frame that came in on the socket; also one that came before it was attached. */
+  /** Handles a frame that came in on the socket, or one that came before the socket was attached. */
   received(data: unknown): void {
     this.touch();
     if (isBlob(data)) readBlob(this, data, (bytes) => this.take(bytes));
@@ -198,16 +199,16 @@ export class Connection implements Attachment {
   }
 
   private take(data: unknown): void {
-    // Any frame is activity, a heartbeat no more than others. The socket says whose it is, not the id inside.
+    // A heartbeat is activity like any other frame. The id in it is ignored, since the socket determines the user.
     const messageType = peekMessageType(data);
     if (messageType === MessageType.HEARTBEAT && this.user !== undefined) log.heartbeat(this.userId);
     if (messageType !== MessageType.PRESENCE_WATCH) return;
-    // One byte more than may be, so that too much is seen to be too much.
+    // One byte above the limit, so that the decoder recognizes a frame that is too long.
     const frame = bytesOf(data, MAX_FRAME_BYTES + 1);
     if (frame !== undefined) this.owner.onWatchRequest(this, frame);
   }
 
-  /** What is in a ping is the client's, and no frame. RFC 6455, section 5.5.2. */
+  /** The payload of a ping is opaque, and not a frame of presence. RFC 6455, section 5.5.2. */
   private readonly onPing = (): void => {
     const { others } = this;
     this.touch();
@@ -238,7 +239,7 @@ export class Connection implements Attachment {
   }
 }
 
-/** Whether a socket is sent nothing for now. @internal */
+/** Whether nothing may be sent to a socket for now. @internal */
 export function isSlow({ socket, isTaking }: Connection): boolean {
   return (socket.bufferedAmount > SLOW_BYTES && !isTaking) || socket.readyState === CONNECTING;
 }

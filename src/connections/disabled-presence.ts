@@ -5,8 +5,8 @@ import { toUserIds } from '../public/user-id';
 import { inertAttachment } from './inert-attachment';
 
 /**
- * Presence with `enabled: false`: checks its arguments as ever, adds no listener, and answers no query, since
- * "everybody is offline" would be a lie.
+ * A presence with `enabled: false`. It validates its arguments, adds no listener, and rejects queries, since "all users are
+ * offline" would be false.
  * @internal
  */
 export function disabledPresence(nodeId: string): Presence {

@@ -2,10 +2,10 @@ import type { Clock } from '../public/clock';
 import { type HeapItem, MinHeap } from '../public/min-heap';
 import type { Connection } from './connection';
 
-/** The wall clock may be set forward, so it is looked at again at least so often. */
+/** The wall clock may be set forward, so it is read at least this often. */
 const MOST_MS = 30_000;
 
-/** Ends connections when their credentials do, with one timer for all of them. @internal */
+/** Ends connections when their credentials expire. One timer serves all of them. @internal */
 export class Expiry {
   private readonly heap = new MinHeap<Connection>();
   private readonly items = new Map<Connection, HeapItem<Connection>>();
@@ -23,7 +23,7 @@ export class Expiry {
     this.schedule();
   }
 
-  /** Fine for one that never ends. */
+  /** Does nothing for a connection without a time. */
   remove(connection: Connection): void {
     const item = this.items.get(connection);
     if (item === undefined) return;

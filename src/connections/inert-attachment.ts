@@ -1,7 +1,7 @@
 import { toExpiry, toInterest } from '../config/arguments';
 import type { Attachment } from '../public/types';
 
-/** For a socket that is closed already, or a presence that is closed or disabled: does nothing. @internal */
+/** An attachment that does nothing: for a closed socket, or a closed or disabled presence. @internal */
 export function inertAttachment(userId: string, connectionId: string): Attachment {
   return {
     userId,

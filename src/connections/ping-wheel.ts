@@ -7,24 +7,24 @@ export interface PingWheelOptions {
   readonly ttlMs: number;
   readonly pingIntervalMs: number | false;
   ping(connection: Connection): void;
-  /** Time to look at a connection: once a turn of the wheel. */
+  /** Called for each connection once a turn of the wheel. */
   onVisit(connection: Connection): void;
   onTimeout(connection: Connection): void;
-  /** Its socket is closed, and no event has said so. */
+  /** The socket is closed, and emitted no event. */
   onFoundClosed(connection: Connection): void;
 }
 
 const CLOSED = 3;
 
-/** A tick catches up at most this many slots, so that a stall is not followed by a burst of pings. */
+/** A tick visits at most this many slots, so that a stall is not followed by a burst of pings. */
 const MAX_SLOTS_A_TICK = 4;
-/** A turn may take weeks: a slot a second would be thirty megabytes, whoever is connected. */
+/** A turn may take weeks, and one slot a second would take thirty megabytes without a single connection. */
 const MAX_SLOTS = 3_600;
 
 /**
- * One timer for all pings and time-outs. Connections sit in the slots of a wheel that turns once a ping interval; each
- * tick visits one slot and pings what is in it, so pings are spread evenly however the connections arrived. Those that
- * will time out before the wheel comes round again are looked at on every tick.
+ * One timer for all pings and time-outs. Connections are in the slots of a wheel that turns once a ping interval. Each tick
+ * visits one slot and pings its connections, so that pings are spread evenly even where the connections arrived together.
+ * Connections that may time out before their next visit are checked at every tick.
  * @internal
  */
 export class PingWheel {
@@ -36,7 +36,7 @@ export class PingWheel {
   private nextSlot = 0;
   private position = 0;
   private tickedAt = 0;
-  /** No time-outs until then: this process stood still, and could neither hear nor ping. */
+  /** No connection times out before this: the process stood still, and could neither read nor ping. */
   private holdUntil = 0;
   private timer: unknown;
 
@@ -60,7 +60,7 @@ export class PingWheel {
     }
   }
 
-  /** Takes out a connection that was added. The last one of its slot takes its place. */
+  /** Removes a connection that was added. The last one of its slot takes its position. */
   remove(connection: Connection): void {
     const slot = this.slots[connection.slot] as Connection[];
     const last = slot.pop() as Connection;
@@ -91,10 +91,10 @@ export class PingWheel {
     const now = clock.now();
     const passed = now - this.tickedAt;
     this.tickedAt = now;
-    // Late by a tenth of the ttl: frames of that time lie unread in the kernel, and pings were not sent. Or the clock
-    // was set forward. Either way silence says nothing about the phones; half a ttl is time to ping each and to hear.
+    // The tick is late by a tenth of the TTL: frames may be unread in the kernel, and pings were not sent. Or the clock was
+    // set forward. Either way silence proves nothing; half a TTL is enough to ping each phone and to receive its answer.
     if (passed > this.tickMs + ttlMs / 10) this.holdUntil = now + ttlMs / 2;
-    // The clock was set back: nothing can be held until a time that has become far.
+    // The clock was set back, so the end of the hold would be too far in the future.
     if (passed < 0) this.holdUntil = Math.min(this.holdUntil, now + ttlMs / 2);
 
     const due = Math.max(1, Math.min(MAX_SLOTS_A_TICK, Math.round(passed / this.tickMs)));
@@ -105,14 +105,14 @@ export class PingWheel {
   private visitNextSlot(now: number): void {
     const slot = this.slots[this.position] as Connection[];
     this.position = (this.position + 1) % this.slots.length;
-    // A copy, for a visit may take connections out.
+    // A copy, since a visit may remove connections.
     for (const connection of slot.slice()) {
-      // Its listeners were stripped by somebody: it closed unheard.
+      // Something removed the listeners of the socket, so its close event did not arrive.
       if (connection.socket.readyState === CLOSED) {
         this.options.onFoundClosed(connection);
         continue;
       }
-      // Activity in the future: the clock was set back since. Without this the connection would never time out.
+      // The clock was set back since the last activity. Without this the connection would time out too late.
       if (connection.lastLife > now) connection.lastLife = now;
       this.options.onVisit(connection);
       if (connection.state === 'alive' && now - connection.lastLife + this.turnMs + this.tickMs >= this.options.ttlMs) {

@@ -13,30 +13,29 @@ export interface RegistryOptions {
   readonly nodeId: string;
   readonly settings: Settings;
   report(stage: ErrorStage, error: unknown, userId?: string): void;
-  /** The first connection of a user has come, or the last one has gone. */
+  /** A user has gained the first connection, or lost the last one. */
   onChange(user: LocalUser): void;
-  /** Something was received from a user, and the store has not been told for a while. */
+  /** A user was active, and the last report to the store is some time ago. */
   onActivity(user: LocalUser): void;
   onReleased(connection: Connection): void;
   onSubscribeRequest(connection: Connection, frame: Uint8Array): void;
-  /** A socket is to hear of others from now on; `undefined`: of nobody. */
+  /** Sets the users whose changes are sent to a socket; `undefined` for none. */
   subscribe(connection: Connection, interest: 'all' | Set<string> | undefined): void;
-  /** Resolves once the store agrees with this router on a user. */
+  /** Resolves once the store has acknowledged the state of a user. */
   settled(user: LocalUser): Promise<void>;
-  /** The same, of a user who was detached: without waiting for what is gathered, nor for long. */
+  /** The same for a user who was detached: it sends the batch at once, and waits for a bounded time. */
   flushed(user: LocalUser): Promise<void>;
 }
 
 /**
- * The connections of this router, and its users: a user is here while a connection is alive. Decides when one times out,
- * is closed, or is back.
+ * The connections and the users of this router. It decides when a connection times out, is closed, or is alive again. A user
+ * is present while at least one connection is alive.
  * @internal
  */
 export class Registry implements ConnectionOwner {
   readonly nodeId: string;
-  /** By id. Those who have left stay until the store has been told. */
+  /** By id. A user who has left stays until the store has acknowledged it. */
   readonly users = new Map<string, LocalUser>();
-  /** Every close by this library. */
   readonly closer: SocketCloser;
   private readonly connections = new Map<SocketLike, Connection>();
   private readonly pingWheel: PingWheel;
@@ -50,7 +49,7 @@ export class Registry implements ConnectionOwner {
     const { clock, ttlMs, pingIntervalMs } = settings;
     this.nodeId = nodeId;
     this.pingAfterMs = pingIntervalMs === false ? 0 : pingIntervalMs;
-    // The store hears of a user at most twice a ping interval, however much the phone talks.
+    // Activity of a user is reported at most twice a ping interval, even where a phone sends many frames.
     this.refreshAfterMs = (pingIntervalMs === false ? ttlMs / 3 : pingIntervalMs) / 2;
     this.closer = new SocketCloser({ clock, report });
     this.expiry = new Expiry(clock, (connection) => this.end(connection, CloseCode.EXPIRED, 'credentials have ended'));
@@ -65,7 +64,7 @@ export class Registry implements ConnectionOwner {
     });
   }
 
-  /** Of the next connection, or of an attachment that is none. */
+  /** The number of the next connection or inert attachment. */
   nextSerial(): number {
     this.serial += 1;
     return this.serial;
@@ -79,7 +78,7 @@ export class Registry implements ConnectionOwner {
     const before = this.connections.get(socket);
     const user = track ? this.localUser(userId) : undefined;
     const connection = new Connection(socket, userId, user, this, this.nextSerial());
-    // The new one counts before the old one goes, so that the same user is not gone in between.
+    // The new connection counts before the old one is released, so that the user does not go offline in between.
     this.connections.set(socket, connection);
     onMade(connection);
     this.pingWheel.add(connection);
@@ -89,19 +88,19 @@ export class Registry implements ConnectionOwner {
     return connection;
   }
 
-  /** A user of whom a connection is alive here. */
+  /** The user, where at least one connection to this router is alive. */
   present(userId: string): LocalUser | undefined {
     const user = this.users.get(userId);
     return user !== undefined && user.alive > 0 ? user : undefined;
   }
 
-  /** Closes a socket: a drop with grace, for its client may come back. */
+  /** Closes a socket. It counts as a drop with grace, since its client may reconnect. */
   end(connection: Connection, code: number, reason: string): void {
     this.release(connection, 'drop');
     this.closer.close(connection.socket, code, reason, connection.userId);
   }
 
-  /** Lets go of every socket, which stays open. */
+  /** Detaches all sockets, which stay open. */
   close(handoverMs: number): void {
     for (const connection of Array.from(this.connections.values())) {
       this.release(connection, handoverMs > 0 ? 'drop' : 'disconnect', handoverMs);
@@ -110,7 +109,7 @@ export class Registry implements ConnectionOwner {
     this.closer.stop();
   }
 
-  // What connections tell. @internal
+  // Called by connections, for their events. @internal
 
   now(): number {
     return this.options.settings.clock.now();
@@ -120,20 +119,20 @@ export class Registry implements ConnectionOwner {
     if (user === undefined) return;
     user.lastLife = now;
     const since = now - user.refreshedAt;
-    // Before zero: the clock was set back.
+    // A negative time means that the clock was set back.
     if (since >= this.refreshAfterMs || since < 0) this.options.onActivity(user);
   }
 
   onRevival(connection: Connection): void {
     connection.state = 'alive';
     if (connection.user === undefined) return;
-    // Settled and taken out meanwhile, perhaps; another connection may have brought the user back.
+    // The user may have been removed since, and created again by another connection.
     connection.user = this.localUser(connection.userId);
     this.arrive(connection.user);
   }
 
   onClose(connection: Connection, clean: boolean): void {
-    // A close frame is a frame from the client.
+    // A close frame is activity, like any frame of the client.
     if (clean && connection.user !== undefined) connection.user.lastLife = this.now();
     this.release(connection, clean ? 'disconnect' : 'drop');
   }
@@ -142,7 +141,7 @@ export class Registry implements ConnectionOwner {
     this.options.onSubscribeRequest(connection, frame);
   }
 
-  // What attachments ask. @internal
+  // Called by attachments, for the caller. @internal
 
   expireAt(connection: Connection, at: number): void {
     if (connection.state !== 'gone') this.expiry.set(connection, at);
@@ -161,8 +160,6 @@ export class Registry implements ConnectionOwner {
     const { user } = connection;
     if (user !== undefined && user.alive === 0) await this.options.flushed(user);
   }
-
-  // Inside.
 
   private localUser(userId: string): LocalUser {
     let user = this.users.get(userId);
@@ -197,11 +194,11 @@ export class Registry implements ConnectionOwner {
     if (state === 'alive' && user !== undefined) this.depart(user, ending, graceMs);
   }
 
-  /** Tells the store of activity that came too soon after the one before to be told at once. */
+  /** Reports activity that came too soon after the last report to be reported at once. */
   private onVisit({ user, state }: Connection): void {
     if (user === undefined || state !== 'alive') return;
     const now = this.now();
-    // The clock was set back: nothing is to be waited for until it has caught up.
+    // The clock was set back: times in the future would delay reports until it has caught up.
     if (user.lastLife > now) user.lastLife = now;
     if (user.refreshedAt > now) user.refreshedAt = 0;
     if (user.lastLife > user.refreshedAt) this.options.onActivity(user);
@@ -221,7 +218,7 @@ export class Registry implements ConnectionOwner {
 
   private ping(connection: Connection): void {
     if (connection.socket.readyState !== OPEN) return;
-    // The ping before this one is still unsent, or unanswered: another one behind it would tell nothing.
+    // The last ping is still unsent or unanswered, so another one behind it would prove nothing.
     if (isSlow(connection) && this.now() - connection.lastLife >= this.pingAfterMs) return;
     try {
       connection.socket.ping();

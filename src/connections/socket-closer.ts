@@ -2,10 +2,10 @@ import { listenShared } from '../diagnostics/shared-listener';
 import type { Clock } from '../public/clock';
 import type { ErrorStage, SocketLike } from '../public/types';
 
-/** Close codes that this library sends; those above 4000 are for applications. RFC 6455, section 7.4.2. @internal */
+/** The close codes that this library sends. Those from 4000 on are for private use. RFC 6455, section 7.4.2. @internal */
 export const CloseCode = { NOT_ALLOWED: 1008, EXPIRED: 4001, TOO_SLOW: 4008, TOO_MANY_REQUESTS: 4029 } as const;
 
-/** Time for the close frame to get through. A phone that is closed and not terminated takes itself for connected. */
+/** The time for the close frame to arrive. Where it does not, only `terminate` ends a connection that a phone takes for open. */
 const CLOSE_MS = 5_000;
 const CLOSED = 3;
 
@@ -15,9 +15,9 @@ export interface SocketCloserOptions {
   report(stage: ErrorStage, error: unknown, userId?: string): void;
 }
 
-/** Every close by this library: a close frame with a code, and `terminate()` after five seconds. @internal */
+/** Closes sockets on behalf of the library: a close frame with a code, then `terminate()` after five seconds. @internal */
 export class SocketCloser {
-  /** What stands between each socket that was closed, and its end. */
+  /** For each socket that is closing, the function that cancels its termination. */
   private readonly pending = new Map<SocketLike, () => void>();
 
   constructor(private readonly options: SocketCloserOptions) {}
@@ -33,14 +33,14 @@ export class SocketCloser {
     const timer = clock.setTimeout(() => this.terminate(socket, userId), CLOSE_MS);
     this.pending.set(socket, forget);
     const unlisten = listenShared(socket, 'close', forget);
-    // Without a close frame there is nothing to wait for.
+    // A socket that can send no close frame is terminated at once.
     if (socket.close === undefined) this.terminate(socket, userId);
     else this.guard(() => socket.close?.(code, reason), userId);
-    // It goes on until then, and reading that would cost the router what the close is to save.
+    // The client may keep sending until then. Reading that would cost the router what the close is to save.
     if (code === CloseCode.TOO_MANY_REQUESTS) this.guard(() => socket.pause?.(), userId);
   }
 
-  /** Waits for none of them any longer. */
+  /** Terminates all sockets that are still closing. */
   stop(): void {
     for (const socket of Array.from(this.pending.keys())) this.terminate(socket, undefined);
   }

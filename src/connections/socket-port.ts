@@ -1,8 +1,8 @@
 import type { PresenceStatus, PresenceUpdate } from '../public/types';
 
 /**
- * A socket that is no `ws` socket takes presence its own way, instead of frames. Registered, since each CommonJS entry
- * bundles its own copy of this.
+ * The key of a port by which a socket takes presence in its own form instead of frames, such as the events of socket.io. The
+ * symbol is registered, since each CommonJS entry bundles its own copy of this module.
  * @internal
  */
 export const SOCKET_PORT: unique symbol = Symbol.for('voiceping-presence.sink') as never;
