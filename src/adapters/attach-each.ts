@@ -5,47 +5,47 @@ import { named } from '../public/lookalikes';
 import type { Attachment, Identity, Presence, SocketLike } from '../public/types';
 import { EarlyFrames } from './early-frames';
 
-/** What a handshake request has, in every version of Node. */
+/** The part of a handshake request that every version of Node has. */
 export interface RequestLike {
-  /** By lower-case name. */
+  /** The headers, by lower-case name. */
   readonly headers: { readonly [name: string]: string | string[] | undefined };
-  /** Path and query. */
+  /** The path and the query. */
   readonly url?: string | undefined;
 }
 
-/** Who it is that connects; null to leave the socket alone. */
+/** Identifies the user who connects; `null` leaves the socket alone. */
 export type Identify<Request = RequestLike, Socket = SocketLike> = (
   request: Request,
   socket: Socket,
 ) => Identity | null | Promise<Identity | null>;
 
-/** What `attachPresence` takes, whatever the sockets. */
+/** The options of `attachPresence`, for any kind of socket. */
 export interface AttachOptions<Request = RequestLike, Socket = SocketLike> {
   /**
-   * Says whose socket it is: an identity, or `null` to leave the socket alone, or a promise of either. It is called once a
-   * connection.
+   * Identifies the user of a socket. It returns an identity, or `null` to leave the socket alone, or a promise of either. It
+   * is called once for each connection.
    */
   identify: Identify<Request, Socket>;
   /** How long `identify` may take. At least 1. @default 10_000 // 10 seconds */
   identifyTimeoutMs?: number;
   /**
-   * Sockets of nobody that are closed (1008), instead of being left alone: those for which `identify` gave `null`, those
-   * for which it failed (`error`), and those for which it did not answer in time (`timeout`).
-   * @default ['timeout'] // so that an identity service that fails does not cut every phone
+   * Which sockets without an identity are closed (1008) instead of being left alone: those for which `identify` gave `null`,
+   * failed (`error`), or did not answer in time (`timeout`).
+   * @default ['timeout'] // so that an identity service that fails does not disconnect every phone
    */
   closeUnidentified?: ReadonlyArray<'null' | 'error' | 'timeout'>;
 }
 
 const IDENTITY_RULE = 'it gives an identity, or null to leave the socket alone';
 
-/** What is no identity. */
+/** The type of a value that is not an identity. */
 function typeName(value: unknown): string {
   return value === undefined ? 'undefined' : `a ${typeof value}`;
 }
 
 const KINDS: readonly unknown[] = ['null', 'error', 'timeout'];
 const NOT_ALLOWED = 1008;
-/** A client of ours comes back after those that end so: it was nobody's fault but ours. */
+/** The client of this library reconnects after a reason that ends in "try again", since the failure was the router's. */
 const REASONS = {
   null: 'presence: not identified',
   error: 'presence: could not identify, try again',
@@ -53,10 +53,10 @@ const REASONS = {
 };
 
 /**
- * What socket adapters have in common: each socket that comes is identified, now or later, and attached. A failure of
+ * The common part of the socket adapters: identifies each new socket, at once or later, and attaches it. A failure of
  * `identify` is reported.
  *
- * @param toSocketLike - how the core sees a socket
+ * @param toSocketLike - adapts a socket to the interface of the core
  * @throws TypeError `ERR_PRESENCE_OPTIONS`
  * @internal
  */
@@ -77,7 +77,7 @@ export function attachEach<Request, Socket>(
         leave(socket, 'null');
         return undefined;
       }
-      // Never the value: it may be a token.
+      // The error does not quote the value, which may be a token.
       if (typeof identity !== 'object') throw optionError(`identify gave ${typeName(identity)}; ${IDENTITY_RULE}`);
       return presence.attachToSocket(socket, identity);
     } catch (error) {
@@ -89,7 +89,7 @@ export function attachEach<Request, Socket>(
   const wait = (socket: SocketLike, promise: PromiseLike<Identity | null>): void => {
     let isOver = false;
     const early = new EarlyFrames(socket, () => end());
-    /** Nobody waits for the identity any more. */
+    /** Ends the wait for the identity, and returns the frames that came meanwhile. */
     const end = (): unknown[] => {
       isOver = true;
       clock.clearTimeout(timer);
@@ -98,12 +98,12 @@ export function attachEach<Request, Socket>(
     };
     const timer = clock.setTimeout(() => {
       report('identify', new Error(`identify did not answer within ${identifyTimeoutMs} ms`));
-      // It may still answer, where its socket is left alone.
+      // Where the socket is left alone, `identify` may still answer.
       if (closeUnidentified.includes('timeout')) end();
       leave(socket, 'timeout');
     }, identifyTimeoutMs);
     const forget = onClose(end);
-    // What gives no good promise is as good as one that fails.
+    // Promise.resolve also turns a broken thenable into a rejection.
     Promise.resolve(promise).then(
       (identity) => {
         if (isOver) return;
@@ -129,14 +129,14 @@ export function attachEach<Request, Socket>(
       leave(toSocketLike(socket), 'error');
       return;
     }
-    // At once where it can be, so that not even the first frame is missed.
+    // Attached at once where possible, so that not even the first frame is missed.
     if (!isPromise(identity)) attach(toSocketLike(socket), identity);
     else if (isActive(presence)) wait(toSocketLike(socket), identity);
     else Promise.resolve(identity).catch(() => undefined);
   };
 }
 
-/** Hands over a frame that came too early; an attachment that does nothing takes none. */
+/** Passes on a frame that came before the identity. An inert attachment takes none. */
 function receive(attachment: Attachment & { received?(frame: unknown): void }, frame: unknown): void {
   attachment.received?.(frame);
 }

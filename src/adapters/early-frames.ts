@@ -6,14 +6,14 @@ import { peekMessageType } from '../wire/peek';
 
 const MAX_FRAMES = 16;
 const MAX_BYTES = 65_536;
-/** Of all sockets together: an identity service that hangs must not let strangers fill the memory. */
+/** For all sockets together: while an identity service hangs, unidentified clients must not fill the memory. */
 const MAX_TOTAL_BYTES = 33_554_432;
 
 let totalBytes = 0;
 
 /**
- * Keeps the frames of presence that a socket sends before it is known whose it is: a client asks once it is open, and would
- * wait for ever for the answer to a question that nobody has heard. Of more than some nothing is kept.
+ * Keeps the presence frames that a socket sends before its user is identified: a client sends its request as soon as it is
+ * open, and would wait for an answer in vain. Frames above a limit are not kept.
  * @internal
  */
 export class EarlyFrames {
@@ -23,7 +23,7 @@ export class EarlyFrames {
 
   constructor(
     socket: SocketLike,
-    /** The socket has closed meanwhile. */
+    /** Called when the socket closes meanwhile. */
     onGone: () => void,
   ) {
     const forget = [
@@ -35,7 +35,7 @@ export class EarlyFrames {
     };
   }
 
-  /** Gives what was kept, and keeps nothing more. */
+  /** Stops, and returns the frames that were kept. */
   stop(): unknown[] {
     this.unlisten();
     const { frames } = this;
@@ -46,7 +46,7 @@ export class EarlyFrames {
   }
 
   private onMessage(data: unknown): void {
-    // What is in it is not known yet.
+    // The content of a Blob is not known yet, so any is kept.
     if (isBlob(data)) {
       this.keep(data, data.size);
       return;
@@ -54,7 +54,7 @@ export class EarlyFrames {
     const messageType = peekMessageType(data);
     if (messageType !== MessageType.PRESENCE_WATCH && messageType !== MessageType.HEARTBEAT) return;
     const bytes = bytesOf(data, MAX_BYTES + 1);
-    // A copy: a small frame may be a part of all that was read from the network at once.
+    // A copy, since a small frame may be a view of a large buffer, which it would keep in memory.
     if (bytes !== undefined) this.keep(Uint8Array.from(bytes), bytes.length);
   }
 

@@ -7,30 +7,30 @@ import { type AttachOptions, attachEach } from './attach-each';
 
 export type { AttachOptions, Identify, RequestLike } from './attach-each';
 
-/** What `attachPresence` needs of a socket.io 4 server, or of one of its namespaces. */
+/** The part of a socket.io 4 server, or of one of its namespaces, that `attachPresence` uses. */
 export interface NamespaceLike {
-  /** As of an EventEmitter. */
+  /** Adds a listener. */
   // biome-ignore lint/suspicious/noExplicitAny: typed by the socket.io of the caller
   on(event: 'connection', listener: (socket: any) => void): unknown;
-  /** As of an EventEmitter. */
+  /** Removes a listener. */
   // biome-ignore lint/suspicious/noExplicitAny: as above
   removeListener(event: 'connection', listener: (socket: any) => void): unknown;
 }
 
-/** What is used of a server-side socket of socket.io 4. */
+/** The part of a server-side socket of socket.io 4 that is used. */
 export interface SocketIoSocketLike {
   /** Whether it is connected. */
   readonly connected: boolean;
   /** The handshake request. */
   readonly request: unknown;
-  /** The connection of engine.io beneath. */
+  /** The underlying connection of engine.io. */
   readonly conn: EngineConnectionLike;
-  /** Its sockets of all namespaces. */
+  /** The client, with the number of its sockets in all namespaces. */
   readonly client?: { readonly sockets?: { readonly size: number } };
   /** Adds a listener. */
   // biome-ignore lint/suspicious/noExplicitAny: typed by the socket.io of the caller
   on(event: 'disconnect', listener: (reason: any) => void): unknown;
-  /** Takes away a listener. */
+  /** Removes a listener. */
   // biome-ignore lint/suspicious/noExplicitAny: as above
   removeListener(event: 'disconnect', listener: (reason: any) => void): unknown;
   /** Sends an event. */
@@ -39,33 +39,33 @@ export interface SocketIoSocketLike {
   disconnect(): unknown;
 }
 
-/** What is used of a connection of engine.io 6. */
+/** The part of a connection of engine.io 6 that is used. */
 export interface EngineConnectionLike {
   /** Packets that have not left yet. */
   readonly writeBuffer: { readonly length: number };
   /** Adds a listener. */
   on(event: 'packet' | 'flush', listener: () => void): unknown;
-  /** Takes away a listener. */
+  /** Removes a listener. */
   removeListener(event: 'packet' | 'flush', listener: () => void): unknown;
-  /** Ends the connection; `true` without waiting for what is unsent. */
+  /** Ends the connection; `true` discards unsent packets. */
   close(discard?: boolean): unknown;
 }
 
 const OPEN = 1;
 const CLOSED = 3;
-/** About what a user takes in JSON, beside the id. */
+/** The approximate size of a user in JSON, without the id. */
 const USER_BYTES = 80;
 const NORMAL_CLOSURE = 1000;
 const ABNORMAL_CLOSURE = 1006;
 
-/** The least that a packet takes; engine.io tells how many packets wait, not how many bytes. */
+/** The size at which a waiting packet is counted: engine.io tells the number of packets, and not their bytes. */
 const PACKET_BYTES = 256;
-/** It reads nothing, so it would not read that it is closed, either. */
+/** The close code of a client that reads too slowly. It would not read a disconnect packet either. */
 const TOO_SLOW = 4008;
-/** Time for the packet that says so to get through. */
+/** The time for the disconnect packet to arrive. */
 const CLOSE_MS = 5_000;
 
-/** Reasons of `disconnect` that somebody chose; all others are a connection that was lost. */
+/** The reasons of a deliberate `disconnect`. Any other reason means that the connection was lost. */
 const CHOSEN: readonly unknown[] = [
   'client namespace disconnect',
   'server namespace disconnect',
@@ -75,18 +75,18 @@ const CHOSEN: readonly unknown[] = [
 /**
  * Attaches every socket that connects to a socket.io 4 server, or to one of its namespaces, from now on.
  *
- * Any packet, the pongs of engine.io's own heartbeat included, is activity; no pings are added to it. Watching
- * sockets get the events `presence:update` (a `PresenceUpdate` with the `lastSeen` of a `PresenceStatus`), `presence:snapshot`
- * (`{ users: PresenceStatus[] }`), and, while what they were told may be out of date, `presence:stale` (`{ stale: boolean,
- * asOf: string }`).
- * A `disconnect()` on either side is a clean close; a connection that is lost, as by closing a browser tab, has
- * `graceMs` to come back.
+ * Any packet is activity, including the pongs of engine.io's own heartbeat; the library adds no pings. Watching sockets get
+ * the events `presence:update` (a `PresenceUpdate` with the `lastSeen` of a `PresenceStatus`), `presence:snapshot`
+ * (`{ users: PresenceStatus[] }`) and, when the statuses that they show may be out of date and when they are current again,
+ * `presence:stale` (`{ stale: boolean, asOf: string }`).
+ * A `disconnect()` on either side is a clean close. A connection that is lost, for example because a browser tab was closed,
+ * has `graceMs` to come back.
  *
- * `identify` is called once a socket, with the handshake request and the socket; where it throws, rejects, gives an
- * identity that is none or does not answer in time, `onError` hears of it (stage `identify`), and the socket is left alone
- * or disconnected, as `closeUnidentified` says.
+ * `identify` is called once for each socket, with the handshake request and the socket. Where it throws, rejects, gives an
+ * invalid identity or does not answer in time, `onError` is called (stage `identify`), and the socket is left alone or
+ * disconnected, depending on `closeUnidentified`.
  *
- * @returns the function that stops taking new sockets; those attached stay
+ * @returns a function that stops attaching new sockets; those already attached stay
  * @throws TypeError `ERR_PRESENCE_OPTIONS`
  *
  * @example
@@ -114,7 +114,7 @@ export function attachPresence<Request = any, Socket extends SocketIoSocketLike 
   return listenShared(io as EmitterLike, 'connection', onConnection as (...values: unknown[]) => void);
 }
 
-/** One wrapper a socket, so that to attach it twice replaces the first attachment. */
+/** One wrapper for each socket, so that attaching it a second time replaces the first attachment. */
 const wrappers = new WeakMap<SocketIoSocketLike, SocketLike>();
 
 function wrapped(socket: SocketIoSocketLike, presence: Presence): SocketLike {
@@ -126,14 +126,14 @@ function wrapped(socket: SocketIoSocketLike, presence: Presence): SocketLike {
   return wrapper;
 }
 
-/** A socket of socket.io as the core knows sockets. */
+/** A socket of socket.io, with the interface of the core. */
 class SocketIoSocket implements SocketLike {
-  /** By listener: what takes it off again. */
+  /** For each listener, the function that removes it. */
   private readonly forget = new Map<(...args: unknown[]) => void, () => void>();
-  /** Takes off the listener that waits for a flush. */
+  /** Removes the listener that waits for a flush. */
   private forgetFlush: (() => void) | undefined;
 
-  /** About how many bytes were emitted since nothing was waiting. */
+  /** The approximate number of bytes of snapshots since the write buffer was last empty. */
   private emittedBytes = 0;
 
   constructor(
@@ -163,7 +163,7 @@ class SocketIoSocket implements SocketLike {
   on(event: string, listener: (...args: unknown[]) => void): void {
     const { socket } = this;
     if (event === 'message') {
-      // The connection is that of all its namespaces.
+      // All namespaces of a client share one connection.
       this.forget.set(listener, listenShared(socket.conn as EmitterLike, 'packet', listener));
     } else if (event === 'close') {
       const onDisconnect = (reason: unknown) => listener(CHOSEN.includes(reason) ? NORMAL_CLOSURE : ABNORMAL_CLOSURE);
@@ -177,10 +177,10 @@ class SocketIoSocket implements SocketLike {
     if (this.forget.size === 0) this.forgetFlush?.();
   }
 
-  /** Never called: it takes events, by its sink. */
+  /** Never called: the socket takes events, by its port. */
   send(): void {}
 
-  /** Sends nothing, since engine.io has a heartbeat of its own. It hands over what waits once all before that has left. */
+  /** Sends nothing, since engine.io has its own heartbeat. It calls `sent` at the next flush of the write buffer. */
   ping(sent?: () => void): void {
     if (sent === undefined) return;
     this.forgetFlush?.();
@@ -194,7 +194,7 @@ class SocketIoSocket implements SocketLike {
     this.socket.conn.close(true);
   }
 
-  /** Leaves other namespaces of the connection alone; one that is in none any more is ended a little later. */
+  /** Leaves the other namespaces of the connection alone. A connection without any namespace is ended five seconds later. */
   close(code?: number): void {
     if (code === TOO_SLOW) {
       this.terminate();

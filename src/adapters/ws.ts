@@ -5,12 +5,12 @@ import { type AttachOptions, attachEach, type RequestLike } from './attach-each'
 
 export type { AttachOptions, Identify, RequestLike } from './attach-each';
 
-/** What `attachPresence` needs of a `ws` server, any version from 5 to 8. */
+/** The part of a `ws` server, versions 5 to 8, that `attachPresence` uses. */
 export interface ServerLike {
-  /** As of an EventEmitter. */
+  /** Adds a listener. */
   // biome-ignore lint/suspicious/noExplicitAny: typed by the version of ws that the caller has
   on(event: 'connection', listener: (socket: any, request: any) => void): unknown;
-  /** As of an EventEmitter. */
+  /** Removes a listener. */
   // biome-ignore lint/suspicious/noExplicitAny: as above
   removeListener(event: 'connection', listener: (socket: any, request: any) => void): unknown;
 }
@@ -18,11 +18,11 @@ export interface ServerLike {
 /**
  * Attaches every socket that connects to a `ws` server from now on.
  *
- * `identify` is called once a connection, with the handshake request and the socket. Frames of presence that come while
- * it decides are heard afterwards. Where it throws, rejects, gives an identity that is none or does not answer in time,
- * `onError` hears of it (stage `identify`), and the socket is left alone or closed with 1008, as `closeUnidentified` says.
+ * `identify` is called once for each connection, with the handshake request and the socket. Presence frames that arrive
+ * before its answer are handled afterwards. Where it throws, rejects, gives an invalid identity or does not answer in time,
+ * `onError` is called (stage `identify`), and the socket is left alone or closed with 1008, depending on `closeUnidentified`.
  *
- * @returns the function that stops taking new sockets; those attached stay
+ * @returns a function that stops attaching new sockets; those already attached stay
  * @throws TypeError `ERR_PRESENCE_OPTIONS`
  *
  * @example
