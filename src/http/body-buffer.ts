@@ -1,8 +1,8 @@
 const FIRST_BYTES = 4_096;
 
 /**
- * The bytes of a body, in one piece that doubles when it is full. A chunk kept on its own costs a hundred bytes however
- * short it is, and a sender may send them one byte at a time.
+ * The bytes of a body, in one buffer that doubles when it is full. Keeping the chunks would cost a hundred bytes for each,
+ * and a client may send them one byte at a time.
  * @internal
  */
 export class BodyBuffer {
@@ -20,7 +20,7 @@ export class BodyBuffer {
     this.size = size;
   }
 
-  /** What was pushed; nothing is kept after it. */
+  /** Returns the bytes that were pushed, and empties the buffer. */
   take(): Buffer {
     const taken = this.bytes.subarray(0, this.size) as Buffer;
     this.bytes = Buffer.alloc(0);

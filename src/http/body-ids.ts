@@ -3,19 +3,19 @@ import type { UserId } from '../public/types';
 import { toUserId } from '../public/user-id';
 import { invalid, Refusal } from './responses';
 
-/** A body of more bytes is answered 413. */
+/** A request with a larger body is answered with 413. In bytes. */
 export const MAX_BODY_BYTES = 1_048_576;
 
-/** A body that is not here after so many milliseconds is answered 408. */
+/** A request whose body takes longer to arrive is answered with 408. In milliseconds. */
 export const BODY_TIMEOUT_MS = 10_000;
 
-/** A sender that goes on after its answer is cut off past so many bytes. @internal */
+/** A client that keeps sending after its answer is disconnected after this many bytes. @internal */
 export const MAX_DISCARDED_BYTES = 16 * MAX_BODY_BYTES;
 
 /**
- * What may come of reading the body of a request. Text, and what is parsed, was decoded by something else.
- * `tooLarge`: it has more than `MAX_BODY_BYTES`. `ended`: it broke off. `consumed`: something else has read it and has
- * left nothing.
+ * The result of reading the body of a request. Text and parsed bodies were decoded by something else.
+ * `tooLarge`: it has more than `MAX_BODY_BYTES`. `ended`: the request ended before its body. `consumed`: something else has
+ * read the body and has left nothing.
  */
 export type StatusBody =
   | { readonly parsed: unknown }
@@ -30,12 +30,12 @@ const NOT_HANDED_ON =
   'something in front of the status handler has read the body of the request and has left nothing; put what it read on ' +
   'the body property of the request, or, for the handler of the Fetch standard, hand it over as the second argument';
 
-/** Also of another realm. @internal */
+/** Whether a value is an ArrayBuffer, of this realm or of another. @internal */
 export function isArrayBuffer(value: unknown): value is ArrayBuffer {
   return Object.prototype.toString.call(value) === '[object ArrayBuffer]';
 }
 
-/** A body that something else has read, in the form in which it was left. @internal */
+/** Wraps a body that something else has read, in the form in which it was left. @internal */
 export function leftBody(left: unknown): StatusBody {
   if (left === undefined) return 'consumed';
   if (typeof left === 'string') return { bytes: left };
@@ -45,7 +45,7 @@ export function leftBody(left: unknown): StatusBody {
 }
 
 /**
- * The ids that a body asks for, each once.
+ * The ids in a body, each once.
  *
  * @throws Refusal 400 or 413
  * @throws PresenceError `ERR_PRESENCE_OPTIONS` where the router has read the body and has not handed it on
@@ -56,7 +56,7 @@ export function readIds(body: StatusBody, maxIds: number): string[] {
   if (body === 'ended') throw invalid('the request ended before its body');
   if (body === 'consumed') throw new PresenceError('ERR_PRESENCE_OPTIONS', NOT_HANDED_ON);
   const value = 'parsed' in body ? body.parsed : parse(body.bytes);
-  // This library decodes strictly. Other decoders write U+FFFD in place of what is not UTF-8.
+  // This library decodes strictly. Other decoders replace bytes that are not UTF-8 by U+FFFD.
   const isStrict = 'bytes' in body && typeof body.bytes !== 'string';
   const userIds = typeof value === 'object' && value !== null ? (value as { userIds?: unknown }).userIds : undefined;
   if (userIds === undefined) throw invalid('userIds is missing; the body is {"userIds": ["123", "456"]}');
@@ -76,9 +76,9 @@ export function tooLarge(): Refusal {
 
 function parse(bytes: Uint8Array | string): unknown {
   try {
-    // A byte order mark is passed over, as RFC 8259, section 8.1, allows. TextDecoder does the same.
+    // A byte order mark is ignored, as RFC 8259, section 8.1, allows. TextDecoder does the same.
     if (typeof bytes === 'string') return JSON.parse(bytes.charCodeAt(0) === 0xfeff ? bytes.slice(1) : bytes);
-    // Two ids that are not UTF-8 must not become one.
+    // Two different ids that are not valid UTF-8 must not become the same id.
     return JSON.parse(new TextDecoder('utf-8', FATAL).decode(bytes));
   } catch {
     throw invalid('the body is not valid JSON');
@@ -86,7 +86,7 @@ function parse(bytes: Uint8Array | string): unknown {
 }
 
 function idOf(id: UserId, index: number, isStrict: boolean): string {
-  // It was another number in the text.
+  // Parsing has rounded it, so it would be the id of another user.
   if (typeof id === 'number' && Math.abs(id) > Number.MAX_SAFE_INTEGER) {
     throw invalid(`userIds[${index}] is a number beyond ${Number.MAX_SAFE_INTEGER}; give it as a string`);
   }

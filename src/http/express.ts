@@ -5,14 +5,14 @@ import type { StatusHandlerOptions } from './status-handler';
 
 export type { StatusHandlerOptions } from './status-handler';
 
-/** A request of Express 4 or 5, as far as it matters here. */
+/** The part of a request of Express 4 or 5 that is used. */
 export interface ExpressRequest extends IncomingMessage {
-  /** What a body parser has left. */
+  /** The body, where a body parser has read it. */
   body?: unknown;
 }
 
 /**
- * `POST /api/presence/status` for Express 4 and 5. A body that was parsed already is used.
+ * `POST /api/presence/status` for Express 4 and 5. It also takes a body that a parser has already read.
  * Mount it with `app.all` or `app.use`, so that preflights and wrong methods reach it too.
  *
  * @throws TypeError `ERR_PRESENCE_OPTIONS`
@@ -24,6 +24,6 @@ export function createStatusHandler<Request extends IncomingMessage = ExpressReq
   presence: Presence,
   options: StatusHandlerOptions<Request> = {},
 ): (request: Request, response: ServerResponse) => Promise<void> {
-  // An Express request is one of node:http with more to it.
+  // An Express request extends the request of node:http.
   return createNodeHandler(presence, options as unknown as StatusHandlerOptions<IncomingMessage>);
 }

@@ -5,32 +5,32 @@ import { createStatusCore, type StatusHandlerOptions } from './status-handler';
 
 export type { StatusHandlerOptions } from './status-handler';
 
-/** A request of Fastify, as far as it matters here. */
+/** The part of a Fastify request that is used. */
 export interface FastifyRequestLike {
   /** The request of node:http. */
   readonly raw: IncomingMessage;
-  /** What Fastify made of the body. */
+  /** The body, as Fastify has parsed it. */
   readonly body: unknown;
 }
 
-/** A reply of Fastify, as far as it matters here. */
+/** The part of a Fastify reply that is used. */
 export interface FastifyReplyLike {
   /** Sets the status code. */
   code(status: number): unknown;
   /** Sets headers. */
   headers(headers: { [name: string]: string }): unknown;
-  /** Reads a header that is set already. */
+  /** Reads a header that was set before. */
   getHeader(name: string): number | string | string[] | undefined;
   /** Sends the answer. */
   send(body?: string): unknown;
 }
 
 /**
- * `POST /api/presence/status` for Fastify, as a route handler. Fastify parses the body before, and answers bad JSON and a
- * body over its `bodyLimit` by itself. Route all methods to it, so that preflights and wrong methods reach it too.
+ * `POST /api/presence/status` for Fastify, as a route handler. Fastify parses the body first, and answers bad JSON and a
+ * body over its `bodyLimit` itself. Route all methods to the handler, so that preflights and wrong methods reach it too.
  *
- * Fastify keeps the body of a stranger, too, before `authorize` is called. Where the endpoint can be reached from
- * outside, refuse in an `onRequest` hook, or leave the body to the handler: in a scope of its own, with
+ * Fastify reads the whole body before `authorize` is called. Where the endpoint can be reached from outside, refuse
+ * unauthorized requests in an `onRequest` hook, or let the handler read the body: in a scope of its own, with
  * `addContentTypeParser('*', (request, payload, done) => done(null))` after `removeAllContentTypeParsers()`.
  *
  * @throws TypeError `ERR_PRESENCE_OPTIONS`

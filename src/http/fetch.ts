@@ -15,12 +15,11 @@ import { createStatusCore, type StatusHandlerOptions } from './status-handler';
 export type { StatusHandlerOptions } from './status-handler';
 
 /**
- * `POST /api/presence/status` as a function from `Request` to `Response`, for Hono, Next, Bun, Deno and whatever else
- * speaks the Fetch standard.
+ * `POST /api/presence/status` as a function from `Request` to `Response`, for Hono, Next, Bun, Deno and other hosts of the
+ * Fetch standard.
  *
- * Where something in front has read the body of the request, hand what it read to the handler as its second argument:
- * text, bytes, or what was parsed. It is used only where the body was read, since many runtimes hand something of their
- * own to every handler.
+ * Where middleware has read the body of the request, pass the text, the bytes or the parsed value as the second argument. It
+ * is ignored where the body is unread, since many runtimes pass a second argument of their own to every handler.
  *
  * @returns a handler that never rejects
  * @throws TypeError `ERR_PRESENCE_OPTIONS`
@@ -30,7 +29,7 @@ export type { StatusHandlerOptions } from './status-handler';
  * app.all('/api/presence/status', (context) => status(context.req.raw));
  *
  * @example
- * // behind middleware that has called context.req.json()
+ * // after middleware that has called context.req.json()
  * app.post('/api/presence/status', async (context) => status(context.req.raw, await context.req.json()));
  */
 export function createStatusHandler(
@@ -47,7 +46,7 @@ export function createStatusHandler(
       header: (name) => request.headers.get(name) ?? undefined,
       isRead,
       body: async () => {
-        // By `authorize`, for one, or about to be.
+        // `authorize`, for example, may have read the body since, or be reading it.
         const isTaken = request.bodyUsed || request.body?.locked === true;
         return isTaken ? leftBody(isData(parsed) ? parsed : undefined) : unread.read();
       },
@@ -59,19 +58,19 @@ export function createStatusHandler(
 }
 
 /**
- * Whether a value can be a body that was read, and not what a runtime hands to a handler besides the request: an
- * environment, a context, a server. Those have methods or promises at their first level.
+ * Whether a value can be a body, and is not the environment, context or server that a runtime passes besides the request.
+ * Those have methods or promises at their first level.
  */
 function isData(value: unknown, levels = 1): boolean {
   if (typeof value !== 'object' || value === null) return typeof value !== 'function';
   if (Array.isArray(value) || ArrayBuffer.isView(value) || isArrayBuffer(value)) return true;
   const prototype: unknown = Object.getPrototypeOf(value);
-  // The prototype of plain objects has none itself, also where they come from another realm.
+  // The prototype of a plain object has no prototype itself. That is also true of objects of another realm.
   if (prototype !== null && Object.getPrototypeOf(prototype) !== null) return false;
   return levels === 0 || Object.keys(value).every((name) => isData((value as { [name: string]: unknown })[name], 0));
 }
 
-/** A body that is read once. One that was not begun is the runtime's to let go of. */
+/** A body that is read at most once. Where it is never read, the runtime disposes of it. */
 class UnreadBody {
   private reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   private state: 'held' | 'reading' | 'discarding' | 'over' = 'held';
@@ -87,7 +86,7 @@ class UnreadBody {
     return new Promise((resolve, reject) => {
       this.state = 'reading';
       this.pump(resolve)
-        // The client is gone, which is nobody's failure.
+        // A client that disconnects is no failure of the server.
         .catch((error: unknown) => (this.request.signal?.aborted ? resolve('ended') : reject(error)))
         .finally(() => {
           this.state = 'over';
@@ -97,8 +96,8 @@ class UnreadBody {
   }
 
   /**
-   * Reads on, and keeps nothing, or a sender that is still at it might never see the answer. A sender that does not stop,
-   * in bytes or in time, is cut off.
+   * Reads the rest and discards it, since a client that is still sending might never see the answer. A client that sends too
+   * much, or for too long, is disconnected.
    */
   discard(): void {
     if (this.state !== 'reading') return;

@@ -5,13 +5,13 @@ import { createStatusCore, type StatusHandlerOptions } from './status-handler';
 
 export type { StatusHandlerOptions } from './status-handler';
 
-/** A context of Koa 2 or 3, as far as it matters here. */
+/** The part of a context of Koa 2 or 3 that is used. */
 export interface KoaContext {
   /** The request of node:http. */
   readonly req: IncomingMessage;
-  /** Koa's request, with a `body` where a parser has left one. */
+  /** Koa's request, with a `body` where a parser has set one. */
   readonly request: object;
-  /** Koa's response; read for headers that are set already. */
+  /** Koa's response, from which headers that were set before are read. */
   readonly response: { get(name: string): string | string[] };
   /** Set to the status of the answer. */
   status: number;
@@ -22,7 +22,7 @@ export interface KoaContext {
 }
 
 /**
- * `POST /api/presence/status` for Koa 2 and 3. A body that was parsed already is used.
+ * `POST /api/presence/status` for Koa 2 and 3. It also takes a body that a parser has already read.
  * Mount it for all methods of its path, so that preflights and wrong methods reach it too.
  *
  * @throws TypeError `ERR_PRESENCE_OPTIONS`

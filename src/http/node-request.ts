@@ -8,20 +8,20 @@ import { BODY_TIMEOUT_MS, leftBody, MAX_BODY_BYTES, MAX_DISCARDED_BYTES, type St
 import { invalid } from './responses';
 import type { StatusRequest } from './status-handler';
 
-/** Something that has a body: a request of node:http, or that of a framework. */
+/** An object on which a parser may leave the body: a request of node:http, or that of a framework. */
 interface Holder {
   readonly body?: unknown;
   readonly rawBody?: unknown;
 }
 
-/** A stream of a body: a request, or what a hook has made of it. */
+/** The stream of a body: a request, or the stream by which a hook replaces it. */
 type BodyStream = Readable & Partial<IncomingMessage>;
 
 /**
- * A request of node:http as the neutral core takes it. Where something in front has read the body, what it left is used; it is
- * not looked at before, for some hosts parse a body when it is asked for.
+ * Translates a request of node:http for the neutral core. Where something in front has read the body, the value that it left
+ * is used. That value is read only when needed, since some hosts parse the body at that moment.
  *
- * @param holders - where a body parser may have left something
+ * @param holders - the objects on which a body parser may have left the body
  * @param payload - a stream to read instead of the request, such as one that inflates it
  * @internal
  */
@@ -37,7 +37,7 @@ export function fromIncoming<Request>(
   return {
     method: incoming.method ?? '',
     header(name) {
-      // Of what came over the wire, and not of the payload.
+      // These headers describe the body on the wire, and not the payload that replaces it.
       if (payload !== incoming && name.startsWith('content-')) return undefined;
       const value = incoming.headers[name];
       return Array.isArray(value) ? value.join(', ') : value;
@@ -49,16 +49,16 @@ export function fromIncoming<Request>(
   };
 }
 
-/** Whether a body that was left is a stream of its own. @internal */
+/** Whether the body that a parser left is a stream. @internal */
 export function isStream(left: unknown): left is BodyStream {
   const { on, pause, resume } = (left ?? {}) as { [name: string]: unknown };
   return typeof on === 'function' && typeof pause === 'function' && typeof resume === 'function';
 }
 
 /**
- * Whether the stream was read to its end. A parser that does not care for the content type leaves `{}` and an unread
- * stream, so what it left says nothing by itself; those that did read it, and hosts that never had a stream, say so by
- * `_body`. A stand-in for a request may be no stream at all.
+ * Whether the stream was read to its end. A parser that does not handle the content type leaves `{}` and an unread stream, so
+ * the value alone proves nothing. Parsers that did read it, and hosts that never had a stream, set `_body`. A mock of a
+ * request may not be a stream at all.
  */
 function isConsumed(stream: BodyStream): boolean {
   const { _readableState: state, _body: isParsed } = stream as BodyStream & {
@@ -68,7 +68,7 @@ function isConsumed(stream: BodyStream): boolean {
   return !isStream(stream) || isParsed === true || (stream.readableEnded ?? state?.endEmitted ?? false);
 }
 
-/** What a body parser has left, if there was one: what it made of the body, or else the bytes that some keep beside it. */
+/** The body that a parser has left, if any: the parsed value, or else the raw bytes that some parsers keep. */
 function leftOn(holders: readonly object[]): unknown {
   try {
     for (const { body } of holders as readonly Holder[]) if (body !== undefined) return body;
@@ -82,9 +82,9 @@ function leftOn(holders: readonly object[]): unknown {
 }
 
 /**
- * The headers of an answer, as the connection of its request can carry them.
+ * Adapts the headers of a response to the connection of its request.
  *
- * @param vary - what the answer varies by already
+ * @param vary - the Vary header that the response already has
  * @internal
  */
 export function headersFor(
@@ -95,7 +95,7 @@ export function headersFor(
   const { vary: added, connection, ...rest } = headers;
   const result: { [name: string]: string } = rest;
   if (added !== undefined) result['vary'] = joinedVary(vary, added);
-  // HTTP/2 knows no such header. RFC 9113, section 8.2.2.
+  // HTTP/2 forbids this header. RFC 9113, section 8.2.2.
   if (connection !== undefined && incoming.httpVersionMajor < 2) result['connection'] = connection;
   return result;
 }
@@ -108,11 +108,11 @@ function joinedVary(present: number | string | readonly string[] | undefined, ad
   return names.concat(added).join(', ');
 }
 
-/** A body that is still to come, or is coming: read once, or let go of. */
+/** A body that has not arrived completely. It is read once, or discarded. */
 class UnreadBody {
   private state: 'held' | 'reading' | 'discarding' | 'over' = 'held';
   private readonly kept = new BodyBuffer();
-  /** Somebody has called `setEncoding`. */
+  /** The stream gives strings, since something called `setEncoding`. */
   private isText = false;
   private size = 0;
   private settle: (body: StatusBody) => void = () => undefined;
@@ -126,7 +126,7 @@ class UnreadBody {
     private readonly left: () => unknown,
     private readonly clock: Clock,
   ) {
-    // It must not run dry while `authorize` thinks, where a listener of somebody else has set it flowing.
+    // Another listener may have set the stream flowing. Paused, it keeps the body until `authorize` has answered.
     incoming.pause();
   }
 
@@ -139,21 +139,21 @@ class UnreadBody {
   }
 
   /**
-   * What nobody wants is still read, for one reason: a connection closed on unread data is reset, and the sender would
-   * never see the answer (RFC 9112, section 9.6). A sender that does not stop, in bytes or in time, is cut off.
+   * Reads the rest and discards it: a connection that is closed with unread data is reset, and the client would never see the
+   * answer (RFC 9112, section 9.6). A client that sends too much, or for too long, is disconnected.
    */
   discard(): void {
     if (this.state === 'held') this.start('discarding');
     else if (this.state === 'reading') this.state = 'discarding';
     else return;
     this.kept.take();
-    // All of it is here: nobody is waited for.
+    // The whole body has arrived.
     if (this.isOver() || this.incoming.complete) return;
     this.timer = this.clock.setTimeout(() => cutOff(this.incoming), BODY_TIMEOUT_MS);
-    // HTTP/2 tells the request itself, and its connection has many.
+    // An HTTP/2 request gets its own event, and shares its connection with others.
     const { httpVersionMajor = 1, socket } = this.incoming;
     if (httpVersionMajor >= 2) return;
-    // Once the answer is written, Node does not tell the request that its connection has ended.
+    // Once the response is written, Node emits no event on the request when its connection ends.
     this.socket = socket;
     socket?.on('close', this.onSocketClose);
   }
@@ -164,12 +164,12 @@ class UnreadBody {
 
   private start(state: 'reading' | 'discarding'): void {
     const { incoming } = this;
-    // By `authorize`, for one.
+    // `authorize`, for example, may have read the body.
     if (isConsumed(incoming)) {
       this.endWithLeft();
       return;
     }
-    // Gone before we came: no event will ever say so.
+    // The request ended before the listeners below are added, so they would never be called.
     if ((incoming as { aborted?: boolean }).aborted || incoming.destroyed) {
       this.end('ended');
       return;
@@ -177,12 +177,12 @@ class UnreadBody {
     this.state = state;
     incoming.on('data', (chunk: Buffer | string) => this.take(chunk));
     incoming.on('end', () => {
-      // Somebody has read the beginning.
+      // Something else has read the beginning.
       if (!this.isText && this.size < Number(incoming.headers?.['content-length'])) this.endWithLeft();
       else this.end({ bytes: this.isText ? this.kept.take().toString() : this.kept.take() });
     });
     for (const event of ['error', 'aborted', 'close']) incoming.on(event, () => this.end('ended'));
-    // Where somebody waits for it to be readable, nothing flows until it is read.
+    // A stream with a `readable` listener does not flow; it has to be read explicitly.
     const drain = (): void => {
       while (incoming.read() !== null);
     };
@@ -225,7 +225,7 @@ class UnreadBody {
   }
 }
 
-/** Ends the connection, or, in HTTP/2, the one stream of a connection that others share. */
+/** Ends the connection or, in HTTP/2, only the stream, since other requests share the connection. */
 function cutOff(incoming: BodyStream): void {
   const { stream, httpVersionMajor = 1 } = incoming as BodyStream & { stream?: { close(code: number): void } };
   const NO_ERROR = 0;

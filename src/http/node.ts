@@ -8,7 +8,7 @@ export type { StatusResponse } from './responses';
 export { createStatusCore, type StatusHandlerOptions, type StatusRequest } from './status-handler';
 
 /**
- * `POST /api/presence/status` for node:http. Looks at the method, never at the path: call it for the path of your choice.
+ * `POST /api/presence/status` for node:http. It ignores the path, so it can be called for any.
  *
  * @returns a handler that resolves once the answer is written, and never rejects
  * @throws TypeError `ERR_PRESENCE_OPTIONS`
@@ -27,9 +27,9 @@ export function createStatusHandler(
   const handle = createStatusCore(presence, options);
   return async (request, response) => {
     const { status, headers, body } = await handle(fromIncoming(presence, request, [request], request));
-    // Something in front of us, such as a time-out, has answered meanwhile, or the client is gone.
+    // Something in front of the handler, such as a time-out, has answered meanwhile, or the client is gone.
     if (response.headersSent || response.finished) return;
-    // An answer without content has no length either. RFC 9110, section 8.6.
+    // A response without content has no Content-Length. RFC 9110, section 8.6.
     const length = status === 204 ? {} : { 'content-length': String(Buffer.byteLength(body)) };
     response.writeHead(status, { ...headersFor(request, headers, response.getHeader('vary')), ...length });
     response.end(body);

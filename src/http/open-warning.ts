@@ -1,6 +1,6 @@
 import type { Presence } from '../public/types';
 
-/** Registered, since each CommonJS entry bundles its own copy of this. */
+/** The symbol is registered, since each CommonJS entry bundles its own copy of this module. */
 const WARNED: unique symbol = Symbol.for('voiceping-presence.open-warned') as never;
 
 interface Host {
@@ -9,8 +9,8 @@ interface Host {
 }
 
 /**
- * Warns once a process that everybody may ask who is online. A presence that is disabled answers nobody and warns of
- * nothing. Edge runtimes may have no `process`: there is no warning there.
+ * Warns, once in a process, that the status endpoint is open to everybody. A disabled presence answers no request, so it needs
+ * no warning. Edge runtimes without a `process` get none.
  *
  * @internal
  */

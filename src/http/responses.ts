@@ -1,10 +1,10 @@
 import { isPresenceError } from '../public/errors';
 
-/** An answer as the neutral core gives it. */
+/** A response of the neutral core. */
 export interface StatusResponse {
   /** The status code. */
   readonly status: number;
-  /** By lower-case name. */
+  /** The headers, by lower-case name. */
   readonly headers: { readonly [name: string]: string };
   /** JSON, or empty. */
   readonly body: string;
@@ -14,10 +14,10 @@ const NOT_AVAILABLE = 'Presence is not available';
 
 const UNAVAILABLE: readonly string[] = ['ERR_PRESENCE_DISABLED', 'ERR_PRESENCE_CLOSED'];
 
-/** Browsers send long lists for good reasons, and none that is longer. */
+/** Browsers send long lists of headers, but none that is longer than this. */
 const MAX_ECHOED_HEADERS = 4_096;
 
-/** Ends the handling of a request with an error answer. @internal */
+/** Ends the handling of a request with an error response. @internal */
 export class Refusal extends Error {
   constructor(
     readonly status: number,
@@ -39,12 +39,12 @@ export function unavailable(details: string): Refusal {
   return new Refusal(503, NOT_AVAILABLE, details);
 }
 
-/** Whether something went wrong other than with the request. @internal */
+/** Whether an error is a failure to report, rather than a refusal or an unavailable presence. @internal */
 export function isFailure(error: unknown): boolean {
   return !(error instanceof Refusal) && !(isPresenceError(error) && UNAVAILABLE.includes(error.code));
 }
 
-/** The answer to a request whose handling threw. @internal */
+/** The response to a request whose handling threw. @internal */
 export function refused(error: unknown): StatusResponse {
   if (error instanceof Refusal) {
     return json(error.status, { error: error.error, details: error.details }, error.headers);
@@ -58,7 +58,7 @@ export function refused(error: unknown): StatusResponse {
   return json(500, { error: 'Failed to fetch presence status', details: detailsOf(error) });
 }
 
-/** Whoever asks is a stranger, and the words of a store may name hosts, paths and keys. */
+/** The details for a client, who must not see the message of a store: it may name hosts, paths and keys. */
 function detailsOf(error: unknown): string {
   if (!isPresenceError(error)) return 'unexpected error';
   if (error.code !== 'ERR_PRESENCE_STORE' && error.code !== 'ERR_PRESENCE_LAYOUT') return error.message;
@@ -83,7 +83,7 @@ export function json(
   };
 }
 
-/** An answer to a browser that asks first. Fetch Standard, "CORS-preflight request". @internal */
+/** The response to a CORS preflight. Fetch Standard, "CORS-preflight request". @internal */
 export function preflight(asked: string = 'content-type'): StatusResponse {
   const isSafe = asked.length <= MAX_ECHOED_HEADERS && /^[\w!#$%&'*+.^`|~, -]+$/.test(asked);
   return {

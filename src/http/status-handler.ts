@@ -7,40 +7,40 @@ import { BODY_TIMEOUT_MS, MAX_BODY_BYTES, readIds, type StatusBody, tooLarge } f
 import { warnOpen } from './open-warning';
 import { isFailure, json, preflight, Refusal, refused, type StatusResponse, unavailable } from './responses';
 
-/** What every `createStatusHandler` takes. `Request` is the request of the framework, as `authorize` gets it. */
+/** The options of every `createStatusHandler`. `Request` is the request of the framework, which `authorize` gets. */
 export interface StatusHandlerOptions<Request> {
   /**
-   * May this request see these users? `true` lets it; `false` is a 403, an error status such as 401 is that one, and
-   * anything else that it gives is a 403 too. What it throws is a 500, without its words, and reaches `onError`. Without an
-   * answer within `limits.callbackTimeoutMs` the request gets a 503, which reaches `onError`, too (`ERR_PRESENCE_CALLBACK`).
+   * Decides whether a request may see these users. `true` permits it. An error status such as 401 is the response; `false`,
+   * and any other value, is a 403. An error is a 500 without its message, and is reported to `onError`. Without an answer
+   * within `limits.callbackTimeoutMs` the response is a 503, which is also reported (`ERR_PRESENCE_CALLBACK`).
    *
-   * It is called twice. First with no ids, for the head alone: a request that it refuses costs no memory for its body.
-   * Then, once the body is read, with the ids. Where something in front has read the body already (a body parser, or
-   * Fastify) it is called once, with the ids.
+   * It is called twice: before the body is read, with no ids, so that a refused request costs no memory for its body; and
+   * once the body is read, with the ids. Where something in front has already read the body (a body parser, or Fastify), it
+   * is called once, with the ids.
    *
-   * `'everybody'` says that the endpoint is meant to be open.
-   * @default everybody may, and the process warns of it once (`VP_PRESENCE_OPEN`)
+   * `'everybody'` declares that the endpoint is meant to be open.
+   * @default everybody may, and the process emits one warning (`VP_PRESENCE_OPEN`)
    */
   authorize?: 'everybody' | ((request: Request, userIds: string[]) => boolean | number | Promise<boolean | number>);
-  /** More ids than this in one request are a 400. @default 1_000 */
+  /** The most ids in one request; more are answered with 400. @default 1_000 */
   maxIds?: number;
-  /** Origins that browsers may ask from, or `true` for any. @default none: no CORS header is sent */
+  /** The origins that browsers may call from, or `true` for any. @default none: no CORS header is sent */
   cors?: readonly string[] | true;
-  /** `guide`: a map by user id, times in ISO 8601. `router`: the list that the existing router's clients know. @default 'guide' */
+  /** `guide`: a map by user id, with times in ISO 8601. `router`: the list of the VoicePing router. @default 'guide' */
   format?: 'guide' | 'router';
 }
 
-/** A request as the neutral core sees it. Frameworks translate theirs into it. */
+/** A request to the neutral core. An adapter translates the request of its framework. */
 export interface StatusRequest<Request> {
-  /** In upper case. */
+  /** The method, in upper case. */
   readonly method: string;
-  /** By its lower-case name. */
+  /** The value of a header, by its lower-case name. */
   header(name: string): string | undefined;
-  /** Whether something in front has read the body already; then `authorize` is called once, with the ids. @default false */
+  /** Whether something in front has already read the body; then `authorize` is called once, with the ids. @default false */
   readonly isRead?: boolean;
-  /** Reads the body, which may be asked for once. The core waits for it for `BODY_TIMEOUT_MS`. */
+  /** Reads the body. It is called at most once, and waited for at most `BODY_TIMEOUT_MS`. */
   body(): Promise<StatusBody>;
-  /** Lets go of a body that was not read to its end: nothing more of it is kept. Called once the answer is known. */
+  /** Discards the rest of the body. Called once the response is known. */
   discard?(): void;
   /** The request of the framework. */
   readonly original: Request;
@@ -49,8 +49,8 @@ export interface StatusRequest<Request> {
 const OPTIONS = ['authorize', 'maxIds', 'cors', 'format'];
 
 /**
- * `POST /api/presence/status` of the guide ("HTTP API Reference"), for any framework: a request in, an answer out.
- * Looks at the method, never at the path. Never rejects.
+ * `POST /api/presence/status` of the presence guide ("HTTP API Reference"), for any framework: it turns a request into a
+ * response. It ignores the path. Never rejects.
  *
  * @throws TypeError `ERR_PRESENCE_OPTIONS`
  */
@@ -78,7 +78,7 @@ export function createStatusCore<Request>(
     return json(200, format === 'router' ? asList(userIds, statuses) : statuses);
   }
 
-  /** The head is judged first: strangers must not fill the memory with bodies. */
+  /** Authorizes the request before its body is read, since unauthorized clients must not fill the memory with bodies. */
   async function bodyOf(request: StatusRequest<Request>): Promise<StatusBody> {
     if (request.isRead === true) return request.body();
     checkHead(request);
@@ -88,7 +88,7 @@ export function createStatusCore<Request>(
     } catch (error) {
       if (!(error instanceof CallbackTimeout)) throw error;
       const details = `the body did not arrive within ${BODY_TIMEOUT_MS} ms`;
-      // What is left of it would be taken for the next request. RFC 9110, section 15.5.9.
+      // The rest of the body would be taken for the next request. RFC 9110, section 15.5.9.
       throw new Refusal(408, 'Request timed out', details, { connection: 'close' });
     }
   }
@@ -116,12 +116,12 @@ export function createStatusCore<Request>(
     if (cors === undefined) return {};
     if (cors === true) return { 'access-control-allow-origin': '*' };
     const origin = request.header('origin');
-    // Caches must know that the answer depends on it, also where it is refused.
+    // Caches must know that the response depends on the origin, even where it is refused.
     const vary = { vary: 'Origin' };
     return origin !== undefined && cors.includes(origin) ? { 'access-control-allow-origin': origin, ...vary } : vary;
   }
 
-  /** Whoever is told must know that it may be out of date. */
+  /** Tells the client that the statuses may be out of date. */
   function staleHeader(): { [name: string]: string } {
     const { status, asOf } = presence.health?.() ?? { status: 'ok', asOf: null };
     if (status !== 'stale') return {};
@@ -162,21 +162,21 @@ function checkOptions<Request>(presence: Presence, options: StatusHandlerOptions
   if (cors === undefined || cors === true) return;
   if (!Array.isArray(cors)) throw optionError(`cors is ${shown(cors)}; it is a list of origins, or true for any`);
   for (const origin of cors as readonly unknown[]) {
-    // What a browser sends is scheme, host and port, and no path: with a slash at the end it would never match.
+    // Browsers send scheme, host and port without a path, so an origin with a trailing slash would never match.
     if (typeof origin !== 'string' || !/^[a-z][a-z0-9+.-]*:\/\/[^/?#\s]+$/.test(origin)) {
       throw optionError(`cors has ${shown(origin)}; an origin is like https://example.com, without a path`);
     }
   }
 }
 
-/** What the head of a request says of a body that nobody has read yet. */
+/** Refuses a request whose headers announce a body that is too large or encoded. */
 function checkHead<Request>(request: StatusRequest<Request>): void {
   if (Number(request.header('content-length')) > MAX_BODY_BYTES) throw tooLarge();
   const codings = (request.header('content-encoding') ?? '').split(',').map((coding) => coding.trim().toLowerCase());
   const coding = codings.find((name) => name !== '' && name !== 'identity');
   if (coding === undefined) return;
   const details = `the content encoding is ${shown(coding)}; send the body as it is`;
-  // RFC 9110, section 15.5.16: which codings would have done.
+  // The response names the accepted codings. RFC 9110, section 15.5.16.
   throw new Refusal(415, 'Unsupported content encoding', details, { 'accept-encoding': 'identity' });
 }
 
