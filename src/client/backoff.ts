@@ -1,11 +1,11 @@
 import { delayOf } from './globals';
 
-/** After a connection that lasts so long, a close code 4029 counts as the first. */
+/** After a connection that lasted longer than this, a close with 4029 counts as the first. */
 const FORGIVEN_MS = 60_000;
 
 /**
- * How long to wait, in milliseconds, after a router has said that it was asked too much: from 1 to 2 seconds at first, from
- * 15 to 30 in the end. It is random, so that those who were refused together do not come back together.
+ * How long to wait, in milliseconds, after a router has refused too many requests: 1 to 2 seconds at first, at most 15 to 30.
+ * It is random, so that clients that were refused together do not come back together.
  *
  * @internal
  */
@@ -13,24 +13,24 @@ export function backOffMs(times: number): number {
   return Math.min(15_000, 1_000 * 2 ** times) * (1 + Math.random());
 }
 
-/** How long a client waits between two attempts to connect. @internal */
+/** Decides how long a client waits between two attempts to connect. @internal */
 export interface Backoff {
   /** A connection is open. */
   opened(): void;
-  /** It has shown everything. */
+  /** The view is complete. */
   live(): void;
-  /** Whether everything has been shown since the last wait. */
+  /** Whether the view has been complete since the last wait. */
   readonly isLive: boolean;
-  /** Whether that was for longer than the last wait. */
+  /** Whether it has been for longer than the last wait. */
   lasted(): boolean;
-  /** It is lost, or could not be opened. `isFlood`: closed with 4029. Gives the wait, in milliseconds. */
+  /** The connection is lost, or could not be opened. `isFlood`: closed with 4029. Returns the wait, in milliseconds. */
   next(isFlood: boolean): number;
 }
 
 /**
- * A random time up to a bound that doubles ("full jitter", M. Brooker, Exponential Backoff And Jitter), so that a thousand
- * dashboards do not come back in the same second. It starts over only after a connection that was live for longer than the
- * last wait: a router that closes whoever it has just shown everything is not one that is back.
+ * A random wait up to a bound that doubles ("full jitter", M. Brooker, "Exponential Backoff And Jitter"), so that a thousand
+ * dashboards do not come back in the same second. The bound is reset only after a connection that was live for longer than
+ * the last wait: a router that closes each connection soon after its snapshot has not recovered.
  *
  * @internal
  */
@@ -39,7 +39,7 @@ export function createBackoff(minMs: number, maxMs: number): Backoff {
   let lastWait = minMs;
   let liveAt: number | undefined;
   let openedAt = 0;
-  /** Close codes 4029 in a row, where no connection lasted for long. */
+  /** The number of closes with 4029 in a row, none of them after a long connection. */
   let floods = 0;
   const lasted = (): boolean => liveAt !== undefined && Date.now() - liveAt > lastWait;
   return {
@@ -61,7 +61,7 @@ export function createBackoff(minMs: number, maxMs: number): Backoff {
       if (isFlood) wait = Math.max(wait, backOffMs(floods));
       attempts += 1;
       if (isFlood) floods += 1;
-      // A short draw is no proof of anything.
+      // A wait that is short by chance would make any connection look lasting.
       lastWait = Math.max(minMs, wait);
       return delayOf(wait);
     },

@@ -2,7 +2,7 @@ import type { PresenceStatus, PresenceUpdate } from '../public/types';
 import { MsgpackReader } from '../wire/msgpack-reader';
 import { decodeUtf8, encodeUtf8 } from './utf8';
 
-/** The kinds of frames, by their message types. @internal */
+/** The message types of presence frames. @internal */
 export const UPDATE = 31;
 /** @internal */
 export const SNAPSHOT = 32;
@@ -11,20 +11,20 @@ export const WATCH = 33;
 /** @internal */
 export const STALE = 34;
 
-/** What a router says, whichever dialect it speaks. Each field has been checked. @internal */
+/** A frame from a router, in either dialect, whose fields have been validated. @internal */
 export type Said =
   | {
       readonly kind: typeof UPDATE;
       readonly user: PresenceStatus;
       readonly version: number;
-      /** `undefined` also for one that only a later router knows. */
+      /** `undefined` also for a reason that this version does not know. */
       readonly reason?: PresenceUpdate['reason'] | undefined;
       readonly cursor?: string | undefined;
     }
   | {
       readonly kind: typeof SNAPSHOT;
       readonly users: PresenceStatus[];
-      /** How the request was called that it answers. */
+      /** The number of the request that it answers. */
       readonly request?: number | undefined;
       readonly part?: number | undefined;
       readonly more?: boolean | undefined;
@@ -39,14 +39,14 @@ export type Said =
     }
   | { readonly kind: typeof STALE; readonly stale: boolean; readonly asOf: string | null };
 
-/** Bytes of an id, and characters of a cursor, a code, and of what is shown of a text. */
+/** The most bytes of an id, and the most characters of a cursor, a code and an error. */
 const MAX_LENGTH = 256;
-/** Of a field that is not known, and skipped. */
+/** How deep an unknown field, which is skipped, may nest. */
 const MAX_DEPTH = 4;
-/** Of so many milliseconds a time is not ISO 8601 in four digits any more. */
+/** From this time on, a year of ISO 8601 has more than four digits. */
 const YEAR_10000 = 253_402_300_800_000;
 const ISO_8601 = /^\d{4}-\d\d-\d\d(T[\d:.,+Z-]+)?$/;
-/** The fields that are read; the users of a snapshot are read apart. */
+/** The fields that are read. The users of a snapshot are read separately. */
 const NAMES =
   'messageType fromId userId status timestamp lastSeen version reason cursor request part more resumed error code stale asOf'.split(
     ' ',
@@ -71,17 +71,17 @@ const isId: Rule<string> = (value): value is string =>
   // A UTF-16 unit is at most 3 bytes of UTF-8, so short ids need no counting.
   (value.length * 3 <= MAX_LENGTH || encodeUtf8(value).length <= MAX_LENGTH);
 
-/** One field that breaks its rule breaks the frame. */
+/** A single invalid field makes the whole frame invalid. */
 function required<T>(value: unknown, rule: Rule<T>): T {
   if (rule(value)) return value;
-  throw new RangeError('no frame of presence');
+  throw new RangeError('not a presence frame');
 }
 
 function optional<T>(value: unknown, rule: Rule<T>): T | undefined {
   return value === undefined || value === null ? undefined : required(value, rule);
 }
 
-/** ISO 8601, or milliseconds, of which 0 is never. */
+/** Reads a time in ISO 8601 or in milliseconds; 0 stands for never. */
 function timeOf(value: unknown): string | null {
   if (value === undefined || value === null || value === 0) return null;
   const ms = isText(value) && ISO_8601.test(value) ? Date.parse(value) : value;
@@ -96,7 +96,7 @@ function userOf({ userId, status, lastSeen }: Fields): PresenceStatus {
   };
 }
 
-/** The fields of a map. What is not known is skipped, without a place in memory. */
+/** Reads the fields of a map. Unknown fields are skipped without being kept in memory. */
 function readFields(reader: MsgpackReader, hasUsers: boolean): Fields {
   const fields: Fields = {};
   for (let left = required(reader.map(), isCount); left > 0; left -= 1) {
@@ -108,7 +108,7 @@ function readFields(reader: MsgpackReader, hasUsers: boolean): Fields {
   return fields;
 }
 
-/** One after the other, so that no more is kept than was right. */
+/** Reads and validates users one by one, so that an invalid list takes no more memory than its valid start. */
 function readUsers(reader: MsgpackReader): PresenceStatus[] {
   const users: PresenceStatus[] = [];
   for (let left = required(reader.array(), isCount); left > 0; left -= 1) users.push(userOf(readFields(reader, false)));
@@ -148,7 +148,7 @@ function toSaid(kind: unknown, fields: Fields): Said | undefined {
   return { kind, stale: required(fields['stale'], isBoolean), asOf: timeOf(fields['asOf']) };
 }
 
-/** A map, or an array whose second element is the type and whose fifth is one. */
+/** Reads a map, or an array whose second element is the type and whose fifth is the map. */
 function readSaid(reader: MsgpackReader): Said | undefined {
   let type: unknown;
   let fields: Fields | undefined;
@@ -163,12 +163,12 @@ function readSaid(reader: MsgpackReader): Said | undefined {
   return toSaid(length === undefined ? fields['messageType'] : type, fields);
 }
 
-/** The bytes of a frame; `undefined` for text, and whatever else has none at hand. */
+/** The bytes of a frame; `undefined` for text, and for a Blob, whose bytes can only be read asynchronously. */
 function bytesOf(data: unknown): Uint8Array | undefined {
   if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  // As ws gives them where its binaryType is 'fragments'.
+  // ws gives a list where its binaryType is 'fragments'.
   if (Array.isArray(data)) return joined(data.map(bytesOf));
-  // One of another window, or of a test's, is no instance of ours.
+  // instanceof fails for an ArrayBuffer of another window or test environment.
   const isBuffer = Object.prototype.toString.call(data) === '[object ArrayBuffer]';
   return isBuffer ? new Uint8Array(data as ArrayBuffer) : undefined;
 }
@@ -183,7 +183,7 @@ function joined(pieces: ReadonlyArray<Uint8Array | undefined>): Uint8Array {
   return bytes;
 }
 
-/** Reads a frame; `undefined` for one that is not of presence, or breaks a rule. Never throws. @internal */
+/** Reads a frame; `undefined` for one that is invalid, or is not a presence frame. Never throws. @internal */
 export function readFrame(data: unknown): Said | undefined {
   try {
     const bytes = bytesOf(data);
@@ -193,7 +193,7 @@ export function readFrame(data: unknown): Said | undefined {
   }
 }
 
-/** A user in an answer over HTTP; `undefined` for what breaks a rule. Never throws. @internal */
+/** Reads a user in a response of the status endpoint; `undefined` for an invalid one. Never throws. @internal */
 export function readUser(user: unknown): PresenceStatus | undefined {
   try {
     return userOf(user as Fields);
@@ -203,8 +203,8 @@ export function readUser(user: unknown): PresenceStatus | undefined {
 }
 
 /**
- * A PRESENCE_WATCH without ids, `{ messageType: 33, request: -1 }`. The router refuses that at once, whatever its store does
- * and whomever it watches for this client: it costs nothing, and says that the link is alive.
+ * A PRESENCE_WATCH without ids, `{ messageType: 33, request: -1 }`. The router refuses it at once, without its store and
+ * without a change to the subscription: it is a cheap proof that the connection is alive.
  * @internal
  */
 export const PING = Uint8Array.of(
@@ -218,8 +218,8 @@ export const PING = Uint8Array.of(
 );
 
 /**
- * PRESENCE_WATCH, as MessagePack: there is nothing in it but strings and a list, so no encoder is needed. A request of more
- * than 127 has no place in it.
+ * Encodes PRESENCE_WATCH as MessagePack. It consists of strings, a list and small numbers, so it needs no library; `request`
+ * is at most 127.
  * @internal
  */
 export function watchFrame(ids: readonly string[] | true, cursor: string | undefined, request: number): Uint8Array {
@@ -233,10 +233,10 @@ export function watchFrame(ids: readonly string[] | true, cursor: string | undef
         continue;
       }
       const utf8 = encodeUtf8(value);
-      // Short ones as short as can be: routers look for the key of the type without decoding.
+      // Short texts must have the shortest header, since routers search for the key `messageType` without decoding.
       if (utf8.length < 32) bytes.push(0xa0 | utf8.length);
       else putLong(0xdb, utf8.length);
-      // One by one: a long text would be more arguments than a call can have.
+      // One by one, since a long text would be more arguments than a call can have.
       for (const byte of utf8) bytes.push(byte);
     }
   };

@@ -3,7 +3,7 @@ import type { Listeners } from './listeners';
 import { createRequestPacer } from './request-pacer';
 import type { View } from './view';
 
-/** A refusal that passes: the same request may be granted later. */
+/** Temporary refusals: the same request may be granted later. */
 const PASSING = ['too-many-requests', 'timeout'];
 
 /** @internal */
@@ -11,23 +11,23 @@ export interface ConversationOptions {
   readonly view: View;
   readonly listeners: Listeners;
   readonly answerMs: number;
-  /** False where no connection is open. */
+  /** Returns false where no connection is open. */
   send(frame: Uint8Array): boolean;
-  /** Asked twice, the router has not answered. */
+  /** The router has answered neither of two requests. */
   onUnanswered(): void;
-  /** Everything has been shown. */
+  /** The view is complete. */
   onWhole(): void;
-  /** The router lets nobody ask, in its words. */
+  /** The router refuses to let this client watch, for the reason that it gives. */
   onNotAllowed(error: string): void;
 }
 
-/** What is said over a connection: requests, their answers, and what changes. @internal */
+/** The protocol on a connection: requests, their answers, and updates. @internal */
 export interface Conversation {
-  /** Another connection is opened: what was said on the last one holds no more. */
+  /** A new connection is being opened, so the state of the last one no longer applies. */
   restart(): void;
-  /** It is open. */
+  /** The connection is open. */
   open(): void;
-  /** Says something that is answered, and costs as little as can be. */
+  /** Sends the cheapest frame that the router answers. */
   probe(): void;
   hear(said: Said): void;
   watch(ids: readonly string[] | true): void;
@@ -38,13 +38,13 @@ export interface Conversation {
 export function createConversation(options: ConversationOptions): Conversation {
   const { view, listeners, answerMs, onUnanswered, onWhole, onNotAllowed } = options;
   const { become, tell } = listeners;
-  /** What it watches from its next request on. */
+  /** The ids of the next request, where they differ from those of the view. */
   let wanted: readonly string[] | true | undefined;
-  /** What the router said last of its store. */
+  /** Whether the router has lost contact with its store, as it said last. */
   let isStale = false;
   const requests = createRequestPacer({ answerMs, send, isExcused: () => isStale, onUnanswered });
 
-  /** Goes on where it was; from the start, if that is nowhere, or others are wanted. */
+  /** Sends a request. It resumes at the cursor; without one, or for other ids, it asks for a complete snapshot. */
   function send(what: 'request' | 'ping'): boolean {
     if (what === 'ping') return options.send(PING);
     const ids = wanted ?? view.ids;
@@ -57,7 +57,7 @@ export function createConversation(options: ConversationOptions): Conversation {
   }
 
   function refused({ error, code, request }: Extract<Said, { kind: typeof WATCH }>): void {
-    // An earlier request was refused, and other ids are wanted now; or one that it does not name, where none waits.
+    // The refusal is for an earlier request: a newer one is due or was sent, or it names none while none is pending.
     if (requests.isDue || (request === undefined ? !requests.isPending : request !== view.asked)) requests.progress();
     else if (code && PASSING.includes(code)) requests.backOff();
     else {
@@ -74,7 +74,7 @@ export function createConversation(options: ConversationOptions): Conversation {
     },
     open: requests.restart,
     probe() {
-      // Without a cursor the answer would be everything, and a router that is stale has none.
+      // Without a cursor the answer would be a complete snapshot, and a router that is stale cannot resume.
       if (view.cursor && !isStale) requests.ask();
       else requests.ping();
     },
@@ -83,7 +83,7 @@ export function createConversation(options: ConversationOptions): Conversation {
         tell(view.update(said));
       } else if (said.kind === SNAPSHOT) {
         tell(view.show(said));
-        // The answer to an earlier request does not end the refusal of a later one.
+        // The answer to an earlier request must not clear the refusal of a later one.
         const isAnswer = (said.request ?? view.asked) === view.asked;
         if (said.more || !isAnswer) requests.progress();
         if (said.more) return;

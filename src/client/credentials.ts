@@ -1,18 +1,18 @@
 import type { TokenSource } from './types';
 
-/** Whom a router takes this client for. @internal */
+/** The token by which a router identifies this client, and its source. @internal */
 export interface Credentials {
   /** The token of the latest attempt; `undefined` where there is none. */
   readonly token: string | undefined;
-  /** Whether it has been asked, and not answered. */
+  /** Whether the source has been called and has not answered. */
   readonly isAsking: boolean;
-  /** Asks for the token, at each attempt. `use` is called at once where it is at hand; neither is, once asked again. */
+  /** Gets a token for an attempt. `use` is called at once, unless the source returns a promise. A later call cancels this one. */
   ask(use: (token: string | undefined) => void, fail: (error: unknown) => void): void;
-  /** What was asked for is of interest to nobody any more. */
+  /** Cancels the call of `ask` that is pending. */
   forget(): void;
-  /** Whether it may have another token next time: a string is the same for ever. */
+  /** Whether the next attempt may have another token: not where the token is a fixed string. */
   readonly canChange: boolean;
-  /** Whether it can be asked for one without an attempt. A cookie can not. */
+  /** Whether the source is a function, which can be called without an attempt to connect. */
   readonly canAsk: boolean;
   replace(source: TokenSource): void;
 }

@@ -5,7 +5,7 @@ interface Target {
   removeEventListener?(name: string, listener: () => void): void;
 }
 
-/** What may be there of a page, a worker or Node. @internal */
+/** The globals that are used of a page, a worker or Node. Each may be absent. @internal */
 export interface Globals extends Target {
   readonly WebSocket?: WebSocketClass;
   readonly document?: Target & { readonly hidden?: boolean };
@@ -19,5 +19,5 @@ export function globals(): Globals {
   return typeof self === 'object' ? self : {};
 }
 
-/** A wait, in milliseconds, that a timer can have: what is no number, or too large a one, would be no wait at all. @internal */
+/** A delay that a timer accepts, in milliseconds. Timers run at once for NaN, and for a delay that is too large. @internal */
 export const delayOf = (ms: number): number => (ms >= 0 ? Math.min(ms, 2 ** 31 - 1) : 1_000);

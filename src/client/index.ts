@@ -21,7 +21,7 @@ export type {
   WebSocketLike,
 } from './types';
 
-/** Close codes: the router does not let this client in; its credentials have ended; it asked too often. */
+/** Close codes: the client is not allowed; its credentials have expired; it sent too many requests. */
 const NOT_ALLOWED = 1008;
 const UNAUTHORIZED = 4001;
 const TOO_MANY_REQUESTS = 4029;
@@ -29,13 +29,13 @@ const MAX_ANSWER_MS = 10_000;
 const MAX_REASON = 256;
 
 /**
- * The dashboard's side: connects to a router, shows who is online, and goes on where it was after each loss. The router
- * must allow it to watch, by `authorizeWatch`; what a router sends by itself (`watch: true` in the identity) it
- * understands as well, without resuming.
+ * The client for dashboards. It connects to a router, keeps a live view of who is online, and resumes where it was after each
+ * lost connection. The router must allow it to watch, by `authorizeWatch`. It also takes frames that a router sends without a
+ * request (`watch: true` in the identity), and cannot resume those.
  *
- * Where there is no WebSocket, as where a page is rendered on a server, it is `closed` and shows nobody.
+ * Where there is no WebSocket, for example where a server renders a page, the client is `closed` and its view is empty.
  *
- * @throws TypeError for a url, a WebSocket or a list of ids that is none
+ * @throws TypeError for an invalid url, token, WebSocket, logger or list of ids
  *
  * @example
  * const client = createPresenceClient({ url: 'wss://router.example', token: () => session.token, ids: ['acme_u1'] });
@@ -61,19 +61,19 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
   const warned = new Set<string>();
   let link: Link | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
-  /** Whatever is under way belongs to one turn, and ends with it. */
+  /** The number of the current turn. A new turn ends all that the last one had started. */
   let turn = 0;
   let isShown = false;
   let isLoaded = false;
   let isEnded = false;
-  /** Whether it may connect before the wait is over, where it has woken: not after 4029. */
+  /** Whether the client may connect before the wait is over when the machine wakes: not after 4029. */
   let mayHurry = true;
-  /** Attempts in a row that were never open. */
+  /** The number of attempts in a row whose connection was never open. */
   let unopened = 0;
   let isChecking = false;
-  /** Whether another token was asked for at once since a connection lasted. */
+  /** Whether a new token was requested at once since the last connection that lasted. */
   let isRenewed = false;
-  /** A token that does not come is waited for no longer. */
+  /** Ends the wait for a token that does not come. */
   let onLateToken: (() => void) | undefined;
   let stopWaking: (() => void) | undefined;
   const conversation = createConversation({
@@ -99,7 +99,7 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
     warned.add(what);
   }
 
-  /** Ends whatever is under way. Gives a function that says whether what begins now is still the latest. */
+  /** Ends the current turn and starts another one. Returns a function that says whether that is still the current one. */
   function begin(): () => boolean {
     turn += 1;
     const mine = turn;
@@ -119,7 +119,7 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
 
   function askToken(use: (token: string | undefined) => void, fail: () => void): void {
     onLateToken = fail;
-    // It may never come.
+    // The token may never come.
     later(fail, probeMs);
     credentials.ask(use, (error) => {
       warn('token', `there is no token: ${String(error).slice(0, MAX_REASON)}`);
@@ -131,7 +131,7 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
     const isMine = begin();
     stopWaking = stopWaking ?? watchWaking(onWake);
     become('connecting');
-    // A listener may have closed it.
+    // A listener may have closed the client.
     if (isMine()) askToken(open, () => lose());
   }
 
@@ -157,7 +157,7 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
     try {
       link.open(token ? [token, deviceId] : []);
     } catch (error) {
-      // A token that cannot be a subprotocol never becomes one.
+      // The token is not a valid subprotocol, so another attempt would fail too.
       stop({ refused: String(error).slice(0, MAX_REASON) });
     }
   }
@@ -167,7 +167,7 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
     if (status === 401) refuse('unauthorized', 'the router answered 401');
     else if (status === 403) refuse('not-allowed', 'the router answered 403');
     else if (code === UNAUTHORIZED) refuse('unauthorized', why || 'the credentials have ended');
-    // Whoever could not be identified in time may be the next time.
+    // A router that could not identify the client in time may succeed at the next attempt.
     else if (code === NOT_ALLOWED && !/try again$/.test(why))
       refuse('not-allowed', why || 'this client is not allowed');
     else {
@@ -182,11 +182,11 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
     later(connect, backoff.next(isFlood));
     mayHurry = !isFlood;
     const wasLive = listeners.connection.state === 'live';
-    // Last, for whoever hears it may end it for good.
+    // This comes last, since a listener may close the client.
     become('offline', refusal, wasLive && heardAt !== undefined ? new Date(heardAt).toISOString() : undefined);
   }
 
-  /** The router does not let this client in. Trying again cannot help, unless with another token. */
+  /** The router does not admit this client. Only another token can help. */
   function refuse(refusedCode: string, refused: string): void {
     const refusal = { refused, refusedCode };
     if (backoff.lasted()) isRenewed = false;
@@ -196,21 +196,21 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
       const isMine = begin();
       become('offline', refusal);
       if (isMine()) renew();
-      // One that was taken, for a moment, may be again; one that was not is as good as the last.
+      // A token that was accepted before, even briefly, may be again; one that never was is as good as the last.
     } else if (!isRenewed || backoff.isLive) {
       isRenewed = true;
       lose(refusal);
     } else stop(refusal);
   }
 
-  /** Asks for a token, and connects only with another one. */
+  /** Requests a token, and connects only if it is a new one. */
   function renew(): void {
     const { token } = credentials;
     begin();
     const stay = (): void => {
       const { refused, refusedCode } = listeners.connection;
       const isMine = stop({ refused, refusedCode });
-      // Asking for a token costs the router nothing.
+      // Requesting a token costs the router nothing, so it is repeated.
       if (isMine() && refusedCode === 'unauthorized') later(renew, maxBackoffMs);
     };
     askToken((other) => {
@@ -234,7 +234,7 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
     return isMine;
   }
 
-  /** Shows named ids at once, where the router can be asked over HTTP, until the socket shows what is true. */
+  /** Loads the statuses of listed ids over HTTP, where there is a status endpoint, until the socket delivers them. */
   function load(token: string | undefined): void {
     isLoaded = true;
     if (!statusUrl || view.ids === true || view.ids.length === 0) return;
@@ -244,18 +244,18 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
       for (const user of watched) view.users.set(user.userId, user);
       listeners.tell(watched);
     };
-    // Where that fails the socket tells, a little later.
+    // A failure is ignored, since the socket delivers the statuses a little later.
     fetchStatuses(statusUrl, token, view.ids).then(show, () => undefined);
   }
 
-  /** A browser does not say why a router cannot be connected to. Its status endpoint may. */
+  /** Asks the status endpoint why the router does not accept connections, since a browser does not tell. */
   function check(): void {
     if (!statusUrl || isChecking) return;
     const { token } = credentials;
     isChecking = true;
     const judge = ({ status }: Pick<StatusAnswer, 'status'>): void => {
       isChecking = false;
-      // Since then it may have connected, or have another token.
+      // Meanwhile the client may have connected, or have got another token.
       if (unopened === 0 || token !== credentials.token || listeners.connection.state === 'closed') return;
       if (status === 401) refuse('unauthorized', 'the status endpoint answered 401');
       if (status === 403) refuse('not-allowed', 'the status endpoint answered 403');
@@ -263,7 +263,7 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
     fetchStatuses(statusUrl, token, view.ids === true ? [] : view.ids).then(judge, () => judge({ status: 0 }));
   }
 
-  /** The machine, the page or the network has slept: what is known may be old, whatever it says. */
+  /** The machine, the page or the network has slept, so the connection may be dead without an event. */
   function onWake(): void {
     const { state } = listeners.connection;
     if (link) link.wake();
@@ -277,7 +277,7 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
 
   if (WebSocket) connect();
   else {
-    const refused = 'there is no WebSocket here, so nothing is connected to; in Node before 22 give that of ws';
+    const refused = 'there is no WebSocket here, so the client does not connect; before Node 22, pass that of ws';
     if (WebSocket === undefined) warn('WebSocket', refused);
     stop({ refused, refusedCode: 'unsupported' });
   }
@@ -298,7 +298,7 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
       if (isEnded || !WebSocket) return;
       if (token !== undefined) credentials.replace(token);
       isRenewed = false;
-      // Else whoever does that at each loss would never wait.
+      // A listener that reconnects at every loss must still wait, or it would never back off.
       if (listeners.isTelling) lose();
       else connect();
     },
@@ -311,7 +311,7 @@ export function createPresenceClient(options: PresenceClientOptions): PresenceCl
 
 function toIds(ids: true | Iterable<UserId>): string[] | true {
   if (ids === true) return ids;
-  // A lone string would be a list of letters.
+  // A string would be taken for a list of letters.
   if (typeof ids !== 'object') throw new TypeError(`ids is ${ids}; it is a list`);
   return Array.from(new Set(Array.from(ids, String)));
 }

@@ -10,10 +10,10 @@ export interface LinkEnd {
   /** The close code. */
   readonly code?: unknown;
   readonly reason?: unknown;
-  /** Of the answer in place of a WebSocket, where it can be known: `ws` says it, browsers do not. */
+  /** The HTTP status with which the router refused the upgrade. `ws` tells it; browsers do not. */
   readonly status?: number | undefined;
   readonly wasOpen: boolean;
-  /** It was given up, and this is when something was heard last; `undefined` where nothing was. */
+  /** The link was given up, and this is the time of its last frame; `undefined` where none arrived. */
   readonly silentSince?: number | undefined;
 }
 
@@ -25,7 +25,7 @@ export interface LinkOptions {
   readonly answerMs: number;
   onOpen(): void;
   onFrame(said: Said): void;
-  /** Nothing was heard for a while, or the machine has slept: something is to be sent that is answered. */
+  /** Sends a frame that is answered: no frame has arrived for a while, or the machine has slept. */
   probe(): void;
   /** At most once, and not after `drop`. */
   onEnd(end: LinkEnd): void;
@@ -33,16 +33,16 @@ export interface LinkOptions {
 
 /** One connection to a router, from the attempt to its end. @internal */
 export interface Link {
-  /** @throws whatever the WebSocket says of protocols that cannot be any */
+  /** @throws the error of the WebSocket for invalid subprotocols */
   open(protocols: string[]): void;
   readonly isOpen: boolean;
-  /** False where it is not open. */
+  /** Returns false where the link is not open. */
   send(frame: Uint8Array): boolean;
-  /** Finds out at once whether it is alive. */
+  /** Checks at once whether the link is alive. */
   wake(): void;
-  /** Gives it up, as if nothing had been heard. */
+  /** Ends the link as if its probe had not been answered. */
   giveUp(): void;
-  /** Lets go of a socket that may be dead: its end may come much later, and is of no interest then. */
+  /** Closes the socket without waiting for its close event, which may come much later where the connection is dead. */
   drop(): void;
 }
 
@@ -54,7 +54,7 @@ export function createLink({ url, WebSocket, probeMs, answerMs, onOpen, onFrame,
   let wasOpen = false;
   let status: number | undefined;
   let heardAt: number | undefined;
-  /** Whether it is being found out if the link is alive. */
+  /** The progress of a check whether the link is alive. */
   let probing: 'no' | 'due' | 'sent' = 'no';
 
   function later(run: () => void, ms: number): void {
@@ -78,7 +78,7 @@ export function createLink({ url, WebSocket, probeMs, answerMs, onOpen, onFrame,
   function ask(): void {
     if (link.isOpen) {
       probing = 'due';
-      // It may have to wait until it is sent, but not for ever.
+      // The probe may have to wait for the request pacer, but not for ever.
       later(giveUp, probeMs + LONGEST_PAUSE_MS);
       probe();
     } else giveUp();
@@ -96,7 +96,7 @@ export function createLink({ url, WebSocket, probeMs, answerMs, onOpen, onFrame,
       };
       socket.onmessage = ({ data }: { data: unknown }) => {
         const said = readFrame(data);
-        // Junk is no answer: a link that carries nothing else is dead.
+        // An invalid frame does not prove that the link is alive.
         if (!said) return;
         heardAt = Date.now();
         isAlive();
@@ -115,7 +115,7 @@ export function createLink({ url, WebSocket, probeMs, answerMs, onOpen, onFrame,
     send(frame) {
       if (!socket || !link.isOpen) return false;
       socket.send(frame);
-      // Not from when it was wanted. Nor anew with each request.
+      // The answer is due from the first frame after the probe was wanted, and not from every later one.
       if (probing === 'due') later(giveUp, answerMs);
       if (probing === 'due') probing = 'sent';
       return true;
@@ -124,7 +124,7 @@ export function createLink({ url, WebSocket, probeMs, answerMs, onOpen, onFrame,
       if (isOver || probing !== 'no') return;
       if (link.isOpen) ask();
       else {
-        // What was sent before the machine slept may never be answered.
+        // The handshake that was sent before the machine slept may never be answered.
         probing = 'sent';
         later(giveUp, answerMs);
       }
@@ -134,7 +134,7 @@ export function createLink({ url, WebSocket, probeMs, answerMs, onOpen, onFrame,
       isOver = true;
       clearTimeout(timer);
       if (!socket) return;
-      // Not onerror: ws throws what nobody listens to.
+      // onerror stays, since ws throws an error event without a listener.
       socket.onopen = socket.onmessage = socket.onclose = null;
       socket.close();
       socket = undefined;

@@ -1,17 +1,17 @@
 import type { Connection, PresenceChange } from './types';
 
-/** Why a client, or what it asks for, is refused. @internal */
+/** Why a router refuses a client or its request. @internal */
 export type Refusal = Pick<Connection, 'refused' | 'refusedCode'>;
 
-/** Who is told what. @internal */
+/** The listeners of a client, and the state of its connection. @internal */
 export interface Listeners {
   readonly connection: Connection;
   readonly ready: Promise<void>;
-  /** Whether a listener is being called, so that what is done now may be done by it. */
+  /** Whether a listener is being called, and may be the caller of a function of the client. */
   readonly isTelling: boolean;
   become(state: Connection['state'], refusal?: Refusal, asOf?: string | null): void;
   tell(changed: readonly PresenceChange[]): void;
-  /** Everything has been shown. */
+  /** The view is complete, so `ready` resolves. */
   shown(): void;
   onChange(listener: (changed: readonly PresenceChange[]) => void): () => void;
   onConnectionChange(listener: (connection: Connection) => void): () => void;
@@ -25,7 +25,7 @@ export function createListeners(): Listeners {
   let depth = 0;
   let ready = deferred();
 
-  /** What a listener throws is thrown where no other listener, nor the connection, is in its way. */
+  /** Rethrows an error of a listener from a timer, so that it disturbs neither other listeners nor the connection. */
   function call(listener: () => void): void {
     depth += 1;
     try {
@@ -53,7 +53,7 @@ export function createListeners(): Listeners {
       if (connection.state === state && isSame && !asOf) return;
       const isKnown = state === 'live' || connection.state === 'live';
       if (state === 'closed') ready.reject(new Error(refused ?? 'the client is closed'));
-      // It may be there yet.
+      // The client is connecting again, so a new promise may still resolve.
       else if (connection.state === 'closed' && ready.isRejected) ready = deferred();
       connection = { state, asOf: asOf ?? (isKnown ? now() : connection.asOf), refused, refusedCode };
       for (const listener of connections) call(() => listener(connection));
@@ -83,7 +83,7 @@ interface Deferred {
   reject(error: Error): void;
 }
 
-/** A promise whose rejection is of no interest where nobody looks. */
+/** A promise whose rejection is ignored where nobody handles it. */
 function deferred(): Deferred {
   const result = { isRejected: false } as { -readonly [Key in keyof Deferred]: Deferred[Key] };
   let isSettled = false;

@@ -9,10 +9,10 @@ import {
 } from 'react';
 import type { Connection, PresenceClient, PresenceStatus, UserId } from './index';
 
-/** Who watches what, of one client: it watches whatever any component wants. */
+/** Makes a client watch the users whom any of its components shows. */
 class Registry {
   private readonly wanted = new Map<string, number>();
-  /** Whom the client has been told to watch. */
+  /** The ids of the last call to `client.watch`. */
   private watched = new Set<string>();
   private isDue = false;
 
@@ -26,11 +26,11 @@ class Registry {
     }
     if (this.isDue) return;
     this.isDue = true;
-    // Once, for all components that come and go together.
+    // Deferred, so that components that mount and unmount together cause one call.
     Promise.resolve().then(() => {
       this.isDue = false;
       const { wanted, watched } = this;
-      // Asking for the same again would bring all of it again.
+      // Watching the same ids again would make the router send a complete snapshot again.
       if (wanted.size === watched.size && Array.from(wanted.keys()).every((id) => watched.has(id))) return;
       this.watched = new Set(wanted.keys());
       this.client.watch(this.watched);
@@ -38,7 +38,7 @@ class Registry {
   }
 }
 
-/** One a client: two providers of one would each watch what the other does not. */
+/** One registry for each client: with two, each would replace the ids of the other. */
 const registries = new WeakMap<PresenceClient, Registry>();
 
 function registryOf(client: PresenceClient): Registry {
@@ -49,7 +49,7 @@ function registryOf(client: PresenceClient): Registry {
 
 const Context = createContext<Registry | undefined>(undefined);
 
-/** Gives a client, made with `ids: []`, to all components below. It stays yours to close. */
+/** Provides a client, made with `ids: []`, to all components below. It does not close the client. */
 export function PresenceProvider(props: { client: PresenceClient; children?: ReactNode }): ReactNode {
   return createElement(Context.Provider, { value: registryOf(props.client) }, props.children);
 }
@@ -61,7 +61,8 @@ function useRegistry(): Registry {
 }
 
 /**
- * The statuses of some users, in the order asked; `undefined` where nothing is known yet. Renders anew when one changes.
+ * The statuses of some users, in the order of their ids; `undefined` for a user who is not known yet. The component renders
+ * again when one changes.
  *
  * @throws Error without a `PresenceProvider` above
  *
@@ -82,14 +83,14 @@ export function usePresence(ids: readonly UserId[]): ReadonlyArray<PresenceStatu
     const none: ReadonlyArray<undefined> = names.map(() => undefined);
     let last: ReadonlyArray<PresenceStatus | undefined> = none;
     return {
-      // A function of its own at each render would be subscribed anew at each.
+      // Memoized, since a new function at each render would be subscribed again at each.
       subscribe: (changed: () => void) => client.onChange(changed),
       snapshot() {
         const now = names.map((name) => client.getStatus(name));
         if (now.some((status, index) => status !== last[index])) last = now;
         return last;
       },
-      // Of a page that a server has rendered, the first render in the browser is that of the server.
+      // The first render in a browser must equal that of the server, which knows no status.
       unknown: () => none,
     };
   }, [client, names]);
@@ -97,7 +98,7 @@ export function usePresence(ids: readonly UserId[]): ReadonlyArray<PresenceStatu
 }
 
 /**
- * What is known of the connection; see `PresenceClient.connection`.
+ * The state of the connection; see `PresenceClient.connection`.
  *
  * @throws Error without a `PresenceProvider` above
  */

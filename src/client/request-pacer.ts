@@ -1,19 +1,19 @@
 import { backOffMs } from './backoff';
 
-/** Between two requests on one connection. A router takes five a second, and no more than ten at once. */
+/** The time between two requests on one connection. A router accepts five a second, and at most ten at once. */
 const REQUEST_MS = 500;
 /** The longest back-off. @internal */
 export const LONGEST_PAUSE_MS = 30_000;
 
 /** @internal */
 export interface RequestPacerOptions {
-  /** An answer is waited for so long; then it asks again. */
+  /** How long to wait for an answer before the request is repeated. */
   readonly answerMs: number;
-  /** Sends a request, or asks nothing but whether the router is there. False where there is no open connection. */
+  /** Sends a request or a ping. Returns false where no connection is open. */
   send(what: 'request' | 'ping'): boolean;
   /** Whether the router has said that it cannot answer now. */
   isExcused(): boolean;
-  /** It has asked twice, and there was no answer. */
+  /** Neither the request nor its repetition was answered. */
   onUnanswered(): void;
 }
 
@@ -21,21 +21,21 @@ export interface RequestPacerOptions {
 export interface RequestPacer {
   /** Whether a request waits to be sent. */
   readonly isDue: boolean;
-  /** Whether an answer is waited for. */
+  /** Whether a request has not been answered yet. */
   readonly isPending: boolean;
-  /** Sends one as soon as that may be. Those that are asked for until then are one. */
+  /** Sends a request as soon as the pace allows. Calls until then are combined into one request. */
   ask(): void;
-  /** Asks only whether the router is there, where nothing else is to be asked. */
+  /** Sends a ping, unless a request is due, which is as good. */
   ping(): void;
-  /** The router wants to be asked later: sends one then, and none before. Each time in a row is longer. */
+  /** The router refused for now: sends the next request after a wait, which grows each time in a row. */
   backOff(): void;
-  /** The router is answering, but not yet, or not what was asked last. */
+  /** The router sends a part of the answer, or an answer to an earlier request: waits for the rest as long again. */
   progress(): void;
-  /** The router has refused for good: no other answer is waited for. */
+  /** The router has refused for good, so no further answer is due. */
   settle(): void;
-  /** The router has answered: nor is one, and the next back-off is as short as the first. */
+  /** The router has answered: no further answer is due, and the back-off is reset. */
   granted(): void;
-  /** There is a new connection, whose requests are counted anew: sends one at once. */
+  /** There is a new connection, with a pace of its own: sends a request at once. */
   restart(): void;
   /** Sends no more. */
   stop(): void;
@@ -45,11 +45,11 @@ export interface RequestPacer {
 export function createRequestPacer({ answerMs, send, isExcused, onUnanswered }: RequestPacerOptions): RequestPacer {
   let backOffs = 0;
   let isPingDue = false;
-  /** Whether the request that is waited for has been asked twice. */
+  /** Whether the pending request was sent a second time. */
   let isRepeated = false;
   /** Runs while nothing may be sent. */
   let pausing: ReturnType<typeof setTimeout> | undefined;
-  /** Runs while an answer is waited for. */
+  /** Runs while a request is pending. */
   let waiting: ReturnType<typeof setTimeout> | undefined;
 
   function pause(ms: number): void {
@@ -63,7 +63,7 @@ export function createRequestPacer({ answerMs, send, isExcused, onUnanswered }: 
   function flush(): void {
     if (pausing || !(pacer.isDue || isPingDue) || !send(pacer.isDue ? 'request' : 'ping')) return;
     isPingDue = false;
-    // Of requests that follow each other without an answer the first counts.
+    // Where several requests follow without an answer, the time counts from the first.
     if (pacer.isDue && !waiting) wait();
     pacer.isDue = false;
     pause(REQUEST_MS);
@@ -75,7 +75,7 @@ export function createRequestPacer({ answerMs, send, isExcused, onUnanswered }: 
       if (isExcused()) wait();
       else if (isRepeated) onUnanswered();
       else {
-        // It may have come before the router was ready for it.
+        // The first request may have arrived before the router was ready for it.
         isRepeated = true;
         wait();
         pacer.ask();

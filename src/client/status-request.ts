@@ -1,22 +1,22 @@
 import type { PresenceStatus } from '../public/types';
 import { readUser } from './codec';
 
-/** Characters of an answer: an id can be 256 bytes, each of them escaped, and stand there twice. */
+/** The most characters of an answer for each id: an id may have 256 bytes, each escaped as six characters, and appears twice. */
 const MAX_LENGTH_PER_ID = 4_096;
 const MAX_LENGTH = 65_536;
 
-/** What a status endpoint answers. @internal */
+/** The answer of a status endpoint. @internal */
 export interface StatusAnswer {
-  /** Of HTTP. */
+  /** The HTTP status. */
   readonly status: number;
-  /** What is none in the answer is passed by. */
+  /** The users in the answer, without invalid entries. */
   readonly users: PresenceStatus[];
 }
 
 /**
- * Asks a status endpoint of some users.
+ * Asks a status endpoint for the statuses of users.
  *
- * @throws whatever goes wrong, also for an answer that is too long
+ * @throws the error of `fetch` or of the parser, and RangeError for an answer that is too long
  * @internal
  */
 export async function fetchStatuses(
@@ -40,9 +40,9 @@ export async function fetchStatuses(
   return { status, users };
 }
 
-/** Never holds much more than `maxLength` characters. @throws RangeError past them */
+/** Reads a text without holding much more than `maxLength` characters. @throws RangeError for a longer one */
 async function textOf(response: Response, maxLength: number): Promise<string> {
-  // Where answers are no streams, as in React Native.
+  // Responses are not streams in React Native.
   if (!response.body?.getReader) return response.text();
   const reader = response.body.getReader();
   const decoder = new TextDecoder();

@@ -1,9 +1,9 @@
 /**
- * UTF-8 without TextEncoder and TextDecoder: Node 8 has them elsewhere, React Native has one of them, and jsdom, as jest runs
- * it, none.
+ * UTF-8 without TextEncoder and TextDecoder: Node 8 does not have them as globals, React Native has only one of them, and jsdom
+ * under jest has neither.
  */
 
-/** The bytes of a text. A lone surrogate becomes U+FFFD. @internal */
+/** Encodes a text as UTF-8. A lone surrogate becomes U+FFFD. @internal */
 export function encodeUtf8(text: string): number[] {
   const bytes: number[] = [];
   const whole = text.replace(/[\ud800-\udbff][\udc00-\udfff]|[\ud800-\udfff]/g, (unit) =>
@@ -20,7 +20,7 @@ export function encodeUtf8(text: string): number[] {
   return bytes;
 }
 
-/** @throws URIError for bytes that are no UTF-8 @internal */
+/** Decodes UTF-8. @throws URIError for other bytes @internal */
 export function decodeUtf8(utf8: Uint8Array): string {
   let escaped = '';
   for (const byte of utf8)

@@ -2,23 +2,23 @@ import type { PresenceStatus } from '../public/types';
 import type { Said, SNAPSHOT, UPDATE } from './codec';
 import type { PresenceChange } from './types';
 
-/** Whom a client watches, and what it knows of them: what frames say, put together. @internal */
+/** The users whom a client watches, and their statuses, assembled from frames. @internal */
 export interface View {
   ids: readonly string[] | true;
   readonly users: Map<string, PresenceStatus>;
-  /** How it has called its last request. */
+  /** The number of the last request. */
   asked: number;
-  /** Where it can go on after a loss; `undefined`: nowhere. */
+  /** The cursor at which the client can resume after a loss; `undefined` where it cannot. */
   cursor: string | undefined;
-  /** Whether it has been shown everything on this connection. */
+  /** Whether a snapshot has been completed on this connection. */
   isWhole: boolean;
-  /** There is another connection: what the last one had begun to show it does not end. */
+  /** There is a new connection, on which the unfinished snapshot of the last one will not be continued. */
   restart(): void;
   watch(ids: readonly string[] | true): void;
   isWatched(user: PresenceStatus): boolean;
-  /** Gives whoever has changed. */
+  /** Returns the users who have changed. */
   update(said: Extract<Said, { kind: typeof UPDATE }>): PresenceChange[];
-  /** Gives whoever has changed. */
+  /** Returns the users who have changed. */
   show(said: Extract<Said, { kind: typeof SNAPSHOT }>): PresenceStatus[];
 }
 
@@ -27,13 +27,13 @@ export function createView(ids: readonly string[] | true): View {
   const users = new Map<string, PresenceStatus>();
   const versions = new Map<string, number>();
   let watched = new Set(ids === true ? [] : ids);
-  /** A snapshot of which not all frames are here. */
+  /** A snapshot of which some frames have not arrived yet. */
   let next: Map<string, PresenceStatus> | undefined;
 
-  /** Of nobody else is anything kept, whatever a router says. */
+  /** Other users are ignored, even where a router sends them. */
   const isWatched = ({ userId }: PresenceStatus): boolean => view.ids === true || watched.has(userId);
 
-  /** Whether that is a change. */
+  /** Stores a status, and returns whether it has changed. */
   function put(user: PresenceStatus): boolean {
     const before = users.get(user.userId);
     if (before?.status === user.status && before.lastSeen === user.lastSeen) return false;
@@ -60,20 +60,20 @@ export function createView(ids: readonly string[] | true): View {
     update({ user, version, reason, cursor }) {
       if (!isWatched(user) || version <= (versions.get(user.userId) ?? 0)) return [];
       versions.set(user.userId, version);
-      // Of those who were watched before, perhaps: it is where these can go on once a snapshot has shown them.
+      // Until a snapshot has given a cursor for the present ids, an update's cursor may belong to those watched before.
       view.cursor &&= cursor ?? view.cursor;
       return put(user) ? [{ ...user, reason, version }] : [];
     },
-    // A router that does not say which request it answers answers the last.
+    // A snapshot without a request number answers the last request.
     show({ users: said, request = view.asked, part, more, resumed, cursor }) {
       const shown = said.filter(isWatched);
-      // It begins, in place of the rest of another. Of a router that was not asked, or that says what has changed, the rest of
-      // the users stays as it is.
+      // Part 0 starts a snapshot, and replaces an unfinished one. Where the router resumes, or sends a snapshot without a
+      // request, the other users stay as they are.
       if (!part) next = part === 0 && !resumed ? new Map() : undefined;
       let changed = next ? [] : shown.filter(put);
       for (const user of shown) {
         if (next) next.set(user.userId, user);
-        // What follows is newer, also than what another router had told of the user before.
+        // Later updates are newer, even where their versions are below those from another router.
         else versions.delete(user.userId);
       }
       if (next) view.cursor = undefined;
@@ -82,7 +82,7 @@ export function createView(ids: readonly string[] | true): View {
         changed = Array.from(next.values()).filter(put);
         for (const user of users.values()) {
           if (next.has(user.userId)) continue;
-          // Not online any more, or not watched any more.
+          // A user who is missing in a complete snapshot is offline, or is no longer watched.
           const gone = { ...user, status: 'offline' as const };
           if (view.ids !== true) users.delete(user.userId);
           else if (put(gone)) changed.push(gone);

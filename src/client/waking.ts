@@ -1,14 +1,14 @@
 import { globals } from './globals';
 
-/** How often the clock is looked at. */
+/** How often the clock is read. */
 const TICK_MS = 1_000;
-/** A tick that comes so much too late, or too soon by the clock: the machine slept, or its clock was set. */
+/** Where a tick is this much too late or too early by the clock, the machine slept or its clock was set. */
 const JUMP_MS = 5_000;
 const SIGNS = ['pageshow', 'focus', 'online'];
 
 /**
- * Calls `onWake` when a machine, a page or its network may have slept: then a link can be dead without a word, and timers have
- * stood still with it. Returns the function that ends it.
+ * Calls `onWake` when the machine, the page or the network may have slept: the connection can then be dead without an event,
+ * and timers have stood still. Returns a function that stops it.
  * @internal
  */
 export function watchWaking(onWake: () => void): () => void {
@@ -19,7 +19,7 @@ export function watchWaking(onWake: () => void): () => void {
     if (Math.abs(now - before - TICK_MS) > JUMP_MS) onWake();
     before = now;
   }, TICK_MS);
-  // In Node it keeps no process alive.
+  // In Node, the timer must not keep the process alive.
   (ticks as { unref?(): void }).unref?.();
   const onVisible = (): void => {
     if (!document?.hidden) onWake();
