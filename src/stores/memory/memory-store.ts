@@ -23,33 +23,33 @@ import {
   type UserRecord,
 } from '../transitions';
 
-/** What `memoryStore` takes. */
+/** The options of `memoryStore`. */
 export interface MemoryStoreOptions {
-  /** The time, in milliseconds since the epoch. @default Date.now */
+  /** Returns the time, in milliseconds since the epoch. @default Date.now */
   now?: () => number;
-  /** How long "last seen" of a user who is offline is remembered. @default 2_592_000_000 // 30 days */
+  /** How long the store remembers when an offline user was last seen. @default 2_592_000_000 // 30 days */
   retentionMs?: number;
-  /** Of so many users who are offline "last seen" is remembered; those who left first are forgotten first. @default 100_000 */
+  /** For how many offline users it remembers that; those who left first are forgotten first. @default 100_000 */
   maxRemembered?: number;
 }
 
-/** A change, or that something falls due. */
+/** An event for feeds: a change, or the time at which a grace will end. */
 type Told = { readonly update: PresenceUpdate; readonly lastSeen: number } | { readonly dueMs: number };
 
 interface User {
   readonly userId: string;
   record: UserRecord;
-  /** Of the last change. */
+  /** The version of the last change. */
   version: number;
-  /** Its place among the graces that run. */
+  /** The entry in the heap of running graces. */
   grace: HeapItem<User> | undefined;
-  /** When a user who is offline is forgotten. */
+  /** When the user, who is offline, is forgotten. */
   forgetAt: number;
 }
 
 /**
- * Presence kept in this process: the default, and what unit tests run against. Several presences may share one store,
- * and are then to each other what routers on one Redis are. Nothing survives the process.
+ * A store that keeps presence in this process: the default, and the store of unit tests. Several presences may share one
+ * store, and then act like routers on one Redis. Nothing survives the process.
  *
  * @throws TypeError `ERR_PRESENCE_OPTIONS`
  *
@@ -73,9 +73,9 @@ export function memoryStore(options: MemoryStoreOptions = {}): PresenceStore {
 
 class MemoryStore implements PresenceStore {
   private readonly users = new Map<string, User>();
-  /** In the order in which they came online, which is the order of their versions: pages lean on it. */
+  /** In the order in which they came online, which is the order of their versions. Pages rely on it. */
   private readonly online = new Map<string, User>();
-  /** In the order in which they went offline: the first is the next to be forgotten. */
+  /** In the order in which they went offline, so that the first is the next to be forgotten. */
   private readonly offline = new Map<string, User>();
   private readonly leases = new Map<string, Lease>();
   private readonly graces = new MinHeap<User>();
@@ -84,11 +84,11 @@ class MemoryStore implements PresenceStore {
   private telling = false;
   private version = 0;
   private readonly epoch = Math.random().toString(36).slice(2, 10);
-  /** The wall clock, for what is shown. It may step. */
+  /** The wall clock, for timestamps. It may step. */
   private wall: number;
-  /** The clock of this store: time that has passed. It only grows, so a step back of the wall clock keeps no ghost alive. */
+  /** The time that has passed. It only grows, so that no lease lasts longer because the wall clock was set back. */
   private elapsed = 0;
-  /** When it was last asked something. */
+  /** When the store was last called. */
   private activeAt = 0;
 
   constructor(
@@ -106,7 +106,7 @@ class MemoryStore implements PresenceStore {
   async beat({ nodeId, leaseMs, ttlMs }: StoreNode): Promise<{ known: boolean; now: number }> {
     this.readClock();
     const lease = this.leases.get(nodeId);
-    // A lease that has lapsed is gone even if nobody has noticed: its router must register its users again.
+    // A lease that has lapsed counts as gone even before it was reaped: its router must register its users again.
     const known = lease !== undefined && lease.endsAt > this.elapsed;
     const renewed = { leaseMs, ttlMs, endsAt: this.elapsed + leaseMs, extendedOnce: false };
     if (known) this.leases.set(nodeId, renewed);
@@ -209,7 +209,7 @@ class MemoryStore implements PresenceStore {
     this.settle();
   }
 
-  /** Makes true what time alone has changed. */
+  /** Applies what time alone has ended: leases, graces and the retention of offline users. */
   private settle(): void {
     for (const [nodeId, lease] of this.leases) {
       if (judgeLease(lease, this.activeAt, this.elapsed) !== 'dead') continue;
@@ -233,7 +233,7 @@ class MemoryStore implements PresenceStore {
     }
   }
 
-  /** Something happens to a user. */
+  /** Applies an event to a user, by the rule that all stores share. */
   private change(user: User, event: UserEvent): Decision {
     const { graceUntil } = user.record;
     const decision = decide(user.record, event, this.elapsed);
@@ -277,7 +277,7 @@ class MemoryStore implements PresenceStore {
       version: user.version,
       reason,
     };
-    // Every listener of every presence is handed this one object.
+    // Frozen, since every listener of every presence gets this one object.
     this.tell({ update: Object.freeze(update), lastSeen: this.wallTime(lastSeen) ?? this.wall });
   }
 
@@ -297,12 +297,12 @@ class MemoryStore implements PresenceStore {
     return record.online && !online ? { ...stored, isPublished: true } : stored;
   }
 
-  /** A time of this store, by the wall clock. */
+  /** Converts a time of this store to the wall clock. */
   private wallTime(at: number | null): number | null {
     return at === null ? null : this.wall - (this.elapsed - at);
   }
 
-  /** Queued, so that a feed is never called from within a call into the store, and always in order. */
+  /** Queues an event, so that feeds are called in order, and never from within a call to the store. */
   private tell(item: Told): void {
     this.untold.push(item);
     if (this.telling) return;
@@ -318,7 +318,7 @@ class MemoryStore implements PresenceStore {
           if ('dueMs' in item) feed.onDue(item.dueMs);
           else if (item.update.version > since) feed.onTransition(item.update, item.lastSeen);
         } catch {
-          // It breaks its duty not to throw, which is no reason to leave the others untold.
+          // A feed must not throw. Where one does, the others still get the event.
         }
       }
     }
