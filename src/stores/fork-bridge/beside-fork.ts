@@ -6,7 +6,7 @@ import type { LeaveOp, OnAnswer, PresenceOp, PresenceStore, StoreFeed, StoreNode
 import type { RedisLike } from '../redis/connection/client';
 import { Subscriber } from '../redis/connection/subscriber';
 
-/** What `besideFork` uses of an ioredis `Redis`, beyond what `redisStore` does. */
+/** The part of an ioredis `Redis` that `besideFork` uses, in addition to that of `redisStore`. */
 export interface ForkClient extends RedisLike {
   /** Publishes a message. */
   publish(channel: string, message: string): Promise<unknown>;
@@ -16,40 +16,40 @@ export interface ForkClient extends RedisLike {
   sscan(key: string, cursor: string, count: 'COUNT', most: number): Promise<[string, string[]]>;
 }
 
-/** Those whom routers of the fork hold, as far as any of ours has heard. A set, so that routers that start later know. */
+/** The set of users whom routers of the VoicePing fork hold. It is in Redis, so that routers that start later find them. */
 const HELD = 'presence:fork';
 const UPDATES = 'presence:updates';
 const BATCH = 500;
 const MONTH_S = 2_592_000;
-/** What the key of a user holds whom the fork has just connected; the store puts a time there. */
+/** The value that the fork writes to the key of a user who connects. The store of this library writes a time. */
 const FORKS = '1';
-/** Far more than the fork says of one user. */
+/** Far more than a message of the fork about one user. */
 const MAX_TEXT = 8_192;
-/** Users of whom something was said, and who are not verified yet. Of more than that everything is looked through. */
+/** The most users whose messages wait for verification. Above it, all keys are scanned instead. */
 const MAX_SAID = 10_000;
-/** Users who have left the fork lately: who has moved to one of our routers meanwhile is known to be here a little later. */
+/** The most users who are remembered to have left the fork: one of them may connect here a moment later. */
 const MAX_LEFT = 100_000;
 const LEFT_MS = 30_000;
-/** From one verification to the next. */
+/** The time from one verification to the next. */
 const VERIFY_MS = 200;
-/** What our other routers do about the same message takes so many of them. */
+/** How often a verification is repeated while other routers of this library react to the same message. */
 const MAX_TRIES = 3;
 
 const keyOf = (userId: string): string => `presence:user:${userId}`;
 const metaOf = (userId: string): string => `presence:meta:${userId}`;
 
 /**
- * A store on Redis for the time in which routers of the existing presence fork run beside ours on the same server: a
- * rolling upgrade, forwards or back. Around `redisStore` with its default prefix:
+ * A store for a rolling upgrade, forwards or back, in which routers of the VoicePing fork (an earlier implementation of
+ * presence inside that router) and of this library run on one Redis. It wraps a `redisStore` with its default prefix:
  *
- * - users of the fork are online and offline here too, once each, as if one more router of ours held them
- * - the fork answers for users of ours: it finds their key, and the hash that it asks for beside it
- * - where the fork says that somebody has left who is connected here, the key is put back, and its dashboards are told
+ * - users of the fork go online and offline here too, once each, as if one more router of this library held them
+ * - the fork can answer for users of this library: their keys exist, and so do the hashes that the fork reads
+ * - where the fork marks a user as offline who is connected here, the key is restored, and the fork's dashboards are corrected
  *
- * Take it away once the last router of the fork is gone. Then `DEL presence:fork`.
+ * Remove it once the last router of the fork is gone. Then `DEL presence:fork`.
  *
- * @param client - an ioredis `Redis` of the same server and database; it stays yours to close
- * @param options - `clock`: what it waits by, and the time that the fork is told; for tests
+ * @param client - an ioredis `Redis` of the same server and database; the caller closes it
+ * @param options - `clock`: the source of time, for tests
  *
  * @example
  * const client = new Redis({ host: '127.0.0.1' });
@@ -62,7 +62,7 @@ export function besideFork(store: PresenceStore, client: ForkClient, options: { 
   return new BesideFork(store, client, checkedClock(options.clock));
 }
 
-/** What somebody who may publish has said of a user. */
+/** The status of a user in a published message, and how often it was verified. */
 interface Said {
   readonly status: 'online' | 'offline';
   readonly tries: number;
@@ -70,27 +70,27 @@ interface Said {
 
 class BesideFork implements PresenceStore {
   private readonly feeds = new Set<StoreFeed>();
-  /** Who is connected to each router of ours in this process. */
+  /** For each router of this process, the users who are connected to it. */
   private readonly own = new Map<string, Set<string>>();
-  /** The last call of `apply` of each. */
+  /** For each router of this process, its latest call of `apply`. */
   private readonly calls = new Map<string, object>();
-  /** Whom routers of the fork hold. */
+  /** The users whom routers of the fork hold. */
   private readonly held = new Set<string>();
-  /** What was said, to be verified: the latest of each user. */
+  /** The latest message about each user, until it is verified. */
   private readonly said = new Map<string, Said>();
-  /** Who has left a router of the fork, as that said, and when; the latest last. */
+  /** When each user left the fork, by its messages; the latest is last. */
   private readonly left = new Map<string, number>();
-  /** Who is connected here and has left, as the fork says. */
+  /** Users who are connected here, and whom the fork takes for offline. */
   private readonly contradicted = new Set<string>();
   private isVerifying = false;
   private verifyTimer: unknown;
-  /** What is to be told of them, the latest of each. */
+  /** For each user of the fork, the latest change that the store does not have yet. */
   private readonly changed = new Map<string, 'join' | LeaveOp['reason']>();
-  /** The router that holds them, as the store sees it; it lives as long as the one that makes it beat. */
+  /** The router that holds the users of the fork in the store. The heartbeats of `owner` renew its lease. */
   private bridge: { readonly node: StoreNode; readonly owner: string } | undefined;
   private isLeased = false;
   private isBusy = false;
-  /** The last of what was told to the store. */
+  /** The end of the last transfer of changes to the store. */
   private telling: Promise<void> = Promise.resolve();
   private isStale = true;
   private checkedAt = 0;
@@ -113,7 +113,7 @@ class BesideFork implements PresenceStore {
     const call = {};
     this.calls.set(node.nodeId, call);
     await this.holdMoved(ops);
-    // The core has given this one up since, and what it says may not be true any more.
+    // The core has given up this call and has sent a later one, so its operations may be out of date.
     if (this.calls.get(node.nodeId) !== call) throw new Error('a later call has overtaken this one');
     const answer = await this.store.apply(node, ops, onAnswer);
     const own = this.own.get(node.nodeId) ?? new Set();
@@ -122,7 +122,7 @@ class BesideFork implements PresenceStore {
       if (kind !== 'join') own.delete(userId);
       else {
         own.add(userId);
-        // Who has moved here in the same moment was never offline, as our store sees it, so nobody has said otherwise.
+        // A user who has just moved here was never offline in this store, so no router has corrected the fork.
         if (this.hasLeft(userId)) this.contradicted.add(userId);
       }
     }
@@ -136,7 +136,7 @@ class BesideFork implements PresenceStore {
     this.own.delete(node.nodeId);
     this.calls.delete(node.nodeId);
     if (bridge?.owner === node.nodeId) {
-      // Not released, for its users have not left: the others of ours hold them too, and without any the fork goes on.
+      // The bridge is not released, since its users have not left: they are still on routers of the fork.
       this.bridge = undefined;
       this.isLeased = false;
       this.isStale = true;
@@ -179,14 +179,14 @@ class BesideFork implements PresenceStore {
       channels: [UPDATES],
       onMessage: (_, text) => this.hear(text),
       onListening: () => {
-        // What was said meanwhile is found by looking.
+        // Messages may have been missed, so the keys are scanned.
         this.isStale = true;
       },
       onError: (error) => this.report(error),
     });
   }
 
-  /** What the fork says, or whoever may publish; of what ours say the store knows already. */
+  /** Handles a message of the fork. Messages of this library have a `reason`; the store already has their changes. */
   private hear(text: string): void {
     if (text.length > MAX_TEXT) return;
     let said: { type?: unknown; userId?: unknown; status?: unknown; reason?: unknown } | null;
@@ -217,13 +217,13 @@ class BesideFork implements PresenceStore {
     }
   }
 
-  /** Whether a user has left the fork just now; asked once. */
+  /** Whether a user has just left the fork. The entry is removed. */
   private hasLeft(userId: string): boolean {
     const at = this.left.get(userId);
     return this.left.delete(userId) && Math.abs(this.clock.now() - (at as number)) <= LEFT_MS;
   }
 
-  /** The fork writes the key before it says anything, so the key is asked. */
+  /** Checks messages against the keys, since the fork writes a key before it publishes. */
   private verify(): void {
     if (this.isVerifying || this.verifyTimer !== undefined || this.feeds.size === 0) return;
     if (this.said.size === 0 && this.contradicted.size === 0) return;
@@ -239,7 +239,7 @@ class BesideFork implements PresenceStore {
           }, VERIFY_MS);
         },
         (error) => {
-          // The next beat tries again.
+          // The next heartbeat tries again.
           this.isVerifying = false;
           throw error;
         },
@@ -256,11 +256,11 @@ class BesideFork implements PresenceStore {
 
   private async verifySaid(some: ReadonlyArray<readonly [string, Said]>): Promise<void> {
     const values = await this.client.mget(...some.map(([userId]) => keyOf(userId)));
-    // Our store has overwritten what the fork had written, or this was never the fork's.
+    // The store has overwritten the value of the fork, or the fork never wrote this key.
     const unclear = some.filter((_, index) => values[index] !== null && values[index] !== FORKS);
     const members = await this.membersOf(unclear.map(([userId]) => userId));
     for (const [index, [userId, said]] of some.entries()) {
-      // Something else was said meanwhile.
+      // A newer message has arrived meanwhile.
       if (this.said.get(userId) !== said) continue;
       this.said.delete(userId);
       const { status, tries } = said;
@@ -273,7 +273,7 @@ class BesideFork implements PresenceStore {
     }
   }
 
-  /** Who of these is held by routers of the fork, as routers of ours have found. */
+  /** Those of the users whom routers of the fork hold, by the set in Redis. */
   private async membersOf(userIds: readonly string[]): Promise<Set<string>> {
     const members = new Set<string>();
     if (userIds.length === 0) return members;
@@ -304,14 +304,17 @@ class BesideFork implements PresenceStore {
     this.inBackground(this.telling);
   }
 
-  /** Who leaves us and has a key as only the fork writes it has moved there: without this the key would go with the user. */
+  /**
+   * Finds leaving users whose keys the fork has written: they have moved there. The bridge joins first, or the leave would
+   * delete their keys.
+   */
   private async holdMoved(ops: readonly PresenceOp[]): Promise<void> {
     const leaving = ops.filter(({ kind }) => kind !== 'join').map(({ userId }) => userId);
     if (leaving.length === 0) return;
     const values = await this.client.mget(...leaving.map(keyOf));
     const moved = leaving.filter((userId, index) => values[index] === FORKS && !this.held.has(userId));
     for (const userId of moved) this.hold(userId);
-    // What goes wrong with it is reported, and holds up nobody.
+    // `flush` reports a failure, which must not delay the caller's operations.
     if (moved.length > 0) await this.telling.catch(() => undefined);
   }
 
@@ -350,7 +353,7 @@ class BesideFork implements PresenceStore {
   private async beatBridge(node: StoreNode): Promise<void> {
     const { known } = await this.store.beat(node);
     if (this.bridge?.node !== node) return;
-    // Under a new name it holds nobody yet.
+    // A bridge with a new lease holds no users yet.
     if (!known) for (const userId of this.held) if (!this.changed.has(userId)) this.changed.set(userId, 'join');
     this.isLeased = true;
     this.flush();
@@ -368,13 +371,13 @@ class BesideFork implements PresenceStore {
     await this.check();
   }
 
-  /** Finds whom the fork holds: those other routers of ours have heard of, and keys as only the fork writes them. */
+  /** Finds the users whom the fork holds: in the set that routers of this library keep, and by keys that the fork wrote. */
   private async look(): Promise<void> {
     for (let cursor = '0'; ; ) {
       const from = cursor;
       const [next, userIds] = await this.onHeld(() => this.client.sscan(HELD, from, 'COUNT', BATCH));
       const values = userIds.length === 0 ? [] : await this.client.mget(...userIds.map(keyOf));
-      // A key that has expired must not be made anew.
+      // A join would create an expired key again, so users without a key are skipped.
       for (const [index, userId] of userIds.entries()) {
         if (values[index] !== null && !this.held.has(userId)) this.hold(userId);
       }
@@ -394,7 +397,7 @@ class BesideFork implements PresenceStore {
     }
   }
 
-  /** A router of the fork that died says nothing, and whether another one hears of the expired key is not certain. */
+  /** Releases users whose keys have expired: a dead router of the fork publishes nothing, and another may not notice. */
   private async check(): Promise<void> {
     const held = Array.from(this.held);
     for (let from = 0; from < held.length; from += BATCH) {
@@ -404,7 +407,7 @@ class BesideFork implements PresenceStore {
     }
   }
 
-  /** The fork says that users have left, and may have deleted their keys, who are connected here. */
+  /** Corrects the fork about users who are connected here: it takes them for offline, and may have deleted their keys. */
   private async contradict(): Promise<void> {
     const all = Array.from(this.contradicted).filter((userId) => this.isOwn(userId));
     this.contradicted.clear();
@@ -425,14 +428,14 @@ class BesideFork implements PresenceStore {
     }
   }
 
-  /** Finds who is connected here and has left the fork, as that has written while nobody here heard it. */
+  /** Finds users who are connected here, and whom the fork has marked as offline while its messages were missed. */
   private async lookAtOwn(): Promise<void> {
     for (const own of this.own.values()) {
       const all = Array.from(own);
       for (let from = 0; from < all.length; from += BATCH) {
         const some = all.slice(from, from + BATCH);
         const commands = some.map((userId) => ['hget', metaOf(userId), 'status']);
-        // What is no hash says nothing.
+        // An error for a key that is not a hash is ignored.
         const answers = (await this.client.pipeline(commands).exec()) ?? [];
         for (const [index, userId] of some.entries())
           if (answers[index]?.[1] === 'offline') this.contradicted.add(userId);
@@ -441,12 +444,12 @@ class BesideFork implements PresenceStore {
     this.verify();
   }
 
-  /** Without this hash the fork takes whoever has a key for offline. */
+  /** Writes the hash without which the fork takes a user with a key for offline. */
   private async writeMeta(ops: readonly PresenceOp[]): Promise<void> {
     const now = this.clock.now();
     const commands: string[][] = [];
     for (const { userId, kind, ageMs } of ops) {
-      // That is where the store keeps what it knows of itself.
+      // The store keeps its own data under these keys.
       if (/^\{\d+\}$/.test(userId)) continue;
       const status = kind === 'join' ? 'online' : 'offline';
       commands.push(['hmset', metaOf(userId), 'status', status, 'lastSeen', String(Math.round(now - ageMs))]);
@@ -455,7 +458,7 @@ class BesideFork implements PresenceStore {
     await this.run(commands);
   }
 
-  /** Runs commands on the set of those who are held. What is no set is none, and is made anew. */
+  /** Runs commands on the set of held users. Where its key has another type, it is deleted and filled again. */
   private async onHeld<T>(run: () => Promise<T>): Promise<T> {
     try {
       return await run();
