@@ -3,50 +3,51 @@ import type { PresenceUpdate } from '../public/types';
 import type { PresenceOp, PresenceStore, StoredStatus, StoreNode } from '../stores/port';
 import type { StoreBackend } from './store-backend';
 
-/** Of routers that die in a case, and of users who drop: short, so that a suite on a real server is quick. */
+/** The lease of routers that die in a case, and the grace of users who drop: short, so that a suite on a real server is quick. */
 const LEASE_MS = 1_500;
 const GRACE_MS = 900;
-/** Of the other routers: it does not lapse, however busy the machine. */
+/** The lease of the other routers, which must not lapse even on a busy machine. */
 const LONG_LEASE_MS = 600_000;
 const TTL_MS = 60_000;
 const BEATS_A_LEASE = 5;
-/** How often a busy machine is given another moment: nobody beats meanwhile, so that no beat brings what should have come by itself. */
+/** How often a busy machine is given another moment. No router beats meanwhile: changes must arrive without a beat. */
 const MORE_ARRIVALS = 50;
 
-/** By the clock of the store a case took longer than it may, so it proves nothing about the store. */
+/** A case took longer than it may, by the clock of the store, so its failure proves nothing about the store. */
 export class OutOfTime extends Error {}
 
-/** One router of a case. */
+/** A router of a case. */
 export interface Router {
   readonly node: StoreNode;
   readonly store: PresenceStore;
-  /** What its feed has told, and when each user was last seen, as told with it. */
+  /** The changes that its feed received. */
   readonly told: PresenceUpdate[];
+  /** For each change, the last seen that came with it. */
   readonly toldSeen: number[];
   readonly dues: number[];
-  /** How often its feed has said that changes may have been missed. */
+  /** How often its feed was called because changes may have been missed. */
   gaps: number;
   /** Whether it beats. */
   alive: boolean;
-  /** Before it had beaten the last time, by the clock of the store. */
+  /** The time before its last beat, by the clock of the store. */
   beatAt: number;
-  /** Of a router that has its lease. */
+  /** Applies operations; fails where the router has lost its lease. */
   apply(...ops: PresenceOp[]): Promise<void>;
 }
 
-/** The routers of one case on its backend, and its time, which only the clock of the store tells. */
+/** The routers of a case on its backend, and the time by the clock of the store. */
 export class World {
   readonly routers: Router[] = [];
   readonly failures: string[] = [];
   readonly graceMs: number;
   readonly leaseMs: number;
-  /** Routers beat so late that a lease may have lapsed, or that it was the store that was away: what fails now may be true. */
+  /** A beat came so late that a lease may have lapsed or been extended, so that a failure from now on proves nothing. */
   isLate = false;
   private readonly unsubscribes: Array<() => void> = [];
 
   constructor(
     private readonly backend: StoreBackend,
-    /** How many times as long everything takes as on a machine that keeps up. */
+    /** The factor by which all times are lengthened for a busy machine. */
     scale: number,
   ) {
     this.graceMs = GRACE_MS * scale;
@@ -59,7 +60,7 @@ export class World {
     return router;
   }
 
-  /** Two that come to the empty backend in the same moment. */
+  /** Two routers that open the empty backend at the same moment. */
   async twoAtOnce(): Promise<[Router, Router]> {
     const { backend } = this;
     const open = async (): Promise<PresenceStore> => backend.store();
@@ -106,31 +107,31 @@ export class World {
     return router;
   }
 
-  /** One that is found dead soon after it has stopped to beat. */
+  /** A router with a short lease, which is dead soon after its last beat. */
   mortal(ttlMs: number = TTL_MS): Promise<Router> {
     return this.router(this.leaseMs, ttlMs);
   }
 
-  /** By the clock of the store. */
+  /** The time by the clock of the store. */
   async now(): Promise<number> {
     const [{ store }] = this.routers as [Router];
     const { now } = await store.read(['nobody']);
     return now;
   }
 
-  /** What is asserted next holds for so long from `since` on. */
+  /** Throws `OutOfTime` where more than `ms` have passed since `since`, so that the next assertion need not hold. */
   within(since: number, ms: number, now: number): void {
-    if (now - since >= ms) throw new OutOfTime(`${now - since} ms went by, where ${ms} are what it is about`);
+    if (now - since >= ms) throw new OutOfTime(`${now - since} ms have passed, and the case allows ${ms}`);
   }
 
-  /** One that is new, or was taken for dead. */
+  /** The first beat of a router that is new, or was taken for dead. */
   async beginToBeat(router: Router): Promise<void> {
     router.beatAt = await this.now();
     router.alive = true;
     assert.equal((await router.store.beat(router.node)).known, false, 'the first beat makes the lease');
   }
 
-  /** An answer to a router that has its lease, if it beat in time. */
+  /** Fails where the store does not know a router that has beaten in time. */
   async expectKnown({ node, beatAt }: Router, { known }: { known: boolean }): Promise<void> {
     if (known) return;
     this.within(beatAt, node.leaseMs, await this.now());
@@ -146,19 +147,19 @@ export class World {
     await this.beat();
   }
 
-  /** Of all who live. */
+  /** All living routers beat. */
   beat(): Promise<void> {
     return this.beatOf(this.routers.filter(({ alive }) => alive));
   }
 
-  /** Those whose lease would lapse, and one of the others: so that somebody beats, and a store has no more to do than it must. */
+  /** The living routers with a short lease, and one of the others: some router must beat, and more would only cost time. */
   private steady(): Router[] {
     const living = this.routers.filter(({ alive }) => alive);
     const [first, ...others] = living.filter(({ node }) => node.leaseMs >= LONG_LEASE_MS);
     return living.filter((router) => router === first || !others.includes(router));
   }
 
-  /** In time: after more than half a lease it was the store that was away. */
+  /** Beats, and notes where a beat came late: after more than half a lease the store concludes that it was away itself. */
   private async beatOf(living: readonly Router[]): Promise<void> {
     const isTimed = this.shortestLeaseMs < LONG_LEASE_MS;
     const began = isTimed ? await this.now() : 0;
@@ -174,8 +175,8 @@ export class World {
   }
 
   /**
-   * The lease of a router lapses, and nobody notices: the others beat until shortly before. Gives the time at which they
-   * stopped. For half a lease from then on nobody takes the store for one that was away.
+   * Lets the lease of a router lapse unnoticed: the others beat until shortly before. Returns the time at which they stopped.
+   * For half a lease from then on, the store does not conclude that it was away itself.
    */
   async lapse(router: Router): Promise<number> {
     await this.beat();
@@ -183,37 +184,37 @@ export class World {
     await this.pass(router.node.leaseMs * 0.75);
     const since = await this.now();
     this.within(router.beatAt, router.node.leaseMs, since);
-    // No question what time it is follows: a store may notice then.
+    // The time is not read after this, since the store might then notice the lapse.
     await this.backend.standStill(router.node.leaseMs * 0.3);
     return since;
   }
 
-  /** Nobody beats. */
+  /** Lets time pass in which no router beats. */
   async standStill(ms: number): Promise<void> {
-    // A lease is given anew once from one beat of a router to its next.
+    // A lease can be extended once between two beats of its router.
     await this.beat();
     await this.backend.standStill(ms);
     const now = await this.now();
     for (const router of this.routers) router.beatAt = now;
   }
 
-  /** Also what is slow: until all is there that should be. */
+  /** Waits for changes to arrive, on a busy machine until `isThere` says so. */
   async arrive(isThere: () => boolean = () => true): Promise<void> {
     await this.backend.arrive();
     for (let more = 0; more < MORE_ARRIVALS && !isThere(); more += 1) await this.backend.arrive();
   }
 
-  /** Loses whatever the backend holds. */
+  /** The backend loses all data. */
   async lose(): Promise<void> {
     await this.backend.lose?.();
   }
 
-  /** Notes what the backend holds; gives what puts it back. */
+  /** Saves the state of the backend. Returns a function that restores it. */
   async setBack(): Promise<() => Promise<void>> {
     return (await this.backend.setBack?.()) ?? (async () => undefined);
   }
 
-  /** Nothing reaches the feed of a router any more; gives what mends that. */
+  /** Cuts the feed of a router from all changes. Returns a function that reconnects it. */
   async cutFeed({ store }: Router): Promise<() => Promise<void>> {
     return (await this.backend.cutFeed?.(store)) ?? (async () => undefined);
   }
@@ -222,7 +223,7 @@ export class World {
     for (const unsubscribe of this.unsubscribes) unsubscribe();
   }
 
-  /** This happened, and every router heard it. The order counts within each user. */
+  /** Every living router received exactly these changes, in this order for each user. */
   async assertChanges(expected: string[]): Promise<void> {
     await this.arrive(() => this.routers.every(({ alive, told }) => !alive || told.length >= expected.length));
     for (const { alive, told } of this.routers) {
@@ -230,7 +231,7 @@ export class World {
     }
   }
 
-  /** A grace of so many milliseconds, which began after `since`, has not ended. */
+  /** The user is online in a grace of `graceMs`, which began after `since`. */
   async assertInGrace(router: Router, userId: string, since: number, graceMs: number): Promise<void> {
     const { now, users } = await router.store.read([userId]);
     this.within(since, graceMs, now);
@@ -242,7 +243,7 @@ export class World {
   }
 }
 
-/** A change as the cases write it. */
+/** A change in the notation of the cases. */
 export function line({ userId, status, reason }: PresenceUpdate): string {
   return `${userId} ${status} ${reason}`;
 }
@@ -252,14 +253,14 @@ function byUser(lines: string[]): string[] {
   return lines.slice().sort((one, other) => (user(one) < user(other) ? -1 : Number(user(one) > user(other))));
 }
 
-/** What a store says of these users, in the order asked. */
+/** Reads users, in the order of their ids. */
 export async function readUsers(router: Router, userIds: readonly string[]): Promise<StoredStatus[]> {
   const { now, users } = await router.store.read(userIds);
   assert.ok(Number.isFinite(now), 'an answer says what time it is');
   return users;
 }
 
-/** Whether a store says that a user is online. */
+/** Whether a user is online, by the store of a router. */
 export async function isOnline(router: Router, userId: string): Promise<boolean> {
   const [entry] = await readUsers(router, [userId]);
   assert.equal(entry?.userId, userId);

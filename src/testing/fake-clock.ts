@@ -1,20 +1,20 @@
 import type { Clock } from '../public/clock';
 
-/** A clock that stands still until it is told to go. */
+/** A clock that moves only when a test moves it. */
 export interface FakeClock extends Clock {
   /**
-   * Lets `ms` milliseconds pass: every timer that falls due runs at its own time, and promises settle in between.
+   * Lets `ms` milliseconds pass. Every timer runs at the time at which it is due, and promises settle in between.
    */
   advance(ms: number): Promise<void>;
-  /** What waits depend on by chance. Nearly 1 until a test sets another: each wait is as long as it can be. */
+  /** The random number for the jitter of waits. By default it is nearly 1, so that each wait is as long as possible. */
   random: () => number;
   /** Lets promises settle; no time passes. */
   settle(): Promise<void>;
-  /** Moves time without running any timer on the way, as when the process stood still; then those that are due run. */
+  /** Moves time in one step, as when the process stood still; then runs the timers that are due. */
   jump(ms: number): Promise<void>;
-  /** Sets the clock without time having passed, as an administrator does, or NTP. Timers are not touched. */
+  /** Sets the clock although no time has passed, as an administrator or NTP does. Timers are not affected. */
   set(now: number): void;
-  /** Timers that are set. */
+  /** The number of timers that are set. */
   readonly timers: number;
 }
 
@@ -24,7 +24,7 @@ interface Timer {
 }
 
 /**
- * A clock for tests: hand it to `createPresence({ clock })` and `memoryStore({ now: clock.now })`.
+ * A clock for tests: pass it to `createPresence({ clock })` and `memoryStore({ now: clock.now })`.
  *
  * @param start - milliseconds since the epoch; 2025-12-12T10:30:45.123Z by default
  *

@@ -5,34 +5,34 @@ import type { SocketLike } from '../public/types';
 const OPEN = 1;
 const CLOSED = 3;
 
-/** A server-side socket without a network: what it was sent is kept, what it says is said by the test. */
+/** A server-side socket without a network. It keeps the frames that it is sent, and a test plays its client. */
 export class FakeSocket extends EventEmitter implements SocketLike {
   readyState: number = OPEN;
   bufferedAmount = 0;
-  /** Everything that was sent, as bytes. */
+  /** The frames that were sent, as bytes. */
   readonly sent: Uint8Array[] = [];
   /** How often it was pinged. */
   pings = 0;
-  /** Whether it answers pings, as a phone does that is alive. */
+  /** Whether it answers pings, like a phone that is alive. */
   answersPings = true;
 
-  /** Everything that was sent, decoded. */
+  /** The frames that were sent, decoded. */
   get frames(): unknown[] {
     return this.sent.map((data) => decode(data));
   }
 
-  /** Keeps what is sent, in `sent`. */
+  /** Keeps a frame in `sent`. */
   send(data: Uint8Array): void {
     this.sent.push(data);
   }
 
-  /** Counts, and answers where `answersPings`. */
+  /** Counts the ping, and answers it where `answersPings` is true. */
   ping(): void {
     this.pings += 1;
     if (this.answersPings) this.emit('pong', Buffer.alloc(0));
   }
 
-  /** Ends it as the router would: the connection is lost, with 1006. */
+  /** Ends the connection, which is then lost, with 1006. */
   terminate(): void {
     this.drop();
   }
@@ -42,7 +42,7 @@ export class FakeSocket extends EventEmitter implements SocketLike {
     this.emit('message', data, true);
   }
 
-  /** The client closes it, with a close frame. */
+  /** The client closes the connection, with a close frame. */
   close(code = 1000): void {
     if (this.readyState === CLOSED) return;
     this.readyState = CLOSED;
@@ -56,7 +56,7 @@ export class FakeSocket extends EventEmitter implements SocketLike {
 }
 
 /**
- * A socket for tests, to hand to `attachToSocket`.
+ * A socket for tests: pass it to `attachToSocket`.
  *
  * @example
  * const socket = fakeSocket();

@@ -1,39 +1,38 @@
 import type { PresenceStore } from '../stores/port';
 
-/** One backend for one case of the suite: fresh, and empty. */
+/** A fresh, empty backend for one case of the suite. */
 export interface StoreBackend {
-  /** A store object on this backend, such as each router has; at least three are asked for. May be the same one. */
+  /** Opens a store on this backend, one for each router of a case: three or more. They may be the same object. */
   store(): PresenceStore | Promise<PresenceStore>;
   /**
-   * Lets time pass on the backend. A fake clock is advanced; a real server is waited for.
-   * All nodes of the suite that are alive beat meanwhile, by `whileAlive`, which wants to be called at least every
-   * `everyMs`.
+   * Lets time pass on the backend: it advances a fake clock, or waits for a real server. Meanwhile it calls `whileAlive` at
+   * least every `everyMs`, by which the living routers of the suite beat.
    */
   pass(ms: number, everyMs: number, whileAlive: () => Promise<void>): Promise<void>;
-  /** Lets time pass in which the backend is asked nothing: the store was away, or all routers stood still. */
+  /** Lets time pass without a call to the backend, as when the store was away, or all routers stood still. */
   standStill(ms: number): Promise<void>;
-  /** Lets what was told arrive: some moments; called again where some of it has not. */
+  /** Waits a moment, so that changes arrive at feeds. It is called again where some have not arrived. */
   arrive(): Promise<void>;
   /**
-   * Two store objects that come to the empty backend at the same moment. Only where that takes more than to call `store()`
-   * twice without waiting in between.
+   * Opens two stores on the empty backend at the same moment. Needed only where two calls of `store()` without a wait in
+   * between do not achieve that.
    */
   openTwo?(): Promise<[PresenceStore, PresenceStore]>;
-  /** The backend loses whatever it holds, as by a flush. Nobody is told. */
+  /** Makes the backend lose all data, as by a flush. The stores are not notified. */
   lose?(): Promise<void>;
   /**
-   * Notes what the backend holds. The function that it gives puts back that state, as where a replica takes over that was
-   * behind. Nobody is told.
+   * Saves the state of the backend. The function that it returns restores that state, as when a replica that was behind takes
+   * over. The stores are not notified.
    */
   setBack?(): Promise<() => Promise<void>>;
   /**
-   * What changes from now on does not reach the feeds of a store object, and what is on its way gets lost. Its calls work.
-   * The function that it gives mends that.
+   * Cuts the feeds of a store from all later changes, and drops those that are under way. Calls to the store still work. The
+   * function that it returns reconnects the feeds.
    */
   cutFeed?(store: PresenceStore): Promise<() => Promise<void>>;
   /** Called when the case is over. */
   close?(): Promise<void>;
 }
 
-/** A hook of a backend without which some cases are skipped. */
+/** The name of an optional function of a backend. Cases that need it are skipped where it is missing. */
 export type ConformanceHook = 'lose' | 'setBack' | 'cutFeed';

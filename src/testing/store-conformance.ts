@@ -14,20 +14,20 @@ import { unnoticed } from './cases/unnoticed';
 import { OutOfTime, World } from './conformance-world';
 import type { ConformanceHook, StoreBackend } from './store-backend';
 
-/** One duty of a store, checked. */
+/** A check of one duty of a store. */
 export interface ConformanceCase {
-  /** What must hold, in words. */
+  /** The duty, in words. */
   readonly name: string;
-  /** The hook of the backend that it uses. */
+  /** The hook of the backend that the case needs. */
   readonly needs?: ConformanceHook;
   /**
-   * Rejects with an AssertionError where it does not hold. `skipped`: nothing was checked, for the backend lacks the hook
-   * that the case needs.
+   * Runs the case. Rejects with an AssertionError where the store fails it. `skipped`: nothing was checked, since the backend
+   * lacks the hook that the case needs.
    */
   run(): Promise<'passed' | 'skipped'>;
 }
 
-/** How many times as long a case may take on a busy machine. */
+/** The largest factor by which the times of a case are lengthened on a busy machine. */
 const MOST_SCALE = 32;
 
 const CASES = ([] as Case[]).concat(
@@ -45,12 +45,12 @@ const CASES = ([] as Case[]).concat(
 );
 
 /**
- * The conformance suite for stores: each duty that `PresenceStore` states, as a case for any test runner. Whoever writes
- * a store runs it with two and three routers on one backend. On a real server some cases take more than ten seconds, which
- * a runner has to allow; they may run at the same time.
+ * The conformance suite for stores. Each duty that `PresenceStore` states is a case for any test runner, with two or three
+ * routers on one backend. On a real server some cases take more than ten seconds, which the runner has to allow; cases may
+ * run concurrently.
  *
- * The cases of lost data and cut connections need the hooks `lose`, `setBack` and `cutFeed` of the backend. Where it lacks
- * one, `run` resolves to `'skipped'`, and nothing has been checked.
+ * The cases of lost data and cut connections need the hooks `lose`, `setBack` and `cutFeed` of the backend. Without one,
+ * `run` resolves to `'skipped'`, and nothing was checked.
  *
  * @param open - makes a fresh, empty backend
  * @throws nothing; the cases reject with an AssertionError
@@ -59,7 +59,7 @@ const CASES = ([] as Case[]).concat(
  * for (const { name, run } of storeConformance(openMyBackend)) test(name, run, 120_000);
  *
  * @example
- * // A store in this process, whose time is a fake clock.
+ * // A store in this process, on a fake clock.
  * const openMyBackend = async () => {
  *   const clock = fakeClock();
  *   const store = memoryStore({ now: clock.now });
@@ -84,13 +84,13 @@ export function storeConformance(open: () => Promise<StoreBackend>): Conformance
       for (let scale = 1; ; scale *= 2) {
         const outcome = await runAt(scale, open, needs, check);
         if (outcome !== 'late') return outcome;
-        // The machine was too slow for what the case is about: now it is about twice as much time.
+        // The machine was too slow for the times of the case, so it runs again with times twice as long.
       }
     },
   }));
 }
 
-/** `late` where what fails proves nothing, since it took longer than it may. */
+/** Runs a case once. `late`: it failed after taking longer than it may, which proves nothing. */
 async function runAt(
   scale: number,
   open: () => Promise<StoreBackend>,
