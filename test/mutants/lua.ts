@@ -177,7 +177,7 @@ export const LUA: readonly Mutant[] = [
     find: 'if settled then user.version = flip(key, mirror, id, online == (reason == nil), last, settled) end',
     put: 'if settled and not reason then user.version = flip(key, mirror, id, online, last, settled) end',
     tests: ['test/stores/redis.test.ts'],
-    named: 'ioredis 5 conforms a grace that has ended is told before',
+    named: 'ioredis 5 conforms a grace that has ended unnoticed',
   },
   {
     id: 'lua-settles-late',
@@ -282,7 +282,7 @@ export const LUA: readonly Mutant[] = [
     find: "standing[name] = endsAt > now and 'live' or 'dead'",
     put: "standing[name] = 'live'",
     tests: ['test/stores/redis.test.ts'],
-    named: 'ioredis 5 conforms a reading does not say online for a lease',
+    named: 'ioredis 5 conforms a query does not say online for a lease',
   },
   {
     id: 'grace-over-is-online',
@@ -291,7 +291,7 @@ export const LUA: readonly Mutant[] = [
     find: 'local isDue = isAny or isAnyGraceOver(graceKey)',
     put: 'local isDue = isAny',
     tests: ['test/stores/redis.test.ts'],
-    named: 'ioredis 5 conforms a reading does not say online for a grace',
+    named: 'ioredis 5 conforms a query does not say online for a grace',
   },
   {
     id: 'grace-over-is-counted',
@@ -300,7 +300,7 @@ export const LUA: readonly Mutant[] = [
     find: '(isAny or isAnyGraceOver(graceKey))',
     put: 'isAny',
     tests: ['test/stores/redis.test.ts'],
-    named: 'ioredis 5 conforms nobody is counted for a grace',
+    named: 'ioredis 5 conforms no user is counted for a grace',
   },
   {
     id: 'lapsed-in-a-page',
@@ -309,7 +309,7 @@ export const LUA: readonly Mutant[] = [
     find: 'no = -1 }',
     put: 'no = 1 }',
     tests: ['test/stores/redis.test.ts'],
-    named: 'ioredis 5 conforms nobody is counted for a lease',
+    named: 'ioredis 5 conforms no user is counted for a lease',
   },
   {
     id: 'february',

@@ -66,7 +66,7 @@ export const REDIS: readonly Mutant[] = [
     find: '(group[Number(place)] as SignOfLife).userId',
     put: '(group[0] as SignOfLife).userId',
     tests: ['test/stores/redis.test.ts'],
-    named: 'ioredis 5 conforms signs of life move',
+    named: 'ioredis 5 conforms activity moves last seen',
   },
   {
     id: 'timeout-is-a-disconnect',

@@ -6,8 +6,8 @@ import { RedisData } from './redis-data';
 
 /** What every store on Redis fails, and why. */
 export const REDIS_FAILS: { readonly [name: string]: string } = {
-  'signs of life of a user whom only another router holds, or a grace, are given back as missing':
-    'a sign of life moves the key of its user, which does not say who holds the user',
+  'activity of a user whom only another router or a grace holds is answered as missing':
+    'activity renews the key of its user, which does not say who holds the user',
 };
 
 let opened = 0;

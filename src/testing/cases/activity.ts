@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { isOnline, type Router, readUsers } from '../conformance-world';
 import { type Case, drop, join, leave } from './case';
 
-/** Activity, when users were last seen, and what a change says of that. @internal */
+/** Activity, and the last seen of users and of changes. @internal */
 export const activity: readonly Case[] = [
   {
-    name: 'signs of life move last seen, bring nobody online, and name whom the store does not hold',
+    name: 'activity moves last seen, brings nobody online, and is answered with the users whom the store does not hold',
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
       await a.apply(join('u'));
@@ -23,7 +23,7 @@ export const activity: readonly Case[] = [
     },
   },
   {
-    name: 'signs of life that come together have each their own age',
+    name: 'each activity in a call has its own age',
     async check(world) {
       const a = await world.router();
       const ages = [0, 0, 30_000, 30_000, 10_000, 0, 20_000];
@@ -54,7 +54,7 @@ export const activity: readonly Case[] = [
       const [first] = await readUsers(a, ['u']);
       await a.apply(leave('u', 60_000));
       const [left] = await readUsers(a, ['u']);
-      assert.equal(left?.lastSeen, first?.lastSeen, 'an older sign of life is no news');
+      assert.equal(left?.lastSeen, first?.lastSeen, 'older activity does not move last seen');
       let seen = first?.lastSeen ?? 0;
       for (const op of [join('u', 100), leave('u', 100), join('u', 100), drop('u', 0, 100)]) {
         await world.pass(300);
@@ -124,7 +124,7 @@ export const activity: readonly Case[] = [
     },
   },
   {
-    name: 'signs of life make nobody online, do not move last seen of who has left, and name those whom nobody holds',
+    name: 'activity of a user whom no router holds is answered as missing, brings nobody online, and does not move last seen',
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
       await a.apply(join('gone', 50_000), leave('gone', 50_000));
@@ -141,7 +141,7 @@ export const activity: readonly Case[] = [
     },
   },
   {
-    name: 'signs of life of a user whom only another router holds, or a grace, are given back as missing',
+    name: 'activity of a user whom only another router or a grace holds is answered as missing',
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
       await a.apply(join('held'));
@@ -155,7 +155,7 @@ export const activity: readonly Case[] = [
     },
   },
   {
-    name: 'signs of life end no grace, and keep nobody online whose router has left',
+    name: 'activity ends no grace, and keeps no user online after a leave',
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
       await a.apply(join('u'), join('v'));
@@ -174,7 +174,7 @@ export const activity: readonly Case[] = [
     },
   },
   {
-    name: 'a change bears the time at which it happened, and when its user was last seen',
+    name: 'a change carries the time at which it happened, and when its user was last seen',
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
       const since = await world.now();
@@ -212,12 +212,12 @@ export const activity: readonly Case[] = [
       assert.deepEqual(heardBy(a), heardBy(b));
       for (const { userId, lastSeen } of await readUsers(b, ['closes', 'drops'])) {
         const index = b.told.findIndex((update) => update.userId === userId && update.status === 'offline');
-        assert.equal(lastSeen, b.toldSeen[index], 'a reading says the same');
+        assert.equal(lastSeen, b.toldSeen[index], 'a query gives the same');
       }
     },
   },
   {
-    name: 'signs of life of a user who left and is back are not missing, also where one call said both',
+    name: 'activity of a user who left and is back is not missing, also where one call held both',
     async check(world) {
       const a = await world.router();
       const ids = ['closed', 'dropped', 'late'];

@@ -5,7 +5,7 @@ import type { ConformanceHook } from '../store-backend';
 /** A case of the suite, before it is given a backend. @internal */
 export interface Case {
   readonly name: string;
-  /** The hook of the backend that it uses. */
+  /** The hook of the backend that the case needs. */
   readonly needs?: ConformanceHook;
   readonly check: (world: World) => Promise<void>;
 }
@@ -37,8 +37,8 @@ export const idsOf = (count: number, prefix = 'u'): string[] =>
   Array.from({ length: count }, (_, index) => `${prefix}-${index}`);
 
 /**
- * Until the feed of every router has told what becomes of a user. Gives how often each has said by then that it may have
- * missed something, as one that has just been opened may.
+ * Waits until the feed of every router has received a change of a user. Returns the number of gaps of each so far, since a
+ * feed that has just been opened may report one.
  * @internal
  */
 export async function listen(world: World, userId: string): Promise<Map<Router, number>> {

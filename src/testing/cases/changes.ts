@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { isOnline, readUsers } from '../conformance-world';
 import { type Case, drop, join, leave } from './case';
 
-/** Users come and go. @internal */
+/** Users who come and go. @internal */
 export const changes: readonly Case[] = [
   {
-    name: 'a user comes and goes: each change is told once, to every router',
+    name: 'a user comes and goes: every router receives each change once',
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
       await a.apply(join('u'));
@@ -17,7 +17,7 @@ export const changes: readonly Case[] = [
     },
   },
   {
-    name: 'a user on two routers is online until both have let go',
+    name: 'a user on two routers is online until both have released the user',
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
       await a.apply(join('u'));
@@ -29,7 +29,7 @@ export const changes: readonly Case[] = [
     },
   },
   {
-    name: 'operations are idempotent: what is told twice happens once',
+    name: 'operations are idempotent: one that is applied twice happens once',
     async check(world) {
       const a = await world.router();
       for (const op of [join('u'), join('u'), leave('u'), leave('u'), drop('u', world.graceMs), leave('never-joined')])
@@ -39,7 +39,7 @@ export const changes: readonly Case[] = [
     },
   },
   {
-    name: 'a join told twice is undone by one leave',
+    name: 'a join that is applied twice is undone by one leave',
     async check(world) {
       const a = await world.router();
       await a.apply(join('u'), join('u'));

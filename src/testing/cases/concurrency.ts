@@ -15,7 +15,7 @@ function byUser(updates: readonly PresenceUpdate[]): Map<string, PresenceUpdate[
   return told;
 }
 
-/** Each change is one, and numbered after those before; where one counter numbers them all, none is missing. */
+/** Each change differs from the last one of its user and has a higher version. A shared counter leaves no version out. */
 async function assertNumbered(router: Router): Promise<void> {
   const { told } = router;
   for (const [userId, updates] of byUser(told)) {
@@ -34,14 +34,14 @@ async function assertNumbered(router: Router): Promise<void> {
   assert.equal(sequence.version, highest, 'the sequence is as far as the last change');
 }
 
-/** Two routers apply at once. */
+/** Two routers apply at once. Returns who of the shared users is online afterwards. */
 async function atOnce(world: World, [one, ops]: [Router, PresenceOp[]], [other, others]: [Router, PresenceOp[]]) {
   await Promise.all([one.apply(...ops), other.apply(...others)]);
   const [watching] = world.routers as [Router];
   return (await readUsers(watching, idsOf(SHARED_USERS))).map(({ online }) => online);
 }
 
-/** Many at once. @internal */
+/** Concurrent and large calls. @internal */
 export const concurrency: readonly Case[] = [
   {
     name: 'two routers that apply at once to the same users: each change happens once, and each status is right',
@@ -67,7 +67,7 @@ export const concurrency: readonly Case[] = [
         await a.apply(...joins);
         assert.deepEqual(await atOnce(world, [a, leaves], [b, reversed(joins)]), all(true), 'the other holds them');
         assert.deepEqual(await atOnce(world, [b, leaves], [a, joins]), all(true), 'and this one again');
-        // Of each user one of the two leaves, and the other does not.
+        // Each user leaves one of the two routers, and not the other.
         await b.apply(...joins);
         const evens = ids.filter((_, index) => index % 2 === 0);
         const odds = ids.filter((_, index) => index % 2 === 1);
@@ -76,10 +76,10 @@ export const concurrency: readonly Case[] = [
           [a, evens.map((userId) => leave(userId))],
           [b, odds.map((userId) => drop(userId, 0))],
         );
-        assert.deepEqual(left, all(true), 'one router is left to each');
+        assert.deepEqual(left, all(true), 'each user is still on one router');
         assert.equal(await c.store.count(), SHARED_USERS + 1);
         await atOnce(world, [a, odds.map((userId) => leave(userId))], [b, evens.map((userId) => leave(userId))]);
-        assert.equal(await c.store.count(), 1, 'nobody of them is left');
+        assert.equal(await c.store.count(), 1, 'none of them is left');
       }
       const isOver = ({ told }: Router): boolean => {
         const last = byUser(told);
@@ -94,13 +94,13 @@ export const concurrency: readonly Case[] = [
       await world.arrive(() => [a, b, c].every((router) => isWarned(router) || hasAll(router)));
       for (const router of [a, b, c]) {
         if (isWarned(router)) continue;
-        assert.ok(hasAll(router), 'every change was told');
+        assert.ok(hasAll(router), 'every change was received');
         await assertNumbered(router);
       }
     },
   },
   {
-    name: 'two routers apply at once and one leaves for good: nobody of the other is lost',
+    name: 'two routers apply at once and one leaves for good: the other loses no user',
     async check(world) {
       const [c, a, b] = [await world.router(), await world.router(), await world.router()];
       const ids = idsOf(SHARED_USERS);
@@ -115,7 +115,7 @@ export const concurrency: readonly Case[] = [
     },
   },
   {
-    name: 'a thousand operations, or signs of life, or users asked for, in one call',
+    name: 'one call takes a thousand operations, activities or ids',
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
       const gaps = await listen(world, 'first');
@@ -133,7 +133,7 @@ export const concurrency: readonly Case[] = [
       assert.deepEqual(answer.missing, []);
       const seen = await readUsers(b, ids);
       assert.ok(seen.every(({ lastSeen }, at) => (lastSeen ?? 0) >= (users[at]?.lastSeen ?? 0) + 59_000));
-      // On a few users, in order.
+      // Many operations on a few users take effect in order.
       const few = ids.slice(0, 10);
       const churn: PresenceOp[] = [];
       for (let round = 0; round < OPS / few.length / 2; round += 1) {

@@ -6,8 +6,8 @@ const USERS = ['alone', 'beside-owner', 'beside-grace', 'beside-both'];
 const CAME = USERS.map((userId) => `${userId} online connect`);
 
 /**
- * Users whom `a` holds: alone; beside `c`; beside a grace that runs, since they dropped on `b`; and beside both. Gives the
- * time from which on graces began.
+ * Makes `a` hold one user alone, one beside `c`, one beside a grace that runs since a drop on `b`, and one beside both.
+ * Returns a time before the graces began.
  */
 async function cross(world: World, [a, b, c]: readonly Router[], graceMs: number): Promise<number> {
   const [held, others, third] = [a, b, c] as [Router, Router, Router];
@@ -24,10 +24,10 @@ async function statusesAt(router: Router): Promise<boolean[]> {
   return users.map(({ online }) => online);
 }
 
-/** What each event does beside another owner, beside a grace, and beside both. @internal */
+/** The effect of each event beside another owner, beside a grace, and beside both. @internal */
 export const crossings: readonly Case[] = [
   {
-    name: 'a join beside another router, a grace or both: tells nothing, and ends the grace',
+    name: 'a join beside another router, a grace or both: causes no change, and ends the grace',
     async check(world) {
       const [a, b, c] = [await world.router(), await world.router(), await world.router()];
       const since = await cross(world, [a, b, c], world.graceMs * 4);
@@ -36,7 +36,7 @@ export const crossings: readonly Case[] = [
       await a.apply(...USERS.map((userId) => leave(userId)));
       const statuses = await statusesAt(b);
       world.within(since, world.graceMs * 4, await world.now());
-      assert.deepEqual(statuses, [false, true, false, true], 'no grace is waited for any more');
+      assert.deepEqual(statuses, [false, true, false, true], 'the graces have ended');
       await c.apply(leave('beside-owner'), leave('beside-both'));
       assert.deepEqual(await statusesAt(b), [false, false, false, false]);
       await world.assertChanges([...CAME, ...USERS.map((userId) => `${userId} offline disconnect`)]);
@@ -66,7 +66,7 @@ export const crossings: readonly Case[] = [
     },
   },
   {
-    name: 'a drop beside another router, a grace or both: the longer grace counts, and nobody who is elsewhere leaves',
+    name: 'a drop beside another router, a grace or both: the longer grace counts, and users who are elsewhere stay',
     async check(world) {
       const [a, b, c] = [await world.router(), await world.router(), await world.router()];
       const since = await cross(world, [a, b, c], world.graceMs * 4);
@@ -124,7 +124,7 @@ export const crossings: readonly Case[] = [
       const after = await statusesAt(b);
       world.within(since, graceMs, await world.now());
       assert.deepEqual(before, [false, true, true, true]);
-      assert.deepEqual(after, [false, true, true, true], 'the grace is still waited for');
+      assert.deepEqual(after, [false, true, true, true], 'the grace still runs');
       await world.pass(world.leaseMs * 1.5);
       await world.assertChanges([
         ...CAME,
@@ -137,7 +137,7 @@ export const crossings: readonly Case[] = [
     },
   },
   {
-    name: 'a grace that ends beside a router that holds the user: is no event, and is not waited for later',
+    name: 'a grace that ends beside a router that holds the user: causes no change, and delays no later leave',
     async check(world) {
       const [a, b, c] = [await world.router(), await world.router(), await world.router()];
       await cross(world, [a, b, c], world.graceMs);

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { line } from '../conformance-world';
 import { type Case, drop, idsOf, join, leave } from './case';
 
-/** Whoever listens. @internal */
+/** The calls that feeds receive. @internal */
 export const feeds: readonly Case[] = [
   {
-    name: 'nothing is told after a feed has unsubscribed, nor of what was before it subscribed',
+    name: 'a feed receives no change from before it subscribed, and none after it has unsubscribed',
     async check(world) {
       const a = await world.router();
       await a.apply(join('before'));
@@ -47,7 +47,7 @@ export const feeds: readonly Case[] = [
         a.store.subscribe({
           onTransition: note('a change'),
           onGap: note('a gap'),
-          onDue: note('what falls due'),
+          onDue: note('a due time'),
           onLost: note('a loss'),
           onError: note('an error'),
         }),
@@ -64,7 +64,7 @@ export const feeds: readonly Case[] = [
     },
   },
   {
-    name: 'changes are told in the order in which they happened to each user, and alike to all',
+    name: 'feeds receive the changes of each user in the order in which they happened, and all receive the same',
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
       const ids = idsOf(30);

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { isOnline } from '../conformance-world';
 import { type Case, drop, join, leave } from './case';
 
-/** A drop, and what becomes of it. @internal */
+/** Drops, and the graces that follow them. @internal */
 export const graces: readonly Case[] = [
   {
-    name: 'a drop is no event when the user is back within the grace',
+    name: 'a drop causes no change when the user is back within the grace',
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
       await a.apply(join('u'));
@@ -93,7 +93,7 @@ export const graces: readonly Case[] = [
     },
   },
   {
-    name: 'a grace that starts is announced, so that a beat can tell its end on time',
+    name: 'a grace that starts is announced, so that a beat can report its end on time',
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
       await a.apply(join('u'), drop('u', world.graceMs));
@@ -102,12 +102,12 @@ export const graces: readonly Case[] = [
     },
   },
   {
-    name: 'graces of several users are told in the order in which they run out, whoever dropped first',
+    name: 'graces of several users are reported in the order in which they run out, and not in that of the drops',
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
       const order = ['m', 'z', 'a', 'q', 'c', 'x'];
       await a.apply(...order.map((userId) => join(userId)));
-      // Those that end last begin first.
+      // The graces that end last begin first.
       const since = await world.now();
       for (const userId of order.slice().reverse()) {
         await a.apply(drop(userId, (world.graceMs * (order.indexOf(userId) + 1)) / 3));
@@ -118,7 +118,7 @@ export const graces: readonly Case[] = [
       await world.arrive(() => b.told.length >= order.length * 2);
       const { sequence } = await b.store.list({ cursor: null, limit: 1 });
       const told = b.told.filter(({ status }) => status === 'offline').map(({ userId }) => userId);
-      // Where versions are counted in several places nobody knows which of two users was first.
+      // Where versions have several counters, the order of two users is not defined.
       assert.deepEqual(sequence === undefined ? told.sort() : told, sequence === undefined ? order.sort() : order);
       await world.assertChanges(
         order.map((userId) => `${userId} online connect`).concat(order.map((userId) => `${userId} offline timeout`)),
@@ -126,7 +126,7 @@ export const graces: readonly Case[] = [
     },
   },
   {
-    name: 'a grace that ends is told by the next beat, of any router, before anybody asks',
+    name: 'the next beat of any router reports a grace that has ended, without a query',
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
       await a.apply(join('u'), drop('u', world.graceMs));

@@ -6,7 +6,7 @@ import { type Case, drop, idsOf, join, leave, rejoin } from './case';
 /** Routers that beat, leave and die. @internal */
 export const leases: readonly Case[] = [
   {
-    name: 'the users of a dead router go offline, once each, and those who are elsewhere too stay',
+    name: 'the users of a dead router go offline, once each, and those who are also elsewhere stay online',
     async check(world) {
       const [dead, b, c] = [await world.mortal(), await world.router(), await world.router()];
       await dead.apply(join('only-there'), join('both'));
@@ -42,7 +42,7 @@ export const leases: readonly Case[] = [
     },
   },
   {
-    name: 'a router that was taken for dead is refused, told so, and asserts its users anew',
+    name: 'a router that was taken for dead is refused until its next beat, and then registers its users again',
     async check(world) {
       const [stalled, b] = [await world.mortal(), await world.router()];
       await stalled.apply(join('u'));
@@ -73,7 +73,7 @@ export const leases: readonly Case[] = [
     },
   },
   {
-    name: 'a router that has left is refused, and what it still held goes as if it had died',
+    name: 'a router that has left is refused, and the users whom it still held go offline as if it had died',
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
       await a.apply(join('u'), join('v'), leave('v'));
@@ -154,7 +154,7 @@ export const leases: readonly Case[] = [
     },
   },
   {
-    name: 'a dead router takes nobody along who was told by others, however many it held',
+    name: 'a dead router takes no user offline whom another router holds, however many it held',
     async check(world) {
       const [b, dead] = [await world.router(), await world.mortal()];
       const ids = idsOf(300);

@@ -8,7 +8,7 @@ const CHANGES_A_CALL = 500;
 
 const highestOf = ({ told }: Router): number => Math.max(0, ...told.map(({ version }) => version));
 
-/** Whatever a router was told, of each user versions grow. */
+/** In the changes that a router received, the versions of each user grow. */
 function assertGrowing({ told }: Router): void {
   const last = new Map<string, number>();
   for (const { userId, version } of told) {
@@ -17,7 +17,7 @@ function assertGrowing({ told }: Router): void {
   }
 }
 
-/** Versions go on: of each user, and where one counter gives them all, above the highest one of before. */
+/** Versions continue after a loss: those of each user grow, and those of a shared counter are above the highest one before. */
 async function assertAbove(router: Router, userId: string, highest: number): Promise<void> {
   assertGrowing(router);
   const { sequence } = await router.store.list({ cursor: null, limit: 1 });
@@ -37,17 +37,17 @@ async function everybodyOnline({ store }: Router): Promise<Map<string, StoredSta
   }
 }
 
-/** What a router does that its beat has found to be unknown. */
+/** Does what a router does that the store no longer knows: it beats, and registers its users again. */
 async function assertAnew(world: World, router: Router, userIds: readonly string[]): Promise<void> {
   await world.beginToBeat(router);
   await router.apply(...userIds.map(rejoin));
   await router.store.registered?.(router.node);
 }
 
-/** Data that are lost, and feeds that are cut; for backends that have the hooks. @internal */
+/** Data loss and cut feeds, for backends that have the hooks. @internal */
 export const losses: readonly Case[] = [
   {
-    name: 'what changes while a feed is cut is told later, or the feed is told that it may have missed something',
+    name: 'a feed that was cut receives the changes later, or is notified that it may have missed some',
     needs: 'cutFeed',
     async check(world) {
       for (const changes of [3, CHANGES]) {
@@ -67,19 +67,19 @@ export const losses: readonly Case[] = [
         if (!isWarned()) assert.deepEqual(heard().map(line).sort(), ids.map((id) => `${id} online connect`).sort());
         assert.equal((await readUsers(b, ids)).filter(({ online }) => online).length, changes);
         assert.ok((await everybodyOnline(b)).size > changes);
-        // By what was asked the feed knows how far versions are: it is where they are, or has been told that it is not.
+        // After these queries the feed has either received all changes, or was notified of a gap.
         await b.store.caughtUp?.();
         assert.ok(isWarned() || heard().length === changes);
         await a.apply(...ids.slice(0, 3).map((userId) => leave(userId)));
         const left = () => b.told.filter(({ userId, status }) => ids.includes(userId) && status === 'offline');
         await world.arrive(() => left().length >= 3);
-        assert.equal(left().length, 3, 'what changes later is told again');
+        assert.equal(left().length, 3, 'the feed receives later changes');
         assertGrowing(b);
       }
     },
   },
   {
-    name: 'what changes while a feed is cut is found out by what calls are answered, before the feed is mended',
+    name: 'the answers to calls reveal the changes that a cut feed has missed, before it is reconnected',
     needs: 'cutFeed',
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
@@ -90,12 +90,12 @@ export const losses: readonly Case[] = [
       await world.expectKnown(b, { known });
       const isSeen = () => b.gaps > (gaps.get(b) ?? 0) || b.told.some(({ userId }) => userId === 'u');
       await world.arrive(isSeen);
-      assert.ok(isSeen(), 'after a beat it is told, or that something was missed');
+      assert.ok(isSeen(), 'after a beat the feed has received the change, or was notified of a gap');
       await mend();
     },
   },
   {
-    name: 'after a loss every router is refused and told so, its users are back without an event, and versions go on',
+    name: 'after a loss every router is refused, its users are back without a change, and versions continue',
     needs: 'lose',
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
@@ -109,12 +109,13 @@ export const losses: readonly Case[] = [
       await assertAnew(world, a, ['stays', 'leaves', 'before']);
       await assertAnew(world, b, ['there']);
       for (const userId of ['stays', 'leaves', 'there']) assert.equal(await isOnline(b, userId), true);
-      assert.equal(await isOnline(b, 'early'), false, 'what was refused has not happened');
+      assert.equal(await isOnline(b, 'early'), false, 'the refused call has not taken effect');
       const isTold = ({ gaps: now }: Router, before: number): boolean => now > before;
       await world.arrive(() => Array.from(gaps).every(([router, before]) => isTold(router, before)));
-      for (const [router, before] of gaps) assert.ok(isTold(router, before), 'each feed may have missed something');
+      for (const [router, before] of gaps)
+        assert.ok(isTold(router, before), 'each feed is notified that it may have missed changes');
       await a.apply(leave('leaves'), join('comes'));
-      // A store may wait for a moment whether another router holds the user, too.
+      // A store may wait a moment to see whether another router holds the user too.
       const isOver = ({ told }: Router): boolean =>
         told.some(({ userId, status }) => userId === 'leaves' && status === 'offline') &&
         told.some(({ userId }) => userId === 'comes');
@@ -130,7 +131,7 @@ export const losses: readonly Case[] = [
     },
   },
   {
-    name: 'data that are set back: who has lost acknowledged work is refused, and in the end all is as routers say',
+    name: 'data that are set back: a router whose acknowledged work is lost is refused, and the store recovers',
     needs: 'setBack',
     async check(world) {
       const [b, a] = [await world.router(), await world.mortal()];
@@ -143,11 +144,11 @@ export const losses: readonly Case[] = [
       await world.arrive(() => b.told.some(({ userId }) => userId === 'came'));
       const highest = Math.max(highestOf(a), highestOf(b));
       await restore();
-      // A store that keeps users apart may know of no work that is missing but beside these.
+      // A store that is partitioned by user may detect lost work only in a call that concerns the same users.
       const { known } = await a.store.apply(a.node, [join('left')]);
       assert.equal(known, false, 'an apply that lacks acknowledged work is refused');
       await assertAnew(world, a, ['stays', 'came']);
-      // Of this one nothing is lost.
+      // The other router has lost nothing.
       const beaten = await b.store.beat(b.node);
       if (!beaten.known) await b.apply(rejoin('there'), rejoin('before'));
       await b.store.registered?.(b.node);
@@ -165,10 +166,10 @@ export const losses: readonly Case[] = [
     },
   },
   {
-    name: 'data that are set back: who came meanwhile, and whose router is dead, is not believed to be online for ever',
+    name: 'data that are set back: a user who came meanwhile, and whose router is dead, does not stay online for ever',
     needs: 'setBack',
     async check(world) {
-      // Nothing of the data that are put back is about the user, so no lease has to lapse.
+      // The restored data hold nothing about the user, so no lease has to lapse.
       const [b, dead] = [await world.router(), await world.router()];
       const gaps = await listen(world, 'before');
       const restore = await world.setBack();
@@ -181,7 +182,7 @@ export const losses: readonly Case[] = [
         b.gaps > (gaps.get(b) ?? 0) || b.told.some(({ userId, status }) => userId === 'lost' && status === 'offline');
       for (let lease = 0; lease < 3 && !isTold(); lease += 1) await world.pass(world.leaseMs);
       assert.equal(await isOnline(b, 'lost'), false);
-      assert.ok(isTold(), 'the user is told offline, or the feed that it may have missed something');
+      assert.ok(isTold(), 'the feed receives offline, or is notified that it may have missed changes');
     },
   },
 ];

@@ -24,7 +24,7 @@ const ODD_IDS = [
   ' a',
 ];
 
-/** What is asked. @internal */
+/** Reading, listing and counting users. @internal */
 export const queries: readonly Case[] = [
   {
     name: 'a user never seen is offline, with no last seen and version 0; answers are in the order asked',
@@ -32,14 +32,14 @@ export const queries: readonly Case[] = [
       const a = await world.router();
       await a.apply(join('u'));
       const [never, known, twice, again] = await readUsers(a, ['never', 'u', 'u', 'never']);
-      assert.deepEqual([twice, again], [known, never], 'one entry an id, also where it is asked twice');
+      assert.deepEqual([twice, again], [known, never], 'one entry for each id, also where it is asked twice');
       assert.deepEqual(never, { userId: 'never', online: false, lastSeen: null, version: 0 });
       assert.equal(known?.userId, 'u');
       assert.deepEqual(await readUsers(a, []), []);
     },
   },
   {
-    name: 'any id is just an id',
+    name: 'no id is special',
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
       await a.apply(...ODD_IDS.map((userId) => join(userId)));
@@ -88,7 +88,7 @@ export const queries: readonly Case[] = [
     },
   },
   {
-    name: 'what a page says to have been told has been told by then',
+    name: 'a feed has received every change that a page says was published',
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
       await world.arrive();

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { isOnline, readUsers } from '../conformance-world';
 import { type Case, join } from './case';
 
-/** When the store was away, no router is dead for that. @internal */
+/** No router is dead because the store was away. @internal */
 export const selfPreservation: readonly Case[] = [
   {
-    name: 'nobody is dead when the store itself was away: every router gets a full lease anew',
+    name: 'no router is dead when the store itself was away: each gets a full lease again',
     async check(world) {
       const [a, b] = [await world.mortal(), await world.mortal()];
       await a.apply(join('u'));
@@ -46,7 +46,7 @@ export const selfPreservation: readonly Case[] = [
     },
   },
   {
-    name: 'an extended lease proves nobody whose last activity is older than the TTL, until its router is back',
+    name: 'an extended lease keeps no user online whose last activity is older than the TTL, until the router is back',
     async check(world) {
       const [b, a] = [await world.router(), await world.mortal(world.leaseMs / 3)];
       await a.apply(join('u'));
@@ -67,14 +67,14 @@ export const selfPreservation: readonly Case[] = [
     },
   },
   {
-    name: 'twice in a row the store was away: who has beaten in between is not dead, and who has not is',
+    name: 'twice in a row the store was away: a router that has beaten in between is not dead, and one that has not is',
     async check(world) {
       const [b, dead, a] = [await world.router(), await world.mortal(), await world.mortal()];
       await dead.apply(join('lost'));
       await a.apply(join('stays'));
       await world.beat();
       dead.alive = false;
-      // In the second silence the extended lease of the dead router ends, and no further one may follow.
+      // In the second silence the extended lease of the dead router ends, and may not be extended again.
       for (let silence = 0; silence < 2; silence += 1) await world.standStill(world.leaseMs * 1.1);
       await world.beat();
       assert.equal(await isOnline(b, 'stays'), true);

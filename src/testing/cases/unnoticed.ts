@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { isOnline, type Router, type World } from '../conformance-world';
 import { type Case, drop, join, leave, rejoin } from './case';
 
-/** A user whose grace has ended, and nobody has noticed. */
+/** A user whose grace has ended, before any call could make the store notice. */
 async function graceEnds(world: World): Promise<[Router, Router]> {
   const [a, b] = [await world.router(), await world.router()];
   await a.apply(join('u'), drop('u', world.graceMs));
@@ -10,19 +10,19 @@ async function graceEnds(world: World): Promise<[Router, Router]> {
   return [a, b];
 }
 
-/** A user whose router has lost its lease, and nobody has noticed. */
+/** A user whose router has lost its lease, before any call could make the store notice. */
 async function leaseEnds(world: World): Promise<[Router, Router, number]> {
-  // The first is asked what time it is.
+  // The store of the first router gives the time, so the dead one must not be the first.
   const [b, dead] = [await world.router(), await world.mortal()];
   await dead.apply(join('u'));
   const since = await world.lapse(dead);
   return [dead, b, since];
 }
 
-/** What time alone has ended, before anybody beats. @internal */
+/** Graces and leases that time has ended, before any router beats. @internal */
 export const unnoticed: readonly Case[] = [
   {
-    name: 'a grace that has ended is told before whatever comes next of its user, though nobody has noticed',
+    name: 'a grace that has ended unnoticed is reported before the next event of its user',
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
       await a.apply(join('back'), join('elsewhere'), join('held'), join('dropped'), join('left'));
@@ -49,10 +49,10 @@ export const unnoticed: readonly Case[] = [
     },
   },
   {
-    name: 'a router whose lease has lapsed is refused, though nobody has noticed, and asserts its users anew',
+    name: 'a router whose lease has lapsed unnoticed is refused, and registers its users again',
     async check(world) {
       const [dead, b, since] = await leaseEnds(world);
-      // Each comes first to a store, once.
+      // In some case, each of these calls is the first one.
       const applied = await dead.store.apply(dead.node, [join('v')]);
       const refreshed = await dead.store.refresh(dead.node, [{ userId: 'u', ageMs: 0 }]);
       const beaten = await dead.store.beat(dead.node);
@@ -66,18 +66,22 @@ export const unnoticed: readonly Case[] = [
       await dead.apply(rejoin('u'));
       assert.equal(await isOnline(b, 'u'), true);
       await world.pass(world.leaseMs * 1.5);
-      assert.equal(await isOnline(b, 'u'), true, 'what it held before has been taken away, and not what it asserted');
+      assert.equal(
+        await isOnline(b, 'u'),
+        true,
+        'it loses the users of its old lease, and not those that it has registered again',
+      );
       await dead.apply(leave('u'));
       assert.equal(await isOnline(b, 'u'), false);
       await world.arrive(() => b.told[b.told.length - 1]?.reason === 'disconnect');
       const lines = b.told.map(({ status, reason }) => `${status} ${reason}`).join(', ');
-      // It may have come in time for the change not to be one.
+      // The router may have registered the user before the store reaped the old lease.
       const isSeen = lines === 'online connect, offline node-down, online resync, offline disconnect';
       assert.ok(isSeen || lines === 'online connect, offline disconnect', lines);
     },
   },
   {
-    name: 'a router whose lease has lapsed cannot give signs of life, though nobody has noticed',
+    name: 'a router whose lease has lapsed unnoticed cannot report activity',
     async check(world) {
       const [dead, , since] = await leaseEnds(world);
       const refreshed = await dead.store.refresh(dead.node, [{ userId: 'u', ageMs: 0 }]);
@@ -86,7 +90,7 @@ export const unnoticed: readonly Case[] = [
     },
   },
   {
-    name: 'a router whose lease has lapsed is told so by its next beat, though nobody has noticed',
+    name: 'a router whose lease has lapsed unnoticed learns it from its next beat',
     async check(world) {
       const [dead, , since] = await leaseEnds(world);
       const { known } = await dead.store.beat(dead.node);
@@ -95,14 +99,14 @@ export const unnoticed: readonly Case[] = [
     },
   },
   {
-    name: 'a reading does not say online for a grace that has ended, though nobody has noticed',
+    name: 'a query does not say online for a grace that has ended unnoticed',
     async check(world) {
       const [, b] = await graceEnds(world);
       assert.equal(await isOnline(b, 'u'), false);
     },
   },
   {
-    name: 'a reading does not say online for a lease that has lapsed, though nobody has noticed',
+    name: 'a query does not say online for a lease that has lapsed unnoticed',
     async check(world) {
       const [, b, since] = await leaseEnds(world);
       const online = await isOnline(b, 'u');
@@ -111,14 +115,14 @@ export const unnoticed: readonly Case[] = [
     },
   },
   {
-    name: 'nobody is counted for a grace that has ended, though nobody has noticed',
+    name: 'no user is counted for a grace that has ended unnoticed',
     async check(world) {
       const [, b] = await graceEnds(world);
       assert.equal(await b.store.count(), 0);
     },
   },
   {
-    name: 'nobody is counted for a lease that has lapsed, though nobody has noticed',
+    name: 'no user is counted for a lease that has lapsed unnoticed',
     async check(world) {
       const [, b, since] = await leaseEnds(world);
       const count = await b.store.count();
