@@ -19,6 +19,8 @@ export type {
   RouterOptions,
   SocketLike,
   Status,
+  Transport,
+  TransportAttachment,
   UpdateReason,
   UserId,
 } from './public/types';

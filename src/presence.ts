@@ -1,11 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'eventemitter3';
-import { checkClose, checkIdentity, checkListener, checkSocket } from './config/arguments';
+import { checkClose, checkIdentity, checkListener, checkSocket, checkTransport } from './config/arguments';
 import { type Settings, toSettings } from './config/options';
+import { type Channel, isConnecting, isOpen } from './connections/channel';
 import type { Connection } from './connections/connection';
 import { disabledPresence } from './connections/disabled-presence';
 import { inertAttachment } from './connections/inert-attachment';
 import { Registry } from './connections/registry';
+import { listenTo } from './connections/socket-listeners';
 import { Failures } from './diagnostics/error-reporter';
 import { FailureLog } from './diagnostics/failure-log';
 import { INTERNALS, type Internals, type WithInternals } from './diagnostics/internals';
@@ -21,16 +23,15 @@ import type {
   PresenceStatus,
   PresenceUpdate,
   SocketLike,
+  Transport,
+  TransportAttachment,
   UserId,
 } from './public/types';
 import { Replication } from './replication/replication';
 import { memoryStore } from './stores/memory/memory-store';
 import { SubscribeRequests } from './subscriptions/subscribe-requests';
 import { Subscriptions } from './subscriptions/subscriptions';
-import { framesOf } from './wire/encode';
-
-const OPEN = 1;
-const CONNECTING = 0;
+import { codecOf } from './wire/encode';
 
 /**
  * Starts presence for one router: beats to the store, watches over the sockets that are attached, and tells changes.
@@ -109,10 +110,10 @@ class LocalPresence implements Presence, WithInternals {
       report,
       close,
       feed: this.replication.feed,
-      frames: framesOf(settings.wire),
+      codec: codecOf(settings.wire),
       updatesPerUserPerSecond: limits.updatesPerUserPerSecond,
     });
-    this.requests = new SubscribeRequests({ ...settings, watchers: this.subscriptions, report, close });
+    this.requests = new SubscribeRequests({ ...settings, subscriptions: this.subscriptions, report, close });
     this[INTERNALS] = {
       clock,
       callbackTimeoutMs: limits.callbackTimeoutMs,
@@ -136,13 +137,12 @@ class LocalPresence implements Presence, WithInternals {
 
   attachToSocket(socket: SocketLike, identity: Identity): Attachment {
     checkSocket(socket);
-    const checked = checkIdentity(identity);
-    if (this.closing !== undefined || !isOpening(socket)) {
-      return inertAttachment(checked.userId, `${this.nodeId}:${this.registry.nextSerial()}`);
-    }
-    const connection = this.registry.attach(socket, checked, (made) => this.requests.introduce(made, identity));
-    if (checked.interest !== undefined) this.subscriptions.watch(connection, checked.interest);
-    return connection;
+    return this.attachChannel(socket, identity, (attachment) => listenTo(socket, attachment));
+  }
+
+  attach(transport: Transport, identity: Identity): TransportAttachment {
+    checkTransport(transport);
+    return this.attachChannel(transport, identity);
   }
 
   getStatuses(ids: Iterable<UserId>): Promise<{ [userId: string]: PresenceStatus }> {
@@ -178,6 +178,23 @@ class LocalPresence implements Presence, WithInternals {
     return this.closing;
   }
 
+  private attachChannel(
+    channel: Channel,
+    identity: Identity,
+    onMade?: (attachment: TransportAttachment) => void,
+  ): TransportAttachment {
+    const checked = checkIdentity(identity);
+    if (this.closing !== undefined || !(isOpen(channel) || isConnecting(channel))) {
+      return inertAttachment(checked.userId, `${this.nodeId}:${this.registry.nextSerial()}`);
+    }
+    const connection = this.registry.attach(channel, checked, (made) => {
+      onMade?.(made);
+      this.requests.introduce(made, identity);
+    });
+    if (checked.interest !== undefined) this.subscriptions.watch(connection, checked.interest);
+    return connection;
+  }
+
   private async shutDown(handoverMs: number): Promise<void> {
     this.becameReady.reject(closedError());
     this.subscriptions.close();
@@ -188,10 +205,6 @@ class LocalPresence implements Presence, WithInternals {
     await this.replication.close(handoverMs > 0);
     this.log?.stop();
   }
-}
-
-function isOpening({ readyState }: SocketLike): boolean {
-  return readyState === OPEN || readyState === CONNECTING;
 }
 
 function greetingOf(nodeId: string, { store, ttlMs, router }: Settings): string {

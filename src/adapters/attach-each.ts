@@ -2,8 +2,7 @@ import { checkedMs } from '../config/validation';
 import { internalsOf, isActive } from '../diagnostics/internals';
 import { checkNames, optionError, shown } from '../public/errors';
 import { named } from '../public/lookalikes';
-import type { Attachment, Identity, Presence, SocketLike } from '../public/types';
-import { EarlyFrames } from './early-frames';
+import type { Attachment, Identity, Presence, SocketLike, Transport } from '../public/types';
 
 /** The part of a handshake request that every version of Node has. */
 export interface RequestLike {
@@ -52,26 +51,34 @@ const REASONS = {
   timeout: 'presence: not identified in time, try again',
 };
 
+/** A socket that has connected. @internal */
+export interface NewSocket {
+  readonly transport: SocketLike | Transport;
+  attach(identity: Identity): Attachment;
+  /** Waits for the identity: calls `onGone` if the socket ends meanwhile, and returns a function that gives the frames that came. */
+  wait(onGone: () => void): () => unknown[];
+}
+
 /**
  * The common part of the socket adapters: identifies each new socket, at once or later, and attaches it. A failure of
  * `identify` is reported.
  *
- * @param toSocketLike - adapts a socket to the interface of the core
+ * @param open - adapts a socket to the interface of the core
  * @throws TypeError `ERR_PRESENCE_OPTIONS`
  * @internal
  */
 export function attachEach<Request, Socket>(
   presence: Presence,
   options: AttachOptions<Request, Socket>,
-  toSocketLike: (socket: Socket) => SocketLike,
+  open: (socket: Socket) => NewSocket,
 ): (socket: Socket, request: Request) => void {
   const { identify, identifyTimeoutMs, closeUnidentified } = checkOptions(presence, options);
   const { clock, report, closeSocket, onClose } = internalsOf(presence);
 
-  const leave = (socket: SocketLike, kind: 'null' | 'error' | 'timeout'): void => {
-    if (closeUnidentified.includes(kind)) closeSocket(socket, NOT_ALLOWED, REASONS[kind]);
+  const leave = ({ transport }: NewSocket, kind: 'null' | 'error' | 'timeout'): void => {
+    if (closeUnidentified.includes(kind)) closeSocket(transport, NOT_ALLOWED, REASONS[kind]);
   };
-  const attach = (socket: SocketLike, identity: Identity | null): Attachment | undefined => {
+  const attach = (socket: NewSocket, identity: Identity | null): Attachment | undefined => {
     try {
       if (identity === null) {
         leave(socket, 'null');
@@ -79,22 +86,22 @@ export function attachEach<Request, Socket>(
       }
       // The error does not quote the value, which may be a token.
       if (typeof identity !== 'object') throw optionError(`identify gave ${typeName(identity)}; ${IDENTITY_RULE}`);
-      return presence.attachToSocket(socket, identity);
+      return socket.attach(identity);
     } catch (error) {
       report('identify', error);
       leave(socket, 'error');
     }
     return undefined;
   };
-  const wait = (socket: SocketLike, promise: PromiseLike<Identity | null>): void => {
+  const wait = (socket: NewSocket, promise: PromiseLike<Identity | null>): void => {
     let isOver = false;
-    const early = new EarlyFrames(socket, () => end());
+    const stop = socket.wait(() => end());
     /** Ends the wait for the identity, and returns the frames that came meanwhile. */
     const end = (): unknown[] => {
       isOver = true;
       clock.clearTimeout(timer);
       forget();
-      return early.stop();
+      return stop();
     };
     const timer = clock.setTimeout(() => {
       report('identify', new Error(`identify did not answer within ${identifyTimeoutMs} ms`));
@@ -126,12 +133,12 @@ export function attachEach<Request, Socket>(
       identity = identify(request, socket);
     } catch (error) {
       report('identify', error);
-      leave(toSocketLike(socket), 'error');
+      leave(open(socket), 'error');
       return;
     }
     // Attached at once where possible, so that not even the first frame is missed.
-    if (!isPromise(identity)) attach(toSocketLike(socket), identity);
-    else if (isActive(presence)) wait(toSocketLike(socket), identity);
+    if (!isPromise(identity)) attach(open(socket), identity);
+    else if (isActive(presence)) wait(open(socket), identity);
     else Promise.resolve(identity).catch(() => undefined);
   };
 }

@@ -1,8 +1,10 @@
 import { checkFunctions, checkNoLookalike } from '../config/validation';
-import { SOCKET_PORT, type SocketPort } from '../connections/socket-port';
+import { CHANNEL_PORT, type ChannelPort } from '../connections/channel';
 import { internalsOf, reportTo } from '../diagnostics/internals';
 import { type EmitterLike, listenShared } from '../diagnostics/shared-listener';
-import type { Presence, SocketLike } from '../public/types';
+import type { Presence, Transport, TransportAttachment } from '../public/types';
+import type { Message } from '../wire/encode';
+import { toIso } from '../wire/to-status';
 import { type AttachOptions, attachEach } from './attach-each';
 
 export type { AttachOptions, Identify, RequestLike } from './attach-each';
@@ -109,30 +111,63 @@ export function attachPresence<Request = any, Socket extends SocketIoSocketLike 
     'a presence': 'attachPresence(presence, io, { identify })',
   });
   checkFunctions('io', io, ['on', 'removeListener'], rule);
-  const attach = attachEach(presence, options, (socket: Socket) => wrapped(socket, presence));
+  const attach = attachEach(presence, options, (socket: Socket) => {
+    const transport = transportOf(socket, presence);
+    // Its packets are not presence frames, so before it is attached nothing matters but its end.
+    const wait = (onGone: () => void) => {
+      const forget = transport.onEnd(onGone);
+      return () => {
+        forget();
+        return [];
+      };
+    };
+    return { transport, attach: (identity) => presence.attach(transport, identity), wait };
+  });
   const onConnection = (socket: Socket): void => attach(socket, socket.request as Request);
   return listenShared(io as EmitterLike, 'connection', onConnection as (...values: unknown[]) => void);
 }
 
-/** One wrapper for each socket, so that attaching it a second time replaces the first attachment. */
-const wrappers = new WeakMap<SocketIoSocketLike, SocketLike>();
+/** One transport for each socket, so that attaching it a second time replaces the first attachment. */
+const transports = new WeakMap<SocketIoSocketLike, SocketIoTransport>();
 
-function wrapped(socket: SocketIoSocketLike, presence: Presence): SocketLike {
-  let wrapper = wrappers.get(socket);
-  if (wrapper === undefined) {
-    wrapper = new SocketIoSocket(socket, presence);
-    wrappers.set(socket, wrapper);
+function transportOf(socket: SocketIoSocketLike, presence: Presence): SocketIoTransport {
+  let transport = transports.get(socket);
+  if (transport === undefined) {
+    transport = new SocketIoTransport(socket, presence);
+    transports.set(socket, transport);
   }
-  return wrapper;
+  return transport;
 }
 
-/** A socket of socket.io, with the interface of the core. */
-class SocketIoSocket implements SocketLike {
-  /** For each listener, the function that removes it. */
-  private readonly forget = new Map<(...args: unknown[]) => void, () => void>();
+/** The event that carries a message, and its payload. A client of socket.io sends no request that could be refused. */
+function toEvent(message: Message): [event: string, payload: unknown] | undefined {
+  switch (message.kind) {
+    case 'update':
+      return ['presence:update', { ...message.update, lastSeen: toIso(message.lastSeen) }];
+    case 'snapshot':
+      return ['presence:snapshot', { users: message.users }];
+    case 'stale':
+      return ['presence:stale', { stale: message.stale, asOf: new Date(message.asOf).toISOString() }];
+    case 'refusal':
+      return undefined;
+  }
+}
+
+/** A socket of socket.io as a transport, which takes events in place of frames. */
+class SocketIoTransport implements Transport {
+  readonly [CHANNEL_PORT]: ChannelPort = {
+    deliver: (message) => this.deliver(message),
+    attached: (attachment) => this.listenFor(attachment),
+    released: (attachment) => {
+      this.listening.get(attachment)?.();
+      this.listening.delete(attachment);
+      if (this.listening.size === 0) this.forgetFlush?.();
+    },
+  };
+  /** For each attachment, the function that removes its listeners. */
+  private readonly listening = new Map<TransportAttachment, () => void>();
   /** Removes the listener that waits for a flush. */
   private forgetFlush: (() => void) | undefined;
-
   /** The approximate number of bytes of snapshots since the write buffer was last empty. */
   private emittedBytes = 0;
 
@@ -149,32 +184,6 @@ class SocketIoSocket implements SocketLike {
     const packets = this.socket.conn.writeBuffer.length;
     if (packets === 0) this.emittedBytes = 0;
     return Math.max(packets * PACKET_BYTES, this.emittedBytes);
-  }
-
-  readonly [SOCKET_PORT]: SocketPort = {
-    update: (update) => this.emit('presence:update', update),
-    snapshot: (users) => {
-      for (const { userId } of users) this.emittedBytes += USER_BYTES + userId.length;
-      this.emit('presence:snapshot', { users });
-    },
-    stale: (stale, asOf) => this.emit('presence:stale', { stale, asOf }),
-  };
-
-  on(event: string, listener: (...args: unknown[]) => void): void {
-    const { socket } = this;
-    if (event === 'message') {
-      // All namespaces of a client share one connection.
-      this.forget.set(listener, listenShared(socket.conn as EmitterLike, 'packet', listener));
-    } else if (event === 'close') {
-      const onDisconnect = (reason: unknown) => listener(CHOSEN.includes(reason) ? NORMAL_CLOSURE : ABNORMAL_CLOSURE);
-      this.forget.set(listener, listenShared(socket as EmitterLike, 'disconnect', onDisconnect));
-    }
-  }
-
-  removeListener(_event: string, listener: (...args: unknown[]) => void): void {
-    this.forget.get(listener)?.();
-    this.forget.delete(listener);
-    if (this.forget.size === 0) this.forgetFlush?.();
   }
 
   /** Never called: the socket takes events, by its port. */
@@ -211,9 +220,30 @@ class SocketIoSocket implements SocketLike {
     const forget = onClose(end);
   }
 
-  private emit(event: string, payload: unknown): void {
+  /** Calls `listener` with the close code that the end of the socket amounts to. */
+  onEnd(listener: (code: number) => void): () => void {
+    const onDisconnect = (reason: unknown) => listener(CHOSEN.includes(reason) ? NORMAL_CLOSURE : ABNORMAL_CLOSURE);
+    return listenShared(this.socket as EmitterLike, 'disconnect', onDisconnect);
+  }
+
+  private listenFor(attachment: TransportAttachment): void {
+    // All namespaces of a client share one connection.
+    const forgetPackets = listenShared(this.socket.conn as EmitterLike, 'packet', () => attachment.touch());
+    const forgetEnd = this.onEnd((code) => attachment.closed(code));
+    this.listening.set(attachment, () => {
+      forgetPackets();
+      forgetEnd();
+    });
+  }
+
+  private deliver(message: Message): void {
+    const event = toEvent(message);
+    if (event === undefined) return;
+    if (message.kind === 'snapshot') {
+      for (const { userId } of message.users) this.emittedBytes += USER_BYTES + userId.length;
+    }
     try {
-      this.socket.emit(event, payload);
+      this.socket.emit(...event);
     } catch (error) {
       reportTo(this.presence, 'send', error);
     }

@@ -2,6 +2,7 @@ import { checkFunctions, checkNoLookalike } from '../config/validation';
 import { type EmitterLike, listenShared } from '../diagnostics/shared-listener';
 import type { Presence, SocketLike } from '../public/types';
 import { type AttachOptions, attachEach, type RequestLike } from './attach-each';
+import { EarlyFrames } from './early-frames';
 
 export type { AttachOptions, Identify, RequestLike } from './attach-each';
 
@@ -46,6 +47,13 @@ export function attachPresence<Request = RequestLike, Socket extends SocketLike 
     'a presence': 'attachPresence(presence, server, { identify })',
   });
   checkFunctions('server', server, ['on', 'removeListener'], rule);
-  const onConnection = attachEach<Request, Socket>(presence, options, (socket) => socket);
+  const onConnection = attachEach<Request, Socket>(presence, options, (socket) => ({
+    transport: socket,
+    attach: (identity) => presence.attachToSocket(socket, identity),
+    wait: (onGone) => {
+      const early = new EarlyFrames(socket, onGone);
+      return () => early.stop();
+    },
+  }));
   return listenShared(server as EmitterLike, 'connection', onConnection as (...values: unknown[]) => void);
 }

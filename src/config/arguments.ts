@@ -1,5 +1,5 @@
 import { checkNames, optionError, shown } from '../public/errors';
-import type { Identity, SocketLike, UserId } from '../public/types';
+import type { Identity, SocketLike, Transport, UserId } from '../public/types';
 import { toUserId, toUserIds } from '../public/user-id';
 import { checkedMs, checkFunctions } from './validation';
 
@@ -15,6 +15,11 @@ export function checkSocket(socket: SocketLike): void {
     'a server of socket.io': `${rule}: for a server there is attachPresence of voiceping-presence/socket.io`,
     'a socket of socket.io': `${rule}: for those there is attachPresence of voiceping-presence/socket.io`,
   });
+}
+
+/** @internal */
+export function checkTransport(transport: Transport): void {
+  checkFunctions('transport', transport, ['send', 'close'], 'it has the functions send and close');
 }
 
 /** @internal */

@@ -1,17 +1,16 @@
 import { toExpiry, toInterest } from '../config/arguments';
 import { log } from '../diagnostics/log';
-import type { Attachment, SocketLike, UserId } from '../public/types';
+import type { TransportAttachment, UserId } from '../public/types';
 import { bytesOf, isBlob, MAX_FRAME_BYTES, readBlob } from '../wire/frame-bytes';
 import { MessageType } from '../wire/message-type';
 import { peekMessageType } from '../wire/peek';
+import { type Channel, isConnecting, isOpen } from './channel';
 
 /** The close code of a connection that ended without a close frame. RFC 6455, section 7.1.5. */
 const ABNORMAL_CLOSURE = 1006;
 
 /** A socket with more unsent bytes than this is slow: updates for it wait, and newer ones replace older ones. */
 const SLOW_BYTES = 16_384;
-const CONNECTING = 0;
-const OPEN = 1;
 
 /**
  * How a user lost a connection. It is kept while others are alive, since the grace of a drop continues when another device
@@ -93,30 +92,22 @@ export interface ConnectionOwner {
 }
 
 /**
- * For each socket, the one connection that listens to it. If each of several presences listened, Node would warn of a leak at
- * the eleventh, and only the caller should raise that limit.
- */
-const listening = new WeakMap<SocketLike, Connection>();
-
-/**
- * One attached socket, and the caller's handle of it. It translates the events of the socket; its owner decides what follows.
+ * One attached transport, and the caller's handle of it. It says what happens to the transport; its owner decides what follows.
  * A router has one for every socket, so it is kept small: a property that can be computed is not stored.
  * @internal
  */
-export class Connection implements Attachment {
+export class Connection implements TransportAttachment {
   /** `alive` until it times out (`silent`; activity brings it back) or is detached (`gone`). */
   state: 'alive' | 'silent' | 'gone' = 'alive';
   lastLife: number;
   /** The slow socket makes progress, so one more frame may be sent to it. */
   isTaking = false;
-  /** Connections of other presences to the same socket, which get its events through this one. Never changed in place. */
-  private others: readonly Connection[] | undefined = undefined;
   /** Its position in the ping wheel. */
   slot = 0;
   index = 0;
 
   constructor(
-    readonly socket: SocketLike,
+    readonly channel: Channel,
     readonly userId: string,
     /** `undefined` for a socket that is not tracked, such as a dashboard's. */
     public user: LocalUser | undefined,
@@ -124,9 +115,6 @@ export class Connection implements Attachment {
     private readonly serial: number,
   ) {
     this.lastLife = owner.now();
-    const first = listening.get(socket);
-    if (first === undefined) this.listen();
-    else first.others = (first.others ?? []).concat(this);
   }
 
   get connectionId(): string {
@@ -142,7 +130,7 @@ export class Connection implements Attachment {
     if (this.state === 'alive') {
       this.lastLife = now;
       this.owner.onLife(this, now);
-    } else if (this.state === 'silent' && this.socket.readyState === OPEN) {
+    } else if (this.state === 'silent' && isOpen(this.channel)) {
       this.lastLife = now;
       this.owner.onRevival(this);
     }
@@ -160,42 +148,19 @@ export class Connection implements Attachment {
     return this.owner.detach(this);
   }
 
-  /** Removes exactly the listeners that were added. Where the socket has other connections, one of them takes over. */
-  unlisten(): void {
-    const { socket } = this;
-    const first = listening.get(socket);
-    if (first !== this) {
-      if (first !== undefined) first.others = first.others?.filter((other) => other !== this);
-      return;
-    }
-    listening.delete(socket);
-    for (const [event, listener] of this.listeners()) socket.removeListener(event, listener);
-    const [next, ...rest] = this.others ?? [];
-    this.others = undefined;
-    if (next === undefined) return;
-    next.others = rest.length > 0 ? rest : undefined;
-    next.listen();
-  }
-
-  private listen(): void {
-    listening.set(this.socket, this);
-    for (const [event, listener] of this.listeners()) this.socket.on(event, listener);
-  }
-
-  private listeners(): ReadonlyArray<readonly [event: string, listener: (value: unknown) => void]> {
-    return [
-      ['message', this.onMessage],
-      ['ping', this.onPing],
-      ['pong', this.onPong],
-      ['close', this.onClose],
-    ];
-  }
-
-  /** Handles a frame that came in on the socket, or one that came before the socket was attached. */
-  received(data: unknown): void {
+  received(frame: unknown): void {
     this.touch();
-    if (isBlob(data)) readBlob(this, data, (bytes) => this.take(bytes));
-    else this.take(data);
+    if (isBlob(frame)) readBlob(this, frame, (bytes) => this.take(bytes));
+    else this.take(frame);
+  }
+
+  pinged(): void {
+    if (this.user !== undefined) log.pong(this.userId);
+    this.touch();
+  }
+
+  closed(code?: number): void {
+    this.owner.onClose(this, code !== undefined && code !== 0 && code !== ABNORMAL_CLOSURE);
   }
 
   private take(data: unknown): void {
@@ -207,39 +172,9 @@ export class Connection implements Attachment {
     const frame = bytesOf(data, MAX_FRAME_BYTES + 1);
     if (frame !== undefined) this.owner.onWatchRequest(this, frame);
   }
-
-  /** The payload of a ping is opaque, and not a frame of presence. RFC 6455, section 5.5.2. */
-  private readonly onPing = (): void => {
-    const { others } = this;
-    this.touch();
-    if (others !== undefined) for (const other of others) other.touch();
-  };
-
-  private readonly onPong = (): void => {
-    const { others } = this;
-    this.ponged();
-    if (others !== undefined) for (const other of others) other.ponged();
-  };
-
-  private readonly onClose = (code: unknown): void => {
-    const { others, owner } = this;
-    owner.onClose(this, code !== ABNORMAL_CLOSURE);
-    if (others !== undefined) for (const other of others) other.owner.onClose(other, code !== ABNORMAL_CLOSURE);
-  };
-
-  private readonly onMessage = (data: unknown): void => {
-    const { others } = this;
-    this.received(data);
-    if (others !== undefined) for (const other of others) other.received(data);
-  };
-
-  private ponged(): void {
-    if (this.user !== undefined) log.pong(this.userId);
-    this.touch();
-  }
 }
 
-/** Whether nothing may be sent to a socket for now. @internal */
-export function isSlow({ socket, isTaking }: Connection): boolean {
-  return (socket.bufferedAmount > SLOW_BYTES && !isTaking) || socket.readyState === CONNECTING;
+/** Whether nothing may be sent to a connection for now. @internal */
+export function isSlow({ channel, isTaking }: Connection): boolean {
+  return ((channel.bufferedAmount ?? 0) > SLOW_BYTES && !isTaking) || isConnecting(channel);
 }

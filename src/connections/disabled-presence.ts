@@ -1,6 +1,6 @@
-import { checkClose, checkIdentity, checkListener, checkPage, checkSocket } from '../config/arguments';
+import { checkClose, checkIdentity, checkListener, checkPage, checkSocket, checkTransport } from '../config/arguments';
 import { closedError, PresenceError } from '../public/errors';
-import type { Presence } from '../public/types';
+import type { Identity, Presence, TransportAttachment } from '../public/types';
 import { toUserIds } from '../public/user-id';
 import { inertAttachment } from './inert-attachment';
 
@@ -16,13 +16,20 @@ export function disabledPresence(nodeId: string): Presence {
     Promise.reject(
       closed ? closedError() : new PresenceError('ERR_PRESENCE_DISABLED', 'presence is disabled (enabled: false)'),
     );
+  const attach = (identity: Identity): TransportAttachment => {
+    serial += 1;
+    return inertAttachment(checkIdentity(identity).userId, `${nodeId}:${serial}`);
+  };
   return {
     nodeId,
     ready: () => (closed ? refuse() : Promise.resolve()),
     attachToSocket(socket, identity) {
       checkSocket(socket);
-      serial += 1;
-      return inertAttachment(checkIdentity(identity).userId, `${nodeId}:${serial}`);
+      return attach(identity);
+    },
+    attach(transport, identity) {
+      checkTransport(transport);
+      return attach(identity);
     },
     getStatuses(ids) {
       toUserIds(ids, 'ids');

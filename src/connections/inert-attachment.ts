@@ -1,8 +1,8 @@
 import { toExpiry, toInterest } from '../config/arguments';
-import type { Attachment } from '../public/types';
+import type { TransportAttachment } from '../public/types';
 
 /** An attachment that does nothing: for a closed socket, or a closed or disabled presence. @internal */
-export function inertAttachment(userId: string, connectionId: string): Attachment {
+export function inertAttachment(userId: string, connectionId: string): TransportAttachment {
   return {
     userId,
     connectionId,
@@ -15,5 +15,8 @@ export function inertAttachment(userId: string, connectionId: string): Attachmen
       toExpiry(at, 'at');
     },
     detach: () => Promise.resolve(),
+    received: () => undefined,
+    pinged: () => undefined,
+    closed: () => undefined,
   };
 }

@@ -1,4 +1,5 @@
 import type { Clock } from '../public/clock';
+import { isClosed } from './channel';
 import type { Connection } from './connection';
 
 /** @internal */
@@ -13,8 +14,6 @@ export interface PingWheelOptions {
   /** The socket is closed, and emitted no event. */
   onFoundClosed(connection: Connection): void;
 }
-
-const CLOSED = 3;
 
 /** A tick visits at most this many slots, so that a stall is not followed by a burst of pings. */
 const MAX_SLOTS_A_TICK = 4;
@@ -108,7 +107,7 @@ export class PingWheel {
     // A copy, since a visit may remove connections.
     for (const connection of slot.slice()) {
       // Something removed the listeners of the socket, so its close event did not arrive.
-      if (connection.socket.readyState === CLOSED) {
+      if (isClosed(connection.channel)) {
         this.options.onFoundClosed(connection);
         continue;
       }

@@ -1,12 +1,12 @@
 import type { CheckedIdentity } from '../config/arguments';
 import type { Settings } from '../config/options';
-import type { ErrorStage, SocketLike } from '../public/types';
+import type { ErrorStage } from '../public/types';
+import { CHANNEL_PORT, type Channel, isOpen } from './channel';
 import { Connection, type ConnectionOwner, type Departure, isSlow, LocalUser } from './connection';
 import { Expiry } from './expiry';
 import { PingWheel } from './ping-wheel';
 import { CloseCode, SocketCloser } from './socket-closer';
-
-const OPEN = 1;
+import { stopListening } from './socket-listeners';
 
 /** @internal */
 export interface RegistryOptions {
@@ -37,7 +37,7 @@ export class Registry implements ConnectionOwner {
   /** By id. A user who has left stays until the store has acknowledged it. */
   readonly users = new Map<string, LocalUser>();
   readonly closer: SocketCloser;
-  private readonly connections = new Map<SocketLike, Connection>();
+  private readonly connections = new Map<Channel, Connection>();
   private readonly pingWheel: PingWheel;
   private readonly expiry: Expiry;
   private readonly pingAfterMs: number;
@@ -71,15 +71,16 @@ export class Registry implements ConnectionOwner {
   }
 
   attach(
-    socket: SocketLike,
+    channel: Channel,
     { userId, track, expiresAt }: CheckedIdentity,
     onMade: (made: Connection) => void,
   ): Connection {
-    const before = this.connections.get(socket);
+    const before = this.connections.get(channel);
     const user = track ? this.localUser(userId) : undefined;
-    const connection = new Connection(socket, userId, user, this, this.nextSerial());
+    const connection = new Connection(channel, userId, user, this, this.nextSerial());
     // The new connection counts before the old one is released, so that the user does not go offline in between.
-    this.connections.set(socket, connection);
+    this.connections.set(channel, connection);
+    channel[CHANNEL_PORT]?.attached?.(connection);
     onMade(connection);
     this.pingWheel.add(connection);
     if (user !== undefined) this.arrive(user);
@@ -97,7 +98,7 @@ export class Registry implements ConnectionOwner {
   /** Closes a socket. It counts as a drop with grace, since its client may reconnect. */
   end(connection: Connection, code: number, reason: string): void {
     this.release(connection, 'drop');
-    this.closer.close(connection.socket, code, reason, connection.userId);
+    this.closer.close(connection.channel, code, reason, connection.userId);
   }
 
   /** Detaches all sockets, which stay open. */
@@ -132,6 +133,8 @@ export class Registry implements ConnectionOwner {
   }
 
   onClose(connection: Connection, clean: boolean): void {
+    this.closer.closed(connection.channel);
+    if (connection.state === 'gone') return;
     // A close frame is activity, like any frame of the client.
     if (clean && connection.user !== undefined) connection.user.lastLife = this.now();
     this.release(connection, clean ? 'disconnect' : 'drop');
@@ -183,11 +186,12 @@ export class Registry implements ConnectionOwner {
     ending: Departure['ending'],
     graceMs: number = this.options.settings.graceMs,
   ): void {
-    const { state, socket, user } = connection;
+    const { state, channel, user } = connection;
     if (state === 'gone') return;
     connection.state = 'gone';
-    connection.unlisten();
-    if (this.connections.get(socket) === connection) this.connections.delete(socket);
+    stopListening(channel, connection);
+    channel[CHANNEL_PORT]?.released?.(connection);
+    if (this.connections.get(channel) === connection) this.connections.delete(channel);
     this.pingWheel.remove(connection);
     this.expiry.remove(connection);
     this.options.onReleased(connection);
@@ -209,19 +213,22 @@ export class Registry implements ConnectionOwner {
     if (connection.user !== undefined) this.depart(connection.user, 'timeout', 0);
     const { settings, report } = this.options;
     if (!settings.terminateDeadSockets) return;
+    const { channel } = connection;
     try {
-      connection.socket.terminate();
+      if (channel.terminate !== undefined) channel.terminate();
+      else channel.close?.();
     } catch (error) {
       report('terminate', error, connection.userId);
     }
   }
 
   private ping(connection: Connection): void {
-    if (connection.socket.readyState !== OPEN) return;
+    const { channel } = connection;
+    if (channel.ping === undefined || !isOpen(channel)) return;
     // The last ping is still unsent or unanswered, so another one behind it would prove nothing.
     if (isSlow(connection) && this.now() - connection.lastLife >= this.pingAfterMs) return;
     try {
-      connection.socket.ping();
+      channel.ping();
     } catch (error) {
       this.options.report('ping', error, connection.userId);
     }

@@ -1,13 +1,12 @@
-import { listenShared } from '../diagnostics/shared-listener';
 import type { Clock } from '../public/clock';
-import type { ErrorStage, SocketLike } from '../public/types';
+import type { ErrorStage } from '../public/types';
+import { type Channel, isClosed } from './channel';
 
 /** The close codes that this library sends. Those from 4000 on are for private use. RFC 6455, section 7.4.2. @internal */
 export const CloseCode = { NOT_ALLOWED: 1008, EXPIRED: 4001, TOO_SLOW: 4008, TOO_MANY_REQUESTS: 4029 } as const;
 
 /** The time for the close frame to arrive. Where it does not, only `terminate` ends a connection that a phone takes for open. */
 const CLOSE_MS = 5_000;
-const CLOSED = 3;
 
 /** @internal */
 export interface SocketCloserOptions {
@@ -15,39 +14,40 @@ export interface SocketCloserOptions {
   report(stage: ErrorStage, error: unknown, userId?: string): void;
 }
 
-/** Closes sockets on behalf of the library: a close frame with a code, then `terminate()` after five seconds. @internal */
+/** Closes connections on behalf of the library: a close frame with a code, then `terminate()` after five seconds. @internal */
 export class SocketCloser {
-  /** For each socket that is closing, the function that cancels its termination. */
-  private readonly pending = new Map<SocketLike, () => void>();
+  /** The timers of those that are closing. */
+  private readonly pending = new Map<Channel, unknown>();
 
   constructor(private readonly options: SocketCloserOptions) {}
 
-  close(socket: SocketLike, code: number, reason: string, userId?: string): void {
-    if (this.pending.has(socket) || socket.readyState === CLOSED) return;
-    const { clock } = this.options;
-    const forget = (): void => {
-      clock.clearTimeout(timer);
-      this.pending.delete(socket);
-      unlisten();
-    };
-    const timer = clock.setTimeout(() => this.terminate(socket, userId), CLOSE_MS);
-    this.pending.set(socket, forget);
-    const unlisten = listenShared(socket, 'close', forget);
-    // A socket that can send no close frame is terminated at once.
-    if (socket.close === undefined) this.terminate(socket, userId);
-    else this.guard(() => socket.close?.(code, reason), userId);
+  close(channel: Channel, code: number, reason: string, userId?: string): void {
+    if (this.pending.has(channel) || isClosed(channel)) return;
+    this.pending.set(
+      channel,
+      this.options.clock.setTimeout(() => this.terminate(channel, userId), CLOSE_MS),
+    );
+    // One that can send no close frame is terminated at once.
+    if (channel.close === undefined) this.terminate(channel, userId);
+    else this.guard(() => channel.close?.(code, reason), userId);
     // The client may keep sending until then. Reading that would cost the router what the close is to save.
-    if (code === CloseCode.TOO_MANY_REQUESTS) this.guard(() => socket.pause?.(), userId);
+    if (code === CloseCode.TOO_MANY_REQUESTS) this.guard(() => channel.pause?.(), userId);
   }
 
-  /** Terminates all sockets that are still closing. */
+  /** It is closed, so it need not be terminated. */
+  closed(channel: Channel): void {
+    this.options.clock.clearTimeout(this.pending.get(channel));
+    this.pending.delete(channel);
+  }
+
+  /** Terminates all that are still closing. */
   stop(): void {
-    for (const socket of Array.from(this.pending.keys())) this.terminate(socket, undefined);
+    for (const channel of Array.from(this.pending.keys())) this.terminate(channel, undefined);
   }
 
-  private terminate(socket: SocketLike, userId: string | undefined): void {
-    this.pending.get(socket)?.();
-    this.guard(() => socket.terminate(), userId);
+  private terminate(channel: Channel, userId: string | undefined): void {
+    this.closed(channel);
+    if (!isClosed(channel)) this.guard(() => channel.terminate?.(), userId);
   }
 
   private guard(end: () => unknown, userId: string | undefined): void {

@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from '../public/clock';
-import type { ErrorStage, Presence, SocketLike } from '../public/types';
+import type { ErrorStage, Presence, SocketLike, Transport } from '../public/types';
 
 /**
  * The key of the functions that a presence shares with its adapters. The symbol is registered, since each CommonJS entry
@@ -16,7 +16,7 @@ export interface Internals {
   /** Reports a background failure to `onError`. */
   report(stage: ErrorStage, error: unknown, userId?: string): void;
   /** Closes a socket that was not attached, and terminates it after five seconds. */
-  closeSocket(socket: SocketLike, code: number, reason: string): void;
+  closeSocket(socket: SocketLike | Transport, code: number, reason: string): void;
   /** Calls `listener` when the presence is closed. Returns a function that removes the listener. */
   onClose(listener: () => void): () => unknown;
 }

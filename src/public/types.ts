@@ -98,6 +98,36 @@ export interface Attachment {
 }
 
 /**
+ * What a connection is sent through, where it has no `on`: the WebSockets of Bun, Deno, uWebSockets.js and the like. Whoever owns it
+ * calls the functions of the attachment when something happens. An optional part that the runtime lacks is left out.
+ */
+export interface Transport {
+  /** The number of bytes that were passed to `send` and have not left yet. Without it the connection never counts as slow. */
+  readonly bufferedAmount?: number;
+  /** Sends a binary frame. */
+  send(data: Uint8Array): unknown;
+  /** Sends a close frame with a code and a reason. */
+  close(code?: number, reason?: string): unknown;
+  /** Ends the connection without a close frame. Without it a connection that has timed out is closed. */
+  terminate?(): unknown;
+  /** Sends a ping, and calls `sent`, where it can, once the ping has left. Without it silence has to be broken by the client. */
+  ping?(sent?: (error?: Error) => void): unknown;
+}
+
+/** The handle of one attached transport. Its functions never throw, and do nothing once it is closed or detached. */
+export interface TransportAttachment extends Attachment {
+  /** A frame came in: text, bytes of any kind, a list of them, or a Blob. */
+  received(frame: unknown): void;
+  /** A ping or a pong came in. */
+  pinged(): void;
+  /**
+   * The connection has ended. 1006, 0 and no code stand for a connection that was lost, and give the user `graceMs` to come back; any
+   * other code is a clean close (RFC 6455, section 7.4). Only the first call counts.
+   */
+  closed(code?: number): void;
+}
+
+/**
  * The part of a server-side socket that `ws` 5 to 8 have in common. `on` and `removeListener` are those of an EventEmitter.
  * The library listens to `message` (whose first argument is the frame: bytes of any kind, a list of them, or a Blob), `ping`,
  * `pong` and `close` (whose first argument is the close code).
@@ -300,6 +330,16 @@ export interface Presence {
    * @throws TypeError for an invalid socket or identity
    */
   attachToSocket(socket: SocketLike, identity: Identity): Attachment;
+  /**
+   * The same for a transport without `on`: the caller passes on what happens, by the functions of the attachment.
+   *
+   * @throws TypeError for an invalid transport or identity
+   *
+   * @example
+   * const attachment = presence.attach(transport, { userId: 'acme_u1' });
+   * attachment.received(frame); // for each frame of the client; likewise pinged() and closed(code)
+   */
+  attach(transport: Transport, identity: Identity): TransportAttachment;
   /**
    * The statuses of users by their ids, with an entry for each id, also for users who were never seen. The map has no
    * prototype, so that any id can be a key; for `assert.deepStrictEqual` and the like, copy it: `{ ...statuses }`.

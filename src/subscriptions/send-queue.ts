@@ -1,18 +1,18 @@
+import { isOpen } from '../connections/channel';
 import { type Connection, isSlow } from '../connections/connection';
 import { CloseCode } from '../connections/socket-closer';
 import type { Clock } from '../public/clock';
 import type { ErrorStage } from '../public/types';
 
-/** How often a slow socket is looked at again. */
+/** How often a slow connection is checked. */
 const CHECK_MS = 50;
-/** A slow socket that has taken nothing between so many looks is closed: after half a minute, whatever a clock does. */
-const STUCK_LOOKS = 600;
+/** The number of checks without progress after which it is closed: half a minute, whatever a clock does. */
+const STUCK_CHECKS = 600;
 /**
- * What leaves is seen once all of it has that was handed over together, so where much is unsent it takes longer to see that a
- * socket takes something. 4 KiB a second: slower than any link that carries voice.
+ * Bytes that were passed to the kernel together count as sent only once all of them have left, so progress takes longer to see where
+ * much is unsent. This is 4 KiB a second, slower than any link that carries voice.
  */
-const BYTES_A_LOOK = (4_096 * CHECK_MS) / 1_000;
-const OPEN = 1;
+const BYTES_A_CHECK = (4_096 * CHECK_MS) / 1_000;
 
 /** @internal */
 export interface SendQueueOptions {
@@ -21,127 +21,127 @@ export interface SendQueueOptions {
   close(connection: Connection, code: number, reason: string): void;
 }
 
-/** What a socket is owed that could not be sent yet. */
-interface Owed {
-  /** The latest refusal; of older ones nobody needs to know. */
+/** What waits for one slow connection. */
+interface Waiting {
+  /** The latest refusal, which replaces older ones. */
   refusal: Uint8Array | undefined;
-  /** Goes on with whatever else it is owed. */
-  proceed: (() => void) | undefined;
-  /** What was unsent at the last look, and looks in a row at which it was not less. */
+  /** Sends everything else that is owed. */
+  flush: (() => void) | undefined;
+  /** The unsent bytes at the last check, and the number of checks in a row at which they were not fewer. */
   unsent: number;
-  stuckLooks: number;
-  /** At so many of these it is closed. */
+  stuckChecks: number;
+  /** The number of those at which it is closed. */
   patience: number;
-  /** A ping behind all that is unsent: when it has left, so has that, however much the router has sent since. */
+  /** A ping behind all that is unsent. When it has left, so has that, however much the router has sent since. */
   probe: 'none' | 'sent' | 'left';
 }
 
 /**
- * The one way to a socket. A socket that is slow is sent nothing: one refusal waits for it, and whoever owes it more is
+ * The only way to a connection. A slow one is sent nothing: at most one refusal waits for it, and the function that sends the rest is
  * called once it has taken what it was sent. One that takes nothing for half a minute is closed.
  *
- * A router sends more than presence over a socket, so what is unsent may never become less while all of it leaves in time.
- * Each time everything has left that was unsent at one moment, a slow socket is sent one more frame of ours.
+ * A router sends more than presence over a socket, so its unsent bytes may never become fewer while all of them leave in time.
+ * Therefore a slow connection is sent one more frame each time that everything has left which was unsent at one moment.
  * @internal
  */
 export class SendQueue {
-  private readonly owed = new Map<Connection, Owed>();
+  private readonly waiting = new Map<Connection, Waiting>();
   private timer: unknown;
 
   constructor(private readonly options: SendQueueOptions) {}
 
-  /** Sends a frame, or an event in place of it, to a socket that is not slow; whoever calls has looked. */
+  /** Sends a frame, or calls a function in place of it. The caller has checked that the connection is not slow. */
   send(connection: Connection, frame: Uint8Array | (() => void)): void {
-    const { socket, userId } = connection;
+    const { channel, userId } = connection;
     connection.isTaking = false;
-    if (socket.readyState !== OPEN) return;
+    if (!isOpen(channel)) return;
     try {
       if (typeof frame === 'function') frame();
-      else socket.send(frame);
+      else channel.send(frame);
     } catch (error) {
       this.options.report('send', error, userId);
     }
   }
 
-  /** Sends a frame that anybody can ask for, now or when the socket takes something again; only the latest waits. */
+  /** Sends a frame that any client can provoke. Where the connection is slow, only the latest waits. */
   refuse(connection: Connection, frame: Uint8Array): void {
-    if (isSlow(connection)) this.owedTo(connection).refusal = frame;
+    if (isSlow(connection)) this.waitingOf(connection).refusal = frame;
     else this.send(connection, frame);
   }
 
-  /** Calls again after a while, once the socket is not slow. */
-  later(connection: Connection, proceed: () => void): void {
-    this.owedTo(connection).proceed = proceed;
+  /** Calls `flush` after a while, once the connection is not slow. */
+  later(connection: Connection, flush: () => void): void {
+    this.waitingOf(connection).flush = flush;
   }
 
-  /** It is owed nothing any more but a refusal that waits. */
+  /** Nothing but a refusal waits for the connection any more. */
   cancel(connection: Connection): void {
-    const owed = this.owed.get(connection);
-    if (owed !== undefined) owed.proceed = undefined;
+    const waiting = this.waiting.get(connection);
+    if (waiting !== undefined) waiting.flush = undefined;
   }
 
-  /** It is owed nothing any more. */
+  /** Nothing waits for the connection any more. */
   remove(connection: Connection): void {
-    this.owed.delete(connection);
+    this.waiting.delete(connection);
   }
 
   stop(): void {
     this.options.clock.clearTimeout(this.timer);
     this.timer = undefined;
-    this.owed.clear();
+    this.waiting.clear();
   }
 
-  private owedTo(connection: Connection): Owed {
-    let owed = this.owed.get(connection);
-    if (owed === undefined) {
+  private waitingOf(connection: Connection): Waiting {
+    let waiting = this.waiting.get(connection);
+    if (waiting === undefined) {
       const unsent = Number.POSITIVE_INFINITY;
-      owed = { refusal: undefined, proceed: undefined, unsent, stuckLooks: 0, patience: STUCK_LOOKS, probe: 'none' };
-      this.owed.set(connection, owed);
+      waiting = { refusal: undefined, flush: undefined, unsent, stuckChecks: 0, patience: STUCK_CHECKS, probe: 'none' };
+      this.waiting.set(connection, waiting);
     }
     this.timer = this.timer ?? this.options.clock.setTimeout(() => this.check(), CHECK_MS);
-    return owed;
+    return waiting;
   }
 
   private check(): void {
     this.timer = undefined;
-    for (const [connection, owed] of Array.from(this.owed)) {
-      if (isSlow(connection) && owed.probe !== 'left') {
-        this.watchProgress(connection, owed);
+    for (const [connection, waiting] of Array.from(this.waiting)) {
+      if (isSlow(connection) && waiting.probe !== 'left') {
+        this.checkProgress(connection, waiting);
         continue;
       }
-      connection.isTaking = owed.probe === 'left';
-      this.owed.delete(connection);
-      if (owed.refusal !== undefined) this.send(connection, owed.refusal);
-      owed.proceed?.();
+      connection.isTaking = waiting.probe === 'left';
+      this.waiting.delete(connection);
+      if (waiting.refusal !== undefined) this.send(connection, waiting.refusal);
+      waiting.flush?.();
     }
-    if (this.owed.size > 0 && this.timer === undefined) {
+    if (this.waiting.size > 0 && this.timer === undefined) {
       this.timer = this.options.clock.setTimeout(() => this.check(), CHECK_MS);
     }
   }
 
-  private watchProgress(connection: Connection, owed: Owed): void {
-    const { bufferedAmount, readyState } = connection.socket;
-    owed.stuckLooks = bufferedAmount < owed.unsent ? 0 : owed.stuckLooks + 1;
-    owed.unsent = bufferedAmount;
-    if (owed.stuckLooks >= owed.patience) this.disconnectSlow(connection);
-    else if (owed.probe === 'none' && readyState === OPEN) this.probe(connection, owed);
+  private checkProgress(connection: Connection, waiting: Waiting): void {
+    const { bufferedAmount = 0 } = connection.channel;
+    waiting.stuckChecks = bufferedAmount < waiting.unsent ? 0 : waiting.stuckChecks + 1;
+    waiting.unsent = bufferedAmount;
+    if (waiting.stuckChecks >= waiting.patience) this.disconnectSlow(connection);
+    else if (waiting.probe === 'none' && isOpen(connection.channel)) this.probe(connection, waiting);
   }
 
-  private probe({ socket, userId }: Connection, owed: Owed): void {
-    owed.probe = 'sent';
-    owed.patience = Math.max(STUCK_LOOKS, Math.ceil(owed.unsent / BYTES_A_LOOK));
+  private probe({ channel, userId }: Connection, waiting: Waiting): void {
+    waiting.probe = 'sent';
+    waiting.patience = Math.max(STUCK_CHECKS, Math.ceil(waiting.unsent / BYTES_A_CHECK));
     try {
-      socket.ping(() => {
-        owed.probe = 'left';
+      channel.ping?.(() => {
+        waiting.probe = 'left';
       });
     } catch (error) {
       this.options.report('ping', error, userId);
     }
   }
 
-  /** It may come back, and is then told what it missed. */
+  /** Its client may reconnect, and is then sent what it missed. */
   private disconnectSlow(connection: Connection): void {
-    this.owed.delete(connection);
+    this.waiting.delete(connection);
     const { report, close } = this.options;
     report('send', new Error('a socket has taken nothing for too long, and is closed'), connection.userId);
     close(connection, CloseCode.TOO_SLOW, 'presence: too slow');

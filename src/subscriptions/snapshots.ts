@@ -4,53 +4,64 @@ import type { Clock } from '../public/clock';
 import type { ErrorStage, PresenceStatus } from '../public/types';
 import type { ChangeFeed } from '../replication/change-feed';
 import type { PresenceStore, StoredStatus } from '../stores/port';
-import type { Frames } from '../wire/encode';
 import { toStatus } from '../wire/to-status';
-import type { Snapshot, Subscription } from './subscription';
+import type { Subscription } from './subscription';
 
-/** Users in one snapshot frame. */
+/** The most users in one snapshot frame. */
 const SNAPSHOT_USERS = 500;
 /**
- * A store that takes so long is far away: twice as many are read at once the next time, and shown in as many frames. That
- * is memory for as long as it takes, so there is a limit for one, and one for all.
+ * A store that takes longer than this is far away, so twice as many users are read in the next call, and sent in several frames.
+ * They take memory until then, so there is a limit for one snapshot, and one for all of them together.
  */
 const FAR_MS = 100;
 const MOST_AT_ONCE = 4_000;
 const MOST_READ = 40_000;
-/** How long a cursor of another router, which this one has not caught up with, is waited for. */
+/** The longest wait for a change that another router has given a cursor of, and this one has not received. */
 const CATCH_UP_MS = 2_000;
+
+/** A snapshot that is owed. A change of the interest makes a new one, and the old one ends where it is. @internal */
+export interface Snapshot {
+  /** The users in it: these, those who have changed since a cursor, or everybody. */
+  readonly wanted: { readonly ids: Set<string> } | { readonly since: string | undefined };
+  /** When the wait for a cursor that is ahead of this router ends. */
+  readonly until: number;
+  /** The users who were not sent yet; for all users, the walk through those online. Unknown before the snapshot begins. */
+  ids: Set<string> | IterableIterator<string> | undefined;
+  /** The cursor up to which every change is in it. */
+  cursor: string | undefined;
+  isResumed: boolean;
+  isReading: boolean;
+  /** How many users are read in one call. */
+  atOnce: number;
+  /** The number of frames that were sent. */
+  part: number;
+  /** More changes came meanwhile than are kept, so a snapshot since its cursor is owed after it. */
+  isOverrun: boolean;
+}
 
 /** @internal */
 export interface SnapshotsOptions {
   readonly clock: Clock;
   readonly store: PresenceStore;
   readonly feed: ChangeFeed;
-  readonly frames: Frames;
   readonly commandTimeoutMs: number;
-  /** Sends a frame, or an event in place of it. */
-  send(watcher: Subscription, frame: Uint8Array | (() => void)): void;
-  /** Calls again after a while: the socket is slow, or this router behind. */
-  lookLater(watcher: Subscription): void;
-  /** A snapshot of everything that is watched begins: what is known now need not be told again. */
-  onBegin(watcher: Subscription): void;
-  /** A snapshot is out, and what has waited for that may follow. */
-  onShown(watcher: Subscription): void;
+  /** The number of the last change that was offered to the limiter. */
+  lastNumber(): number;
   report(stage: ErrorStage, error: unknown, userId?: string): void;
 }
 
 /**
- * Shows watching sockets what is true: everything they watch, or what has changed since a cursor. It is the view of the
- * feed, from which the changes come too, so the two cannot contradict each other; the store only adds when each user was
- * last seen.
+ * Sends snapshots: of all users whom a subscription is about, or of those who have changed since a cursor. Statuses come from the
+ * roster, as the changes do, so that the two cannot contradict each other; the store adds when each user was last seen.
  * @internal
  */
 export class Snapshots {
-  /** Users who are being read, for all of them together. */
+  /** The number of users who are being read, for all snapshots together. */
   private reading = 0;
 
   constructor(private readonly options: SnapshotsOptions) {}
 
-  /** One that is owed from now on. */
+  /** A snapshot that is owed from now on. */
   owed(wanted: Snapshot['wanted']): Snapshot {
     return {
       wanted,
@@ -65,89 +76,91 @@ export class Snapshots {
     };
   }
 
-  /** Shows it, as far as the socket and the store allow. */
-  proceed(watcher: Subscription, snapshot: Snapshot): void {
-    if (snapshot.isReading || !this.begin(watcher, snapshot)) return;
+  /** Sends a snapshot, as far as the connection and the store allow. */
+  send(subscription: Subscription, snapshot: Snapshot): void {
+    if (snapshot.isReading || !this.begin(subscription, snapshot)) return;
+    subscription.begin(snapshot);
     snapshot.isReading = true;
-    this.sendPages(watcher, snapshot).catch((error: unknown) => {
-      this.options.report('snapshot', error, watcher.connection.userId);
+    this.sendPages(subscription, snapshot).catch((error: unknown) => {
+      this.options.report('snapshot', error, subscription.connection.userId);
       snapshot.isReading = false;
+      // It waits for another attempt, and may have to begin anew.
+      if (subscription.snapshot === snapshot && snapshot.ids === undefined) subscription.owe(snapshot);
     });
   }
 
-  /** Finds out who is in a snapshot, once that can be known. */
-  private begin(watcher: Subscription, snapshot: Snapshot): boolean {
-    const { feed, clock, lookLater } = this.options;
+  /** Finds the users of a snapshot, once they can be known. */
+  private begin(subscription: Subscription, snapshot: Snapshot): boolean {
+    const { feed, clock } = this.options;
     const { wanted } = snapshot;
     if (!feed.isKnown) return false;
     if (snapshot.ids !== undefined || 'ids' in wanted) return true;
-    // Until it can be sent, not even that there is something to send need be kept.
-    if (isSlow(watcher.connection)) {
-      lookLater(watcher);
+    // As long as it cannot be sent, no list of its users need be kept.
+    if (isSlow(subscription.connection)) {
+      subscription.flushLater();
       return false;
     }
-    const ids = watcher.interest === 'all' ? undefined : watcher.interest;
+    const ids = subscription.interest === 'all' ? undefined : subscription.interest;
     const { since } = wanted;
     if (since !== undefined) {
       if (!feed.isSettled) return false;
       const changed = feed.roster.changedSince(since, ids);
       const waitMs = snapshot.until - clock.now();
-      // Further away than it ever was: the clock was set back.
+      // A longer wait than the longest means that the clock was set back.
       if (changed === 'later' && waitMs > 0 && waitMs <= CATCH_UP_MS) {
-        lookLater(watcher);
+        subscription.flushLater();
         return false;
       }
       if (changed !== undefined && changed !== 'later') snapshot.ids = changed;
-      // Who does not know that a snapshot begins anew must be told who is offline, too.
-      else if (watcher.request === undefined && ids === undefined) snapshot.ids = feed.roster.knownIds();
+      // A client that does not know where a snapshot begins must be sent the users who are offline, too.
+      else if (subscription.request === undefined && ids === undefined) snapshot.ids = feed.roster.knownIds();
     }
     snapshot.isResumed = snapshot.ids !== undefined;
     snapshot.ids = snapshot.ids ?? (ids === undefined ? feed.roster.onlineIds() : new Set(ids));
     snapshot.cursor = feed.roster.cursor();
-    // One of those online shows nobody who has gone: whoever was shown that user before is still owed it.
-    if (watcher.request !== undefined || since !== undefined) {
-      watcher.pending.clear();
-      this.options.onBegin(watcher);
+    // A snapshot of the users online does not show who has gone, so such updates are still owed to a client that was shown those users.
+    if (subscription.request !== undefined || since !== undefined) {
+      subscription.pending.clear();
+      subscription.shownUpTo = this.options.lastNumber();
     }
     return true;
   }
 
-  private async sendPages(watcher: Subscription, snapshot: Snapshot): Promise<void> {
-    const { lookLater, onShown } = this.options;
+  private async sendPages(subscription: Subscription, snapshot: Snapshot): Promise<void> {
     const { ids: rest } = snapshot as { ids: NonNullable<Snapshot['ids']> };
-    for (let more = true; more && watcher.snapshot === snapshot; ) {
-      if (isSlow(watcher.connection)) {
+    for (let more = true; more && subscription.snapshot === snapshot; ) {
+      if (isSlow(subscription.connection)) {
         snapshot.isReading = false;
-        lookLater(watcher);
+        subscription.flushLater();
         return;
       }
       const atOnce = Math.max(SNAPSHOT_USERS, Math.min(snapshot.atOnce, MOST_READ - this.reading));
       const ids = next(rest, atOnce);
       const isEnd = rest instanceof Set ? ids.length === rest.size : ids.length < atOnce;
-      const lastSeen = await this.readLastSeen(watcher, snapshot, ids);
+      const lastSeen = await this.readLastSeen(subscription, snapshot, ids);
       for (let at = 0; at === 0 || at < ids.length; at += SNAPSHOT_USERS) {
-        if (watcher.snapshot !== snapshot) return;
-        if (at > 0 && isSlow(watcher.connection)) {
-          if (!(rest instanceof Set)) snapshot.ids = goOn(ids.slice(at), rest);
+        if (subscription.snapshot !== snapshot) return;
+        if (at > 0 && isSlow(subscription.connection)) {
+          if (!(rest instanceof Set)) snapshot.ids = continued(ids.slice(at), rest);
           snapshot.isReading = false;
-          lookLater(watcher);
+          subscription.flushLater();
           return;
         }
         const some = ids.slice(at, at + SNAPSHOT_USERS);
         if (rest instanceof Set) for (const id of some) rest.delete(id);
         more = !isEnd || at + SNAPSHOT_USERS < ids.length;
-        this.show(watcher, snapshot, some, lastSeen, more);
+        this.sendPart(subscription, snapshot, some, lastSeen, more);
         snapshot.part += 1;
       }
     }
-    if (watcher.snapshot !== snapshot) return;
-    watcher.cursor = snapshot.cursor ?? watcher.cursor;
-    watcher.snapshot = snapshot.isOverrun ? this.owed({ since: watcher.cursor }) : undefined;
-    onShown(watcher);
+    if (subscription.snapshot !== snapshot) return;
+    subscription.cursor = snapshot.cursor ?? subscription.cursor;
+    subscription.owe(snapshot.isOverrun ? this.owed({ since: subscription.cursor }) : undefined);
+    subscription.flush();
   }
 
   private async readLastSeen(
-    watcher: Subscription,
+    subscription: Subscription,
     snapshot: Snapshot,
     ids: readonly string[],
   ): Promise<Map<string, StoredStatus>> {
@@ -159,10 +172,10 @@ export class Snapshots {
       const { users } = await withDeadline(clock, commandTimeoutMs, (onAnswer) => store.read(ids, onAnswer));
       for (const user of users) lastSeen.set(user.userId, user);
     } catch (error) {
-      // A walk that has passed some by begins anew.
+      // A walk through the users online cannot go back, so the snapshot begins anew.
       if (!(snapshot.ids instanceof Set)) {
         snapshot.ids = undefined;
-        if (watcher.request !== undefined) snapshot.part = 0;
+        if (subscription.request !== undefined) snapshot.part = 0;
       }
       throw error;
     } finally {
@@ -172,50 +185,37 @@ export class Snapshots {
     return lastSeen;
   }
 
-  private show(
-    watcher: Subscription,
+  private sendPart(
+    subscription: Subscription,
     snapshot: Snapshot,
     ids: string[],
     stored: Map<string, StoredStatus>,
     more: boolean,
   ): void {
-    const { feed, frames, clock } = this.options;
+    const { feed, clock } = this.options;
     const { isResumed, part } = snapshot;
-    const { request } = watcher;
+    const { request } = subscription;
     const now = clock.now();
     const users: PresenceStatus[] = [];
     for (const userId of ids) {
       const online = feed.roster.isOnline(userId);
-      // Went offline since it was taken from those online: the update that waits says so.
-      if (watcher.interest === 'all' && !isResumed && !online) continue;
-      // What waits of the others is in the view that is shown.
-      watcher.pending.delete(userId);
-      // Online and without a trace: the store has forgotten, and is being told anew.
+      // The user went offline since the walk began: the update that waits says so.
+      if (subscription.interest === 'all' && !isResumed && !online) continue;
+      // The updates that wait for the others are part of what is sent.
+      subscription.pending.delete(userId);
+      // The store has lost the user, who is being registered again.
       const lastSeen = stored.get(userId)?.lastSeen ?? (online ? now : null);
       users.push(toStatus({ userId, online, lastSeen, version: 0 }));
     }
-    // The walk had ended just where a frame does; who has asked waits to be told so.
+    // The walk ended exactly where a frame did. Only a client that sent a request waits for the last frame.
     if (ids.length === 0 && part > 0 && request === undefined) return;
-    const { sink } = watcher;
-    if (sink !== undefined) this.options.send(watcher, () => sink.snapshot(users));
-    else {
-      const cursor = more ? undefined : snapshot.cursor;
-      const asked = request && { request: request.name, part, more, resumed: isResumed, cursor };
-      this.options.send(watcher, frames.snapshot({ users, totalOnline: feed.roster.size, now, asked }));
-    }
+    const cursor = more ? undefined : snapshot.cursor;
+    const asked = request && { request: request.name, part, more, resumed: isResumed, cursor };
+    subscription.send({ kind: 'snapshot', users, totalOnline: feed.roster.size, now, asked });
   }
 }
 
-/**
- * Whether a snapshot, once it begins, shows whatever happens before. One of those online does not: whoever was shown that
- * a user is online, and does not know that a snapshot begins anew, must be told when that one has gone.
- * @internal
- */
-export function willShowAll({ request }: Subscription, { ids, wanted }: Snapshot): boolean {
-  return ids === undefined && (request !== undefined || ('since' in wanted && wanted.since !== undefined));
-}
-
-/** Those of `interest` that the socket has not been shown. @internal */
+/** The users of `interest` whom the connection has not been sent. @internal */
 export function notShown(before: Subscription | undefined, interest: Set<string>): Set<string> {
   // Among all users those who are offline were not shown.
   if (before === undefined || before.interest === 'all') return new Set(interest);
@@ -228,7 +228,7 @@ export function notShown(before: Subscription | undefined, interest: Set<string>
   return ids;
 }
 
-/** The next ids. Named ones stay owed until they are shown. */
+/** The next ids. Those of a list stay in it until they are sent. */
 function next(ids: Set<string> | IterableIterator<string>, count: number): string[] {
   const some: string[] = [];
   if (ids instanceof Set) {
@@ -246,7 +246,7 @@ function next(ids: Set<string> | IterableIterator<string>, count: number): strin
   return some;
 }
 
-function* goOn(some: readonly string[], rest: IterableIterator<string>): IterableIterator<string> {
+function* continued(some: readonly string[], rest: IterableIterator<string>): IterableIterator<string> {
   yield* some;
   yield* rest;
 }

@@ -1,17 +1,18 @@
 import type { Limits } from '../config/options';
+import type { Channel } from '../connections/channel';
 import type { Connection } from '../connections/connection';
 import { CloseCode } from '../connections/socket-closer';
 import { CallbackTimeout, withCallbackDeadline } from '../diagnostics/callback-deadline';
 import type { Clock } from '../public/clock';
-import type { ErrorStage, Identity, PresenceOptions, SocketLike } from '../public/types';
+import type { ErrorStage, Identity, PresenceOptions } from '../public/types';
 import { decodeWatch, type RefusalCode, requestOf, type WatchRequest } from '../wire/decode-watch';
 import type { Subscriptions } from './subscriptions';
 import { TokenBucket } from './token-bucket';
 
-/** Calls of `authorizeWatch` within a minute that did not answer in time; past them a connection is refused at once. */
+/** After this many calls of `authorizeWatch` within a minute that did not answer in time, requests are refused at once. */
 const MAX_ABANDONED = 4;
 const ABANDONED_MS = 60_000;
-/** Of the requests that come too soon so many may be refused, beside a burst, that a client which is a little too fast stays. */
+/** The share of its rate, besides a burst, at which a client may be refused: one that is only a little too fast stays connected. */
 const REFUSED_SHARE = 0.2;
 
 const LATE = 'it could not be found out in time whether these users may be watched';
@@ -22,36 +23,36 @@ export interface SubscribeRequestsOptions {
   readonly authorizeWatch: PresenceOptions['authorizeWatch'];
   readonly maxWatchIds: number;
   readonly limits: Limits;
-  readonly watchers: Subscriptions;
+  readonly subscriptions: Subscriptions;
   report(stage: ErrorStage, error: unknown, userId?: string): void;
   close(connection: Connection, code: number, reason: string): void;
 }
 
-/** What is known of one socket that asks, however often it is attached. */
+/** The state of one socket that sends requests, however often it is attached. */
 interface Asker {
-  /** The latest one. */
+  /** The latest attachment of the socket. */
   connection: Connection;
   readonly bucket: TokenBucket;
-  /** Of those that come too soon: past it the socket is closed. */
+  /** Limits the requests that are refused for coming too soon: past it the socket is closed. */
   readonly refusals: TokenBucket;
   /** Whether `authorizeWatch` is deciding. */
   isDeciding: boolean;
   /** The newest request that came meanwhile. */
   next: WatchRequest | undefined;
-  /** When calls of `authorizeWatch` were given up that have not answered since. */
+  /** The calls of `authorizeWatch` that timed out and have not answered since. */
   readonly abandoned: Set<{ readonly at: number }>;
 }
 
 /**
- * What clients ask to watch by a frame of their own, and whether they may: so many a second, one decision at a time, and
- * of what comes meanwhile the newest.
+ * Handles the PRESENCE_WATCH frames of clients: a limited number a second, and one call of `authorizeWatch` at a time. Of the requests
+ * that come meanwhile the newest is kept.
  * @internal
  */
 export class SubscribeRequests {
-  /** Kept only where `authorizeWatch` may ask for them. */
+  /** Kept only where there is an `authorizeWatch`. */
   private readonly identities = new WeakMap<Connection, Identity>();
-  private readonly askers = new WeakMap<SocketLike, Asker>();
-  /** Deadlines that run. */
+  private readonly askers = new WeakMap<Channel, Asker>();
+  /** The running deadlines. */
   private readonly timers = new Set<unknown>();
   private readonly clock: Clock;
   private isClosed = false;
@@ -72,21 +73,21 @@ export class SubscribeRequests {
     };
   }
 
-  /** Who is behind a connection that may ask. */
+  /** Keeps the identity of a connection that may send requests. */
   introduce(connection: Connection, identity: Identity): void {
     if (this.options.authorizeWatch !== undefined) this.identities.set(connection, identity);
-    const asker = this.askers.get(connection.socket);
+    const asker = this.askers.get(connection.channel);
     if (asker !== undefined) asker.connection = connection;
   }
 
-  /** What is still being decided is of interest to nobody. */
+  /** Ends the deadlines of the calls that are pending; their answers are ignored. */
   close(): void {
     this.isClosed = true;
     for (const timer of this.timers) this.options.clock.clearTimeout(timer);
     this.timers.clear();
   }
 
-  /** A frame in which a client asks. Of one that is refused anyway only its number is looked for. */
+  /** Takes a PRESENCE_WATCH frame. Where it is refused anyway, only the number of the request is decoded. */
   take(connection: Connection, frame: Uint8Array): void {
     if (connection.state === 'gone') return;
     const { authorizeWatch, maxWatchIds } = this.options;
@@ -103,7 +104,7 @@ export class SubscribeRequests {
   }
 
   private askerOf(connection: Connection): Asker {
-    let asker = this.askers.get(connection.socket);
+    let asker = this.askers.get(connection.channel);
     if (asker === undefined) {
       const { clock, limits } = this.options;
       const [perSecond, burst, now] = [limits.watchRequestsPerSecond, limits.watchRequestBurst, clock.now()];
@@ -115,12 +116,12 @@ export class SubscribeRequests {
         next: undefined,
         abandoned: new Set(),
       };
-      this.askers.set(connection.socket, asker);
+      this.askers.set(connection.channel, asker);
     }
     return asker;
   }
 
-  /** Whoever asks too often is refused, and whoever goes on is closed. */
+  /** Refuses a client that sends requests too often, and closes it if it does not slow down. */
   private isInTime(connection: Connection, asker: Asker, frame: Uint8Array): boolean {
     const { clock, limits, close } = this.options;
     if (asker.bucket.take(clock.now())) return true;
@@ -141,9 +142,9 @@ export class SubscribeRequests {
       const { next } = asker;
       asker.next = undefined;
       if (asker.connection.state === 'gone') return;
-      // A newer request makes this one moot, whatever became of it.
+      // A newer request replaces this one, whatever the decision.
       if (next !== undefined) this.decide(asker, next);
-      // It was decided for whoever was attached before.
+      // The decision was made for an earlier identity of the socket.
       else if (connection !== asker.connection) this.refuse(asker.connection, 'timeout', LATE, request.request);
       else if (allowed === true) this.grant(connection, request);
       else this.refuse(connection, allowed.code, allowed.error, request.request);
@@ -152,7 +153,7 @@ export class SubscribeRequests {
 
   private grant(connection: Connection, { ids, cursor, request: name }: WatchRequest): void {
     const interest = ids === true ? 'all' : ids === false ? undefined : ids;
-    this.options.watchers.watch(connection, interest, { name, cursor });
+    this.options.subscriptions.watch(connection, interest, { name, cursor });
   }
 
   /** Never rejects. */
@@ -190,6 +191,6 @@ export class SubscribeRequests {
   }
 
   private refuse(connection: Connection, code: RefusalCode, error: string, request?: number): void {
-    this.options.watchers.refuse(connection, { code, error, request });
+    this.options.subscriptions.refuse(connection, { code, error, request });
   }
 }

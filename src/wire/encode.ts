@@ -4,8 +4,18 @@ import type { Refusal } from './decode-watch';
 import { MessageType } from './message-type';
 import { toIso } from './to-status';
 
-/** The content of a snapshot frame. @internal */
-export interface SnapshotFrame {
+/** A change of a user who is watched. @internal */
+export interface UpdateMessage {
+  readonly kind: 'update';
+  readonly update: PresenceUpdate;
+  readonly lastSeen: number | null;
+  /** For a client that sent a PRESENCE_WATCH frame: the cursor at which it can resume. */
+  readonly cursor: string | undefined;
+}
+
+/** A snapshot, or a part of one. @internal */
+export interface SnapshotMessage {
+  readonly kind: 'snapshot';
   readonly users: readonly PresenceStatus[];
   /** Of all users, not only of those in the frame. */
   readonly totalOnline: number;
@@ -27,14 +37,24 @@ export interface SnapshotFrame {
     | undefined;
 }
 
-/** Encodes the frames of one dialect. @internal */
-export interface Frames {
-  update(update: PresenceUpdate, lastSeen: number | null, cursor: string | undefined): Uint8Array;
-  snapshot(snapshot: SnapshotFrame): Uint8Array;
-  /** `asOf`: until when no change was missed, in milliseconds since the epoch. */
-  stale(stale: boolean, asOf: number): Uint8Array;
-  refusal(refusal: Refusal): Uint8Array;
+/** The statuses that were shown may be out of date, or are current again. @internal */
+export interface StaleMessage {
+  readonly kind: 'stale';
+  readonly stale: boolean;
+  /** Until when no change was missed, in milliseconds since the epoch. */
+  readonly asOf: number;
 }
+
+/** A request to watch was refused. @internal */
+export interface RefusalMessage extends Refusal {
+  readonly kind: 'refusal';
+}
+
+/** What a subscription sends, whichever codec puts it into frames or events. @internal */
+export type Message = UpdateMessage | SnapshotMessage | StaleMessage | RefusalMessage;
+
+/** Encodes messages in one dialect. @internal */
+export type Codec = (message: Message) => Uint8Array;
 
 /** GROUP is 1 in the presence guide, and 0 in the VoicePing router. */
 const GUIDE_GROUP = 1;
@@ -50,68 +70,69 @@ function encode(message: unknown): Buffer {
 }
 
 /** MessagePack maps, as in the presence guide, "WebSocket Events Reference". Times are ISO 8601. */
-const guide: Frames = {
-  update: ({ userId, status, timestamp, version, reason }, lastSeen, cursor) =>
-    encode({
-      messageType: MessageType.PRESENCE_UPDATE,
-      fromId: userId,
-      toId: '',
-      status,
-      timestamp,
-      lastSeen: toIso(lastSeen),
-      channelType: GUIDE_GROUP,
-      version,
-      reason,
-      cursor,
-    }),
-  snapshot: ({ users, asked }) => encode({ messageType: MessageType.PRESENCE_SNAPSHOT, users, ...asked }),
-  stale: (stale, asOf) =>
-    encode({ messageType: MessageType.PRESENCE_STALE, stale, asOf: new Date(asOf).toISOString() }),
-  refusal: ({ error, code, request }) => encode({ messageType: MessageType.PRESENCE_WATCH, error, code, request }),
-};
-
-/** The arrays of the VoicePing router. Times are milliseconds; 0 stands for never. */
-const router: Frames = {
-  update: ({ userId, status, timestamp, version, reason }, lastSeen, cursor) =>
-    encode([
-      ROUTER_GROUP,
-      MessageType.PRESENCE_UPDATE,
-      0,
-      'broadcast',
-      {
-        type: 'presence_update',
-        userId,
+function toGuide(message: Message): unknown {
+  switch (message.kind) {
+    case 'update': {
+      const { userId, status, timestamp, version, reason } = message.update;
+      return {
+        messageType: MessageType.PRESENCE_UPDATE,
+        fromId: userId,
+        toId: '',
         status,
-        timestamp: Date.parse(timestamp),
-        lastSeen: lastSeen ?? 0,
+        timestamp,
+        lastSeen: toIso(message.lastSeen),
+        channelType: GUIDE_GROUP,
         version,
         reason,
-        cursor,
-      },
-    ]),
-  snapshot: ({ users, totalOnline, now, asked }) =>
-    encode([
-      ROUTER_GROUP,
-      MessageType.PRESENCE_SNAPSHOT,
-      0,
-      '',
-      {
-        users: users.map(({ userId, status, lastSeen }) => ({
-          userId,
-          status,
-          lastSeen: lastSeen === null ? 0 : Date.parse(lastSeen),
-        })),
-        timestamp: now,
-        totalOnline,
-        ...asked,
-      },
-    ]),
-  stale: (stale, asOf) => encode([ROUTER_GROUP, MessageType.PRESENCE_STALE, 0, '', { stale, asOf }]),
-  refusal: ({ error, code, request }) =>
-    encode([ROUTER_GROUP, MessageType.PRESENCE_WATCH, 0, '', { error, code, request }]),
-};
+        cursor: message.cursor,
+      };
+    }
+    case 'snapshot':
+      return { messageType: MessageType.PRESENCE_SNAPSHOT, users: message.users, ...message.asked };
+    case 'stale': {
+      const asOf = new Date(message.asOf).toISOString();
+      return { messageType: MessageType.PRESENCE_STALE, stale: message.stale, asOf };
+    }
+    case 'refusal': {
+      const { error, code, request } = message;
+      return { messageType: MessageType.PRESENCE_WATCH, error, code, request };
+    }
+  }
+}
+
+/** The arrays of the VoicePing router. Times are milliseconds; 0 stands for never. */
+function toRouter(message: Message): unknown {
+  switch (message.kind) {
+    case 'update': {
+      const { userId, status, timestamp, version, reason } = message.update;
+      const type = 'presence_update';
+      const lastSeen = message.lastSeen ?? 0;
+      const payload = { type, userId, status, timestamp: Date.parse(timestamp), lastSeen, version, reason };
+      const { cursor } = message;
+      return [ROUTER_GROUP, MessageType.PRESENCE_UPDATE, 0, 'broadcast', { ...payload, cursor }];
+    }
+    case 'snapshot': {
+      const users = message.users.map(({ userId, status, lastSeen }) => ({
+        userId,
+        status,
+        lastSeen: lastSeen === null ? 0 : Date.parse(lastSeen),
+      }));
+      const { now: timestamp, totalOnline, asked } = message;
+      return [ROUTER_GROUP, MessageType.PRESENCE_SNAPSHOT, 0, '', { users, timestamp, totalOnline, ...asked }];
+    }
+    case 'stale': {
+      const { stale, asOf } = message;
+      return [ROUTER_GROUP, MessageType.PRESENCE_STALE, 0, '', { stale, asOf }];
+    }
+    case 'refusal': {
+      const { error, code, request } = message;
+      return [ROUTER_GROUP, MessageType.PRESENCE_WATCH, 0, '', { error, code, request }];
+    }
+  }
+}
 
 /** @internal */
-export function framesOf(wire: 'guide' | 'router'): Frames {
-  return wire === 'router' ? router : guide;
+export function codecOf(wire: 'guide' | 'router'): Codec {
+  const toDialect = wire === 'router' ? toRouter : toGuide;
+  return (message) => encode(toDialect(message));
 }

@@ -209,6 +209,7 @@ describe('attachPresence on socket.io', () => {
       writeBuffer: [] as unknown[],
       close(how: unknown) {
         ends.push(how);
+        socket.connected = false;
         events.emit('disconnect', 'forced close');
       },
     });

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { PresenceStatus } from 'voiceping-presence';
 import { type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { watchFrame } from '../../src/client/codec';
-import { SOCKET_PORT, type SocketPort } from '../../src/connections/socket-port';
+import { CHANNEL_PORT, type ChannelPort } from '../../src/connections/channel';
 import { faultyStore } from './faulty-store';
 import { router } from './world';
 
@@ -166,14 +166,18 @@ describe('what was missed in an outage is shown before its end is told', () => {
   it('by one that is told events in place of frames', async () => {
     const { presence, begin, change, end, clock } = await outage();
     const lines: string[] = [];
-    const sink: SocketPort = {
-      update: ({ userId, status }) => lines.push(`${userId} ${status}`),
-      snapshot: (users) => lines.push('snapshot', ...users.map(({ userId, status }) => `${userId} ${status}`)),
-      stale: (stale) => lines.push(stale ? 'stale' : 'fresh'),
+    const port: ChannelPort = {
+      deliver: (message) => {
+        if (message.kind === 'update') lines.push(`${message.update.userId} ${message.update.status}`);
+        else if (message.kind === 'stale') lines.push(message.stale ? 'stale' : 'fresh');
+        else if (message.kind === 'snapshot') {
+          lines.push('snapshot', ...message.users.map(({ userId, status }) => `${userId} ${status}`));
+        }
+      },
     };
     await begin();
     await change();
-    const socket = Object.assign(fakeSocket(), { [SOCKET_PORT]: sink });
+    const socket = Object.assign(fakeSocket(), { [CHANNEL_PORT]: port });
     presence.attachToSocket(socket, { userId: 'dash', track: false, watch: true });
     await clock.settle();
     await end();

@@ -90,7 +90,7 @@ export const ADAPTERS: readonly Mutant[] = [
     id: 'attached-twice-by-socket-io',
     fault: 'A dashboard on socket.io that is attached twice hears twice of each change.',
     file: SOCKET_IO,
-    find: 'wrappers.set(socket, wrapper);',
+    find: 'transports.set(socket, transport);',
     put: '',
     tests: ['test/adapters/fakes.test.ts'],
   },

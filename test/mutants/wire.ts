@@ -88,8 +88,8 @@ export const WIRE: readonly Mutant[] = [
     id: 'never-seen-in-1970',
     fault: 'The router of the existing fork shows a user who was never seen as seen in 1970, or not at all.',
     file: 'src/wire/encode.ts',
-    find: 'lastSeen: lastSeen ?? 0,',
-    put: 'lastSeen,',
+    find: 'const lastSeen = message.lastSeen ?? 0;',
+    put: 'const { lastSeen } = message;',
     tests: ['test/wire/frames.test.ts'],
   },
   {

@@ -1,6 +1,6 @@
 import { decode } from '@msgpack/msgpack';
 import { describe, expect, it } from 'vitest';
-import { framesOf } from '../../src/wire/encode';
+import { codecOf } from '../../src/wire/encode';
 
 const UPDATE = {
   userId: '123',
@@ -14,12 +14,12 @@ const USERS = [
   { userId: '123', status: 'online', lastSeen: UPDATE.timestamp },
   { userId: '456', status: 'offline', lastSeen: null },
 ] as const;
-const SNAPSHOT = { users: USERS, totalOnline: 17, now: AT, asked: undefined };
+const SNAPSHOT = { kind: 'snapshot', users: USERS, totalOnline: 17, now: AT, asked: undefined } as const;
 
 describe('frames', () => {
   it('of the guide are maps, with a version, a reason and the last activity beside what the guide has', () => {
-    const guide = framesOf('guide');
-    expect(decode(guide.update(UPDATE, AT - 5_000, undefined))).toEqual({
+    const guide = codecOf('guide');
+    expect(decode(guide({ kind: 'update', update: UPDATE, lastSeen: AT - 5_000, cursor: undefined }))).toEqual({
       messageType: 31,
       fromId: '123',
       toId: '',
@@ -30,12 +30,12 @@ describe('frames', () => {
       version: 7,
       reason: 'connect',
     });
-    expect(decode(guide.snapshot(SNAPSHOT))).toEqual({ messageType: 32, users: USERS });
+    expect(decode(guide(SNAPSHOT))).toEqual({ messageType: 32, users: USERS });
   });
 
   it('of the router are arrays, with times in milliseconds and 0 for never', () => {
-    const router = framesOf('router');
-    expect(decode(router.update(UPDATE, AT - 5_000, undefined))).toEqual([
+    const router = codecOf('router');
+    expect(decode(router({ kind: 'update', update: UPDATE, lastSeen: AT - 5_000, cursor: undefined }))).toEqual([
       0,
       31,
       0,
@@ -50,7 +50,7 @@ describe('frames', () => {
         reason: 'connect',
       },
     ]);
-    expect(decode(router.snapshot(SNAPSHOT))).toEqual([
+    expect(decode(router(SNAPSHOT))).toEqual([
       0,
       32,
       0,
@@ -68,39 +68,56 @@ describe('frames', () => {
 
   it('say where to go on, to those who have asked', () => {
     const asked = { request: 3, part: 2, more: false, resumed: true, cursor: 'e.7' };
-    const [guide, router] = [framesOf('guide'), framesOf('router')];
-    expect(decode(guide.snapshot({ ...SNAPSHOT, asked }))).toEqual({ messageType: 32, users: USERS, ...asked });
-    expect(decode(router.snapshot({ ...SNAPSHOT, asked }))).toMatchObject([0, 32, 0, '', asked]);
-    expect(decode(guide.update(UPDATE, AT, 'e.7'))).toMatchObject({ messageType: 31, cursor: 'e.7' });
-    expect(decode(router.update(UPDATE, AT, 'e.7'))).toMatchObject([0, 31, 0, 'broadcast', { cursor: 'e.7' }]);
-  });
-
-  it('say of whom the store has forgotten that nobody knows when they were seen', () => {
-    expect(decode(framesOf('guide').update(UPDATE, null, undefined))).toMatchObject({ lastSeen: null });
-    expect(decode(framesOf('router').update(UPDATE, null, undefined))).toMatchObject([
+    const [guide, router] = [codecOf('guide'), codecOf('router')];
+    expect(decode(guide({ ...SNAPSHOT, asked }))).toEqual({ messageType: 32, users: USERS, ...asked });
+    expect(decode(router({ ...SNAPSHOT, asked }))).toMatchObject([0, 32, 0, '', asked]);
+    expect(decode(guide({ kind: 'update', update: UPDATE, lastSeen: AT, cursor: 'e.7' }))).toMatchObject({
+      messageType: 31,
+      cursor: 'e.7',
+    });
+    expect(decode(router({ kind: 'update', update: UPDATE, lastSeen: AT, cursor: 'e.7' }))).toMatchObject([
       0,
       31,
       0,
       'broadcast',
-      { lastSeen: 0 },
+      { cursor: 'e.7' },
     ]);
   });
 
+  it('say of whom the store has forgotten that nobody knows when they were seen', () => {
+    expect(
+      decode(codecOf('guide')({ kind: 'update', update: UPDATE, lastSeen: null, cursor: undefined })),
+    ).toMatchObject({ lastSeen: null });
+    expect(
+      decode(codecOf('router')({ kind: 'update', update: UPDATE, lastSeen: null, cursor: undefined })),
+    ).toMatchObject([0, 31, 0, 'broadcast', { lastSeen: 0 }]);
+  });
+
   it('say that what was told may be out of date, and that somebody may not watch', () => {
-    const [guide, router] = [framesOf('guide'), framesOf('router')];
-    expect(decode(guide.stale(true, AT))).toEqual({ messageType: 34, stale: true, asOf: UPDATE.timestamp });
-    expect(decode(router.stale(false, AT))).toEqual([0, 34, 0, '', { stale: false, asOf: AT }]);
+    const [guide, router] = [codecOf('guide'), codecOf('router')];
+    expect(decode(guide({ kind: 'stale', stale: true, asOf: AT }))).toEqual({
+      messageType: 34,
+      stale: true,
+      asOf: UPDATE.timestamp,
+    });
+    expect(decode(router({ kind: 'stale', stale: false, asOf: AT }))).toEqual([
+      0,
+      34,
+      0,
+      '',
+      { stale: false, asOf: AT },
+    ]);
     const refusal = { error: 'no', code: 'not-allowed' as const, request: 7 };
-    expect(decode(guide.refusal(refusal))).toEqual({ messageType: 33, ...refusal });
-    expect(decode(router.refusal(refusal))).toEqual([0, 33, 0, '', refusal]);
+    expect(decode(guide({ kind: 'refusal', ...refusal }))).toEqual({ messageType: 33, ...refusal });
+    expect(decode(router({ kind: 'refusal', ...refusal }))).toEqual([0, 33, 0, '', refusal]);
     const unnamed = { error: 'no', code: 'malformed' as const };
-    expect(decode(guide.refusal({ ...unnamed, request: undefined }))).toEqual({ messageType: 33, ...unnamed });
+    expect(decode(guide({ kind: 'refusal', ...unnamed, request: undefined }))).toEqual({ messageType: 33, ...unnamed });
   });
 
   it('are Buffers of their own, so that every version of ws sends them as they are', () => {
-    const first = framesOf('guide').update(UPDATE, AT, undefined);
+    const first = codecOf('guide')({ kind: 'update', update: UPDATE, lastSeen: AT, cursor: undefined });
     const copy = Buffer.from(first);
-    framesOf('guide').update({ ...UPDATE, userId: 'another' }, AT, undefined);
+    codecOf('guide')({ kind: 'update', update: { ...UPDATE, userId: 'another' }, lastSeen: AT, cursor: undefined });
     expect(Buffer.isBuffer(first)).toBe(true);
     expect(copy.equals(first)).toBe(true);
   });

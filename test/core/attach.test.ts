@@ -1,0 +1,208 @@
+import { encode } from '@msgpack/msgpack';
+import { describe, expect, it } from 'vitest';
+import { createPresence, type Transport } from 'voiceping-presence';
+import { router } from './world';
+
+const TTL_MS = 60_000;
+
+interface FakeTransport extends Transport {
+  bufferedAmount?: number;
+  readonly sent: Uint8Array[];
+  readonly calls: string[];
+}
+
+/** A transport with all its parts, less those that a runtime lacks. */
+function fakeTransport(...lacks: Array<'terminate' | 'ping' | 'bufferedAmount'>): FakeTransport {
+  const sent: Uint8Array[] = [];
+  const calls: string[] = [];
+  const transport: FakeTransport = {
+    sent,
+    calls,
+    bufferedAmount: 0,
+    send: (data) => sent.push(data),
+    close: (code, reason) => calls.push(`close ${code} ${reason}`),
+    terminate: () => calls.push('terminate'),
+    ping: () => calls.push('ping'),
+  };
+  for (const part of lacks) delete transport[part];
+  return transport;
+}
+
+async function world(options: Parameters<typeof router>[0] = {}) {
+  const { presence, lines, clock } = await router({ ttlMs: TTL_MS, graceMs: 8_000, ...options });
+  const isOnline = async (): Promise<boolean> => (await presence.getStatuses(['u'])).u?.status === 'online';
+  return { presence, lines, clock, isOnline };
+}
+
+describe('a transport that is not listened to', () => {
+  it('makes its user online, and is told what came in', async () => {
+    const { presence, clock, isOnline, lines } = await world();
+    const attachment = presence.attach(fakeTransport(), { userId: 'u' });
+    await attachment.ready;
+    expect(await isOnline()).toBe(true);
+    for (let passed = 0; passed < 3 * TTL_MS; passed += 20_000) {
+      await clock.advance(20_000);
+      attachment.received('anything');
+      attachment.pinged();
+    }
+    expect(await isOnline()).toBe(true);
+    attachment.closed(1000);
+    await clock.settle();
+    expect(lines()).toEqual(['u online connect', 'u offline disconnect']);
+  });
+
+  // Deno gives 0 where a connection was lost, and a second event after an idle timeout; crossws on Deno gives no code at all.
+  it.each([
+    [1006, 'lost'],
+    [0, 'lost'],
+    [undefined, 'lost'],
+    [1000, 'clean'],
+    [1001, 'clean'],
+    [1005, 'clean'],
+    [4000, 'clean'],
+  ] as const)('that is closed with %s was %s, whatever is said later', async (code, how) => {
+    const { presence, clock, isOnline, lines } = await world();
+    const attachment = presence.attach(fakeTransport(), { userId: 'u' });
+    await clock.settle();
+    attachment.closed(code);
+    attachment.closed(how === 'lost' ? 1000 : 1006);
+    attachment.received('late');
+    attachment.pinged();
+    attachment.touch();
+    await clock.settle();
+    expect(await isOnline()).toBe(how === 'lost');
+    await clock.advance(10_000);
+    expect(lines()).toEqual(['u online connect', `u offline ${how === 'lost' ? 'timeout' : 'disconnect'}`]);
+  });
+
+  it('is pinged, and terminated where nothing comes back', async () => {
+    const { presence, clock, lines } = await world({ pingIntervalMs: 20_000 });
+    const transport = fakeTransport();
+    presence.attach(transport, { userId: 'u' });
+    await clock.advance(TTL_MS + 5_000);
+    expect(transport.calls.filter((call) => call === 'ping').length).toBeGreaterThanOrEqual(2);
+    expect(transport.calls).toContain('terminate');
+    expect(lines()).toEqual(['u online connect', 'u offline timeout']);
+  });
+
+  it('is closed instead where it has no terminate, and is never pinged where it has no ping', async () => {
+    const { presence, clock, lines } = await world({ pingIntervalMs: 20_000 });
+    const transport = fakeTransport('terminate', 'ping', 'bufferedAmount');
+    presence.attach(transport, { userId: 'u' });
+    await clock.advance(TTL_MS + 5_000);
+    expect(transport.calls).toEqual(['close undefined undefined']);
+    expect(lines()).toEqual(['u online connect', 'u offline timeout']);
+  });
+
+  it('that is a second time attached replaces the first attachment, and nobody sees an event', async () => {
+    const { presence, clock, lines, isOnline } = await world();
+    const transport = fakeTransport();
+    const first = presence.attach(transport, { userId: 'u' });
+    const second = presence.attach(transport, { userId: 'u' });
+    first.closed(1000);
+    await clock.settle();
+    expect([lines(), await isOnline()]).toEqual([['u online connect'], true]);
+    second.closed(1000);
+    await clock.settle();
+    expect(await isOnline()).toBe(false);
+  });
+
+  // Bun and uWebSockets.js call their close handler within close(), with the code that was given to it.
+  it('whose credentials end is closed with 4001, also where close() says at once that it is closed', async () => {
+    const { presence, clock, lines } = await world();
+    const transport = fakeTransport();
+    const attachment = presence.attach(transport, { userId: 'u', expiresAt: clock.now() + 5_000 });
+    transport.close = (code) => {
+      transport.calls.push(`close ${code}`);
+      attachment.closed(code);
+    };
+    await clock.advance(20_000);
+    // A drop with grace; and not terminated, since it is closed.
+    expect(transport.calls.filter((call) => call !== 'ping')).toEqual(['close 4001']);
+    expect(lines()).toEqual(['u online connect', 'u offline timeout']);
+  });
+
+  it('that does not close within five seconds is terminated, if it can be', async () => {
+    const { presence, clock } = await world();
+    const [whole, poor] = [fakeTransport(), fakeTransport('terminate')];
+    for (const transport of [whole, poor]) {
+      presence.attach(transport, { userId: 'u', expiresAt: clock.now() + 5_000 });
+    }
+    await clock.advance(12_000);
+    expect(whole.calls.filter((call) => call !== 'ping')).toEqual(['close 4001 credentials have ended', 'terminate']);
+    expect(poor.calls.filter((call) => call !== 'ping')).toEqual(['close 4001 credentials have ended']);
+  });
+
+  it.each([[[]], [['bufferedAmount', 'ping', 'terminate']]] as const)(
+    'takes frames, and asks with one; it lacks %j',
+    async (lacks) => {
+      const { presence, clock } = await world({ authorizeWatch: () => true });
+      const transport = fakeTransport(...lacks);
+      const attachment = presence.attach(transport, { userId: 'dash', track: false });
+      attachment.received(encode({ messageType: 33, ids: ['u'] }));
+      await clock.settle();
+      presence.attach(fakeTransport(), { userId: 'u' });
+      await clock.settle();
+      const size = transport.sent.length;
+      expect(size).toBe(2);
+      attachment.closed();
+      presence.attach(fakeTransport(), { userId: 'u' }).closed(1000);
+      await clock.settle();
+      expect(transport.sent).toHaveLength(size);
+    },
+  );
+
+  it('that is slow is sent nothing until it has taken what it was sent', async () => {
+    const { presence, clock } = await world();
+    const transport = fakeTransport();
+    presence.attach(transport, { userId: 'dash', track: false, watch: ['u'] });
+    await clock.settle();
+    transport.bufferedAmount = 100_000;
+    const phone = presence.attach(fakeTransport(), { userId: 'u' });
+    await clock.settle();
+    phone.closed(1000);
+    await clock.settle();
+    expect(transport.sent).toHaveLength(1);
+    transport.bufferedAmount = 0;
+    await clock.advance(100);
+    // The latest of the two changes.
+    expect(transport.sent).toHaveLength(2);
+  });
+
+  it('throws nothing into its owner, whatever its functions throw', async () => {
+    const errors: string[] = [];
+    const { presence, clock } = await world({
+      onError: (_error, { stage }) => errors.push(stage),
+      pingIntervalMs: 20_000,
+    });
+    const broken = () => {
+      throw new Error('closed');
+    };
+    const transport = { send: broken, close: broken, terminate: broken, ping: broken };
+    presence.attach(transport, { userId: 'u', watch: true });
+    await clock.advance(TTL_MS + 5_000);
+    expect(new Set(errors)).toEqual(new Set(['send', 'ping', 'terminate']));
+  });
+
+  it.each([
+    ['nothing', undefined],
+    ['no send', { close: () => undefined }],
+    ['no close', { send: () => undefined }],
+  ])('is refused where it is %s', (_what, transport) => {
+    expect(() => createPresence().attach(transport as never, { userId: 'u' })).toThrow(/transport/);
+  });
+
+  it('does nothing on a presence that is closed or disabled', async () => {
+    const closed = createPresence();
+    await closed.close();
+    for (const presence of [closed, createPresence({ enabled: false })]) {
+      const transport = fakeTransport();
+      const attachment = presence.attach(transport, { userId: 'u', watch: true });
+      attachment.received('x');
+      attachment.pinged();
+      attachment.closed(1000);
+      await attachment.detach();
+      expect([transport.sent, transport.calls]).toEqual([[], []]);
+    }
+  });
+});
