@@ -1,3 +1,8 @@
+/**
+ * Presence itself, and the memory store.
+ * @module voiceping-presence
+ */
+
 export { optionsFromEnv } from './config/env';
 export { createPresence } from './presence';
 export type { Clock } from './public/clock';

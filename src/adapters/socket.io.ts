@@ -1,3 +1,8 @@
+/**
+ * For servers of socket.io.
+ * @module voiceping-presence/socket.io
+ */
+
 import { checkFunctions, checkNoLookalike } from '../config/validation';
 import { CHANNEL_PORT, type ChannelPort } from '../connections/channel';
 import { internalsOf, reportTo } from '../diagnostics/internals';

@@ -1,3 +1,8 @@
+/**
+ * For servers of `ws`.
+ * @module voiceping-presence/ws
+ */
+
 import { checkFunctions, checkNoLookalike } from '../config/validation';
 import { type EmitterLike, listenShared } from '../diagnostics/shared-listener';
 import type { Presence, SocketLike } from '../public/types';

@@ -1,3 +1,8 @@
+/**
+ * The client for dashboards, in browsers and Node.
+ * @module voiceping-presence/client
+ */
+
 import type { UserId } from '../public/types';
 import { createBackoff } from './backoff';
 import { createConversation } from './conversation';

@@ -1,3 +1,8 @@
+/**
+ * The client as a React hook.
+ * @module voiceping-presence/react
+ */
+
 import {
   createContext,
   createElement,

@@ -1,3 +1,8 @@
+/**
+ * The status endpoint for Express.
+ * @module voiceping-presence/express
+ */
+
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Presence } from '../public/types';
 import { createStatusHandler as createNodeHandler } from './node';

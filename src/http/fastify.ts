@@ -1,3 +1,8 @@
+/**
+ * The status endpoint for Fastify.
+ * @module voiceping-presence/fastify
+ */
+
 import type { IncomingMessage } from 'node:http';
 import type { Presence } from '../public/types';
 import { fromIncoming, headersFor, isStream } from './node-request';

@@ -1,3 +1,8 @@
+/**
+ * The status endpoint for frameworks of `Request` and `Response`: Hono, Next, Bun, Deno.
+ * @module voiceping-presence/fetch
+ */
+
 import { internalsOf } from '../diagnostics/internals';
 import type { Clock } from '../public/clock';
 import type { Presence } from '../public/types';

@@ -1,3 +1,8 @@
+/**
+ * The status endpoint for Koa.
+ * @module voiceping-presence/koa
+ */
+
 import type { IncomingMessage } from 'node:http';
 import type { Presence } from '../public/types';
 import { fromIncoming, headersFor } from './node-request';

@@ -1,3 +1,8 @@
+/**
+ * The status endpoint for plain `node:http`.
+ * @module voiceping-presence/http
+ */
+
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Presence } from '../public/types';
 import { fromIncoming, headersFor } from './node-request';

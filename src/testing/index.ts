@@ -1,3 +1,8 @@
+/**
+ * For tests: a fake clock, fake sockets, and the conformance suite for stores.
+ * @module voiceping-presence/testing
+ */
+
 export type { Clock } from '../public/clock';
 export { type FakeClock, fakeClock } from './fake-clock';
 export { FakeSocket, fakeSocket } from './fake-socket';

@@ -10,6 +10,7 @@ import { freePort, RedisServer } from '../redis/server';
 import { bundleForBrowsers, bundleServer, checkMaps, openPlainPage } from './bundles';
 import { OLD_CLIENT_RUN } from './old-client';
 import { OLD_FAILOVER_RUN } from './old-failover';
+import { RUNTIMES, useRecipe } from './runtimes';
 
 /**
  * The packed tarball, installed into an empty project as a user would: every entry loads as ESM and as CommonJS, the main
@@ -408,6 +409,9 @@ try {
     const requires = `const { createPresence } = require('voiceping-presence'); const { fakeSocket } = require('voiceping-presence/testing');`;
     run('node', ['-e', `${requires}${RUN}`], folder);
   });
+  for (const name of RUNTIMES) {
+    await checkLater(`the recipe for ${name} runs, and its phones come, leave and drop`, () => useRecipe(name, folder));
+  }
   check('isPresenceError knows errors across CommonJS entries', () => {
     run(
       'node',

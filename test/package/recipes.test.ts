@@ -203,8 +203,8 @@ const USES: { readonly [title: string]: (port: number) => Promise<void> } = {
   },
 };
 
-/** They name hosts that only their readers have; such servers are in test/redis/topology.test.ts. */
-const ELSEWHERE = ['Redis with Sentinel', 'Redis Cluster', 'Managed Redis'];
+/** They name hosts, or a package, that only their readers have; such servers are in test/redis/topology.test.ts. */
+const ELSEWHERE = ['Redis with Sentinel', 'Redis Cluster', 'Managed Redis', 'uWebSockets.js'];
 
 let redis: RedisServer;
 beforeAll(async () => {

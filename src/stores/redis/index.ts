@@ -1,3 +1,8 @@
+/**
+ * The Redis store.
+ * @module voiceping-presence/redis
+ */
+
 export { besideFork, type ForkClient } from '../fork-bridge/beside-fork';
 export type { PresenceStore } from '../port';
 export type { RedisLike, RedisPipelineLike } from './connection/client';

@@ -1,6 +1,6 @@
 import RedisMock from 'ioredis-mock';
 import { describe, expect, it } from 'vitest';
-import { type RedisLike, redisStore } from 'voiceping-presence/redis';
+import type { RedisLike } from 'voiceping-presence/redis';
 import { PresenceKeys } from '../../src/stores/redis/commands/presence-keys';
 import { CommandGate, isReady } from '../../src/stores/redis/connection/command-gate';
 import { Keyspace } from '../../src/stores/redis/keyspace';
@@ -26,13 +26,5 @@ describe('over ioredis-mock', () => {
     ] as const;
     expect(await presenceKeys.move(moved, 60_000)).toEqual(['never']);
     expect(await presenceKeys.get(['u0', 'never'])).toEqual([NOW + 2_000, undefined]);
-  });
-
-  // README says so; the day it changes the conformance suite can run on the mock.
-  it('the scripts do not run: its Lua has integers of 32 bits', async () => {
-    const store = redisStore({ client: mock(), prefix: 'mock-store:' });
-    await expect(store.beat({ nodeId: 'n', leaseMs: 1_000, ttlMs: 60_000 })).rejects.toThrow(
-      /loading or executing lua/,
-    );
   });
 });
