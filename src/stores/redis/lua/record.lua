@@ -6,7 +6,8 @@
     version      that of the last change, less the base; negative while the user is offline
     reason       why the last change happened: j connect, l disconnect, t timeout, n node-down, r resync
     last seen    the time of the last activity that the record knows; the presence key may know a later one
-    later        how much later (+) or earlier (-) than that the last change happened; nothing where both are the same moment
+    later        how much later (+) or earlier (-) than that the last change happened; nothing where it is later by less than a tenth
+                 of a second, as nearly always: that is three bytes a user
     grace until  when the grace ends
     owner        the incarnation of a router that holds the user
     further      what a later version of this library adds, and this one passes by
@@ -17,6 +18,7 @@
   The hash "nodes" says of each router "<lease in ms> <extended 0|1> <number of its last apply> <claimed by a reaper until>", and
   after a space what a later version adds.
 ]]
+local CLOSE_MS = 100
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 
 -- An id: 1 to 256 bytes of UTF-8, RFC 3629.
@@ -78,7 +80,7 @@ local function compose(user)
   local later, grace, owners = user.changed - seen, '', user.owners
   if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
   return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
 end
 
 -- What the entry of a router says; nothing for what is none.

@@ -50,6 +50,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local CLOSE_MS = 100
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -97,7 +98,7 @@ local function compose(user)
   local later, grace, owners = user.changed - seen, '', user.owners
   if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
   return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -426,6 +427,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local CLOSE_MS = 100
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -473,7 +475,7 @@ local function compose(user)
   local later, grace, owners = user.changed - seen, '', user.owners
   if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
   return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -941,6 +943,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local CLOSE_MS = 100
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -988,7 +991,7 @@ local function compose(user)
   local later, grace, owners = user.changed - seen, '', user.owners
   if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
   return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -1086,6 +1089,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local CLOSE_MS = 100
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -1133,7 +1137,7 @@ local function compose(user)
   local later, grace, owners = user.changed - seen, '', user.owners
   if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
   return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -1321,6 +1325,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local CLOSE_MS = 100
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -1368,7 +1373,7 @@ local function compose(user)
   local later, grace, owners = user.changed - seen, '', user.owners
   if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
   return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -1470,6 +1475,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local CLOSE_MS = 100
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -1517,7 +1523,7 @@ local function compose(user)
   local later, grace, owners = user.changed - seen, '', user.owners
   if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
   return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -1740,6 +1746,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local CLOSE_MS = 100
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -1787,7 +1794,7 @@ local function compose(user)
   local later, grace, owners = user.changed - seen, '', user.owners
   if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
   return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -1969,6 +1976,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local CLOSE_MS = 100
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -2016,7 +2024,7 @@ local function compose(user)
   local later, grace, owners = user.changed - seen, '', user.owners
   if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
   return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -2384,6 +2392,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local CLOSE_MS = 100
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -2431,7 +2440,7 @@ local function compose(user)
   local later, grace, owners = user.changed - seen, '', user.owners
   if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
   return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -2512,6 +2521,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local CLOSE_MS = 100
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -2559,7 +2569,7 @@ local function compose(user)
   local later, grace, owners = user.changed - seen, '', user.owners
   if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
   return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -2852,6 +2862,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local CLOSE_MS = 100
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -2899,7 +2910,7 @@ local function compose(user)
   local later, grace, owners = user.changed - seen, '', user.owners
   if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
   return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -3206,6 +3217,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
+local CLOSE_MS = 100
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -3253,7 +3265,7 @@ local function compose(user)
   local later, grace, owners = user.changed - seen, '', user.owners
   if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
   return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later == 0 and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
