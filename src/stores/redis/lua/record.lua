@@ -19,6 +19,8 @@
   after a space what a later version adds.
 ]]
 local CLOSE_MS = 100
+local MINUS = 45
+local sub, byte = string.sub, string.byte
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 
 -- An id: 1 to 256 bytes of UTF-8, RFC 3629.
@@ -46,11 +48,15 @@ end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 
--- What a record says; nothing for what is none.
+-- What the last parsed record says. One table serves all of them, since scripts look at one user at a time, and a table for each
+-- would cost a twentieth of a join.
+local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+
+-- The user of a record, until the next call; nil for an invalid record.
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   -- A user on so many routers there is not, nor a name so long.
   if #owners > 256 then
@@ -69,18 +75,31 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   -- No option of a grace is longer.
   if grace > now + 2147483647 then return nil end
-  later = later == '' and 0 or tonumber(later, 16)
-  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
-    grace = grace, owners = owners == '' and ',' or owners }
+  local changed = seen
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16) or 0
+    changed = byte(later) == MINUS and seen - ms or seen + ms
+  end
+  local user = parsed
+  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
+  user.owners = owners == '' and ',' or owners
+  return user
 end
 
 -- The record of a user.
 local function compose(user)
-  local seen = math.max(user.seen, EPOCH)
-  local later, grace, owners = user.changed - seen, '', user.owners
-  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
-  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+  local version, seen, owners = user.version, user.seen, user.owners
+  if seen < EPOCH then seen = EPOCH end
+  if owners == ',' then owners = '' end
+  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
+  local later = user.changed - seen
+  if later < 0 then
+    owners = format('-%x%s', -later, owners)
+  elseif later >= CLOSE_MS then
+    owners = format('+%x%s', later, owners)
+  end
+  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
+  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
 end
 
 -- What the entry of a router says; nothing for what is none.

@@ -51,6 +51,8 @@ local function misplaced(meta, seed, knownEpoch)
   return nil
 end
 local CLOSE_MS = 100
+local MINUS = 45
+local sub, byte = string.sub, string.byte
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -71,10 +73,11 @@ local function json(text)
 end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
+local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -89,16 +92,29 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  later = later == '' and 0 or tonumber(later, 16)
-  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
-    grace = grace, owners = owners == '' and ',' or owners }
+  local changed = seen
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16) or 0
+    changed = byte(later) == MINUS and seen - ms or seen + ms
+  end
+  local user = parsed
+  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
+  user.owners = owners == '' and ',' or owners
+  return user
 end
 local function compose(user)
-  local seen = math.max(user.seen, EPOCH)
-  local later, grace, owners = user.changed - seen, '', user.owners
-  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
-  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+  local version, seen, owners = user.version, user.seen, user.owners
+  if seen < EPOCH then seen = EPOCH end
+  if owners == ',' then owners = '' end
+  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
+  local later = user.changed - seen
+  if later < 0 then
+    owners = format('-%x%s', -later, owners)
+  elseif later >= CLOSE_MS then
+    owners = format('+%x%s', later, owners)
+  end
+  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
+  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -428,6 +444,8 @@ local function misplaced(meta, seed, knownEpoch)
   return nil
 end
 local CLOSE_MS = 100
+local MINUS = 45
+local sub, byte = string.sub, string.byte
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -448,10 +466,11 @@ local function json(text)
 end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
+local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -466,16 +485,29 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  later = later == '' and 0 or tonumber(later, 16)
-  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
-    grace = grace, owners = owners == '' and ',' or owners }
+  local changed = seen
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16) or 0
+    changed = byte(later) == MINUS and seen - ms or seen + ms
+  end
+  local user = parsed
+  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
+  user.owners = owners == '' and ',' or owners
+  return user
 end
 local function compose(user)
-  local seen = math.max(user.seen, EPOCH)
-  local later, grace, owners = user.changed - seen, '', user.owners
-  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
-  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+  local version, seen, owners = user.version, user.seen, user.owners
+  if seen < EPOCH then seen = EPOCH end
+  if owners == ',' then owners = '' end
+  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
+  local later = user.changed - seen
+  if later < 0 then
+    owners = format('-%x%s', -later, owners)
+  elseif later >= CLOSE_MS then
+    owners = format('+%x%s', later, owners)
+  end
+  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
+  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -944,6 +976,8 @@ local function misplaced(meta, seed, knownEpoch)
   return nil
 end
 local CLOSE_MS = 100
+local MINUS = 45
+local sub, byte = string.sub, string.byte
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -964,10 +998,11 @@ local function json(text)
 end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
+local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -982,16 +1017,29 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  later = later == '' and 0 or tonumber(later, 16)
-  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
-    grace = grace, owners = owners == '' and ',' or owners }
+  local changed = seen
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16) or 0
+    changed = byte(later) == MINUS and seen - ms or seen + ms
+  end
+  local user = parsed
+  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
+  user.owners = owners == '' and ',' or owners
+  return user
 end
 local function compose(user)
-  local seen = math.max(user.seen, EPOCH)
-  local later, grace, owners = user.changed - seen, '', user.owners
-  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
-  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+  local version, seen, owners = user.version, user.seen, user.owners
+  if seen < EPOCH then seen = EPOCH end
+  if owners == ',' then owners = '' end
+  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
+  local later = user.changed - seen
+  if later < 0 then
+    owners = format('-%x%s', -later, owners)
+  elseif later >= CLOSE_MS then
+    owners = format('+%x%s', later, owners)
+  end
+  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
+  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -1090,6 +1138,8 @@ local function misplaced(meta, seed, knownEpoch)
   return nil
 end
 local CLOSE_MS = 100
+local MINUS = 45
+local sub, byte = string.sub, string.byte
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -1110,10 +1160,11 @@ local function json(text)
 end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
+local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -1128,16 +1179,29 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  later = later == '' and 0 or tonumber(later, 16)
-  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
-    grace = grace, owners = owners == '' and ',' or owners }
+  local changed = seen
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16) or 0
+    changed = byte(later) == MINUS and seen - ms or seen + ms
+  end
+  local user = parsed
+  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
+  user.owners = owners == '' and ',' or owners
+  return user
 end
 local function compose(user)
-  local seen = math.max(user.seen, EPOCH)
-  local later, grace, owners = user.changed - seen, '', user.owners
-  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
-  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+  local version, seen, owners = user.version, user.seen, user.owners
+  if seen < EPOCH then seen = EPOCH end
+  if owners == ',' then owners = '' end
+  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
+  local later = user.changed - seen
+  if later < 0 then
+    owners = format('-%x%s', -later, owners)
+  elseif later >= CLOSE_MS then
+    owners = format('+%x%s', later, owners)
+  end
+  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
+  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -1326,6 +1390,8 @@ local function misplaced(meta, seed, knownEpoch)
   return nil
 end
 local CLOSE_MS = 100
+local MINUS = 45
+local sub, byte = string.sub, string.byte
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -1346,10 +1412,11 @@ local function json(text)
 end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
+local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -1364,16 +1431,29 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  later = later == '' and 0 or tonumber(later, 16)
-  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
-    grace = grace, owners = owners == '' and ',' or owners }
+  local changed = seen
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16) or 0
+    changed = byte(later) == MINUS and seen - ms or seen + ms
+  end
+  local user = parsed
+  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
+  user.owners = owners == '' and ',' or owners
+  return user
 end
 local function compose(user)
-  local seen = math.max(user.seen, EPOCH)
-  local later, grace, owners = user.changed - seen, '', user.owners
-  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
-  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+  local version, seen, owners = user.version, user.seen, user.owners
+  if seen < EPOCH then seen = EPOCH end
+  if owners == ',' then owners = '' end
+  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
+  local later = user.changed - seen
+  if later < 0 then
+    owners = format('-%x%s', -later, owners)
+  elseif later >= CLOSE_MS then
+    owners = format('+%x%s', later, owners)
+  end
+  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
+  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -1476,6 +1556,8 @@ local function misplaced(meta, seed, knownEpoch)
   return nil
 end
 local CLOSE_MS = 100
+local MINUS = 45
+local sub, byte = string.sub, string.byte
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -1496,10 +1578,11 @@ local function json(text)
 end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
+local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -1514,16 +1597,29 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  later = later == '' and 0 or tonumber(later, 16)
-  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
-    grace = grace, owners = owners == '' and ',' or owners }
+  local changed = seen
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16) or 0
+    changed = byte(later) == MINUS and seen - ms or seen + ms
+  end
+  local user = parsed
+  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
+  user.owners = owners == '' and ',' or owners
+  return user
 end
 local function compose(user)
-  local seen = math.max(user.seen, EPOCH)
-  local later, grace, owners = user.changed - seen, '', user.owners
-  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
-  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+  local version, seen, owners = user.version, user.seen, user.owners
+  if seen < EPOCH then seen = EPOCH end
+  if owners == ',' then owners = '' end
+  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
+  local later = user.changed - seen
+  if later < 0 then
+    owners = format('-%x%s', -later, owners)
+  elseif later >= CLOSE_MS then
+    owners = format('+%x%s', later, owners)
+  end
+  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
+  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -1747,6 +1843,8 @@ local function misplaced(meta, seed, knownEpoch)
   return nil
 end
 local CLOSE_MS = 100
+local MINUS = 45
+local sub, byte = string.sub, string.byte
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -1767,10 +1865,11 @@ local function json(text)
 end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
+local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -1785,16 +1884,29 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  later = later == '' and 0 or tonumber(later, 16)
-  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
-    grace = grace, owners = owners == '' and ',' or owners }
+  local changed = seen
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16) or 0
+    changed = byte(later) == MINUS and seen - ms or seen + ms
+  end
+  local user = parsed
+  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
+  user.owners = owners == '' and ',' or owners
+  return user
 end
 local function compose(user)
-  local seen = math.max(user.seen, EPOCH)
-  local later, grace, owners = user.changed - seen, '', user.owners
-  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
-  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+  local version, seen, owners = user.version, user.seen, user.owners
+  if seen < EPOCH then seen = EPOCH end
+  if owners == ',' then owners = '' end
+  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
+  local later = user.changed - seen
+  if later < 0 then
+    owners = format('-%x%s', -later, owners)
+  elseif later >= CLOSE_MS then
+    owners = format('+%x%s', later, owners)
+  end
+  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
+  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -1977,6 +2089,8 @@ local function misplaced(meta, seed, knownEpoch)
   return nil
 end
 local CLOSE_MS = 100
+local MINUS = 45
+local sub, byte = string.sub, string.byte
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -1997,10 +2111,11 @@ local function json(text)
 end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
+local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -2015,16 +2130,29 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  later = later == '' and 0 or tonumber(later, 16)
-  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
-    grace = grace, owners = owners == '' and ',' or owners }
+  local changed = seen
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16) or 0
+    changed = byte(later) == MINUS and seen - ms or seen + ms
+  end
+  local user = parsed
+  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
+  user.owners = owners == '' and ',' or owners
+  return user
 end
 local function compose(user)
-  local seen = math.max(user.seen, EPOCH)
-  local later, grace, owners = user.changed - seen, '', user.owners
-  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
-  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+  local version, seen, owners = user.version, user.seen, user.owners
+  if seen < EPOCH then seen = EPOCH end
+  if owners == ',' then owners = '' end
+  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
+  local later = user.changed - seen
+  if later < 0 then
+    owners = format('-%x%s', -later, owners)
+  elseif later >= CLOSE_MS then
+    owners = format('+%x%s', later, owners)
+  end
+  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
+  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -2393,6 +2521,8 @@ local function misplaced(meta, seed, knownEpoch)
   return nil
 end
 local CLOSE_MS = 100
+local MINUS = 45
+local sub, byte = string.sub, string.byte
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -2413,10 +2543,11 @@ local function json(text)
 end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
+local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -2431,16 +2562,29 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  later = later == '' and 0 or tonumber(later, 16)
-  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
-    grace = grace, owners = owners == '' and ',' or owners }
+  local changed = seen
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16) or 0
+    changed = byte(later) == MINUS and seen - ms or seen + ms
+  end
+  local user = parsed
+  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
+  user.owners = owners == '' and ',' or owners
+  return user
 end
 local function compose(user)
-  local seen = math.max(user.seen, EPOCH)
-  local later, grace, owners = user.changed - seen, '', user.owners
-  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
-  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+  local version, seen, owners = user.version, user.seen, user.owners
+  if seen < EPOCH then seen = EPOCH end
+  if owners == ',' then owners = '' end
+  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
+  local later = user.changed - seen
+  if later < 0 then
+    owners = format('-%x%s', -later, owners)
+  elseif later >= CLOSE_MS then
+    owners = format('+%x%s', later, owners)
+  end
+  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
+  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -2522,6 +2666,8 @@ local function misplaced(meta, seed, knownEpoch)
   return nil
 end
 local CLOSE_MS = 100
+local MINUS = 45
+local sub, byte = string.sub, string.byte
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -2542,10 +2688,11 @@ local function json(text)
 end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
+local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -2560,16 +2707,29 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  later = later == '' and 0 or tonumber(later, 16)
-  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
-    grace = grace, owners = owners == '' and ',' or owners }
+  local changed = seen
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16) or 0
+    changed = byte(later) == MINUS and seen - ms or seen + ms
+  end
+  local user = parsed
+  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
+  user.owners = owners == '' and ',' or owners
+  return user
 end
 local function compose(user)
-  local seen = math.max(user.seen, EPOCH)
-  local later, grace, owners = user.changed - seen, '', user.owners
-  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
-  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+  local version, seen, owners = user.version, user.seen, user.owners
+  if seen < EPOCH then seen = EPOCH end
+  if owners == ',' then owners = '' end
+  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
+  local later = user.changed - seen
+  if later < 0 then
+    owners = format('-%x%s', -later, owners)
+  elseif later >= CLOSE_MS then
+    owners = format('+%x%s', later, owners)
+  end
+  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
+  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -2863,6 +3023,8 @@ local function misplaced(meta, seed, knownEpoch)
   return nil
 end
 local CLOSE_MS = 100
+local MINUS = 45
+local sub, byte = string.sub, string.byte
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -2883,10 +3045,11 @@ local function json(text)
 end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
+local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -2901,16 +3064,29 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  later = later == '' and 0 or tonumber(later, 16)
-  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
-    grace = grace, owners = owners == '' and ',' or owners }
+  local changed = seen
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16) or 0
+    changed = byte(later) == MINUS and seen - ms or seen + ms
+  end
+  local user = parsed
+  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
+  user.owners = owners == '' and ',' or owners
+  return user
 end
 local function compose(user)
-  local seen = math.max(user.seen, EPOCH)
-  local later, grace, owners = user.changed - seen, '', user.owners
-  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
-  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+  local version, seen, owners = user.version, user.seen, user.owners
+  if seen < EPOCH then seen = EPOCH end
+  if owners == ',' then owners = '' end
+  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
+  local later = user.changed - seen
+  if later < 0 then
+    owners = format('-%x%s', -later, owners)
+  elseif later >= CLOSE_MS then
+    owners = format('+%x%s', later, owners)
+  end
+  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
+  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -3218,6 +3394,8 @@ local function misplaced(meta, seed, knownEpoch)
   return nil
 end
 local CLOSE_MS = 100
+local MINUS = 45
+local sub, byte = string.sub, string.byte
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -3238,10 +3416,11 @@ local function json(text)
 end
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
+local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, sign, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
   if #owners > 256 then
     local left = 512
@@ -3256,16 +3435,29 @@ local function parse(record)
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
-  later = later == '' and 0 or tonumber(later, 16)
-  return { version = version, letter = letter, seen = seen, changed = sign == '-' and seen - later or seen + later,
-    grace = grace, owners = owners == '' and ',' or owners }
+  local changed = seen
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16) or 0
+    changed = byte(later) == MINUS and seen - ms or seen + ms
+  end
+  local user = parsed
+  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
+  user.owners = owners == '' and ',' or owners
+  return user
 end
 local function compose(user)
-  local seen = math.max(user.seen, EPOCH)
-  local later, grace, owners = user.changed - seen, '', user.owners
-  if user.grace > 0 then grace = format('/%x', user.grace - EPOCH) end
-  return format('%s%x%s%x%s%s%s', user.version < 0 and '-' or '', math.abs(user.version) - base, user.letter, seen - EPOCH,
-    later >= 0 and later < CLOSE_MS and '' or format(later < 0 and '-%x' or '+%x', math.abs(later)), grace, owners == ',' and '' or owners)
+  local version, seen, owners = user.version, user.seen, user.owners
+  if seen < EPOCH then seen = EPOCH end
+  if owners == ',' then owners = '' end
+  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
+  local later = user.changed - seen
+  if later < 0 then
+    owners = format('-%x%s', -later, owners)
+  elseif later >= CLOSE_MS then
+    owners = format('+%x%s', later, owners)
+  end
+  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
+  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
