@@ -34,8 +34,8 @@ import { Subscriptions } from './subscriptions/subscriptions';
 import { codecOf } from './wire/encode';
 
 /**
- * Starts presence for one router: beats to the store, watches over the sockets that are attached, and tells changes.
- * Nothing it starts keeps the process alive.
+ * Starts presence for one router: it sends heartbeats to the store, observes the attached sockets, and reports changes of
+ * status. Nothing that it starts keeps the process alive.
  *
  * @throws TypeError `ERR_PRESENCE_OPTIONS` that names the option, the value and the rule
  *
@@ -46,7 +46,7 @@ import { codecOf } from './wire/encode';
  */
 export function createPresence(options: PresenceOptions = {}): Presence {
   const settings = toSettings(options, (now) => memoryStore({ now }));
-  // Short, since a store may keep it with every user; and unique among the routers of any fleet.
+  // Short, since a store may keep it with every user; long enough to be unique in any fleet.
   const nodeId = randomBytes(6).toString('base64');
   if (settings.enabled) return new LocalPresence(nodeId, settings);
   const { clock, logger, router } = settings;
@@ -119,7 +119,7 @@ class LocalPresence implements Presence, WithInternals {
       callbackTimeoutMs: limits.callbackTimeoutMs,
       report,
       closeSocket: (socket, code, reason) => {
-        // Sockets that were not attached stay open.
+        // A closed presence leaves sockets that were not attached open.
         if (this.closing === undefined) registry.closer.close(socket, code, reason);
       },
       onClose: (listener) => {
@@ -170,7 +170,7 @@ class LocalPresence implements Presence, WithInternals {
   close(options: { handoverMs?: number } = {}): Promise<void> {
     const handoverMs = checkClose(options);
     if (this.closing === undefined) {
-      // Known before anything is told: who hears of it may close once more.
+      // Set before the first event, since a listener may call close again.
       const closed = new Deferred();
       this.closing = closed.promise;
       this.shutDown(handoverMs).then(closed.resolve, closed.reject);

@@ -1,21 +1,21 @@
 import { backoffMs } from '../public/backoff';
 import { type Clock, randomOf } from '../public/clock';
 
-/** After a question that found nothing the next one waits this long, and one after a failure no longer. */
+/** The wait after a question that found nothing new, and the longest one after a failure. */
 const PACE_MS = 2_000;
 
 /** @internal */
 export interface InquiryOptions {
   readonly clock: Clock;
-  /** Asks once. Resolves to whether anything was found that was not known. */
+  /** Asks once. Resolves to whether the answer contained something new. */
   ask(): Promise<boolean>;
-  /** It failed, and will be tried again; told once until it works again. */
+  /** Reports a failure, which is tried again. It is called once, until a question succeeds. */
   onError(error: unknown): void;
 }
 
 /**
- * A question to the store in the background: one at a time, and seldom where the last one found nothing. So whoever
- * makes a router ask, by what anybody may send, cannot make it ask much.
+ * Asks the store a question in the background: one at a time, and rarely where the last one found nothing new. So forged
+ * messages, which make a router ask, cannot make it ask often.
  * @internal
  */
 export class Inquiry {
@@ -29,7 +29,7 @@ export class Inquiry {
 
   constructor(private readonly options: InquiryOptions) {}
 
-  /** Asks now or later; what is put while the answer is on its way is asked once more. `isUrgent`: without the wait. */
+  /** Asks now or after the wait. While a question is under way, another one follows it. `isUrgent`: without the wait. */
   put(isUrgent = false): void {
     this.isWanted = true;
     if (isUrgent) this.isUrgent = true;
@@ -48,7 +48,7 @@ export class Inquiry {
     if (!this.isWanted || this.isAsking || this.isClosed) return;
     const waitMs = this.isUrgent ? 0 : this.notBefore - clock.now();
     if (waitMs > 0) {
-      // A clock that was set back must not make it longer.
+      // The wait must not become longer where the clock was set back.
       this.timer = clock.setTimeout(() => this.resume(), Math.min(waitMs, PACE_MS));
       return;
     }

@@ -1,36 +1,36 @@
 import type { ErrorStage, PresenceUpdate } from '../public/types';
 
 /**
- * The router that speaks to a store, never reused after a restart. A store gives each lease of it an id of its own, which is never
- * used again, and counts the applies that it has acknowledged under that lease: so nothing late takes effect under a later lease,
- * and a store that was set back to older data finds out.
+ * A router, as it identifies itself to a store. A restarted router has another id. A store gives each lease of a router an id that
+ * is never used again, and counts the applies that it has acknowledged under that lease. So a late call cannot take effect under a
+ * later lease, and a store can detect that its data were set back to an older state.
  */
 export interface StoreNode {
-  /** Unique to this incarnation. */
+  /** Unique; a restarted router has another one. */
   readonly nodeId: string;
-  /** How long its lease lasts from each beat on. */
+  /** How long its lease lasts from each beat, in milliseconds. */
   readonly leaseMs: number;
-  /** How long one of its users counts as alive after the last activity, where nothing but an extended lease keeps them online. */
+  /** How long one of its users counts as alive after the last activity, where only an extended lease keeps the user online. */
   readonly ttlMs: number;
-  /** What the router says of itself. A store SHOULD keep it beside the lease, for whoever lists routers. */
+  /** The description of the router. A store SHOULD keep it beside the lease, so that operators can list routers. */
   readonly router?: RouterDescription;
 }
 
-/** What a router says of itself. It proves nothing. */
+/** How a router describes itself, for operators. A store does not rely on it. */
 export interface RouterDescription {
-  /** What logs and errors call it, 1 to 256 bytes. */
+  /** The name of the router in logs and errors, 1 to 256 bytes. */
   readonly name: string;
-  /** Where it can be reached, at most 256 bytes; `null` where it does not say. */
+  /** The address at which it can be reached, at most 256 bytes; `null` where none was given. */
   readonly address: string | null;
-  /** Of this library. */
+  /** The version of this library. */
   readonly version: string;
-  /** For how many milliseconds it has been running. */
+  /** How long it has been running, in milliseconds. */
   readonly upMs: number;
 }
 
-/** What every operation, and every activity, says of a user. */
+/** The user of an operation or an activity, and when the user was last active. */
 export interface SignOfLife {
-  /** Of whom it is said. */
+  /** The user. */
   readonly userId: string;
   /** Milliseconds since the last activity. */
   readonly ageMs: number;
@@ -40,47 +40,47 @@ export interface SignOfLife {
 export interface JoinOp extends SignOfLife {
   /** Tells operations apart. */
   readonly kind: 'join';
-  /** The user was here already, and the store is told again because it forgot: a change has the reason `resync`. */
+  /** The router held the user already, and registers it again because the store lost it: a change has the reason `resync`. */
   readonly reassert: boolean;
 }
 
-/** A user went from one connection to none on this router, by a clean close or after silence. */
+/** A user went from one connection to none on this router, by a clean close or a time-out. */
 export interface LeaveOp extends SignOfLife {
   /** Tells operations apart. */
   readonly kind: 'leave';
-  /** Of the change, if it is one. */
+  /** The reason of the change, if the user goes offline. */
   readonly reason: 'disconnect' | 'timeout';
 }
 
-/** A user lost the last connection on this router without a close, or is handed over. */
+/** A user lost the last connection on this router without a close, or is handed over to another router. */
 export interface DropOp extends SignOfLife {
   /** Tells operations apart. */
   readonly kind: 'drop';
-  /** How long the user stays online yet. */
+  /** How long the user stays online from now on, in milliseconds. */
   readonly graceMs: number;
 }
 
-/** What a router tells the store of one of its users. */
+/** An operation of a router on one of its users. */
 export type PresenceOp = JoinOp | LeaveOp | DropOp;
 
-/** What a store knows of a user. */
+/** The status of a user in a store. */
 export interface StoredStatus {
-  /** Of whom. */
+  /** The user. */
   readonly userId: string;
-  /** Whether some live node holds the user, or a grace runs. */
+  /** Whether a live node holds the user, or a grace is running. */
   readonly online: boolean;
-  /** Milliseconds since the epoch by the store's clock; `null` when never seen, or forgotten since. */
+  /** In milliseconds since the epoch by the store's clock; `null` for a user who was never seen, or was forgotten since. */
   readonly lastSeen: number | null;
-  /** Of the last change; 0 when there was none. A store MAY leave it 0 in `read` of a user who is online. */
+  /** The version of the last change; 0 before the first. In `read`, a store MAY leave it 0 for a user who is online. */
   readonly version: number;
   /**
-   * Not `online`, and told online last all the same: nothing proves it, and nothing has ended it. Whoever listens goes on to
-   * believe it until told otherwise.
+   * The user is not `online`, but was last published as online: nothing proves that the user is online, and no change has ended
+   * it. Feeds report the user as online until they receive that change.
    */
   readonly isPublished?: boolean;
   /**
-   * Not `online` as far as the store knows, which has lost what it held, or is back since a moment: routers that live have not
-   * told it their users yet. Who asks once asks again.
+   * The user is not `online` as far as the store knows. But the store has lost data, or has only just come back, and live routers
+   * have not registered all of their users yet: ask again later.
    */
   readonly isUnsure?: boolean;
 }
@@ -89,114 +89,115 @@ export interface StoredStatus {
 export interface StoredStatuses {
   /** The time by the store's clock, in milliseconds since the epoch. */
   readonly now: number;
-  /** In the order asked, or of the page. */
+  /** The users, in the order of the ids in the call, or of the page. */
   readonly users: StoredStatus[];
 }
 
 /** A page of users who are online; `cursor` is null on the last one. */
 export interface StoredPage extends StoredStatuses {
-  /** For the next page. */
+  /** The cursor of the next page. */
   readonly cursor: string | null;
   /**
-   * Users whose last change has not been told to the feeds of this store object yet, and will be: what is read may come
-   * sooner than what is told. A change told by the feed has its own reason, which a page knows nothing of.
+   * Users whose last change the feeds of this store object will receive only later: an answer may overtake a change. The change
+   * has a reason, which a page does not have.
    */
   readonly coming?: readonly string[];
   /**
-   * Users of whom `isPublished` holds, and who are not among `users`. Whoever reads in order to listen from then on looks again
-   * a while later: that their router is back after all is told by no change.
+   * Users whose `isPublished` is true; they are not among `users`. A caller that subscribes and then reads has to read them again
+   * later, since no change is published when their router turns out to be alive.
    */
   readonly unproven?: StoredStatus[];
-  /** Somebody may be missing, see `isUnsure` of a user. */
+  /** Users may be missing from the page, see `StoredStatus.isUnsure`. */
   readonly isUnsure?: boolean;
-  /** How far versions were when it was read. A store that counts them in several places has none to give. */
+  /** How far the versions had come when the page was read. Absent in a store that has several counters of versions. */
   readonly sequence?: Sequence;
 }
 
-/** Versions that one counter gives to the changes of all users: who has seen one has seen whatever is lower. */
+/** The state of a counter that numbers the changes of all users. */
 export interface Sequence {
-  /** Of the counter: another one after the store has lost what it held. Without a dot. */
+  /** The epoch of the counter, without a dot. It is another one after the store has lost its data. */
   readonly epoch: string;
-  /** The last version that was given; 0 for none. What is read MUST NOT be older. */
+  /** The version of the last change; 0 before the first. The users that were read MUST NOT be older. */
   readonly version: number;
   /**
-   * Up to where changes had been told to the feeds of this store object when it was read: what is read may say more than
-   * what has come. Whoever was told so far goes on from there, so this MUST NOT be more. @default version
+   * The version up to which the feeds of this store object had received all changes. It may be lower than `version`. Clients
+   * resume from it, so it MUST NOT be higher than what was received. @default version
    */
   readonly told?: number;
 }
 
-/** Something that is wrong for longer than one call. */
+/** A problem that lasts longer than one call. */
 export interface StoreProblem {
-  /** As of `onError`. */
+  /** The operation that fails, as in `onError`. */
   readonly stage: ErrorStage;
-  /** What is wrong, and what follows. */
+  /** The problem, and its consequence. */
   readonly message: string;
-  /** Since when, in milliseconds since the epoch by the clock of this machine. */
+  /** When it began, in milliseconds since the epoch by the clock of this machine. */
   readonly since: number;
 }
 
-/** What a store tells a router. Its functions never throw. */
+/** The functions by which a store notifies a router. They never throw. */
 export interface StoreFeed {
-  /** A change of a user's status, of any router. `lastSeen` is that of the user, in milliseconds since the epoch. */
+  /** The status of a user has changed, through any router. `lastSeen`: in milliseconds since the epoch. */
   onTransition(update: PresenceUpdate, lastSeen: number): void;
   /**
-   * Changes may have been missed, and can't be told one by one any more: everything is read again, and what differs is
-   * told. Whom the store has forgotten without a trace is told offline only a lease later, when the router of a user who
-   * is still there has had time to assert it anew.
+   * Changes may have been missed, and cannot be delivered one by one any more. The router reads all users again, and publishes the
+   * differences. It reports a user whom the store does not know at all as offline only a lease later, when the router of that user
+   * has had the time to register the user again.
    */
   onGap(): void;
-  /** Something falls due in `inMs`: a beat then tells it on time. */
+  /** A deadline will be reached in `inMs` milliseconds. The router sends a beat then, so that the store acts on time. */
   onDue(inMs: number): void;
   /**
-   * The store has lost what it held of some users: who of them is connected here is asserted anew. It MAY be called, by stores
-   * that can lose a part of what they hold.
+   * The store has lost the data of some users. The router registers those of them who are connected to it again. A store that can
+   * lose a part of its data MAY call it.
    */
   onLost(isLost: (userId: string) => boolean): void;
-  /** Something failed that no call waits for; it will be tried again. */
+  /** Work in the background has failed, and will be tried again. */
   onError(stage: ErrorStage, error: unknown): void;
 }
 
-/** What calls are given to say that the backend has answered a part of one. Never throws. */
+/** A store calls it when the backend has answered a part of a call. Never throws. */
 export type OnAnswer = () => void;
 
 /**
- * Where presence is kept. Three parties meet here: the core, which owns the connections of one router; the store,
- * which decides what that means for the world; and other routers on the same backend.
+ * A store of presence, between the core of a router, which owns its connections, and the backend that the routers share. The store
+ * decides from the connections of all routers who is online.
  *
  * Duties that hold for all functions:
  *
  * - Every change of a user's status MUST happen exactly once, whatever the number of routers, be numbered with a
- *   version greater than every earlier one of that user, and be told to every feed, the causing router's included.
- * - Versions MUST go on growing after the backend has lost what it held, as long as any router that uses it remembers.
+ *   version greater than every earlier one of that user, and be delivered to every feed, also to that of the router that caused it.
+ * - Versions MUST also grow across a loss of the backend's data, as long as a router that uses it remembers them.
  * - A user MUST be online exactly while a node with a live lease has joined and not left, or a grace is running.
- * - Calls of one node MUST take effect in the order of the calls, or not at all, also when an earlier one fails.
- * - `read`, `list` and `count` MUST see what earlier calls through the same store object have done.
- * - All operations MUST be idempotent: a call whose answer was lost is made again.
- * - Time MUST be the store's own. Only ages and durations cross this interface: non-negative safe integers, in milliseconds.
+ * - Calls of one node MUST take effect in order, or not at all, also when an earlier one fails.
+ * - `read`, `list` and `count` MUST see the effects of earlier calls through the same store object.
+ * - All operations MUST be idempotent, since a call whose answer was lost is repeated.
+ * - Time MUST be that of the store. Routers pass only ages and durations: non-negative safe integers, in milliseconds.
  * - Whether a user is online SHOULD be decided by `decide` of `transitions.ts`, or by a translation that is held to its table.
  * - Several stores MAY be opened at once on a backend that is still empty; they MUST then use the same data.
- * - A client that was passed in stays the caller's: the store MUST NOT close it.
- * - Ids MUST be treated as data: two are the same only where their bytes are, in UTF-8; none may collide with a prototype or
- *   with a key of the store's.
- * - A store that is away MUST reject, and MUST NOT answer from memory; it MAY also not answer: the core stops waiting.
- * - A call that asks its backend more than once SHOULD call `onAnswer` at each answer, and SHOULD NOT ask one after
- *   another what it can ask at once: the core gives it up once nothing has been answered for `commandTimeoutMs`. A step
- *   on the way to a connection, such as that it is open, is an answer, too.
- * - Calls that the core has given up MUST NOT pile up: the core calls again, with the newest state, when the time comes.
+ * - A client that the caller passed in belongs to the caller: the store MUST NOT close it.
+ * - Ids MUST be treated as data: two are equal only if their UTF-8 bytes are; none may collide with a prototype, or with
+ *   a key of the store.
+ * - A store that cannot reach its backend MUST reject, and MUST NOT answer from memory. It MAY also not answer, since the core
+ *   stops waiting.
+ * - A call that sends several requests to its backend SHOULD call `onAnswer` at each answer, and SHOULD send at once those that do
+ *   not depend on another: the core gives a call up when nothing was answered for `commandTimeoutMs`. A step in
+ *   opening a connection counts as an answer.
+ * - Calls that the core has given up MUST NOT pile up: the core calls again later, with the newest state.
  * - It MUST NOT keep the process alive, and MUST NOT write to the console.
  */
 export interface PresenceStore {
   /**
-   * Renews the lease of a node, or makes it where there is none, in which case `known` is false and the core
-   * asserts all of its users anew.
+   * Renews the lease of a node. Where it has none, the store gives it one and answers `known: false`, and the core
+   * registers all of its users again.
    *
-   * - MUST first renew, then settle what is due: end graces that ran out (reason `timeout`, told in the order in which
-   *   they ran out, as far as one counter numbers their users), and take away the users of every node whose lease lapsed (reason `node-down`). It MAY go on with
-   *   that in the background.
-   * - MUST NOT take a lapsed lease for a dead node where the store itself was away or had not been asked for longer than
-   *   half a lease: then a node gets a full lease anew, once from one beat of its own to the next. What it is asked by a node is
-   *   no beat of that node.
+   * - MUST first renew the lease, then end graces that have run out (reason `timeout`, published in the order in which
+   *   they ran out, as far as one counter numbers their users), and take away the users of every node whose lease has lapsed
+   *   (reason `node-down`). It MAY do that in the background.
+   * - MUST NOT take a lapsed lease for a dead node where the store itself was away, or received no call, for longer than
+   *   half a lease. It then gives a node a full lease again, once between two beats of that node. Other calls of a
+   *   node do not count as its beat.
    */
   beat(
     node: StoreNode,
@@ -208,27 +209,27 @@ export interface PresenceStore {
   }>;
 
   /**
-   * Applies what changed on a node, in order. At most 1,000 operations a call.
+   * Applies the changes on a node, in order. At most 1,000 operations a call.
    *
-   * - MUST do nothing and answer `known: false` when the node has no lease.
+   * - MUST do nothing and answer `known: false` where the node has no lease.
    * - MUST reject while an earlier call of the same node is unanswered.
-   * - A grace that has run out MUST end before whatever is applied to its user, though no beat has ended it yet.
-   * - `join` MUST end a grace of the user. It MUST NOT tell anything when the user was online already.
-   * - `leave` MUST be at once (unless a grace is running, which is then waited for), and MUST tell nothing while
-   *   another node holds the user.
-   * - `drop` MUST keep the user online for `graceMs`, also when this router or another one dies meanwhile. With 0 it
-   *   MUST be at once, with the reason `timeout`. A longer grace that is running MUST NOT be shortened.
+   * - A grace that has run out MUST end before an operation on its user is applied, even if no beat has ended it yet.
+   * - `join` MUST end a grace of the user. It MUST NOT publish a change where the user is online already.
+   * - `leave` MUST take the user offline at once, but not while another node holds the user or a grace is running; then it MUST
+   *   NOT publish a change.
+   * - `drop` MUST keep the user online for `graceMs`, also when this router or another one dies meanwhile. With 0 the user
+   *   MUST go offline at once, with the reason `timeout`. A longer grace that is running MUST NOT be shortened.
    * - `leave` and `drop` of a user whom the node does not hold MUST change nothing.
    * - Last seen MUST become `now - ageMs`, and MUST NOT go back.
    */
   apply(node: StoreNode, ops: readonly PresenceOp[], onAnswer?: OnAnswer): Promise<{ known: boolean }>;
 
   /**
-   * Activity of users whom the node holds. At most 1,000 a call.
+   * Records activity of users whom the node holds. At most 1,000 a call.
    *
-   * - MUST NOT make anybody online. Users whom the store does not hold are given back as `missing`, and the core asserts
-   *   them anew. Those whom it holds for other nodes only SHOULD be, too.
-   * - MUST answer `known: false` when the node has no lease.
+   * - MUST NOT bring a user online. It MUST return users whom the store does not hold as `missing`, and the core registers them
+   *   again. Users whom it holds only for other nodes SHOULD be among them.
+   * - MUST answer `known: false` where the node has no lease.
    */
   refresh(
     node: StoreNode,
@@ -237,53 +238,52 @@ export interface PresenceStore {
   ): Promise<{ known: boolean; missing: string[] }>;
 
   /**
-   * Ends the lease of a node that has left. Whatever it still holds MUST be treated as if it had died just now.
-   * MUST NOT fail for a node that is unknown.
+   * Ends the lease of a node that has left. The users whom it still holds MUST be treated as if it had just died.
+   * MUST NOT fail for an unknown node.
    */
   release(node: StoreNode): Promise<void>;
 
   /**
-   * The core has told all users of a node since a beat answered `known: false`. A store that has lost what it held MAY wait
-   * for that, see `isUnsure`; another one MAY leave it out.
+   * The core has registered all users of a node after a beat that answered `known: false`. A store that has lost data MAY wait
+   * for that, see `isUnsure`; other stores MAY leave it out.
    */
   registered?(node: StoreNode): Promise<void>;
 
-  /** One entry an id, in the order asked. MUST NOT say online for a grace or a lease that has ended. */
+  /** Returns one entry for each id, in order. MUST NOT say online where the grace or the lease has ended. */
   read(userIds: readonly string[], onAnswer?: OnAnswer): Promise<StoredStatuses>;
 
   /**
-   * A page of users who are online, at most `limit` of them, which is 1 to 5,000. `cursor` is null for the first page, else
-   * what the page before gave.
-   * A user who stays online all the while MUST be on exactly one page.
+   * Returns a page of users who are online, at most `limit` of them, which is 1 to 5,000. `cursor` is null for the first page, else
+   * that of the previous page. A user who stays online all the while MUST be on exactly one page.
    *
-   * @throws TypeError `ERR_PRESENCE_OPTIONS` (rejects) for a cursor that this store never gives
+   * @throws TypeError `ERR_PRESENCE_OPTIONS` (rejects) for a cursor that this store never returns
    */
   list(page: { cursor: string | null; limit: number }, onAnswer?: OnAnswer): Promise<StoredPage>;
 
-  /** How many users are online; undefined where the store is not sure, as of `isUnsure`. */
+  /** Returns how many users are online; undefined where the store is not sure, see `isUnsure`. */
   count(onAnswer?: OnAnswer): Promise<number | undefined>;
 
   /**
-   * Tells a feed every change from now on, in the order in which they happened to each user.
+   * Delivers every change from now on to a feed, those of each user in order.
    *
    * - MUST NOT call the feed before this or another function of the store has returned.
    * - MUST call `onGap` when it cannot rule out that a change was missed.
-   * - MUST call `onDue` for a grace that starts, unless beats come sooner anyway; at least of the feeds of the store object
+   * - MUST call `onDue` when a grace starts, unless beats come sooner anyway; at least for the feeds of the store object
    *   through which the user was dropped.
    *
-   * @returns the function that ends it; idempotent, and nothing is told after it
+   * @returns the function that ends the subscription; idempotent, and the feed is not called after it
    */
   subscribe(feed: StoreFeed): () => void;
 
   /**
-   * Resolves once every change of which the answers so far know was told to the feeds, or `onGap` was called for it. A store
-   * MAY leave it out whose changes are told before the answer to whatever is asked later.
+   * Resolves once the feeds have received every change that earlier answers include, or `onGap` was called for it. A store that
+   * delivers changes before the answers to later calls MAY leave it out.
    */
   caughtUp?(): Promise<void>;
 
-  /** What is wrong with it now, for `health()`. A store that has nothing to say MAY leave it out. */
+  /** Returns the current problems of the store, for `health()`. It MAY be left out. */
   problems?(): StoreProblem[];
 
-  /** What it is and where, for the log: `redis at localhost:6379`. MUST NOT say a password. It MAY be left out. */
+  /** Describes the store in the log: `redis at localhost:6379`. MUST NOT contain a password. It MAY be left out. */
   describe?(): string;
 }

@@ -1,13 +1,13 @@
 import type { UpdateReason } from '../public/types';
 
-/** The lease of a router, as owner of users: a fencing token. It is never used again, so nothing late speaks for a later one. */
+/** The id of a lease, as owner of users: a fencing token. It is never used again, so a late call cannot act for a later lease. */
 export type OwnerId = string;
 
-/** What a store keeps of one user. All times are of one clock of the store, in milliseconds. */
+/** The record of a user in a store. All times are by the clock of the store, in milliseconds. */
 export interface UserRecord {
-  /** Routers that hold a connection of the user: one, but for users with devices on several routers. */
+  /** The routers that hold a connection of the user. There are several for a user with devices on several routers. */
   readonly owners: readonly OwnerId[];
-  /** When the grace ends; 0 where none runs. */
+  /** When the grace ends; 0 where none is running. */
   readonly graceUntil: number;
   /** The status that was published last. */
   readonly online: boolean;
@@ -15,11 +15,11 @@ export interface UserRecord {
   readonly lastSeen: number | null;
 }
 
-/** What happens to one user. Ages and durations are non-negative safe integers, in milliseconds. */
+/** An event of one user. Ages and durations are non-negative safe integers, in milliseconds. */
 export type UserEvent =
-  /** A router holds the user from now on. `reassert`: it held the user before, and the store has forgotten it. */
+  /** A router holds the user from now on. `reassert`: it held the user before, and the store has lost that. */
   | { readonly kind: 'join'; readonly owner: OwnerId; readonly ageMs: number; readonly reassert: boolean }
-  /** A router holds the user no longer, after a clean close or after silence. */
+  /** A router no longer holds the user, after a clean close or a time-out. */
   | {
       readonly kind: 'leave';
       readonly owner: OwnerId;
@@ -28,7 +28,7 @@ export type UserEvent =
     }
   /** A router lost the last connection of the user without a close: the user has `graceMs` to come back. */
   | { readonly kind: 'drop'; readonly owner: OwnerId; readonly ageMs: number; readonly graceMs: number }
-  /** A router has received something from the user. */
+  /** A router has received a frame, a ping or a pong from the user. */
   | { readonly kind: 'activity'; readonly owner: OwnerId; readonly ageMs: number }
   /** A router is dead. */
   | { readonly kind: 'dead'; readonly owner: OwnerId }
@@ -39,29 +39,29 @@ export type UserEvent =
 export interface Transition {
   readonly online: boolean;
   readonly reason: UpdateReason;
-  /** When the user was last seen, as known at this change. */
+  /** When the user was last seen, as known at the time of the change. */
   readonly lastSeen: number | null;
 }
 
-/** What follows from an event. */
+/** The consequences of an event. */
 export interface Decision {
-  /** To be kept. Where its grace differs from the one before, the user is due at another time. */
+  /** The new record. Where its `graceUntil` differs from the old one, the store has to change the user's deadline. */
   readonly record: UserRecord;
-  /** To be published, in order. Two, where a grace had run out that nobody had ended. */
+  /** The changes to publish, in order. There are two where a grace had run out and had not been ended yet. */
   readonly transitions: readonly Transition[];
-  /** The router did not hold the user: nothing has changed but what time alone changes. */
+  /** The router did not hold the user, so that only the passing of time has changed the record. */
   readonly isIgnored: boolean;
 }
 
-/** A user who was never seen. */
+/** The record of a user who was never seen. */
 export const NEVER_SEEN: UserRecord = { owners: [], graceUntil: 0, online: false, lastSeen: null };
 
 /**
- * Decides whether a user is online, and what changes it: a user is online exactly while a router holds a connection of
- * theirs, or a grace runs. Every store decides by this function, or by its translation (`redis/lua/decide.lua`).
+ * Decides how an event changes the record of a user. A user is online exactly while a router holds a connection of
+ * theirs, or a grace is running. Every store decides by this function, or by its translation (`redis/lua/decide.lua`).
  *
- * Time comes first, whoever notices it: a grace that has run out ends before the event, and a published status that
- * contradicts owners and grace is corrected. An event of a router that does not hold the user is ignored. Pure.
+ * Before the event, a grace that has run out is ended, and a published status that contradicts owners and grace is
+ * corrected. An event of a router that does not hold the user is ignored, unless it is a join. Pure.
  */
 export function decide(before: UserRecord, event: UserEvent, now: number): Decision {
   const transitions: Transition[] = [];
@@ -115,9 +115,9 @@ function without(owners: readonly OwnerId[], owner: OwnerId): readonly OwnerId[]
 
 /** A router's claim that it is alive. */
 export interface Lease {
-  /** How long it lasts from a heartbeat on. */
+  /** How long it lasts from a heartbeat, in milliseconds. */
   readonly leaseMs: number;
-  /** How long a user of this router counts as alive after the last activity. */
+  /** How long a user of this router counts as alive after the last activity, in milliseconds. */
   readonly ttlMs: number;
   /** When it ends, by the clock of the store. */
   readonly endsAt: number;
@@ -126,13 +126,13 @@ export interface Lease {
 }
 
 /**
- * What is to be done about a lease: nothing, to extend it, or to take the users away from its router.
+ * Decides about a lease: it runs, it has to be extended, or its router is dead and loses its users.
  *
- * Routers send a heartbeat every third of a lease. Where the store was not asked anything for longer than half of one, the
- * store was away and not the routers: self-preservation, as Netflix Eureka calls it, then extends each lease that ran until
- * then, once from one heartbeat of its router to the next. Pure.
+ * Routers send a heartbeat every third of a lease. Where the store received no call for longer than half a lease, the store
+ * was away and not the routers. Then self-preservation, a term of Netflix Eureka, extends each lease that was running when the
+ * store was last active, once between two heartbeats of its router. Pure.
  *
- * @param activeAt - when the store was last asked something before `now`
+ * @param activeAt - when the store received the last call before `now`
  */
 export function judgeLease(lease: Lease, activeAt: number, now: number): 'runs' | 'extend' | 'dead' {
   const wasAway = now - activeAt > lease.leaseMs / 2;
@@ -141,9 +141,9 @@ export function judgeLease(lease: Lease, activeAt: number, now: number): 'runs' 
 }
 
 /**
- * Whether a query may say that a user is online. The published status alone does not answer that: a lease or a grace may
- * have ended that nobody has noticed, and an extended lease does not tell a router that lives from one that died meanwhile.
- * Of the users of such a router those count whose last activity is no older than the TTL. Pure.
+ * Whether a query may say that a user is online. The published status is not enough: a lease or a grace may have ended since,
+ * and the router of an extended lease may have died. A user whom only such a router holds counts as online while the last
+ * activity is no older than the TTL. Pure.
  */
 export function isOnlineNow(record: UserRecord, leaseOf: (owner: OwnerId) => Lease | undefined, now: number): boolean {
   if (record.graceUntil > now) return true;
