@@ -145,7 +145,7 @@ describe('the outbox', () => {
     const slow: PresenceStore = {
       ...store,
       async apply(node, ops) {
-        if (isBusy) throw new Error('the apply before has no answer yet');
+        if (isBusy) throw new Error('the previous apply has no answer yet');
         isBusy = true;
         const answer = await store.apply(node, ops);
         done += ops.length;
@@ -183,7 +183,7 @@ describe('the outbox', () => {
           else joined.delete(userId);
         }
         if (!ops.some(({ userId }) => isOnHung(userId))) return { known: true };
-        if (isBusy) throw new Error('the apply before has no answer yet');
+        if (isBusy) throw new Error('the previous apply has no answer yet');
         isBusy = true;
         return new Promise(() => undefined);
       },

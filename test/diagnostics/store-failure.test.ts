@@ -52,7 +52,7 @@ describe('what servers and clients say', () => {
     ['slow', error('Command timed out')],
     ['slow', error("Socket timeout. Expecting data, but didn't receive any in 10000ms.")],
     ['slow', error('Redis does not answer')],
-    ['slow', error('the beat before has no answer yet')],
+    ['slow', error('the previous beat has no answer yet')],
     ['unreachable', error('LOADING Redis is loading the dataset in memory')],
     ['unreachable', error('CLUSTERDOWN The cluster is down')],
     ['unreachable', error('CLUSTERDOWN Hash slot not served')],

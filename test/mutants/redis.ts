@@ -273,8 +273,8 @@ export const REDIS: readonly Mutant[] = [
     id: 'deaf-connection-kept',
     fault: 'A connection for messages that is dead without a word is never made anew.',
     file: `${folder}/subscriber.ts`,
-    find: "this.options.onError(new Error('the connection for messages gives no answer, and is made anew')); this.replace();",
-    put: "this.options.onError(new Error('the connection for messages gives no answer, and is made anew'));",
+    find: "this.options.onError(new Error('the connection for messages gives no answer, and is replaced')); this.replace();",
+    put: "this.options.onError(new Error('the connection for messages gives no answer, and is replaced'));",
     tests: SUBSCRIBER,
   },
   {

@@ -69,7 +69,7 @@ describe.concurrent('a connection for messages that is dead without a word', () 
     await until('the change is told all the same', () => ids.every((id) => told.has(id)), 20_000);
     await until(
       'it is noticed',
-      () => errors.some((message) => /gives no answer, and is made anew/.test(message)),
+      () => errors.some((message) => /gives no answer, and is replaced/.test(message)),
       20_000,
     );
     await until(

@@ -27,9 +27,9 @@ describe('options', () => {
     ['a database', { db: -1 }, /db is -1/],
     ['a host', { host: 5 }, /host is a number; it is a string/],
     ['tls', { tls: 'yes' }, /tls is "yes"/],
-    ['a url that is none', { url: 'localhost:6379' }, /url is not one; it is redis:\/\//],
+    ['an invalid url', { url: 'localhost:6379' }, /url is not a URL of Redis; it is redis:\/\//],
     ['a url and a port', { url: 'redis://h', port: 1 }, /url and port are both given/],
-    ['sentinels without a name', { sentinels: [{ host: 'h', port: 1 }] }, /name says whom they watch/],
+    ['sentinels without a name', { sentinels: [{ host: 'h', port: 1 }] }, /name is that of their master/],
     ['a retention', { retentionMs: -1 }, /retentionMs is -1/],
     ['a clock', { clock: { now: Date.now } }, /clock is an object without setTimeout\(\)/],
     ['publish', { publish: 'no' }, /publish is "no"; it is true or false/],
@@ -72,7 +72,7 @@ describe('the environment', () => {
 
   it.each<[object, RegExp]>([
     [{ REDIS_URL: 'redis://h', REDIS_HOST: 'h' }, /REDIS_URL and REDIS_HOST are both set/],
-    [{ REDIS_URL: 'h:6379' }, /REDIS_URL is not one/],
+    [{ REDIS_URL: 'h:6379' }, /REDIS_URL is not a URL of Redis/],
     [{ REDIS_PORT: 'x' }, /REDIS_PORT is "x"; it is an integer from 1 to 65535/],
     [{ REDIS_PORT: '0' }, /REDIS_PORT is "0"/],
     [{ REDIS_DB: '1.5' }, /REDIS_DB is "1.5"/],

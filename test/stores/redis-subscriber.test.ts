@@ -125,7 +125,7 @@ describe('the connection for messages', () => {
     expect(client.duplicates).toHaveLength(2);
     expect(client.duplicates[0]?.isEnded).toBe(true);
     expect(client.isEnded).toBe(false);
-    const noAnswer = 'the connection for messages gives no answer, and is made anew';
+    const noAnswer = 'the connection for messages gives no answer, and is replaced';
     expect(events).toEqual(['listens', noAnswer]);
     client.last.become('ready');
     await pass(5.9);

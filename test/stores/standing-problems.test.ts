@@ -56,7 +56,7 @@ it('what was deleted in a key is reported once a minute for each key', async () 
   expect(reported).toHaveLength(2);
   problems.junk(['one']);
   expect(reported).toHaveLength(3);
-  expect(reported[2]).toContain('in one was something that is not presence');
+  expect(reported[2]).toContain('one contained data that is not of presence');
 });
 
 it('an error says what mends it', () => {

@@ -5,7 +5,7 @@ import { checkHost, MAX_DB, type RedisConnectionOptions } from './connection/con
 import { redisStore } from './options';
 
 /**
- * A store over the Redis that environment variables name. An empty one counts as not set.
+ * A store on the Redis that environment variables name. An empty variable counts as not set.
  *
  * | variable | default |
  * | --- | --- |
@@ -18,7 +18,7 @@ import { redisStore } from './options';
  * | `REDIS_TLS` | false |
  *
  * @param env - `process.env` by default
- * @throws TypeError `ERR_PRESENCE_OPTIONS` that names the variable and the rule, and its value unless that may be a secret
+ * @throws TypeError `ERR_PRESENCE_OPTIONS` that names the variable, the rule, and the value unless it may be a secret
  * @throws TypeError `ERR_PRESENCE_OPTIONS` where ioredis is not installed
  *
  * @example
@@ -34,10 +34,10 @@ export function connectionFromEnv(env: { [name: string]: string | undefined }): 
   const url = setting('REDIS_URL');
   if (url !== undefined) {
     if (setting('REDIS_HOST') !== undefined) {
-      throw optionError('REDIS_URL and REDIS_HOST are both set; they say the same: set one');
+      throw optionError('REDIS_URL and REDIS_HOST are both set; set one of them');
     }
     if (!/^rediss?:\/\/[^\s]+$/.test(url)) {
-      throw optionError('REDIS_URL is not one; it is redis://host:6379 or rediss://host:6379');
+      throw optionError('REDIS_URL is not a URL of Redis; it is redis://host:6379 or rediss://host:6379');
     }
     return { url };
   }

@@ -2,37 +2,37 @@ import type { StoreNode } from '../port';
 import type { Partition } from './keyspace';
 
 /**
- * A router as one partition knows it. When its lease was lost it goes on under a new name: whatever it held under the old
- * one and does not assert anew is then reaped like that of a dead router, and nothing that is late can touch the new one.
+ * A router as one partition knows it. After it has lost its lease, it continues under a new id. Users whom it held under the old id
+ * and does not register again are reaped like those of a dead router, and a late call cannot affect the new id.
  * @internal
  */
 export class Incarnation {
-  /** Empty before the first beat. */
+  /** The current id; empty before the first beat. */
   tag = '';
-  /** What it becomes if it is not known any more. */
+  /** The id that it takes if the store no longer knows the current one. */
   nextTag: string;
   /** The number of the last apply that was sent, and of the last one that was acknowledged. */
   sent = 0;
   acknowledged = 0;
-  /** Kinds of calls that are under way. */
+  /** The kinds of calls that are under way. */
   private readonly busy = new Set<'beat' | 'apply' | 'refresh'>();
-  /** The epoch of the data in which it was not known, and has not told all of its users since: the others wait for that. */
+  /** The epoch of data that did not know it, until it has registered all of its users there. The other routers wait for that. */
   tellsIn: string | undefined;
-  /** A beat has found so, and the core has not heard of it yet. */
+  /** The same, from a beat that is still under way in other partitions. */
   unknownIn: string | undefined;
   private generation = 0;
-  /** In all of its incarnations. */
+  /** The part of the id that all incarnations of the router share. */
   readonly name: string;
 
   constructor({ nodeId }: StoreNode) {
-    // Stands in lists that are divided by commas, and in JSON.
+    // The name is used in lists that are separated by commas, and in JSON.
     this.name = nodeId.replace(/[^\w+/=.:-]/g, (char) => (char === '~' ? '%7E' : encodeURIComponent(char)));
     this.nextTag = this.name;
   }
 
-  /** Runs one call of a kind at a time: what is given up by the core may still be under way. */
+  /** Runs one call of a kind at a time: a call that the core has given up may still be under way. */
   async alone<T>(kind: 'beat' | 'apply' | 'refresh', run: () => Promise<T>): Promise<T> {
-    if (this.busy.has(kind)) throw new Error(`the ${kind} before has no answer yet`);
+    if (this.busy.has(kind)) throw new Error(`the previous ${kind} has no answer yet`);
     this.busy.add(kind);
     try {
       return await run();
@@ -50,7 +50,7 @@ export class Incarnation {
   }
 }
 
-/** The routers that speak through one store, each as all partitions know it. @internal */
+/** The routers that use one store, each as every partition knows it. @internal */
 export class Incarnations {
   private readonly nodes = new Map<string, Incarnation[]>();
 

@@ -1,18 +1,18 @@
 import { randomBytes } from 'node:crypto';
 import { optionError, shown } from '../../public/errors';
 
-/** The number of this layout, as in lua/meta.lua. @internal */
+/** The number of this layout of the data, as in lua/meta.lua. @internal */
 export const LAYOUT = 3;
-/** On a Cluster users are spread over so many slots; elsewhere one is the unit of atomicity. */
+/** On a Cluster, users are spread over this many slots. A single server has one partition, which a script changes as a whole. */
 const CLUSTER_PARTITIONS = 64;
-/** Of all partitions together. With a million users a bucket still is a listpack, which is what makes a user cheap. */
+/** The buckets of all partitions together. With a million users a bucket is still a listpack, which needs little memory. */
 const BUCKETS = 4_096;
-/** Buckets that one call walks through at most, and users after which it stops sooner. @internal */
+/** The most buckets that one call walks through, and the number of users after which it stops sooner. @internal */
 export const WALK_BUCKETS = 256;
 /** @internal */
 export const WALK_USERS = 2_000;
 
-/** Of a seed; what follows them is the base, see lua/meta.lua. */
+/** The length of a seed in digits. The base follows it, see lua/meta.lua. */
 const SEED_DIGITS = 16;
 
 /** Where a user is kept. @internal */
@@ -21,17 +21,17 @@ export interface Place {
   readonly bucket: number;
 }
 
-/** The names of the keys of one partition. All carry its hash tag, so that a script may touch them all. @internal */
+/** The keys of one partition. All have its hash tag, so that a script may access all of them. @internal */
 export class Partition {
-  /** What scripts that change something name first, see lua/shared.lua. */
+  /** The first keys of every script that changes something, see lua/shared.lua. */
   readonly keys: string[];
-  /** What routers say of themselves, see lua/beat.lua. */
+  /** The descriptions of the routers, see lua/beat.lua. */
   readonly routers: string;
   readonly channel: string;
   readonly bucketPrefix: string;
-  /** What the last beat has found here: in which data, and which routers. */
+  /** The data and the routers that the last beat found. */
   beaten: { readonly epoch: string; readonly seq: number; readonly peers: string } | undefined;
-  /** In which data the seed was found to be in use; empty: in none yet. */
+  /** The epoch of the data that are known to use the seed; empty before any are. */
   private epoch = '';
   private hexSeed = randomBytes(8).toString('hex');
   private seeds: readonly [number, number];
@@ -53,11 +53,12 @@ export class Partition {
     for (let bucket = 0; bucket < buckets; bucket += 1) this.bucketKeys.push(this.bucketPrefix + bucket);
   }
 
-  /** What scripts compare before they believe a bucket, and from which data the caller knows it. */
+  /** Scripts compare it with the seed of the data before they use a bucket. */
   get seed(): string {
     return this.hexSeed;
   }
 
+  /** The epoch of the data that are known to use the seed. */
   get knownEpoch(): string {
     return this.epoch;
   }
@@ -66,12 +67,12 @@ export class Partition {
     return this.keys[2] as string;
   }
 
-  /** The version from which records count. */
+  /** Versions in records are relative to it. */
   get base(): number {
     return Number.parseInt(this.hexSeed.slice(SEED_DIGITS), 16) || 0;
   }
 
-  /** A script has worked with the seed, or has said which one is in use. */
+  /** A script has accepted the seed, or has answered which one is in use. */
   learn(epoch: string, seed: string = this.hexSeed): void {
     this.epoch = epoch;
     if (seed === this.hexSeed) return;
@@ -79,11 +80,11 @@ export class Partition {
     this.seeds = halves(seed);
   }
 
-  /** Which bucket a user is in: nobody can choose ids that meet without knowing the seed. */
+  /** The bucket of a user. Ids that share a bucket cannot be chosen without knowing the seed. */
   bucketOf(userId: string): number {
     const [start, end] = this.seeds;
     let hash = fnv(userId, start) ^ end;
-    // All bits of it, and of the seed, count for each bit of what is left of it: the finalizer of MurmurHash3, A. Appleby.
+    // The finalizer of MurmurHash3 (A. Appleby), so that every bit of the hash and the seed affects the bits that are used.
     hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
     hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
     return ((hash ^ (hash >>> 16)) >>> 0) % this.buckets;
@@ -99,7 +100,7 @@ export class Partition {
   }
 }
 
-/** Every key and channel of the store. All routers must agree on it. @internal */
+/** The keys and channels of the store, which must be the same in all routers. @internal */
 export class Keyspace {
   readonly partitions: Partition[] = [];
   readonly userPrefix: string;
@@ -123,7 +124,7 @@ export class Keyspace {
     let partition = 0;
     if (count > 1) {
       const hash = fnv(userId, 0x811c9dc5);
-      // Its low bits alone know little of the last characters, in which ids differ.
+      // The low bits alone depend little on the last characters, in which ids differ.
       partition = ((hash ^ (hash >>> 15)) >>> 0) % count;
     }
     return { partition, bucket: (this.partitions[partition] as Partition).bucketOf(userId) };
@@ -134,7 +135,7 @@ export class Keyspace {
   }
 }
 
-/** FNV-1a over UTF-16 units; whatever it is, all routers must do the same. */
+/** FNV-1a over UTF-16 code units. All routers must use the same hash. */
 function fnv(text: string, start: number): number {
   let hash = start;
   for (let at = 0; at < text.length; at += 1) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
@@ -145,7 +146,7 @@ function halves(seed: string): [number, number] {
   return [Number.parseInt(seed.slice(0, 8), 16) | 0, Number.parseInt(seed.slice(8, SEED_DIGITS), 16) | 0];
 }
 
-/** Adds what belongs to one partition to what belongs there already. @internal */
+/** Adds an item to the group of its partition. @internal */
 export function gather<T>(groups: Map<number, T[]>, partition: number, one: T): void {
   const group = groups.get(partition);
   if (group === undefined) groups.set(partition, [one]);

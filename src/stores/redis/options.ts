@@ -9,38 +9,38 @@ import { RedisStore, type RedisStoreSettings } from './redis-store';
 
 const MONTH_MS = 2_592_000_000;
 
-/** What `redisStore` takes: a client, or how to reach a Redis; and the rest. */
+/** The options of `redisStore`: a client, or the address of a Redis; and settings of the store. */
 export interface RedisStoreOptions extends RedisConnectionOptions {
   /**
-   * An ioredis `Redis` or `Cluster`, 4.28 to 6 (a Cluster: 5.9.2 to 6). It stays yours to close. For messages the store
-   * makes a second connection with its `duplicate()`, anew where that one is dead, and closes it when the presence is closed.
-   * Where a server takes no writes any more (READONLY, as after a failover behind a DNS name) the client is disconnected
-   * so that it connects again, if its `retryStrategy` does so; else an error says what mends it.
+   * An ioredis `Redis` or `Cluster`, 4.28 to 6 (a Cluster: 5.9.2 to 6). You close it. For messages, the store opens a second
+   * connection with its `duplicate()`, replaces it when it is dead, and closes it when the presence is closed.
+   * Where the server no longer accepts writes (READONLY, for example after a failover behind a DNS name), the store disconnects the
+   * client so that it connects again. If its `retryStrategy` does not do that, an error names the remedy.
    */
   client?: RedisLike;
-  /** What all keys and channels start with. The guide's contract is the default. @default 'presence:' */
+  /** The prefix of all keys and channels. The default is that of the VoicePing router's presence guide. @default 'presence:' */
   prefix?: string;
   /** How long "last seen" of a user who is offline is remembered. @default 2_592_000_000 // 30 days */
   retentionMs?: number;
   /** Whether changes are published on `presence:online`, `presence:offline` and `presence:updates`. @default true */
   publish?: boolean;
   /**
-   * What the store waits by: how long for what it has asked, and for what should have been told. When users were seen, and when
-   * a lease ends, Redis says by its own clock. For tests. @default the system's
+   * The clock for the time-outs of the store; for tests. Last seen and the ends of leases are by the clock of Redis.
+   * @default the system's
    */
   clock?: Clock;
 }
 
 /**
- * Presence kept in Redis 5 or later: exact for any number of routers. A client may be handed in, or the store connects by
- * itself, and then ends its connections when the presence is closed.
+ * A store on Redis 5 or later, exact for any number of routers. It uses the client that it is given, or opens its own connections,
+ * which it closes when the presence is closed.
  *
- * When a user who is online was last seen is kept by hundredths of a second, and when one who left was, by milliseconds.
- * Needs neither CONFIG nor keyspace events. Survives flushes, restarts, failovers and evictions: routers assert anew who
- * is connected.
+ * Last seen is exact to ten milliseconds while a user is online, and to a millisecond afterwards. The store needs neither
+ * CONFIG nor keyspace events. It survives flushes, restarts, failovers and evictions: the routers register their connected users
+ * again.
  *
  * @throws TypeError `ERR_PRESENCE_OPTIONS` that names the option and the rule
- * @throws TypeError `ERR_PRESENCE_OPTIONS` where it is to connect by itself, and ioredis is not installed
+ * @throws TypeError `ERR_PRESENCE_OPTIONS` without a client where ioredis is not installed
  *
  * @example
  * const presence = createPresence({ store: redisStore({ client: new Redis('redis://localhost:6379') }) });
@@ -64,7 +64,7 @@ export function redisStore(options: RedisStoreOptions = {}): PresenceStore {
   };
   if (client === undefined) {
     checkConnection(connection);
-    // Checked before anything connects.
+    // Checks the prefix before anything connects.
     new Keyspace(prefix, false);
     return new RedisStore(connect(connection), settings, () => connect(connection));
   }
@@ -99,7 +99,7 @@ const CLIENT_FUNCTIONS: ReadonlyArray<keyof RedisLike> = [
 
 function checkedRetention(value: unknown): number {
   if (value === undefined) return MONTH_MS;
-  // May be longer than a timer can be.
+  // A retention may be longer than a timer can be.
   if (typeof value === 'number' && value > 2_147_483_647) return value;
   return checkedMs('retentionMs', value, 0, MONTH_MS);
 }

@@ -31,7 +31,7 @@ export interface RedisStoreSettings {
 
 const ignore: OnAnswer = () => undefined;
 
-/** Wires the parts; each of the port's functions is in one of them. @internal */
+/** The store on Redis: wires its parts, each of which has some of the functions of `PresenceStore`. @internal */
 export class RedisStore implements PresenceStore {
   private readonly keyspace: Keyspace;
   private readonly runner: ScriptRunner;
@@ -39,13 +39,13 @@ export class RedisStore implements PresenceStore {
   private readonly mutations: Mutations;
   private readonly maintenance: Maintenance;
   private readonly queries: Queries;
-  /** The longest of the routers that beat through this store. */
+  /** The longest TTL of the routers that beat through this store. */
   private ttlMs = Number.POSITIVE_INFINITY;
 
   constructor(
     client: RedisLike,
     { prefix, publish, retentionMs, clock }: RedisStoreSettings,
-    /** Makes the next client of a store that connects by itself. */
+    /** Creates the next client of a store that opens its own connections. */
     reconnect: (() => RedisLike) | undefined,
   ) {
     const { db = 0 } = (client.options ?? {}) as { db?: number };
@@ -58,14 +58,14 @@ export class RedisStore implements PresenceStore {
       receiverOf: (partition) => this.changeStream.receiverOf(partition),
       reason: () => this.changeStream.reason,
       onReady: () => this.changeStream.problems.clear('apply'),
-      // Messages come from the wrong server, too.
+      // The connection for messages is to the wrong server, too.
       onReconnect: () => this.changeStream.listenElsewhere(),
       onTrapped: (answer) => this.changeStream.problems.set('apply', trappedClient(answer)),
       onJunk: (keys) => this.changeStream.problems.junk(keys),
       onLacking: (channel) =>
         this.changeStream.problems.set(
           'publish',
-          lackingChannel('publish on', channel, 'whoever listens there hears nothing'),
+          lackingChannel('publish on', channel, 'its subscribers receive nothing'),
         ),
     });
     const incarnations = new Incarnations(keyspace.partitions.length);

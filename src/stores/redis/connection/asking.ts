@@ -9,11 +9,11 @@ interface ClusterLike {
 }
 
 /**
- * While a slot moves, a Cluster of ioredis (all versions up to 6) sends ASKING to its next master, and keeps the promise of
- * that to itself: where that master is gone, or cuts the link, the rejection would end the process. So it is caught on the
- * connections to the nodes. The command behind it tells whoever waits for it.
+ * Catches rejections of ASKING. While a slot moves, a Cluster of ioredis (all versions up to 6) sends ASKING to the next master and
+ * does not handle its promise. Where that master is gone or closes the connection, the rejection would end the process. The
+ * command that follows fails too, so its caller learns of it.
  *
- * @returns the function that ends it for nodes that come later; a command of ours may be on its way to the others
+ * @returns the function that ends it for new nodes; on the others commands of the store may still be under way
  * @internal
  */
 export function catchAsking(cluster: RedisLike): () => void {

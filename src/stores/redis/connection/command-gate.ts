@@ -6,32 +6,29 @@ import type { Script } from '../commands/script';
 import type { RedisLike } from './client';
 import { type ClientUser, SharedClient } from './shared-client';
 
-/** How long a call waits for a connection that is on its way. */
+/** How long a call waits for a connection that is being opened. */
 const CONNECT_MS = 1_000;
-/**
- * How long for one of which nothing has failed so far: from one step of it to the next, which may be several round trips,
- * and in all.
- */
+/** How long it waits where no attempt has failed so far: for each step, which may be several round trips, and in all. */
 const STEP_MS = 1_900;
 const STEPS_MS = 10_000;
-/** Steps on the way to a connection; the second one is of a Cluster. */
+/** The events of steps in opening a connection; the second one is that of a Cluster. */
 const STEPS: readonly string[] = ['connect', '+node'];
-/** Where nothing has been answered for so long nothing more is sent: the client would keep it all. */
+/** After so long without an answer, nothing more is sent, since the client would queue all of it. */
 const STUCK_MS = 2_000;
-/** A connection of our own on which nothing was answered for so long is dead without a word, and is made anew. */
+/** After so long without an answer, a connection that the store has opened counts as dead, and is replaced. */
 const SILENCE_MS = 10_000;
 
-/** Runs once sockets were read. No fake of a test runner's: sockets know nothing of its time. */
+/** Runs a function after sockets were read. Taken here, so that fake timers of a test runner do not replace it. */
 const afterReading = setImmediate;
 
-/** ioredis-mock has no status: it is always there. @internal */
+/** Whether commands can be sent. ioredis-mock has no status, and is always ready. @internal */
 export function isReady({ status }: RedisLike): boolean {
   return status === 'ready' || status === undefined;
 }
 
 /**
- * Connections of ours keep no process alive. A script that waits for an answer must not end before it comes, though, and
- * one whose server hangs must end some time.
+ * Keeps the process alive while a call waits for its answer, since the connections of a store do not. It does so for a
+ * limited time, so that a process whose server hangs can end.
  */
 function held<T>(work: Promise<T>): Promise<T> {
   const timer = setTimeout(() => undefined, STUCK_MS);
@@ -42,7 +39,7 @@ function held<T>(work: Promise<T>): Promise<T> {
 
 /** @internal */
 export interface CommandGateEvents extends Partial<ClientUser> {
-  /** Whether the client is the store's: it gives up a connection that is dead without a word. */
+  /** Whether the store has created the client, and so may replace a connection that is dead. */
   readonly isOwn?: boolean;
   /** Commands can be sent. */
   onReady?(): void;
@@ -55,20 +52,20 @@ interface Waiter {
   timer: unknown;
 }
 
-/** One that is not answered yet. */
+/** A call that is not answered yet. */
 interface Call {
   readonly sentAt: number;
   giveUp: (error: Error) => void;
 }
 
-/** What is under way on one connection. */
+/** The calls that are under way to one master. */
 interface Lane {
   /** The oldest first. */
   readonly pending: Set<Call>;
   answeredAt: number;
 }
 
-/** The name of the master that holds a key; of its slot, as long as a Cluster does not know. @internal */
+/** The name of the master that holds a key; the name of its slot while a Cluster does not know the master. @internal */
 export function masterOf(client: RedisLike, key: string): string {
   const slot = calculateSlot(key);
   const { slots } = client as { readonly slots?: ReadonlyArray<readonly string[] | undefined> };
@@ -76,17 +73,17 @@ export function masterOf(client: RedisLike, key: string): string {
 }
 
 /**
- * Sends commands through a client, and only as many as an outage can bear. A client that is not connected would queue
- * them without an end and send them when they are long out of date; one whose server hangs likewise.
+ * Sends commands through a client, and limits how many wait in an outage. A client that is not connected, or whose server
+ * hangs, would queue commands without a limit, and send them when they are long out of date.
  * @internal
  */
 export class CommandGate {
   private readonly waiters = new Set<Waiter>();
-  /** When a connection that is on its way has come a step further. */
+  /** When the connection that is being opened made its last step. */
   private steppedAt = 0;
-  /** Masters fail one by one. */
+  /** By master, since each may fail alone. */
   private readonly lanes = new Map<string, Lane>();
-  /** By master, the scripts that were sent to it by their text since the connection was made. */
+  /** By master, the scripts whose text was sent to it on the current connection. */
   private readonly sent = new Map<string, Set<string>>();
   private readonly unlisten: Array<() => void>;
   private readonly shared: SharedClient;
@@ -95,7 +92,7 @@ export class CommandGate {
 
   constructor(
     private readonly client: RedisLike,
-    /** What the client said last of its connection, where that is known. */
+    /** The last error of the connection of the client, where there was one. */
     private readonly reason: () => string | undefined = () => undefined,
     private readonly clock: Clock = systemClock,
     private readonly events: CommandGateEvents = {},
@@ -121,7 +118,7 @@ export class CommandGate {
     const { client } = this;
     const runText = () => client.eval(script.text, keys.length, ...values);
     const send = (): Promise<unknown> => {
-      // The first time by its text, which costs no round trip; what follows on that connection comes after it.
+      // The first time, the text is sent. That saves a round trip, and later calls on the connection arrive after it.
       if (this.isNew(script, keys)) return runText();
       return client.evalsha(script.sha, keys.length, ...values).catch((error: Error) => {
         if (!error.message.startsWith('NOSCRIPT')) throw error;
@@ -131,7 +128,7 @@ export class CommandGate {
     return String(await this.send(lane, send, onAnswer));
   }
 
-  /** Runs what sends a command, once that is possible. */
+  /** Waits until commands can be sent, then calls `run`, which sends one. */
   send<T>(name: string, run: () => Promise<T>, onAnswer?: OnAnswer): Promise<T> {
     return held(this.sendNow(name, run, onAnswer));
   }
@@ -144,7 +141,7 @@ export class CommandGate {
       this.lanes.set(name, lane);
     }
     let silentMs = this.silenceOf(lane);
-    // Where this process stood still itself, what was answered meanwhile is read first.
+    // Where this process stood still itself, the answers that came meanwhile are read first.
     if (silentMs > STUCK_MS) {
       await new Promise<void>((resolve) => afterReading(resolve));
       silentMs = this.silenceOf(lane);
@@ -167,15 +164,15 @@ export class CommandGate {
     }
   }
 
-  /** For how long the oldest call of a lane has been waiting since anything was answered there. */
+  /** How long the oldest call of a lane has waited since the last answer there. */
   private silenceOf({ pending, answeredAt }: Lane): number {
     const [oldest] = pending;
     return oldest === undefined ? 0 : this.clock.now() - Math.max(oldest.sentAt, answeredAt);
   }
 
   /**
-   * Resolves once commands can be sent; rejects after `ms`, with the reason as far as it is known. One of which nothing is
-   * known to have failed is waited for as long as it comes on, and `onAnswer` is called at each step.
+   * Resolves once commands can be sent; rejects after `ms`, with the reason as far as it is known. A connection that is being
+   * opened without an error is waited for while it makes progress, and `onAnswer` is called at each step.
    */
   async connected(ms: number, onAnswer?: OnAnswer): Promise<void> {
     if (!this.isReady() || this.waiters.size > 0) await held(this.ready(Math.min(ms, CONNECT_MS), onAnswer));
@@ -193,7 +190,7 @@ export class CommandGate {
     return isReady(this.client);
   }
 
-  /** Whether a master has to be told what a script is; it is told only once. */
+  /** Whether the text of a script has to be sent to a master; true only once for each. */
   private isNew({ sha }: Script, keys: readonly string[]): boolean {
     const master = this.client.isCluster === true ? masterOf(this.client, keys[0] as string) : '';
     const sent = this.sent.get(master);
@@ -206,7 +203,7 @@ export class CommandGate {
   private ready(ms: number, onAnswer: OnAnswer | undefined): Promise<void> {
     const { status } = this.client;
     if (status === 'end') return Promise.reject(new Error('the Redis client has ended its connection'));
-    // Only a client made with lazyConnect waits to be told; what goes wrong shows in its status.
+    // Only a client with lazyConnect has this status. A failure shows in its next status.
     if (status === 'wait') this.client.connect().catch(() => undefined);
     return new Promise((resolve, reject) => {
       const since = this.clock.now();
@@ -228,7 +225,7 @@ export class CommandGate {
     });
   }
 
-  /** How long the next step of a connection is waited for yet, by who waits since then. */
+  /** How long a call that has waited since then still waits for the next step of the connection. */
   private stepLeftMs(since: number): number {
     const { status } = this.client;
     if ((status !== 'connecting' && status !== 'connect') || this.reason() !== undefined) return 0;
@@ -242,7 +239,7 @@ export class CommandGate {
   }
 
   private onReady(): void {
-    // Perhaps another server, or one that has started anew.
+    // The server may be another one, or may have restarted, and then lacks the scripts.
     this.sent.clear();
     this.onStep();
     this.release();
@@ -251,10 +248,10 @@ export class CommandGate {
   }
 
   /**
-   * A client sends again what was under way when its connection was lost. That of ioredis 4 forgets it where the next
-   * connection is lost before it is ready, as behind a proxy whose server is away: nobody would ever answer. Answers come
-   * in order (the Redis protocol, "Pipelining"), so what has none when a later command has is forgotten; where nothing can
-   * be asked, as on a Cluster, after a while.
+   * Rejects calls that the client has forgotten. When a connection is lost, a client repeats the commands that were under way. But
+   * ioredis 4 forgets them where the next connection is lost before it is ready, as behind a proxy whose server is away.
+   * Answers come in order (the Redis protocol, "Pipelining"), so a call without an answer was forgotten if a later command has
+   * one. On a Cluster, where no such command can be sent, it counts as forgotten after a while.
    */
   private expectAnswers(): void {
     const calls: Call[] = [];
@@ -269,7 +266,7 @@ export class CommandGate {
     this.lossTimers.add(timer);
     const { client } = this;
     if (client.isCluster === true || client.ping === undefined) return;
-    // What was sent by its hash may be sent by its text before the second one.
+    // Twice, since a call that is answered with NOSCRIPT sends its text between the two.
     client
       .ping()
       .then(() => client.ping?.())

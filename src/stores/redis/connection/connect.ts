@@ -1,19 +1,19 @@
-// By a name that the banners of bundles, which import the same, do not have.
+// Renamed, since the banners of bundles import it under its own name.
 import { createRequire as requireFrom } from 'node:module';
 import { storeFailure } from '../../../diagnostics/store-failure';
 import { backoffMs } from '../../../public/backoff';
 import { optionError, shown } from '../../../public/errors';
 import type { RedisLike } from './client';
 
-/** How to reach a Redis, for a store that connects by itself. The names are those of ioredis. */
+/** The address of a Redis, for a store that opens its own connections. The names are those of ioredis. */
 export interface RedisConnectionOptions {
   /** `redis://user:password@host:6379/0`, or `rediss://` for TLS; instead of host, port, username, password and db. */
   url?: string;
-  /** Where it is. @default 'localhost' */
+  /** The host name. @default 'localhost' */
   host?: string;
-  /** Its port. @default 6379 */
+  /** The port. @default 6379 */
   port?: number;
-  /** The user of an ACL. */
+  /** The ACL user. */
   username?: string;
   /** The password. */
   password?: string;
@@ -21,7 +21,7 @@ export interface RedisConnectionOptions {
   db?: number;
   /** TLS: `true`, or the options of Node's `tls.connect`. @default false */
   tls?: boolean | object;
-  /** Sentinels, where the master is found by `name`. */
+  /** The sentinels, which find the master by its `name`. */
   sentinels?: Array<{ host: string; port: number }>;
   /** The name of the master, for sentinels. */
   name?: string;
@@ -43,15 +43,15 @@ export const CONNECTION_NAMES: ReadonlyArray<keyof RedisConnectionOptions> = [
   'sentinelPassword',
 ];
 
-/** A server that says nothing for so long while a connection to it is being made is given up. */
+/** A connection that is being opened is given up after the server was silent for this long. */
 const SILENCE_MS = 10_000;
-/** How the connections of a store come back. */
+/** The waits before the connections of a store are opened again. */
 const RECONNECTS = { leastMs: 100, mostMs: 1_000 };
-/** A Sentinel that takes questions and answers none would be asked for ever, and so would the next one never. */
+/** How long a Sentinel may take to answer. Without it, one that hangs would be waited for for ever, and no other one asked. */
 const SENTINEL_MS = 2_000;
-/** What a connection that was ended has for its goodbye; it keeps the process alive. */
+/** How long a connection may take to close. It is short, since closing keeps the process alive. */
 const GOODBYE_MS = 100;
-/** Where the server is loading its data it is asked again after so long; that keeps the process alive, too. */
+/** The longest wait before a server that is loading its data is asked again. It keeps the process alive, too. */
 const LOADING_MS = 1_000;
 /** @internal */
 export const MAX_DB = 1_000_000;
@@ -61,17 +61,17 @@ export function checkConnection(options: RedisConnectionOptions): void {
   const { url, port, db, tls, sentinels } = options;
   for (const key of ['url', 'host', 'username', 'password', 'name', 'sentinelPassword'] as const) {
     const value = options[key];
-    // Never the value: it may be a secret.
+    // The message must not show the value, which may be a secret.
     if (value !== undefined && typeof value !== 'string')
       throw optionError(`${key} is a ${typeof value}; it is a string`);
   }
   checkHost(options.host, 'host', 'give it as url', 'give it as port');
   if (url !== undefined) {
-    // Never the value: it may hold a password.
+    // The message must not show the value, which may contain a password.
     if (!/^rediss?:\/\/[^\s]+$/.test(url))
-      throw optionError('url is not one; it is redis://host:6379 or rediss://host:6379');
+      throw optionError('url is not a URL of Redis; it is redis://host:6379 or rediss://host:6379');
     const other = (['host', 'port', 'sentinels'] as const).find((key) => options[key] !== undefined);
-    if (other !== undefined) throw optionError(`url and ${other} are both given; they say the same: give one`);
+    if (other !== undefined) throw optionError(`url and ${other} are both given; give one of them`);
   }
   checkInteger('port', port, 1, 65_535);
   checkInteger('db', db, 0, MAX_DB);
@@ -80,16 +80,16 @@ export function checkConnection(options: RedisConnectionOptions): void {
   }
   if (sentinels !== undefined && (!Array.isArray(sentinels) || sentinels.length === 0 || options.name === undefined)) {
     throw optionError(
-      `sentinels is ${shown(sentinels)}; it is a list of { host, port }, and name says whom they watch`,
+      `sentinels is ${shown(sentinels)}; it is a list of { host, port }, and name is that of their master`,
     );
   }
 }
 
-/** An address in the place of a host finds nobody, for ever. @internal */
+/** Rejects an address in place of a host name, with which a client would never connect. @internal */
 export function checkHost(host: string | undefined, name: string, asUrl: string, asPort: string): void {
-  // Never the value: a URL may hold a password.
+  // The message must not show the value, since a URL may contain a password.
   if (host?.includes('://')) throw optionError(`${name} is a URL; ${asUrl}`);
-  // With two colons it is an address of IPv6.
+  // A host with two colons is an IPv6 address.
   if (host !== undefined && /^[^:]*:\d+$/.test(host))
     throw optionError(`${name} is ${shown(host)}, with a port; ${asPort}`);
 }
@@ -100,19 +100,19 @@ function checkInteger(name: string, value: unknown, min: number, max: number): v
 }
 
 /**
- * When ioredis connects again, after `times` attempts in a row that have failed: its `retryStrategy`, by the real clock, as
- * are the sockets that it makes.
+ * The `retryStrategy` of ioredis: how long to wait after `times` failed attempts in a row. It uses the real clock, as the sockets
+ * of ioredis do.
  * @internal
  */
 export function reconnectMs(times: number): number {
   return backoffMs(times - 1, RECONNECTS, Math.random);
 }
 
-/** A client for a store that connects by itself. @throws TypeError where ioredis is not installed @internal */
+/** Creates the client of a store that opens its own connections. @throws TypeError where ioredis is not installed @internal */
 export function connect({ url, tls, ...rest }: RedisConnectionOptions): RedisLike {
   const options = {
     ...rest,
-    // One that nobody uses, of a presence that is disabled, connects to nothing.
+    // The store of a disabled presence must not connect.
     lazyConnect: true,
     ...(tls === undefined || tls === false ? {} : { tls: tls === true ? {} : tls }),
     keepAlive: SILENCE_MS,
@@ -131,13 +131,13 @@ export function connect({ url, tls, ...rest }: RedisConnectionOptions): RedisLik
 type ClusterOptions = { readonly redisOptions?: object };
 
 /**
- * A connection for messages to where a client is connected. What it does by itself must not fail unheard: it would end the
- * process. And what the caller has said of commands is not meant for it.
+ * Opens a connection for messages to the server of a client. ioredis must not do on it what can reject a promise that nobody
+ * handles, which would end the process. Options of the caller that are about commands do not apply to it.
  * @internal
  */
 export function connectForMessages(client: RedisLike): RedisLike {
   const ofLink = {
-    // It would subscribe again after each loss, and keep the promise of that to itself.
+    // ioredis would subscribe again after each lost connection, with a promise that cannot be handled.
     autoResubscribe: false,
     autoResendUnfulfilledCommands: false,
     enableAutoPipelining: false,
@@ -156,7 +156,7 @@ export function connectForMessages(client: RedisLike): RedisLike {
     own = duplicate.call(client, [], {
       ...overrides,
       clusterRetryStrategy: reconnectMs,
-      // Each message stays on one master instead of going through the whole Cluster.
+      // A sharded message stays on one master instead of being sent through the whole Cluster.
       shardedSubscribers: true,
       redisOptions: { ...redisOptions, ...ofLink },
     });
@@ -186,9 +186,9 @@ interface ShardConnection {
 const quietened = new WeakSet<ShardConnection>();
 
 /**
- * Where slots move, a Cluster takes all listeners off the connection to a shard that it gives up, and a server that moves a
- * slot says `sunsubscribe`, which nobody has asked for. Where that comes after the listeners have gone, the error would end
- * the process.
+ * Keeps an error listener on the connections to shards. When slots move, a Cluster removes all listeners from the connection that
+ * it gives up, and the server sends a `sunsubscribe` that no client has requested. If that arrives after the listeners were
+ * removed, ioredis emits an error, which would end the process.
  */
 function quietShards(cluster: RedisLike): void {
   const shards = (cluster as Shards).shardedSubscribers?.shardedSubscribers;
@@ -199,13 +199,13 @@ function quietShards(cluster: RedisLike): void {
     const ignore = (): void => undefined;
     connection.on('error', ignore);
     connection.on('removeListener', (event, listener) => {
-      // What is added at once would be taken off with the rest.
+      // A listener that is added at once would be removed with the rest.
       if (event === 'error' && listener === ignore) Promise.resolve().then(() => connection.on('error', ignore));
     });
   }
 }
 
-/** A server that takes the connection and then says nothing would be waited for as long as the connection stands. */
+/** Gives up a connection that the server has accepted and then does not answer. ioredis would wait for ever. */
 function giveUpSilence(client: RedisLike): void {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const stop = (): void => clearTimeout(timer as never);
@@ -215,7 +215,7 @@ function giveUpSilence(client: RedisLike): void {
     const read = stream?.bytesRead;
     timer = setTimeout(() => {
       if (client.status !== 'connect') return;
-      // One that is loading its data says so now and then.
+      // A server that is loading its data answers so now and then.
       if (stream?.bytesRead === read) client.disconnect(true);
       else watch();
     }, SILENCE_MS);
@@ -226,7 +226,7 @@ function giveUpSilence(client: RedisLike): void {
   client.on('close', stop);
 }
 
-/** What a client said last of its connection. */
+/** The last error of the connection of each client. */
 const reasons = new WeakMap<RedisLike, string>();
 
 /** @internal */
@@ -234,7 +234,7 @@ export function reasonOf(client: RedisLike): string | undefined {
   return reasons.get(client);
 }
 
-/** Failures are told by the calls that fail; and the sockets keep no process alive. @internal */
+/** Ignores `error` events of a client, since calls that fail report them, and unrefs its sockets. @internal */
 export function quiet(client: RedisLike): void {
   client.on('error', (error) => reasons.set(client, storeFailure(error).words));
   client.on('ready', () => reasons.delete(client));
@@ -264,21 +264,21 @@ function loadIoredis(): RedisConstructor {
     loaded = requireIoredis();
   } catch (error) {
     throw optionError(
-      `a store that connects by itself needs ioredis: npm install ioredis (${(error as Error).message}). In a bundle that has not seen it, give client: new Redis(...)`,
+      `a store without a client needs ioredis: npm install ioredis (${(error as Error).message}). In a bundle that does not include it, pass client: new Redis(...)`,
     );
   }
   return loaded.default ?? loaded;
 }
 
-/** `require`, by a name that the build gives it in the end: this package's own bundler is not to look through it. */
+/** The build renames it to `require` at the end, so that the bundler of this package does not resolve it. */
 declare const bundlersRequire: (name: string) => { default?: RedisConstructor } & RedisConstructor;
 
-/** In the words that bundlers look for: a server in one file has ioredis only where its bundler has seen this. */
+/** Requires ioredis in a form that bundlers recognize, so that a bundled server includes it. */
 function requireIoredis(): { default?: RedisConstructor } & RedisConstructor {
   try {
     return bundlersRequire('ioredis');
   } catch (error) {
-    // A module of Node has no `require`. CommonJS has no URL of its own.
+    // An ES module of Node has no `require`, and CommonJS no `import.meta.url`.
     const here = import.meta.url as string | undefined;
     if (!(error instanceof ReferenceError) || here === undefined) throw error;
     return requireFrom(here)('ioredis');

@@ -5,21 +5,21 @@ import { type Clock, randomOf, systemClock } from '../../../public/clock';
 import { catchAsking } from './asking';
 import type { RedisLike } from './client';
 
-/** Before another server is looked for: routers of a fleet, which all learn of a failover at once, come to the next one spread. */
+/** The wait before another server is looked for. It spreads the routers of a fleet, which all notice a failover at once. */
 const PAUSES = { leastMs: 500, mostMs: 10_000 };
-/** After so long without such an answer the pauses begin anew. */
+/** After so long without such an answer, the waits start over. */
 const FORGET_MS = 30_000;
-/** An answer that was not heard for so long has passed. */
+/** After so long without such an answer, the problem is over. */
 const PASSED_MS = 5_000;
-/** As a rule it passes, as when a replica starts again; an old master that was cut off from its replicas says it for good. */
+/** An answer that is usually temporary, as when a replica restarts; an old master without replicas gives it for ever. */
 const PERHAPS = /\bNOREPLICAS\b/;
 const PATIENCE_MS = 10_000;
 
-/** What a store hears of its client. @internal */
+/** The events of its client that a store handles. @internal */
 export interface ClientUser {
-  /** Its connection is made anew. */
+  /** The client is connecting again. */
   onReconnect(): void;
-  /** Its server is the wrong one, and it would not come back from a disconnection. */
+  /** The client is connected to the wrong server, and would not connect again after a disconnection. */
   onTrapped(answer: string): void;
 }
 
@@ -32,7 +32,7 @@ interface Strategies {
 
 const byClient = new WeakMap<RedisLike, SharedClient>();
 
-/** What the stores on one client share: whether its server is the right one, and one way to have it connect anew. @internal */
+/** Shared by the stores on one client: detects that its server is the wrong one, and makes the client connect again. @internal */
 export class SharedClient {
   private readonly users = new Set<ClientUser>();
   private ends: Array<() => void> = [];
@@ -46,7 +46,7 @@ export class SharedClient {
     private readonly clock: Clock,
   ) {}
 
-  /** By the clock of the first store on it. */
+  /** Uses the clock of the first store on the client. */
   static of(client: RedisLike, clock: Clock = systemClock): SharedClient {
     const shared = byClient.get(client) ?? new SharedClient(client, clock);
     byClient.set(client, shared);
@@ -66,7 +66,7 @@ export class SharedClient {
     this.cancel();
   }
 
-  /** An answer may say that nothing will ever be written at its server, however often it is asked. */
+  /** Checks an error for an answer which means that this server will not accept writes again. */
   judge(error: unknown): void {
     if (!isElsewhere(error)) return;
     const now = this.clock.now();
@@ -86,9 +86,9 @@ export class SharedClient {
     this.tries += 1;
   }
 
-  /** Makes the connection anew, where there is one. What is under way the client sends again. */
+  /** Makes the client connect again, where it is connected. The client repeats the commands that are under way. */
   reconnect(why: string): void {
-    // One that is on its way may end for good by that: as where Sentinels are being asked.
+    // A client that is still connecting might end for good, for example while it asks Sentinels.
     if (this.client.status !== 'ready') return;
     const comesBack = this.comesBack();
     if (comesBack) this.client.disconnect(true);
@@ -98,7 +98,7 @@ export class SharedClient {
     }
   }
 
-  /** Whether the client would connect again by itself: it is asked what it asks itself then. */
+  /** Whether the client would connect again, by its own retry strategy. */
   private comesBack(): boolean {
     const { isCluster, options = {} } = this.client;
     const { retryStrategy, clusterRetryStrategy } = options as Strategies;
@@ -111,7 +111,7 @@ export class SharedClient {
   }
 
   private onReady(): void {
-    // What was said of the connection before says nothing of this one.
+    // Answers on the previous connection do not apply to this one.
     this.cancel();
     this.wrongSince = this.clock.now();
   }

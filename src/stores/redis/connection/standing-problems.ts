@@ -2,13 +2,13 @@ import { type Clock, systemClock } from '../../../public/clock';
 import type { ErrorStage } from '../../../public/types';
 import type { StoreProblem } from '../../port';
 
-/** A problem that nobody has met for so long is over. */
+/** A problem is over when it has not been set for this long. */
 const OVER_MS = 600_000;
-/** What was reported is not reported again for so long. */
+/** How long a key is not reported again. */
 const QUIET_MS = 60_000;
 const MOST_KEYS = 1_000;
 
-/** What is wrong for longer than one call, as `health()` and the log say it; each is reported once. @internal */
+/** Problems that last longer than one call, for `health()` and the log. Each is reported once. @internal */
 export class StandingProblems {
   private readonly problems = new Map<
     ErrorStage,
@@ -21,7 +21,7 @@ export class StandingProblems {
     private readonly clock: Clock = systemClock,
   ) {}
 
-  /** It goes on until it is cleared, or nobody has said so for ten minutes. */
+  /** A problem lasts until it is cleared, or was not set for ten minutes. */
   set(stage: ErrorStage, message: string, since?: number): void {
     const now = this.clock.now();
     const before = this.problems.get(stage);
@@ -37,14 +37,14 @@ export class StandingProblems {
     this.problems.delete(stage);
   }
 
-  /** Something in these keys was not ours, and was deleted. */
+  /** Foreign data in these keys was deleted. */
   junk(keys: readonly string[]): void {
     const now = this.clock.now();
     for (const key of keys) {
       if ((this.quietUntil.get(key) ?? 0) > now) continue;
       if (this.quietUntil.size >= MOST_KEYS) this.quietUntil.clear();
       this.quietUntil.set(key, now + QUIET_MS);
-      this.report('repair', new Error(`in ${key} was something that is not presence's, and was deleted`));
+      this.report('repair', new Error(`${key} contained data that is not of presence, which was deleted`));
     }
   }
 
@@ -58,15 +58,15 @@ export class StandingProblems {
   }
 }
 
-/** What a user of Redis lacks who may not do this on a channel. @internal */
+/** The error message for a Redis user whose ACL lacks a channel. @internal */
 export function lackingChannel(what: 'publish on' | 'subscribe to', channel: string, consequence: string): string {
   const prefix = channel.slice(0, channel.indexOf(':') + 1);
   return `the Redis user may not ${what} ${channel}: its ACL lacks &${prefix}*; ${consequence}`;
 }
 
-/** What mends a client that stays with the wrong server, and is not ours to end. @internal */
+/** The error message for a client of the caller that stays with the wrong server. @internal */
 export function trappedClient(answer: string): string {
   const [word] = /READONLY|MASTERDOWN|NOREPLICAS/.exec(answer) ?? [];
   const mends = `give it a retryStrategy, and reconnectOnError: (error) => error.message.includes('${word}')`;
-  return `the Redis client stays with a server that takes no writes (${word}), since it would not connect anew by itself: ${mends}`;
+  return `the Redis client stays with a server that accepts no writes (${word}), since it would not connect again: ${mends}`;
 }

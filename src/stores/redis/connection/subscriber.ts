@@ -4,47 +4,47 @@ import type { RedisLike, ShardedClient } from './client';
 import { isReady } from './command-gate';
 import { connectForMessages, reasonOf } from './connect';
 
-/** While it listens it says so again after so long: a link that is dead without a word tells nothing of that. */
+/** How often a subscription is repeated as a probe, since a connection may be dead without an event. */
 const PROBE_MS = 10_000;
-/** Half of the time in which the server has to answer. Counted twice: whoever stood still meanwhile finds the answer, too. */
+/** Half of the time in which the server has to answer. It runs twice, so that a process which stood still can read the answer. */
 const ANSWER_MS = 1_500;
-/** Each time that a new connection gives no answer, either, it has twice as long, up to this often. */
+/** How often that time is doubled while new connections give no answer either. */
 const MAX_DOUBLED = 3;
-/** After a refusal. */
+/** The wait after a refusal. */
 const RETRY_MS = 5_000;
-/** A connection that does not come about for so long is made anew, where that of its client works. */
+/** A connection that is not ready after this time is replaced, if that of the client works. */
 const AWAY_MS = 10_000;
 
 /** @internal */
 export interface SubscriberOptions {
   readonly clock: Clock;
-  /** Of the store. Messages come through a duplicate of it, since such a one can do nothing else. */
+  /** The client of the store. Messages need a duplicate of it, since a connection that subscribes cannot send commands. */
   readonly client: RedisLike;
   readonly channels: readonly string[];
   onMessage(channel: string, text: string): void;
-  /** All channels are heard from now on; also after each reconnection, when it is not the first time. */
+  /** All channels are subscribed, for the first time or again after the connection was lost. */
   onListening(isFirst: boolean): void;
   onError(error: unknown): void;
 }
 
 /**
- * Hears channels of a client's server, for as long as it is not closed: over a connection of its own, which it makes anew
- * where that one is dead, and the client's is not.
+ * Subscribes to channels on the server of a client, over a connection of its own. It replaces that connection where it is dead and
+ * the client's is not.
  * @internal
  */
 export class Subscriber {
   private connection: RedisLike;
   private state: 'away' | 'asking' | 'refused' | 'listening' | 'probing' | 'closed' = 'away';
   private wasListening = false;
-  /** Counts what was asked, so that an answer which comes late is known for one. */
+  /** Counts the requests, so that a late answer is recognized. */
   private asked = 0;
-  /** Connections without an answer, since one listened. */
+  /** The number of connections that gave no answer since the last one that worked. */
   private silences = 0;
   private timer: unknown;
-  /** Since when no channel is heard, and why, where that is known. */
+  /** When the channels were lost, and the answer of the server, if there was one. */
   private down: { readonly since: number; error?: unknown } | undefined;
   private isPlain: boolean;
-  /** Channels that the Cluster knows of: it remembers each one as often as it is told. */
+  /** Channels to which the Cluster has subscribed. A second `ssubscribe` through the Cluster would add another entry for one. */
   private readonly remembered = new Set<string>();
 
   constructor(private readonly options: SubscriberOptions) {
@@ -57,24 +57,24 @@ export class Subscriber {
     return reasonOf(this.connection);
   }
 
-  /** Since when it hears nothing, and what a server has answered, where one has. */
+  /** When the channels were lost, and the answer of the server, if there was one; undefined while it is subscribed. */
   get deafness(): { readonly since: number; readonly error?: unknown } | undefined {
     return this.down;
   }
 
-  /** Nothing came where something should have. */
+  /** Checks the connection at once: a message is missing. */
   verify(): void {
     if (this.state === 'listening') this.ask();
   }
 
-  /** Makes the connection anew: by now the name of the server may be that of another one. */
+  /** Replaces the connection: its host name may lead to another server by now. */
   replace(): void {
     if (this.state === 'closed') return;
     this.connection.disconnect();
     try {
       this.connection = this.connect();
     } catch (error) {
-      // The client is the caller's, and so is what it does to duplicate itself.
+      // The client is the caller's, so its `duplicate` may throw.
       this.beAway();
       this.options.onError(error);
     }
@@ -113,7 +113,7 @@ export class Subscriber {
     this.beDeaf();
     this.asked += 1;
     this.after(AWAY_MS, () => {
-      // Where the client has no connection, either, this one comes back like that.
+      // Where the client is not connected either, ioredis connects both again.
       if (isReady(this.options.client)) this.replace();
       else this.beAway();
     });
@@ -141,7 +141,7 @@ export class Subscriber {
 
   private giveUp(): void {
     this.silences += 1;
-    this.options.onError(new Error('the connection for messages gives no answer, and is made anew'));
+    this.options.onError(new Error('the connection for messages gives no answer, and is replaced'));
     this.replace();
   }
 
@@ -164,7 +164,7 @@ export class Subscriber {
   private after(ms: number, run: () => void): void {
     const { clock } = this.options;
     clock.clearTimeout(this.timer);
-    // Routers of a fleet do nothing in the same moment.
+    // Random, so that the routers of a fleet do not act at the same moment.
     this.timer = clock.setTimeout(run, Math.round(ms * (1 + randomOf(clock)() / 4)));
   }
 
@@ -174,7 +174,7 @@ export class Subscriber {
         await this.subscribeSharded(connection as RedisLike & ShardedClient, channel);
         return;
       } catch (error) {
-        // A server before 7.0, where the scripts publish plainly too.
+        // Before Redis 7.0 there is no sharded pub/sub, and the scripts use PUBLISH.
         if (!/unknown command/i.test((error as Error).message)) throw error;
         this.isPlain = true;
       }
