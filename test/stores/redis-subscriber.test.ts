@@ -172,10 +172,10 @@ describe('the connection for messages', () => {
     expect(client.duplicates).toHaveLength(2);
     for (const { answer } of late) answer();
     await pass(0);
-    expect(subscriber.deafness).toBeDefined();
+    expect(subscriber.disconnection).toBeDefined();
     await begin();
     expect(events.pop()).toBe('listens again');
-    expect(subscriber.deafness).toBeUndefined();
+    expect(subscriber.disconnection).toBeUndefined();
   });
 
   it('that is refused asks again, and tells when it is heard', async () => {

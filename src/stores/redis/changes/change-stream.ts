@@ -11,26 +11,26 @@ import type { Keyspace, Partition } from '../keyspace';
 import { DataLoss } from './data-loss';
 import { isCount, isEpoch, parseMessage, toBatch } from './message-codec';
 
-/** A connection for messages that works is there by then, however busy this router is. */
+/** The time in which a connection for messages that works is ready, even on a busy router. */
 const CONNECTS_MS = 3_000;
 
 /**
- * What a store hears: messages of the routers, what the log says where one is missing, and what was lost; and the feeds
- * that are told.
+ * Receives changes and data losses, from the messages of routers and from the log where a message is missing, and passes
+ * them to the feeds.
  * @internal
  */
 export class ChangeStream {
-  /** By partition. */
+  /** The data losses, by partition. */
   readonly losses: readonly DataLoss[];
   readonly problems: StandingProblems;
   private receivers: ChangeReceiver[];
-  /** By partition: whether something was lost, as a message says. */
+  /** By partition: asks Redis whether data were lost, as a message claims. */
   private lossInquiries: Inquiry[];
-  /** Each with the versions that had been seen when it subscribed. */
+  /** Each feed with the versions, by partition, that were known when it subscribed. */
   private readonly feeds = new Map<StoreFeed, readonly number[]>();
   private subscriber: Subscriber | undefined;
-  /** Since when the last heartbeat that got through has found it deaf, and what is said of that. */
-  private deaf: { readonly since: number; message: string | undefined } | undefined;
+  /** When the subscriber was disconnected, as the last successful heartbeat found it, and the message of that problem. */
+  private disconnected: { readonly since: number; message: string | undefined } | undefined;
 
   constructor(
     private readonly keyspace: Keyspace,
@@ -51,7 +51,7 @@ export class ChangeStream {
     this.subscriber = this.subscriber ?? this.startSubscriber();
   }
 
-  /** True for the last one: nobody is left to be told. */
+  /** Returns true for the last feed. */
   remove(feed: StoreFeed): boolean {
     return this.feeds.delete(feed) && this.feeds.size === 0;
   }
@@ -60,7 +60,7 @@ export class ChangeStream {
     this.subscriber?.close();
     this.subscriber = undefined;
     this.problems.clear('subscribe');
-    // What changes from now on is no news to whoever subscribes later.
+    // New receivers, so that a feed that subscribes later does not get the changes until then.
     for (const receiver of this.receivers) receiver.close();
     for (const inquiry of this.lossInquiries) inquiry.close();
     this.receivers = this.keyspace.partitions.map((partition) => {
@@ -70,59 +70,59 @@ export class ChangeStream {
     this.lossInquiries = this.keyspace.partitions.map((partition) => this.newLossInquiry(partition));
   }
 
-  /** Another one after the store was closed. */
+  /** The receiver of a partition. After the store was closed it is another one. */
   receiverOf(partition: Partition): ChangeReceiver {
     return this.receivers[partition.index] as ChangeReceiver;
   }
 
-  /** Resolves once what answers have said so far was heard. */
+  /** Resolves once the feeds have received all changes that earlier answers include. */
   async caughtUp(): Promise<void> {
     await Promise.all(this.receivers.map((receiver) => receiver.caughtUp()));
   }
 
-  /** What is wrong with the connection for messages. */
+  /** The last error of the connection for messages. */
   get reason(): string | undefined {
     return this.subscriber?.reason;
   }
 
-  /** The name of the server is that of another one by now. */
+  /** Replaces the connection for messages: its host name leads to another server by now. */
   listenElsewhere(): void {
     this.subscriber?.replace();
   }
 
-  /** A beat has learned how often users were lost. */
+  /** Compares how often users were lost, by the answer to a beat, with the messages of losses. */
   verifyLosses(partition: Partition, node: StoreNode, times: number): void {
     const losses = this.losses[partition.index] as DataLoss;
-    // Told once, and perhaps to a deaf one.
+    // The message is published once, and may not have arrived.
     if (losses.isNews(times)) this.lose(partition, [], times);
-    // Whoever was not asserted meanwhile is found by whoever believes that they are online.
+    // Routers that still show a user online who was not registered again find that by reading the store.
     if (losses.isOver(node)) this.tellGap();
   }
 
   /**
-   * A heartbeat of a router has got through. Where its next one does and messages do not it is not the server that is away:
-   * something is wrong with their connection, which no call would tell.
+   * A heartbeat of a router has succeeded. Where the next one does too, and messages are still not received, the server is not
+   * away: the connection for messages has a problem, which no call would report.
    */
   watchSubscriber(node: StoreNode): void {
-    const deafness = this.subscriber?.deafness;
-    const before = this.deaf;
-    if (deafness === undefined || before?.since !== deafness.since) {
-      this.deaf = deafness && { since: deafness.since, message: undefined };
+    const disconnection = this.subscriber?.disconnection;
+    const before = this.disconnected;
+    if (disconnection === undefined || before?.since !== disconnection.since) {
+      this.disconnected = disconnection && { since: disconnection.since, message: undefined };
       return;
     }
-    // Where graces end, or several routers share a store, heartbeats follow each other more closely than anybody connects.
-    if (Date.now() - deafness.since < Math.max(CONNECTS_MS, node.leaseMs / 3)) return;
+    // Heartbeats may follow each other faster than a connection is opened, where graces end or several routers share a store.
+    if (Date.now() - disconnection.since < Math.max(CONNECTS_MS, node.leaseMs / 3)) return;
     const { reason = 'it does not connect' } = this;
-    // What it says first; the reasons of later attempts are many.
-    before.message = before.message ?? this.sayDeafness(deafness.error ?? new Error(reason));
-    this.problems.set('subscribe', before.message, deafness.since);
+    // The first message stays, since later attempts may fail for many reasons.
+    before.message = before.message ?? this.disconnectedMessage(disconnection.error ?? new Error(reason));
+    this.problems.set('subscribe', before.message, disconnection.since);
   }
 
   tellDue(inMs: number): void {
     for (const feed of this.feeds.keys()) feed.onDue(inMs);
   }
 
-  /** Work that no call waits for: what goes wrong with it is told. */
+  /** Reports failures of work that no call waits for. */
   inBackground(stage: ErrorStage, work: Promise<void>): void {
     work.catch((error: unknown) => {
       if (!this.runner.isClosed) this.report(stage, error);
@@ -188,20 +188,20 @@ export class ChangeStream {
       },
       onListening: (isFirst) => {
         this.problems.clear('subscribe');
-        // What changed before the ear was open nobody told; what did while it was closed stands in the log.
+        // Changes before the first subscription have to be read; those during a reconnection are in the log.
         if (isFirst) this.tellGap();
         this.inBackground('subscribe', this.resume());
       },
-      onError: (error) => this.reportDeafness(error),
+      onError: (error) => this.reportDisconnected(error),
     });
   }
 
-  private reportDeafness(error: unknown): void {
-    if (/^NOPERM/.test((error as Error).message)) this.problems.set('subscribe', this.sayDeafness(error));
+  private reportDisconnected(error: unknown): void {
+    if (/^NOPERM/.test((error as Error).message)) this.problems.set('subscribe', this.disconnectedMessage(error));
     else this.report('subscribe', error);
   }
 
-  private sayDeafness(error: unknown): string {
+  private disconnectedMessage(error: unknown): string {
     const { channel } = this.keyspace.partitions[0] as Partition;
     const consequence = 'changes on other routers are learned from heartbeats only, up to a third of a lease late';
     const { message } = error as Error;
@@ -229,7 +229,7 @@ export class ChangeStream {
     }
     const claim = (this.losses[partition.index] as DataLoss).claims(message);
     if (claim === 'ask') (this.lossInquiries[partition.index] as Inquiry).put();
-    // It was lost once; of what, two messages do not agree.
+    // Two messages about one loss name different buckets, so all users are registered again.
     if (claim === 'doubt') this.lose(partition, [], message.times);
   }
 
@@ -238,7 +238,7 @@ export class ChangeStream {
     this.tellLost(partition, []);
   }
 
-  /** Users were lost in some buckets; in no named ones: perhaps in all. */
+  /** Users were lost in some buckets; without names, perhaps in all. */
   private lose(partition: Partition, buckets: readonly number[], times: number): void {
     (this.losses[partition.index] as DataLoss).hear(buckets, times);
     this.tellLost(partition, buckets);

@@ -2,41 +2,41 @@ import { type Clock, systemClock } from '../../../public/clock';
 import { MAX_VERSION } from '../../change-receiver';
 import { isCount, type Loss } from './message-codec';
 
-/** A message is not on its way any more. */
+/** After so long a message is not expected any more. */
 const OVERDUE_MS = 300;
-/** Of so many times after the last one it is remembered what messages say. */
+/** Messages are remembered about so many losses after the last known one. */
 const MAX_CLAIMS = 16;
-/** All buckets of a partition, or nobody knows which. */
+/** Stands for all buckets of a partition, or unknown ones. */
 const ALL = -1;
-/** What else was lost is found by a sweep meanwhile, and told; a router that was deaf hears of it with its next beats. */
+/** In how many leases users are registered again: sweeps find other losses, and routers without messages learn of them by beats. */
 const ASSERTED_LEASES = 2;
-/** By then, and when the last key has gone that nobody renews, nothing is left of a loss. */
+/** After so many leases and a TTL, the last presence key that no router renews has expired, and a loss has no effects any more. */
 const OVER_LEASES = 6;
 
 /**
- * Which buckets of one partition have lost users. Their routers assert them anew; whoever has no router any more is told
- * by nothing but the presence key, which says "online" for as long as it lives.
+ * Records which buckets of a partition have lost users. Their routers register them again. A lost user without a router is known
+ * only by the presence key, which says "online" until it expires.
  * @internal
  */
 export class DataLoss {
-  /** How often users were found to be missing, as far as that is known here. */
+  /** How often users were found to be missing, as far as this router knows. */
   private heard: number | undefined;
-  /** Since when beats have said otherwise. */
+  /** When a beat first answered another number. */
   private differsSince: number | undefined;
-  /** What messages say of the next times, by number; all, where two say different things. */
+  /** The buckets that messages name for later losses, by number of the loss; all of them where two messages differ. */
   private readonly claimed = new Map<number, readonly number[]>();
-  /** What was believed of the last time, and when. */
+  /** The buckets of the last loss, as known here, and when they became known. */
   private last: { readonly buckets: readonly number[]; readonly at: number } | undefined;
-  /** By bucket, when that was heard last. */
+  /** By bucket, when its last loss became known. */
   private readonly at = new Map<number, number>();
-  /** Of which of these it has not been said yet that they are over. */
+  /** The buckets for which `isOver` has not returned true since. */
   private readonly due = new Set<number>();
   private saidOverAt = 0;
   private leaseMs = 15_000;
 
   constructor(private readonly clock: Clock = systemClock) {}
 
-  /** These are other data than before: of those everything is lost. How often anything of these was is counted from 0. */
+  /** The data are new, and all of the old ones are lost. Losses of the new data are counted from 0. */
   begin(now: number = this.clock.now()): void {
     this.heard = 0;
     this.differsSince = undefined;
@@ -45,7 +45,7 @@ export class DataLoss {
     this.note(ALL, now);
   }
 
-  /** Users were lost in some buckets; in no named ones: perhaps in all. */
+  /** Users were lost in some buckets; without names, perhaps in all. */
   hear(buckets: readonly number[], times: number, now: number = this.clock.now()): void {
     this.heard = times;
     this.differsSince = undefined;
@@ -54,8 +54,8 @@ export class DataLoss {
   }
 
   /**
-   * A message has come. It is no proof, for anybody may publish: whether Redis has to be asked. `doubt`: it says of the
-   * last time what was not believed, and one of the two is forged. Says so once each time.
+   * Judges a message about a loss, which may be forged. `ask`: Redis has to be asked. `doubt`: the message contradicts what
+   * is known of the last loss, so one of the two is forged. Returns `doubt` once for each loss.
    */
   claims({ buckets, times }: Loss, now: number = this.clock.now()): 'ask' | 'doubt' | undefined {
     const { heard, last, claimed } = this;
@@ -72,25 +72,25 @@ export class DataLoss {
     return 'ask';
   }
 
-  /** What messages have claimed, for `confirm`: so far, when Redis is asked. */
+  /** Copies the claims of messages before Redis is asked, for `confirm`. */
   allClaims(): ReadonlyMap<number, readonly number[]> {
     return new Map(this.claimed);
   }
 
   /**
-   * What Redis has said. The buckets that were lost, none named where it may be all; undefined where nothing was, beyond
-   * what is known.
+   * Takes the answer of Redis. Returns the buckets that were lost, an empty list where it may be all; undefined where nothing
+   * was lost that is not known.
    */
   confirm(times: unknown, before: ReadonlyMap<number, readonly number[]>): readonly number[] | undefined {
     const { heard, claimed } = this;
     const isValid = isCount(times, MAX_VERSION) && heard !== undefined;
     const named = isValid && times > heard ? this.namedUpTo(times, heard) : undefined;
-    // Whoever claims it may be ahead of an answer, and not of the next one.
+    // A message may be ahead of this answer, and cannot be ahead of the next one.
     for (const [number, buckets] of before) if (claimed.get(number) === buckets) claimed.delete(number);
     if (!isValid || times === heard) return undefined;
     for (const number of Array.from(claimed.keys())) if (number <= times) claimed.delete(number);
     if (times > heard) return named;
-    // The count was set back. What was lost since then nobody can tell.
+    // The count was set back, so what was lost since then is unknown.
     this.heard = times;
     return times > 0 ? [] : undefined;
   }
@@ -106,8 +106,8 @@ export class DataLoss {
   }
 
   /**
-   * What a beat learned. Whether users were lost that were not heard of: not before it has said so for a while, for its
-   * answer and the message that names them come on two connections, and either may be ahead.
+   * Takes the number of losses that a beat answered. Returns whether users were lost without a message. It does so only after a
+   * while, since the answer and the message come on two connections, and either may be ahead.
    */
   isNews(times: number, now: number = this.clock.now()): boolean {
     if (!isCount(times, MAX_VERSION)) return false;
@@ -116,13 +116,13 @@ export class DataLoss {
     if (this.differsSince !== undefined && now - this.differsSince < OVERDUE_MS) return false;
     this.differsSince = undefined;
     this.heard = times;
-    // Less: these data were set back, and what was lost since then nobody can tell.
+    // A lower number means that the data were set back, so what was lost since then is unknown.
     return times !== heard;
   }
 
   /**
-   * At each beat: whether every router has had the time to assert its users since something was lost. Says so once each
-   * time, and once a lease where something is lost all the time.
+   * Called at each beat. Returns whether every router has had the time to register its users again since a loss. It returns true
+   * once for each loss, and at most once a lease.
    */
   isOver(
     { leaseMs, ttlMs }: { readonly leaseMs: number; readonly ttlMs: number },
@@ -131,7 +131,7 @@ export class DataLoss {
     this.leaseMs = leaseMs;
     let isOver = false;
     for (const [bucket, at] of this.at) {
-      // The clock was set back.
+      // The clock of this router was set back.
       if (at > now) this.at.set(bucket, now);
       if (now - at > leaseMs * OVER_LEASES + ttlMs) this.at.delete(bucket);
       if (this.isAsserted(at, now) && this.due.has(bucket)) isOver = true;
@@ -142,12 +142,12 @@ export class DataLoss {
     return true;
   }
 
-  /** Whether anything was lost of late. */
+  /** Whether data were lost recently. */
   get isAny(): boolean {
     return this.at.size > 0;
   }
 
-  /** Whether a presence key without a record is no more that of a user who is about to be asserted. */
+  /** Whether users of a lost bucket were registered again by now, so that a presence key without a record is left over. */
   isSettled(bucket: number): boolean {
     const now = this.clock.now();
     return [bucket, ALL].some((key) => {
@@ -166,7 +166,7 @@ export class DataLoss {
   }
 }
 
-/** Whether all of these buckets are among those. None are named where it may be all. */
+/** Whether `all` contains the buckets of `some`. An empty list stands for all buckets. */
 function covers(all: readonly number[], some: readonly number[]): boolean {
   if (all.length === 0 || some.length === 0) return all.length === 0;
   const known = new Set(all);

@@ -3,21 +3,21 @@ import type { PresenceUpdate, UpdateReason } from '../../../public/types';
 import { toUserId } from '../../../public/user-id';
 import { type Batch, MAX_VERSION } from '../../change-receiver';
 
-/** Buckets of which users were lost; none are named where it may be all. @internal */
+/** The buckets of a loss of users; an empty list where it may be all. @internal */
 export interface Loss {
   readonly buckets: number[];
-  /** How often that was found by now. */
+  /** How often users were found to be missing by now. */
   readonly times: number;
 }
 
-/** Far more than any script writes in one step. */
+/** Bounds of a message, far above what a script writes in one step. */
 const MAX_TEXT = 4_000_000;
 const MAX_CHANGES = 10_000;
-/** Of all partitions together. */
+/** The buckets of all partitions together. */
 const BUCKETS = 4_096;
-/** The last moment that a Date can hold. */
+/** The latest time that a Date can represent. */
 const MAX_TIME = 8.64e15;
-/** Which reasons a change to each status can have. */
+/** The reasons that a change to each status can have. */
 const REASONS: { readonly [status in PresenceUpdate['status']]: readonly UpdateReason[] } = {
   online: ['connect', 'resync'],
   offline: ['disconnect', 'timeout', 'node-down', 'resync'],
@@ -34,8 +34,8 @@ export function isEpoch(value: unknown): value is string {
 }
 
 /**
- * Undefined for what no router of this kind has sent: anybody may publish anything on a channel. What is valid may still
- * be forged. Fields that are not known are passed by.
+ * Parses a message; undefined for an invalid one, since any client of Redis may publish on a channel. A valid one may still be
+ * forged. Unknown fields are ignored.
  * @internal
  */
 export function parseMessage(text: string): Batch | Loss | undefined {
@@ -48,7 +48,7 @@ export function parseMessage(text: string): Batch | Loss | undefined {
   }
 }
 
-/** What stands in the log is a batch, or was written by somebody else. @internal */
+/** Parses an entry of the log; undefined where it is not a batch of changes. @internal */
 export function toBatch(text: string): Batch | undefined {
   const message = parseMessage(text);
   return message !== undefined && 'first' in message ? message : undefined;
@@ -76,7 +76,7 @@ function parseBatch(wire: { readonly [field: string]: unknown }, text: string): 
     const status = online === 1 ? ('online' as const) : ('offline' as const);
     if (!REASONS[status].includes(reason)) return undefined;
     const version = first + changes.length;
-    // Every listener of every presence is handed this one object.
+    // Frozen, since all listeners of all presences get this object.
     const update: PresenceUpdate = Object.freeze({ userId, status, timestamp, version, reason });
     changes.push({ update, lastSeen });
   }

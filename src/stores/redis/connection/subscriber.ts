@@ -58,7 +58,7 @@ export class Subscriber {
   }
 
   /** When the channels were lost, and the answer of the server, if there was one; undefined while it is subscribed. */
-  get deafness(): { readonly since: number; readonly error?: unknown } | undefined {
+  get disconnection(): { readonly since: number; readonly error?: unknown } | undefined {
     return this.down;
   }
 
@@ -110,7 +110,7 @@ export class Subscriber {
 
   private beAway(): void {
     this.state = 'away';
-    this.beDeaf();
+    this.markDisconnected();
     this.asked += 1;
     this.after(AWAY_MS, () => {
       // Where the client is not connected either, ioredis connects both again.
@@ -132,7 +132,7 @@ export class Subscriber {
       (error: unknown) => {
         if (asked !== this.asked) return;
         this.state = 'refused';
-        this.beDeaf(error);
+        this.markDisconnected(error);
         this.after(RETRY_MS, () => this.ask());
         this.options.onError(error);
       },
@@ -156,7 +156,7 @@ export class Subscriber {
     if (isNews) this.options.onListening(isFirst);
   }
 
-  private beDeaf(error?: unknown): void {
+  private markDisconnected(error?: unknown): void {
     const { since = this.options.clock.now() } = this.down ?? {};
     this.down = error === undefined ? { ...this.down, since } : { since, error };
   }
