@@ -1,6 +1,6 @@
 /**
- * Runs something for each item, at most `most` at the same time; gives the results in the order of the items. Rejects with
- * the first failure, and then begins nothing more.
+ * Calls `run` for each item, at most `most` at the same time, and returns the results in the order of the items. Rejects with the
+ * first failure, after which it starts no further call.
  * @internal
  */
 export function mapBounded<T, R>(items: readonly T[], most: number, run: (item: T) => Promise<R>): Promise<R[]> {

@@ -1,13 +1,13 @@
 import { type Partition, WALK_BUCKETS } from '../keyspace';
 import { mapBounded } from './bounded';
 
-/** Calls of one walk through buckets that are under way at once. */
+/** The most calls of a walk that are under way at once. */
 const WALK_CALLS = 16;
 
-/** Looks at some buckets from `first` on; gives how many of them are done, and a negative number where nothing is left to do. @internal */
+/** Processes buckets from `first` on. Returns how many of them are done, or a negative number to end the walk. @internal */
 export type Look = (first: number, buckets: readonly string[]) => Promise<number>;
 
-/** Looks at the buckets of a partition from `from` up to `end`, at several parts of them at once. @internal */
+/** Walks through the buckets of a partition from `from` up to `end`, several parts at once. @internal */
 export async function walkBuckets(partition: Partition, from: number, end: number, look: Look): Promise<void> {
   let isOver = false;
   const firsts: number[] = [];

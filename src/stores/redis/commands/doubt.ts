@@ -2,7 +2,7 @@ import type { ChangeReceiver } from '../../change-receiver';
 import type { StoredStatus } from '../../port';
 import type { Partition } from '../keyspace';
 
-/** What each answer to a query says of the data, see lua/proof.lua. @internal */
+/** The state of the data in each answer to a query, see lua/proof.lua. @internal */
 export interface DataState {
   readonly e: string;
   readonly seq: number;
@@ -12,25 +12,25 @@ export interface DataState {
 /** @internal */
 export interface DoubtOptions {
   receiverOf(partition: Partition): ChangeReceiver;
-  /** The data are not those of the last beat: a router that beats finds out, and so do the others then. */
+  /** The data are not those of the last beat. A beat is due, so that the routers learn of it. */
   onOther(): void;
 }
 
 /**
- * Whether data have been lost since, or set back, so that whoever is missing in them may be on a router that has not told
- * them again.
+ * Decides whether data were lost or set back, so that a user who is missing in them may be on a router that has not registered
+ * the user again.
  * @internal
  */
 export class Doubt {
   constructor(private readonly options: DoubtOptions) {}
 
-  /** Called before a question is asked; gives what judges the answer. */
+  /** Called before a query. Returns a function that judges its answer: whether the data are in doubt. */
   judge(partition: Partition): (state: DataState) => boolean {
-    // What is known now the data must know, too, when they are asked.
+    // The answer must not be older than what is known now.
     const { beaten } = partition;
     const highest = this.options.receiverOf(partition).highestVersion;
     return ({ e, seq, awaited }) => {
-      // Nobody has beaten through this store: there is nothing that it could have lost.
+      // Without a beat through this store, there are no data to compare with.
       if (beaten === undefined) return false;
       const isOther = e !== beaten.epoch || seq < highest;
       if (isOther) this.options.onOther();
@@ -39,17 +39,17 @@ export class Doubt {
   }
 }
 
-/** What one record leaves open. @internal */
+/** What a record alone does not prove. @internal */
 export interface Open {
-  /** Whether the user, who was published as online, is so: `key`: if there is a presence key. */
+  /** Whether a user who was published as online is online. `key`: only if there is a presence key. */
   readonly proof: 'yes' | 'key' | 'no';
-  /** A router that lives may not have beaten yet. */
+  /** A live router may not have beaten yet. */
   readonly isUnsure: boolean;
-  /** See `Doubt`. */
+  /** The data were lost or set back, see `Doubt`. */
   readonly isInDoubt: boolean;
 }
 
-/** What is to be said of a user where something is open, once it is known whether there is a key. @internal */
+/** The status of a user whose record leaves something open, given whether there is a presence key. @internal */
 export function decided(user: StoredStatus, open: Open, isKeyed: boolean): StoredStatus {
   if (open.proof === 'no' || (open.proof === 'key' && !isKeyed)) {
     const offline = { ...user, online: false, isPublished: true };

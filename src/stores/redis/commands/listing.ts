@@ -18,20 +18,20 @@ interface ListedPart {
   readonly users: Array<[userId: string, version: number, lastSeen: number, bucket: number, proof: 1 | 0 | -1]>;
   readonly awaited: 0 | 1;
   readonly unsure: 0 | 1;
-  /** Buckets in which something is that is not ours. */
+  /** Buckets that contain foreign data. */
   readonly junk: number[];
 }
 
-/** Users with what is known elsewhere of when they were last seen. @internal */
+/** Users with the last seen of their presence keys. @internal */
 export interface Seen {
   readonly users: StoredStatus[];
-  /** Whether there is a presence key. */
+  /** Whether the user at an index has a presence key. */
   isKeyed(index: number): boolean;
 }
 
 type WithSeen = (users: StoredStatus[], now: number, onAnswer: OnAnswer) => Promise<Seen>;
 
-/** Pages of users who are online. @internal */
+/** Reads pages of users who are online. @internal */
 export class Listing {
   private readonly keyspace: Keyspace;
   private readonly walk: PageWalk;
@@ -52,7 +52,7 @@ export class Listing {
     const coming: string[] = [];
     let sequence: Sequence | undefined;
     let isInDoubt = false;
-    // Who was published as online, and is so no more, or only by a presence key.
+    // Users who were published as online and no longer are, or are only by a presence key.
     const unproven = new Map<string, Open>();
     const { users, next } = await this.walk.page(from, limit, async (index, first, count, after, room) => {
       const partition = partitions[index] as Partition;
@@ -66,7 +66,7 @@ export class Listing {
       now = Math.max(now, part.now);
       const told = this.options.receiverOf(partition).learn(part.e, part.seq);
       for (const [userId, version] of part.users) if (version > told && version <= part.seq) coming.push(userId);
-      // Of the beginning: what changes while the page is read is told, too. Partitions of a Cluster count each for itself.
+      // The earliest one, since feeds receive the changes while the page is read. Each partition of a Cluster has its own counter.
       if (!isCluster) sequence = earlier(sequence, { epoch: part.e.replace('.', '-'), version: part.seq, told });
       return { users: this.foundIn(partition, part), done: part.done, after: part.after, examined: part.examined };
     });
@@ -108,8 +108,8 @@ export class Listing {
   }
 
   /**
-   * On a single server a record and its presence key are written in one step. Where the key is missing it was lost, or the user
-   * has left since: that is looked at again. Of an extended lease the end tells, or the return of the router.
+   * Finds users without a presence key. A single server writes record and key in one step, so a missing key was lost, or the user
+   * has left since: a script examines them again. Users of extended leases are left out, since the key may have expired.
    */
   private findKeyless({ users, isKeyed }: Seen, unproven: ReadonlyMap<string, Open>): void {
     const [partition] = this.keyspace.partitions as [Partition];
@@ -122,7 +122,7 @@ export class Listing {
   }
 }
 
-/** Who is online, and who was told to be and is not proven to be. */
+/** Divides the users who were published as online into those who are online and those for whom nothing proves it. */
 function divided({ users, isKeyed }: Seen, unproven: ReadonlyMap<string, Open>): Omit<StoredPage, 'now' | 'cursor'> {
   const online: StoredStatus[] = [];
   const offline: StoredStatus[] = [];
@@ -135,13 +135,13 @@ function divided({ users, isKeyed }: Seen, unproven: ReadonlyMap<string, Open>):
   return offline.some(({ isUnsure }) => isUnsure) ? { ...divided, isUnsure: true } : divided;
 }
 
-/** Of two answers to one page: the one from which whoever has read it goes on. After a loss the two cannot be compared. */
+/** The earlier of two states, from which a reader of the page can resume. States of different epochs cannot be compared. */
 function earlier(one: Sequence | undefined, other: Sequence): Sequence {
   if (one === undefined) return other;
   return other.epoch === one.epoch && other.version < one.version ? other : one;
 }
 
-/** What stands in a bucket anybody may have written, who may write there at all. */
+/** Whether an id of a bucket is valid: other programs may have written into the bucket. */
 function isUserId(id: string): boolean {
   try {
     return toUserId(id, 'id') === id;
@@ -150,7 +150,7 @@ function isUserId(id: string): boolean {
   }
 }
 
-/** @throws TypeError `ERR_PRESENCE_OPTIONS` for what no page gave. @internal */
+/** @throws TypeError `ERR_PRESENCE_OPTIONS` for a cursor that no page has returned. @internal */
 export function cursorOf(cursor: string | null, keyspace: Keyspace): From {
   if (cursor === null) return [0, 0, 0];
   const match = /^(\d{1,2})\.(\d{1,4})\.(\d{1,16})$/.exec(cursor);

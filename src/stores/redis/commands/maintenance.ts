@@ -9,17 +9,18 @@ import { type Changed, tap } from './script';
 import type { ScriptRunner } from './script-runner';
 import { Sweeper } from './sweeper';
 
-/** Graces that one call ends at most. */
+/** The most graces that one call ends. */
 const BEAT_GRACES = 500;
-/** After so long one beat makes no further call; where more graces have ended, the next beat follows at once. */
+/** After so long, a beat makes no further call. Where more graces have ended, the next beat follows at once. */
 const BEAT_MS = 200;
 
 interface Beaten extends Changed {
   readonly known: boolean;
-  /** Users whose grace has ended, and whether there are more. */
+  /** Users whose grace has ended. */
   readonly due: readonly InBucket[];
+  /** Whether there are more of them. */
   readonly more: boolean;
-  /** The clock of the server was set back: graces end whenever they should. */
+  /** The clock of the server was set back, so that all graces end now. */
   readonly back: boolean;
   readonly dead: string[];
   readonly sweep: [first: number, count: number];
@@ -27,11 +28,11 @@ interface Beaten extends Changed {
   readonly peers: string;
 }
 
-/** Leases, and what becomes of those whose lease has lapsed: each router looks after all of them. @internal */
+/** Renews leases, and ends those that have lapsed. Every router does so for all routers. @internal */
 export class Maintenance {
   readonly sweeper: Sweeper;
   private readonly reaper: Reaper;
-  /** Of the router that beat last. */
+  /** The lease and the TTL of the router that beat last. */
   private leaseMs = 15_000;
   private ttlMs = Number.MAX_SAFE_INTEGER;
 
@@ -56,7 +57,7 @@ export class Maintenance {
       incarnation.tellsIn = incarnation.unknownIn ?? incarnation.tellsIn;
       incarnation.unknownIn = undefined;
     }
-    // Masters of a Cluster each have a clock of their own.
+    // Each master of a Cluster has its own clock.
     return { known: answers.every(({ known }) => known), now: Math.min(...answers.map(({ now }) => now)) };
   }
 
@@ -73,7 +74,7 @@ export class Maintenance {
     this.incarnations.forget(node);
   }
 
-  /** All users of this router were told since its lease was lost. */
+  /** The router has registered all of its users since its lease was lost. */
   async registered(node: StoreNode): Promise<void> {
     if (!this.incarnations.has(node)) return;
     await Promise.all(
@@ -81,7 +82,7 @@ export class Maintenance {
         const incarnation = this.incarnations.of(node, partition);
         const { tellsIn } = incarnation;
         if (tellsIn === undefined) return;
-        // Should this fail, the next beat says so.
+        // Cleared first: if the call fails, the next beat tells Redis.
         incarnation.tellsIn = undefined;
         const args = [incarnation.name, tellsIn];
         await this.runner.ask(partition, scripts.registered, [partition.meta], args);
@@ -96,7 +97,7 @@ export class Maintenance {
   ): Promise<{ known: boolean; now: number }> {
     const incarnation = this.incarnations.of(node, partition);
     return incarnation.alone('beat', async () => {
-      // Sooner than the core gives up, so that it learns the reason.
+      // Less than the core waits, so that it learns the reason.
       await this.runner.connected(node.leaseMs / 4, onAnswer);
       const startedAt = this.clock.now();
       let known = true;
@@ -106,8 +107,8 @@ export class Maintenance {
         if (answer.due.length > 0) await this.endGraces(partition, answer, onAnswer);
         const beaten = { known, now: answer.now };
         if (!answer.more) return beaten;
-        // More graces have ended than one call takes on. A router waits for its beat, and where each call takes long that
-        // must not be for all of them.
+        // More graces have ended than one call handles. The router waits for its beat, which must not take as long as ending all
+        // of them.
         if (Math.abs(this.clock.now() - startedAt) >= BEAT_MS) {
           this.changeStream.tellDue(0);
           return beaten;
@@ -146,7 +147,7 @@ export class Maintenance {
     return answer;
   }
 
-  /** Should it fail the lease was renewed all the same, and the next heartbeat names them again. */
+  /** Never rejects: the lease was renewed all the same, and the next heartbeat names the graces again. */
   private async endGraces(partition: Partition, { due, back }: Beaten, onAnswer: OnAnswer): Promise<void> {
     const settled = this.sweeper.settle(partition, due, back ? 'back' : 'grace', onAnswer);
     this.changeStream.inBackground('sweep', settled);

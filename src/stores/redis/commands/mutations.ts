@@ -6,19 +6,19 @@ import * as scripts from '../lua/scripts.generated';
 import { type Changed, tapped } from './script';
 import type { ScriptRunner } from './script-runner';
 
-/** Operations that are applied at once: some milliseconds, so that others are served in between. */
+/** The most operations of one call. It takes some milliseconds, so that Redis can serve others in between. */
 const APPLY_OPS = 500;
-/** Ages of activity are rounded to this: any network adds more to them. */
+/** Ages of activity are rounded to this; the network is less exact anyway. */
 const SIGN_GRID_MS = 10;
 
-/** What routers tell of their users. @internal */
+/** Writes the joins, leaves and activity of a router's users. @internal */
 export class Mutations {
   constructor(
     private readonly keyspace: Keyspace,
     private readonly runner: ScriptRunner,
     private readonly incarnations: Incarnations,
     private readonly clock: Clock,
-    /** A grace ends in so long that is none of a drop. */
+    /** A grace that no drop has started ends in `inMs` milliseconds. */
     private readonly onDue: (inMs: number) => void,
   ) {}
 
@@ -60,7 +60,7 @@ export class Mutations {
     return incarnation.alone('apply', async () => {
       const until = this.clock.now() + node.leaseMs / 3;
       for (let from = 0; from < group.length; from += APPLY_OPS) {
-        // The core has given this call up, and will tell what is true by then.
+        // The core has given this call up, and sends the newest state in its next one.
         if (this.clock.now() > until) throw new Error('Redis was too slow');
         const piece = group.slice(from, from + APPLY_OPS);
         if (!(await this.applyPiece(partition, node, incarnation, piece, onAnswer))) return false;
@@ -134,7 +134,7 @@ export class Mutations {
   }
 }
 
-/** Each age, and how many in a row have it. Rounded up: nobody was seen later than they were. */
+/** Each age, with the number of users in a row that have it. Rounded up, since last seen must not be too late. */
 function agesOf(signs: readonly SignOfLife[]): string[] {
   const args: string[] = [];
   let age = -1;
@@ -158,7 +158,7 @@ function kindOf(op: PresenceOp): string {
   return op.reason === 'disconnect' ? 'l' : 't';
 }
 
-/** Who joins, since when unheard, and whether that is the last that is said of the user. */
+/** The users who join, the age of their activity, and whether the join is their last operation. */
 function joinedOf(group: readonly PresenceOp[]): Array<readonly [userId: string, ageMs: number, isThere: boolean]> {
   const joined = new Map<string, readonly [userId: string, ageMs: number, isThere: boolean]>();
   for (const { kind, userId, ageMs } of group) {

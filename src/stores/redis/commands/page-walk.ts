@@ -1,32 +1,32 @@
 import { WALK_BUCKETS, WALK_USERS } from '../keyspace';
 
-/** Calls of one page that are under way at once, at most; and before anything is known of how many users there are. */
+/** The most calls of a page that are under way at once; `FIRST_CALLS` while the number of users is unknown. */
 const MOST_CALLS = 64;
 const FIRST_CALLS = 16;
 
-/** Where a page begins: in a bucket of a partition, at the users whose version is greater than `after`. @internal */
+/** The start of a page: a bucket of a partition, and its users with a version greater than `after`. @internal */
 export type From = [partition: number, bucket: number, after: number];
 
-/** A user who was found, and where. @internal */
+/** A user of a page, with the bucket and the version of the user's record. @internal */
 export interface Found<T> {
   readonly user: T;
   readonly bucket: number;
   readonly version: number;
 }
 
-/** What one call has found. @internal */
+/** The result of a call. @internal */
 export interface Part<T> {
-  /** In the order of buckets, and in each of them by version. */
+  /** By bucket, and in each bucket by version. */
   readonly users: ReadonlyArray<Found<T>>;
-  /** How many of the buckets are through. */
+  /** How many of the buckets were read to the end. */
   readonly done: number;
-  /** Up to which version the next one is. */
+  /** The version up to which the next bucket was read. */
   readonly after: number;
-  /** How many records the call has looked at. */
+  /** How many records the call has examined. */
   readonly examined: number;
 }
 
-/** Reads some buckets of a partition, of the first one only versions above `after`, and not more than `room` users. @internal */
+/** Reads buckets of a partition: at most `room` users, and of the first bucket only versions above `after`. @internal */
 export type ReadPart<T> = (
   partition: number,
   first: number,
@@ -46,21 +46,20 @@ interface Run<T> {
 }
 
 /**
- * Reads pages of users who are spread over buckets: as many calls at once as a page is likely to need, by what the calls
- * before have found. So neither a fleet of few users, who are found here and there, nor one of many, of whom the first
- * buckets hold enough, takes a round trip after another.
+ * Reads pages of users who are spread over buckets, with as many calls at once as a page probably needs, by the results of
+ * earlier calls. So a fleet with few users in many buckets needs few round trips in a row, as does one with many users in a few.
  * @internal
  */
 export class PageWalk {
-  /** Of those online, as far as is known. */
+  /** The average number of online users in a bucket; undefined before the first result. */
   private usersPerBucket: number | undefined;
-  /** So many hold about as many records as one call looks at. */
+  /** The number of buckets that hold about as many records as one call may examine. */
   private bucketsPerCall = WALK_BUCKETS;
 
-  /** @param buckets - of each partition */
+  /** @param buckets - the number of buckets of each partition */
   constructor(private readonly buckets: readonly number[]) {}
 
-  /** The users of a page, and where the next one begins. */
+  /** Returns the users of a page, and the start of the next one. */
   page<T>(from: From, limit: number, read: ReadPart<T>): Promise<{ users: T[]; next: From | null }> {
     const runs = this.runsFrom<T>(from);
     const seen = { users: 0, buckets: 0, records: 0 };
@@ -78,7 +77,7 @@ export class PageWalk {
           underWay -= 1;
           if (isOver) return;
           seen.users += part.users.length;
-          // One that is full was looked at, too.
+          // A bucket that was read in part counts, too.
           seen.buckets += Math.max(1, part.done);
           seen.records += part.examined;
           this.learn(seen);
@@ -132,7 +131,7 @@ export class PageWalk {
     this.bucketsPerCall = Math.max(1, Math.min(WALK_BUCKETS, fitting));
   }
 
-  /** How many calls it probably takes to find so many users. */
+  /** How many calls are probably needed to find this many users. */
   private callsFor(users: number): number {
     if (this.usersPerBucket === undefined) return FIRST_CALLS;
     const each = this.usersPerBucket * this.bucketsPerCall;
@@ -140,7 +139,7 @@ export class PageWalk {
   }
 }
 
-/** The page, once what was read is enough for it: without a gap from its beginning on. */
+/** The page, once enough runs were read without a gap from its start. */
 function pageOf<T>(runs: ReadonlyArray<Run<T>>, limit: number): { users: T[]; next: From | null } | undefined {
   const users: T[] = [];
   let last: From | undefined;

@@ -2,15 +2,15 @@ import type { RedisLike } from '../connection/client';
 import { type CommandGate, masterOf } from '../connection/command-gate';
 import type { Keyspace } from '../keyspace';
 
-/** Deletes only a key that is no newer: the user may be back meanwhile, through another router. Gives what it held. */
+/** Deletes a key unless it is newer, since the user may be back through another router. Returns its value. */
 const DELETE = `local seen = redis.pcall('GET', KEYS[1])
 if type(seen) == 'table' then seen = '' end
 if seen and (tonumber(seen) or 0) <= tonumber(ARGV[1]) then redis.call('DEL', KEYS[1]) end
 return seen`;
 
 /**
- * The presence keys on a Cluster. They lie where their ids put them, far from the scripts, so the router writes
- * them right after a script has decided, in one pipeline a master.
+ * The presence keys on a Cluster. They are in other slots than the records, so scripts cannot write them. The router writes
+ * them right after a script, in one pipeline for each master.
  * @internal
  */
 export class PresenceKeys {
@@ -25,14 +25,14 @@ export class PresenceKeys {
     await this.run(users, ([userId, seen]) => ['set', this.keyspace.userKey(userId), String(seen), 'PX', ttl]);
   }
 
-  /** Deletes those of users who went offline at `now`; gives when each was last seen, as far as the keys knew. */
+  /** Deletes the keys of users who went offline at `now`. Returns the last seen of each key; undefined where there was none. */
   async delete(userIds: readonly string[], now: number): Promise<Array<number | undefined>> {
     const users = userIds.map((userId) => [userId] as const);
     const answers = await this.run(users, ([id]) => ['eval', DELETE, '1', this.keyspace.userKey(id), String(now)]);
     return answers.map(toTime);
   }
 
-  /** Moves those that are there; gives those that are not. */
+  /** Renews the keys that exist. Returns the users who have none. */
   async move(users: ReadonlyArray<readonly [userId: string, lastSeen: number]>, ttlMs: number): Promise<string[]> {
     const ttl = String(Math.ceil(ttlMs));
     const answers = await this.run(users, ([id, seen]) => [
@@ -46,7 +46,7 @@ export class PresenceKeys {
     return users.filter((_, index) => answers[index] === null).map(([userId]) => userId);
   }
 
-  /** When each was last seen; undefined where there is no key. */
+  /** Returns the last seen of each user; undefined where there is no key. */
   async get(userIds: readonly string[]): Promise<Array<number | undefined>> {
     const users = userIds.map((userId) => [userId] as const);
     const answers = await this.run(users, ([userId]) => ['get', this.keyspace.userKey(userId)]);
@@ -72,7 +72,7 @@ export class PresenceKeys {
           const results = (await this.client.pipeline(commands).exec()) ?? [];
           for (const [at, index] of group.entries()) {
             const [error, answer] = results[at] ?? [new Error('no answer'), null];
-            // Something else than ours stands there.
+            // Another program has written a key of another type.
             if (error !== null && !error.message.startsWith('WRONGTYPE')) throw error;
             answers[index] = answer;
           }
@@ -83,7 +83,7 @@ export class PresenceKeys {
   }
 }
 
-/** What a key of ours holds; undefined for anything else. */
+/** The time in a presence key; undefined for foreign data. */
 function toTime(answer: unknown): number | undefined {
   return typeof answer === 'string' && /^\d{12,16}$/.test(answer) ? Number(answer) : undefined;
 }

@@ -9,36 +9,36 @@ import type { From } from './page-walk';
 import type { PresenceKeys } from './presence-keys';
 import { type Ask, askPlaced, tap, tapped } from './script';
 
-/** Ids that are read at once: some milliseconds, so that others are served in between. */
+/** The most ids of one call. It takes some milliseconds, so that Redis can serve others in between. */
 const READ_IDS = 1_000;
-/** Users of one page where they are counted one by one. */
+/** The size of a page where users are counted one by one. */
 const COUNT_PAGE = 1_000;
-/** And so often at the same time. */
+/** The most calls of one query that are under way at once. */
 const MOST_PIECES = 4;
 
 /** @internal */
 export interface QueriesOptions extends DoubtOptions {
   readonly keyspace: Keyspace;
-  /** By partition. */
+  /** The data losses, by partition. */
   readonly losses: readonly DataLoss[];
   readonly ask: Ask;
-  /** The values of keys, on a single server. */
+  /** Reads keys, on a single server. */
   valuesOf(keys: readonly string[], onStep: OnAnswer): Promise<Array<string | null>>;
-  /** On a Cluster. */
+  /** The presence keys of a Cluster; undefined on a single server. */
   presenceKeys(): PresenceKeys | undefined;
-  /** Decides on users who have no record. */
+  /** Settles the status of users who have a presence key and no record. */
   settle(partition: Partition, users: readonly StoredStatus[]): Promise<void>;
-  /** Something in a bucket is not ours. */
+  /** A bucket contains foreign data. */
   repair(partition: Partition, bucket: number): void;
-  /** Users stand in buckets that are not theirs, or are online and have no key. */
+  /** Users are in wrong buckets, or are online without a presence key. */
   clear(partition: Partition, strays: ReadonlyArray<readonly [bucket: number, userId: string]>): void;
-  /** How long a presence key lives without activity, as far as that is known. */
+  /** The TTL of presence keys, as far as it is known. */
   ttlMs(): number;
 }
 
 /**
- * Who is online, and when others were last seen. Where only an extended lease says that a user is online, the presence key
- * decides: it lives for as long as the last activity counts, by the TTL of the router that wrote it.
+ * Answers queries: who is online, and when users were last seen. Where only an extended lease holds a user, the presence key
+ * decides, since it expires a TTL after the last activity.
  * @internal
  */
 export class Queries {
@@ -73,7 +73,7 @@ export class Queries {
     return this.listing.page(from, limit, onAnswer);
   }
 
-  /** Undefined while nobody can tell. */
+  /** Returns undefined while the data are in doubt. */
   async count(onAnswer: OnAnswer): Promise<number | undefined> {
     const ask = tapped(this.options.ask, onAnswer);
     const counts = await Promise.all(
@@ -96,7 +96,7 @@ export class Queries {
     return counts.reduce((sum, { number }) => sum + number, 0);
   }
 
-  /** Where leases were extended, or none runs, presence keys say who is online. */
+  /** Counts users one by one, where leases were extended or have ended, and presence keys decide who is online. */
   private async countKeys(onAnswer: OnAnswer): Promise<number | undefined> {
     let sum = 0;
     for (let cursor: string | null = null; ; ) {
@@ -109,13 +109,13 @@ export class Queries {
   }
 
   /**
-   * Whoever has a presence key is online: it is deleted in the same step in which its user goes offline. Of the others, and
-   * on a Cluster of all, the record knows; as it does where records were lost, or where a grace or a lease has ended and no
-   * heartbeat has noticed.
+   * On a single server a user with a presence key is online, since the key is deleted in the step in which its user goes
+   * offline. The record decides for the others, and for all on a Cluster, after a loss of records, and where a grace or a
+   * lease has ended and no heartbeat has noticed that yet.
    */
   private async readPiece(userIds: readonly string[], onAnswer: OnAnswer): Promise<StoredStatuses> {
     const { isCluster } = this.keyspace;
-    // What time it is goes with the keys: where all have one, nothing else is asked.
+    // The time is read together with the keys. Where all users have one, there is no further call.
     const [keys, time] = isCluster
       ? [[], 0]
       : await Promise.all([tap(this.keysOf(userIds, onAnswer), onAnswer), this.records(0, [], onAnswer)]);
@@ -157,7 +157,7 @@ export class Queries {
         }
       }),
     );
-    // One round trip for both.
+    // Both in one round trip.
     const [seen] = await Promise.all([this.presenceKeysOf(userIds, onAnswer), reading]);
     const whole = isCluster ? this.seenBy(seen, users, now) : users;
     for (const [index, what] of open) {
@@ -168,7 +168,7 @@ export class Queries {
     return { now, users: whole };
   }
 
-  /** What time it is, and the records of users of one partition, joined by commas. */
+  /** Returns the time, and the records of users of one partition, joined by commas. */
   private records(index: number, userIds: string[], onAnswer: OnAnswer): Promise<string> {
     const partition = this.keyspace.partitions[index] as Partition;
     return askPlaced(tapped(this.options.ask, onAnswer), partition, scripts.read, () => ({
@@ -189,7 +189,7 @@ export class Queries {
     return (this.options.losses[partition] as DataLoss).isSettled(bucket);
   }
 
-  /** What the presence keys say, on a single server: when each user was last seen. Ours hold a time. */
+  /** Returns the last seen in the presence keys of a single server; undefined where there is none, or foreign data. */
   private async keysOf(userIds: readonly string[], onStep: OnAnswer): Promise<Array<number | undefined>> {
     if (userIds.length === 0) return [];
     const keys = userIds.map((userId) => this.keyspace.userKey(userId));
@@ -204,7 +204,7 @@ export class Queries {
     return { users: this.seenBy(seen, users, now), isKeyed: (index) => this.isOurs(seen[index], now) };
   }
 
-  /** On a Cluster the last activity stands elsewhere. */
+  /** Returns the last seen in the presence keys of a Cluster; empty on a single server. */
   private async presenceKeysOf(userIds: readonly string[], onAnswer: OnAnswer): Promise<Array<number | undefined>> {
     const presenceKeys = this.options.presenceKeys();
     if (presenceKeys === undefined) return [];
@@ -221,12 +221,12 @@ export class Queries {
     });
   }
 
-  /** A key that nobody has moved for longer than it would live was written by somebody else. */
+  /** Whether a time can be that of a presence key: an older one than the TTL was written by another program. */
   private isOurs(at: number | undefined, now: number): at is number {
     return at !== undefined && at > now - this.options.ttlMs() - SLACK_MS && at <= now + SLACK_MS;
   }
 
-  /** Decides on those who have no record, though nobody took it away who may, and a key that outlived it. */
+  /** Settles the status of users who have a presence key, and whose record was lost. */
   private async settle(users: StoredStatus[], asked: readonly number[], onAnswer: OnAnswer): Promise<void> {
     const groups = new Map<number, number[]>();
     for (const index of asked) {
@@ -240,7 +240,7 @@ export class Queries {
         const lost = group.map((index) => users[index] as StoredStatus);
         const ids = lost.map(({ userId }) => userId);
         await tap(this.options.settle(partition, lost), onAnswer);
-        // They have a record now: the one just made, or that of a router that came first.
+        // By now they have a record, either a new one or that of a router that has registered them again.
         const again = await this.readPiece(ids, onAnswer);
         for (const [place, index] of group.entries()) users[index] = again.users[place] as StoredStatus;
       }),
@@ -248,16 +248,16 @@ export class Queries {
   }
 }
 
-/** What a presence key adds. Without a record it is the record that was lost: who has left has no key. */
+/** Adds the last seen of a presence key. A user with a key and without a record is online, and the record was lost. */
 function withKey(user: StoredStatus, lastSeen: number): StoredStatus {
   if (user.lastSeen === null) return { ...user, online: true, lastSeen };
   return user.online && lastSeen > user.lastSeen ? { ...user, lastSeen } : user;
 }
 
-/** Clocks of one server do not jump; what is later is not ours. */
+/** How far a time in a presence key may lie beyond its bounds, since clocks differ a little. */
 const SLACK_MS = 60_000;
 
-/** Times of records begin with 2020, see lua/shared.lua. */
+/** Times in records count from 2020, see lua/record.lua. */
 const EPOCH_MS = 1_577_836_800_000;
 
 function toStored(userId: string, record: string, base: number): StoredStatus {

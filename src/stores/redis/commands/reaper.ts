@@ -5,21 +5,21 @@ import { walkBuckets } from './bucket-walk';
 import { askPlaced, type Changed } from './script';
 import type { ScriptRunner } from './script-runner';
 
-/** Dead routers that are taken away together. */
+/** The most dead routers that are reaped together. */
 const REAPED = 64;
-/** Users who are taken away from them at once: some milliseconds, so that others are served in between. */
+/** The most users of one call. It takes some milliseconds, so that Redis can serve others in between. */
 const REAP_USERS = 1_000;
 
-/** Somebody in a bucket. @internal */
+/** A user and the user's bucket. @internal */
 export type InBucket = readonly [bucket: number, userId: string];
 
 interface Held {
-  /** How many of the buckets were looked at. */
+  /** How many of the buckets were examined. */
   readonly done: number;
   readonly users: readonly InBucket[];
 }
 
-/** Takes routers whose lease has lapsed away from their users: the first call names these, and the next one acts. @internal */
+/** Takes the users of dead routers offline. One call names the users, and the next one changes their records. @internal */
 export class Reaper {
   private readonly reaping = new Set<string>();
 
@@ -28,7 +28,7 @@ export class Reaper {
     private readonly runner: ScriptRunner,
   ) {}
 
-  /** @param ttlMs - after which silence a router gives a connection up */
+  /** @param ttlMs - the silence after which a router gives up a connection */
   async reap(partition: Partition, dead: readonly string[], ttlMs: number): Promise<void> {
     const jobs = dead
       .map((tag) => ({ tag, name: `${partition.index} ${tag}` }))
@@ -54,7 +54,7 @@ export class Reaper {
       }
       return isAlive ? -1 : done;
     });
-    // Once all of that is done, and nothing has failed.
+    // Last, to delete the leases: no user of the dead routers is left.
     if (!isAlive && !this.runner.isClosed) await this.take(partition, tags, [], ttlMs);
   }
 
@@ -71,7 +71,7 @@ export class Reaper {
     return JSON.parse(answer);
   }
 
-  /** Takes them away from these users, and from the list of routers where there are none. False while their leases run. */
+  /** Removes dead routers from the records of users, or, without users, their leases. Returns false while their leases run. */
   private async take(
     partition: Partition,
     tags: readonly string[],
@@ -79,7 +79,7 @@ export class Reaper {
     ttlMs: number,
   ): Promise<boolean> {
     const ids = users.map(([, userId]) => userId);
-    // On a Cluster they lie in other slots than the records.
+    // On a Cluster the presence keys are in other slots than the records.
     const seen = (await this.runner.presenceKeys?.get(ids)) ?? [];
     const { alive } = await this.runner.change<Changed & { alive: boolean }>(scripts.reap, partition, () => {
       const keys = [partition.routers].concat(users.map(([bucket]) => partition.bucketKey(bucket)));

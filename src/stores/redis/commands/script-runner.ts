@@ -9,36 +9,36 @@ import * as scripts from '../lua/scripts.generated';
 import { PresenceKeys } from './presence-keys';
 import { type Ask, askPlaced, type Changed, type Script, tap, tapped } from './script';
 
-/** Changes that the log keeps, of all partitions together. */
+/** The number of changes in the logs of all partitions together. */
 const LOG_CHANGES = 5_000;
 
 /** @internal */
 export interface ScriptRunnerOptions {
   readonly clock: Clock;
   readonly keyspace: Keyspace;
-  /** Whether changes are published on the guide's channels. */
+  /** Whether changes are published on the public channels, such as `presence:updates`. */
   readonly publish: boolean;
-  /** Makes the next client of a store that connects by itself. */
+  /** Creates the next client of a store that opens its own connections. */
   readonly reconnect: (() => RedisLike) | undefined;
-  /** What is heard of a partition, as long as the store is not closed. */
+  /** The receiver of changes of a partition. */
   receiverOf(partition: Partition): ChangeReceiver;
-  /** What is wrong with the connection, as far as another one knows. */
+  /** The last error of the connection for messages. */
   reason(): string | undefined;
   /** Commands can be sent. */
   onReady(): void;
-  /** The connection is made anew. */
+  /** The client is connecting again. */
   onReconnect(): void;
-  /** The server is the wrong one, and the client would not come back from a disconnection. */
+  /** The client is connected to the wrong server, and would not connect again after a disconnection. */
   onTrapped(answer: string): void;
-  /** A script has deleted what was not ours. */
+  /** A script has deleted foreign data in these keys. */
   onJunk(keys: readonly string[]): void;
-  /** A script could not publish on this channel. */
+  /** The Redis user may not publish on this channel. */
   onLacking(channel: string): void;
 }
 
-/** What is done beside a script that changes something. @internal */
+/** The work that accompanies a script that changes something. @internal */
 export interface Change {
-  /** On a Cluster: who joins, of whom the presence keys are written; and whether nothing follows for that user. */
+  /** On a Cluster: users who join, so that their presence keys are written, and whether the join is their last operation. */
   readonly joined?: ReadonlyArray<readonly [userId: string, ageMs: number, isThere: boolean]>;
   readonly ttlMs?: number;
   readonly onAnswer?: OnAnswer;
@@ -47,7 +47,7 @@ export interface Change {
 /** The client of a store, and the scripts that run through it. @internal */
 export class ScriptRunner {
   client: RedisLike;
-  /** On a Cluster. */
+  /** On a Cluster only; scripts on a single server write the presence keys. */
   presenceKeys: PresenceKeys | undefined;
   isClosed = false;
   private gate: CommandGate;
@@ -60,17 +60,17 @@ export class ScriptRunner {
     this.gate = this.gateTo(client);
   }
 
-  /** Runs a script that looks only, or changes nothing that anybody is told. */
+  /** Runs a script that changes no status. */
   readonly ask: Ask = (partition, script, keys, args, onStep) => {
-    // What is under way when the last presence is closed opens nothing again.
+    // Work that is under way when the last presence is closed must not open the store again.
     if (this.isClosed) return Promise.reject(new Error('the store is closed'));
     return this.gate.run(partition.channel, script, keys, args, onStep);
   };
 
   /**
-   * Runs a script that may change somebody's status, and does on a Cluster what such a script cannot.
+   * Runs a script that may change the status of users. On a Cluster, then writes their presence keys, which such a script cannot.
    *
-   * @param build - the keys after those that all such scripts have, and the arguments likewise
+   * @param build - returns the keys and arguments after those that all such scripts share
    */
   async change<T extends Changed & { known?: boolean }>(
     script: Script,
@@ -80,7 +80,7 @@ export class ScriptRunner {
   ): Promise<T> {
     const { presenceKeys } = this;
     const { keyspace, publish, receiverOf, onJunk, onLacking } = this.options;
-    // An answer that comes after the store was closed is none of its next one.
+    // The current receiver, since an answer that comes after the store was closed must not reach a later one.
     const receiver = receiverOf(partition);
     const ask = tapped(this.ask, onAnswer);
     const begin = (): Promise<void> => this.begin(ask, partition);
@@ -118,7 +118,7 @@ export class ScriptRunner {
     return answer;
   }
 
-  /** There are no data yet, or what says how they are laid out was lost. */
+  /** Begins new data where there are none, or where the key that describes them was lost. */
   private async begin(ask: Ask, partition: Partition): Promise<void> {
     const [, , meta, grace, count] = partition.keys as [string, string, string, string, string];
     const text = await askPlaced(ask, partition, scripts.begin, () => ({
@@ -130,7 +130,7 @@ export class ScriptRunner {
     if (junk.length > 0) this.options.onJunk(junk);
   }
 
-  /** On a Cluster: writes down when users were last seen, where their records say less. */
+  /** On a Cluster: writes the last seen of users into their records, where it is later. */
   async writeSeen(
     partition: Partition,
     users: ReadonlyArray<readonly [userId: string, at: number]>,
@@ -148,12 +148,12 @@ export class ScriptRunner {
     });
   }
 
-  /** Runs what sends another command, once that is possible. */
+  /** Waits until commands can be sent, then calls `run`, which sends one. */
   send<T>(lane: string, run: (client: RedisLike) => Promise<T>, onStep?: OnAnswer): Promise<T> {
     return this.gate.send(lane, () => run(this.client), onStep);
   }
 
-  /** Resolves once commands can be sent; rejects after `ms`, unless the connection is on its way: then `onStep` is called. */
+  /** Resolves once commands can be sent; rejects after `ms`, unless a connection is being opened, which calls `onStep`. */
   connected(ms: number, onStep: OnAnswer): Promise<void> {
     return this.gate.connected(ms, onStep);
   }
@@ -175,7 +175,7 @@ export class ScriptRunner {
   private gateTo(client: RedisLike): CommandGate {
     const { clock, keyspace, reason, onReady, onReconnect, onTrapped, reconnect } = this.options;
     const events = { isOwn: reconnect !== undefined, onReady, onReconnect, onTrapped };
-    // The connection for messages has the same address and password: its reason is theirs.
+    // The connection for messages has the same address and password, so its last error explains this one, too.
     const link = new CommandGate(client, () => reasonOf(client) ?? reason(), clock, events);
     this.presenceKeys = keyspace.isCluster ? new PresenceKeys(client, link, keyspace) : undefined;
     return link;

@@ -3,7 +3,7 @@ import { PresenceError } from '../../../public/errors';
 import type { OnAnswer } from '../../port';
 import { LAYOUT, type Partition } from '../keyspace';
 
-/** A Lua script, which the server knows by the SHA-1 of its text. @internal */
+/** A Lua script, with the SHA-1 of its text for EVALSHA. @internal */
 export interface Script {
   readonly name: string;
   readonly text: string;
@@ -21,44 +21,44 @@ export type Ask = (
   script: Script,
   keys: readonly string[],
   args: readonly string[],
-  /** Called while a connection is on its way, at each step of it. */
+  /** Called at each step of a connection that is being opened. */
   onStep?: OnAnswer,
 ) => Promise<string>;
 
-/** Says when an answer has come. @internal */
+/** Calls `onAnswer` when an answer has come. @internal */
 export async function tap<T>(asked: Promise<T>, onAnswer: OnAnswer): Promise<T> {
   const answer = await asked;
   onAnswer();
   return answer;
 }
 
-/** The same, of each answer. @internal */
+/** Wraps `ask` so that it calls `onAnswer` at each answer. @internal */
 export function tapped(ask: Ask, onAnswer: OnAnswer): Ask {
   return (partition, script, keys, args) => tap(ask(partition, script, keys, args, onAnswer), onAnswer);
 }
 
-/** What every script that changes something answers. @internal */
+/** The part of the answer that all scripts share that change something. @internal */
 export interface Changed {
   readonly now: number;
   readonly e: string;
   readonly seq: number;
-  /** On a Cluster, who went offline and when they were last seen. */
+  /** On a Cluster: users who went offline, and when they were last seen. */
   readonly off: Array<[userId: string, lastSeen: number]>;
-  /** Keys in which something was that is not ours, and was deleted. */
+  /** Keys in which foreign data was deleted. */
   readonly junk?: string[];
-  /** A channel on which the user of Redis may not publish. */
+  /** A channel on which the Redis user may not publish. */
   readonly lacks?: string;
 }
 
-/** What scripts answer that have done nothing, see lua/meta.lua and lua/shared.lua. */
+/** The answer of a script that did nothing, see lua/meta.lua and lua/shared.lua. */
 type Misplaced = { readonly layout: string } | { readonly seed: string; readonly e: string } | { readonly begin: 1 };
 
-/** How often a caller looks again for its buckets. */
+/** How often a script is tried with another seed. */
 const MOST_LOOKS = 3;
 
 /**
- * Runs a script that finds users by their buckets. Where the caller has used another seed than the data it learns that
- * one, and runs the script once more with what `build` then gives; and likewise after `begin`, where there are no data yet.
+ * Runs a script that finds users by their buckets. Where the data have another seed, it learns that seed, and runs the script
+ * again with what `build` then returns. Where there are no data yet, it does so after `begin`.
  *
  * @throws PresenceError `ERR_PRESENCE_LAYOUT` for data of another layout
  * @internal

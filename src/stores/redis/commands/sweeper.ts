@@ -7,11 +7,11 @@ import type { InBucket } from './reaper';
 import type { Changed } from './script';
 import type { ScriptRunner } from './script-runner';
 
-/** Presence keys that are read at once: some milliseconds, so that others are served in between. */
+/** The most presence keys of one call. It takes some milliseconds, so that Redis can serve others in between. */
 const READ_KEYS = 1_000;
 
 interface Swept extends Changed {
-  /** How many of the buckets were looked at. */
+  /** How many of the buckets were examined. */
   readonly done: number;
   /** Users whose record contradicts itself. */
   readonly odd: readonly InBucket[];
@@ -26,25 +26,25 @@ export interface SweeperOptions {
   readonly changeStream: Pick<ChangeStream, 'inBackground'>;
   /** How long "last seen" of a user who is offline is remembered. */
   readonly retentionMs: number;
-  /** Of the router that beat last. */
+  /** The lease of the router that beat last. */
   leaseMs(): number;
 }
 
-/** Finds and mends what nobody tells: keys that were evicted, or deleted or written by somebody else. @internal */
+/** Finds and repairs damage without an event: keys that were evicted, or that other programs have deleted or written. @internal */
 export class Sweeper {
-  /** Buckets that are being repaired. */
+  /** The buckets that are being repaired. */
   private readonly repairing = new Set<string>();
 
   constructor(private readonly options: SweeperOptions) {}
 
-  /** Looks over `count` buckets, from `first` on and round the end. */
+  /** Examines `count` buckets from `first` on, and continues with bucket 0 after the last one. */
   async sweep(partition: Partition, [first, count]: readonly [first: number, count: number]): Promise<void> {
     const end = Math.min(partition.buckets, first + count);
     await this.walk(partition, first, end);
     await this.walk(partition, 0, first + count - end);
   }
 
-  /** Looks over a bucket at once in which a query has found something that is not ours. */
+  /** Examines a bucket at once in which a query has found foreign data. */
   repair(partition: Partition, bucket: number): void {
     const name = partition.bucketKey(bucket);
     if (this.repairing.has(name)) return;
@@ -57,12 +57,12 @@ export class Sweeper {
     this.options.changeStream.inBackground('sweep', sweep);
   }
 
-  /** Users of whom a query has found that a bucket and the presence key do not say the same. */
+  /** Settles users whose record and presence key contradict each other, as a query has found. */
   clear(partition: Partition, strays: readonly InBucket[]): void {
     this.options.changeStream.inBackground('sweep', this.settleStrays(partition, strays));
   }
 
-  /** Ends what time has ended, see lua/settle.lua. */
+  /** Ends graces that have run out, see lua/settle.lua. */
   async settle(
     partition: Partition,
     users: readonly InBucket[],
@@ -79,7 +79,7 @@ export class Sweeper {
     await runner.change(scripts.settle, partition, build, onAnswer === undefined ? {} : { onAnswer });
   }
 
-  /** Users of whom a bucket and the presence key, which says when they were seen, do not say the same. */
+  /** Settles users whose record and presence key contradict each other. `seen`: the time in the key, see lua/stray.lua. */
   async settleStrays(
     partition: Partition,
     strays: ReadonlyArray<readonly [bucket: number, userId: string, seen?: number | undefined]>,
@@ -112,8 +112,8 @@ export class Sweeper {
   }
 
   /**
-   * A presence key is deleted in the step in which its user goes offline. One that is there all the same says "online" of
-   * somebody who is not, or the record stands in a bucket that is not the user's.
+   * Settles users who are offline by their record and have a presence key. The key should have been deleted in the step in which
+   * its user went offline; or the record is in a wrong bucket.
    */
   private async findLeftOver(partition: Partition, offline: Swept['offline']): Promise<void> {
     const { keyspace, runner } = this.options;
@@ -123,7 +123,7 @@ export class Sweeper {
       const some = users.slice(from, from + READ_KEYS);
       const keys = some.map(([, userId]) => keyspace.userKey(userId));
       const values = await runner.send('', (client) => client.mget(...keys));
-      // Others than ours hold no time.
+      // Keys of other programs contain no time.
       const strays = some.filter((_, index) => /^\d{12,16}$/.test(values[index] ?? ''));
       if (strays.length > 0) await this.settleStrays(partition, strays);
     }
