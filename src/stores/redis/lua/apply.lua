@@ -1,21 +1,21 @@
 --[[
-  What changed on one router, in order.
+  Applies the operations of a router, in order.
 
   KEYS[1..6], ARGV[1..10] see shared.lua
   KEYS[7..]               the bucket of each operation, then, unless ARGV[1] is empty, the presence key of each
   ARGV[11]                the incarnation
-  ARGV[12]                the number of this call among the applies of the incarnation, from 1, "/", and that of the last
-                          one that was acknowledged
-  ARGV[13]                how long a presence key lives, in milliseconds
-  ARGV[14]                how many operations there are
-  ARGV[15..]              for each: age of the last activity in ms, and what happened:
-                          'j' join, 'r' join asserted anew, 'l' leave after a clean close, 't' leave after silence,
-                          a number: dropped, with so many milliseconds of grace
+  ARGV[12]                the number of this call among the applies of the incarnation, from 1, "/", and the number of the
+                          last acknowledged one
+  ARGV[13]                the TTL of a presence key, in milliseconds
+  ARGV[14]                the number of operations
+  ARGV[15..]              for each: the age of the last activity in ms, and the event:
+                          'j' join, 'r' join that registers the user again, 'l' leave after a clean close, 't' leave after a
+                          time-out, a number: dropped, with a grace of that many milliseconds
   ARGV[..]                then, if ARGV[1] is empty, the user of each
 
-  Result: {"known":bool,"now":ms,"e":epoch,"seq":n,"off":[[user, last seen], ...]}; "off" are
-  those who went offline, if the caller writes the presence keys; "due":ms until a grace ends that is none of a drop.
-  "known" is false where the incarnation has no lease, or acknowledged work of it is missing; nothing has been done then.
+  Result: {"known":bool,"now":ms,"e":epoch,"seq":n,"off":[[user, last seen], ...]}. "off": the users who went offline, if the
+  caller writes the presence keys. "due": the milliseconds until a grace ends that is not that of a drop.
+  "known" is false where the incarnation has no lease, or acknowledged work of it is missing; nothing was done then.
 ]]
 local tag, numbers, ttl, size = ARGV[11], ARGV[12], ARGV[13], tonumber(ARGV[14])
 local firstBucket, firstMirror, firstOp, firstId = 7, 7 + size, 15, 15 + 2 * size
@@ -23,14 +23,14 @@ local sent, acknowledged = match(numbers, '^(%d+)/(%d+)$')
 sent, acknowledged = tonumber(sent), tonumber(acknowledged)
 local node = parseNode(try('HGET', nodesKey, tag))
 local deadline = try('ZSCORE', leaseKey, tag)
--- Whose acknowledged work is missing was set back to an older state; it must not write over the evidence. A later number
--- than any that was sent somebody else has put there.
+-- Where acknowledged work is missing, the data were set back to an older state, and a write would destroy the evidence. A higher
+-- number than was sent was written by another program.
 if not node or not deadline or tonumber(deadline) <= now or node.last < acknowledged or node.last > sent then
   seq = stored
   return '{"known":false,' .. answered()
 end
 
--- The client sent it again because the connection broke before the answer came.
+-- The client has repeated the call, since the connection was lost before the answer came.
 local isRepeated = node.last >= sent
 
 local missing, due = {}, nil
@@ -53,13 +53,14 @@ for i = 0, isRepeated and -1 or size - 1 do
   if user then
     local grace, owners = user.grace, user.owners
     change(key, mirror, id, user, kind, tag, heard, now)
-    -- One that runs for longer than the drop would, or since a record was lost: the router that began it may be gone.
+    -- The grace is longer than that of the drop, or began when a record was lost. The router that started it may be dead.
     if not isJoin and user.owners ~= owners and user.owners == ',' and grace > 0 and user.grace == grace then
       due = math.max(due or 0, grace - now)
     end
     if isJoin and mirror then call('SET', mirror, format('%d', user.seen), 'PX', ttl) end
   elseif isJoin then
-    -- Where the record was lost another router may hold the user too, and not have said so yet. This grace is in no set.
+    -- Where the record was lost, another router may also hold the user, and not have registered the user yet. This grace is not in
+    -- the set of graces.
     local online, grace, owners, _, _, reason = decide(false, 0, ',', heard, kind, tag, heard, now)
     if kind == 'r' then grace = now + ASSERTED end
     local version = flip(key, mirror, id, online, heard, reason)
@@ -68,7 +69,7 @@ for i = 0, isRepeated and -1 or size - 1 do
   elseif not mirror then
     gone[#gone + 1] = format('[%s,%d]', json(id), heard)
   elseif call('EXISTS', mirror) == 1 then
-    -- The bucket was lost, and nobody has noticed yet. Another router may hold the user, too.
+    -- The bucket was lost, which was not noticed before. Another router may also hold the user.
     local bucket = string.sub(key, #bucketPrefix + 1)
     missing[#missing + 1] = bucket
     local grace = now + math.max(ASSERTED, tonumber(kind) or 0)

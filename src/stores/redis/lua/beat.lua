@@ -1,25 +1,25 @@
 --[[
-  A router is alive. Renews its lease, gives every router a new one where the server itself was away, and names the
-  incarnations whose lease has lapsed and the users whose grace has ended.
+  The heartbeat of a router. Renews its lease, extends the leases of all routers where this server itself was away, and names
+  the incarnations whose lease has lapsed and the users whose grace has ended.
 
   KEYS[1..6], ARGV[1..10] see shared.lua
-  KEYS[7] routers         hash: incarnation -> JSON, for whoever lists routers: "name", "address", "version" of this library, and
+  KEYS[7] routers         hash: incarnation -> JSON, for operators: "name", "address", "version" of this library, and
                           "since", when it started, in milliseconds
   ARGV[11]                the incarnation; empty before its first beat
-  ARGV[12]                the next incarnation, which it becomes if this one is not known any more
+  ARGV[12]                the next incarnation, which replaces this one if it is no longer known
   ARGV[13]                its lease in milliseconds
-  ARGV[14]                the number of its last apply that was acknowledged, "/", and that of the last one that was sent
-  ARGV[15]                how many graces one call names at most
-  ARGV[16]                of its last beat: the epoch of the data, "/", the version of the last change, "/", "1" where it has not told
-                          all of its users since it was not known, "/", and the routers that were alive, divided by commas
-  ARGV[17]                what is said of the router in KEYS[7], but for the time and the last brace
-  ARGV[18]                for how many milliseconds it has been running
+  ARGV[14]                the number of its last acknowledged apply, "/", and that of the last one that was sent
+  ARGV[15]                the most graces that one call names
+  ARGV[16]                from its last beat: the epoch of the data, "/", the version of the last change, "/", "1" where it was not
+                          known and has not registered all of its users since, "/", and the live routers, separated by commas
+  ARGV[17]                its entry of KEYS[7], without "since" and the closing brace
+  ARGV[18]                how long it has been running, in milliseconds
 
   Result: {"known":bool,"now":ms,"e":epoch,"seq":n,"off":[],"due":[[bucket, user whose grace has ended], ...],"more":whether
   there are more of them,"back":whether the clock was set back, so that all graces end now,"dead":[incarnations to reap],
-  "sweep":[first bucket, how many],"lost":how often users were found to be missing,
-  "peers":"the routers that are alive, this one too, for others may beat through the same store, or awaited, divided by
-  commas"}. "known" is false where the next incarnation got a lease instead.
+  "sweep":[first bucket, number of buckets],"lost":how often users were found to be missing,
+  "peers":"the routers that are alive or awaited, separated by commas; also this one, since several may beat through one store"}.
+  "known" is false where the next incarnation got a lease instead.
 ]]
 local routersKey = KEYS[7]
 local tag, following, lease, numbers, most = ARGV[11], ARGV[12], tonumber(ARGV[13]), ARGV[14], tonumber(ARGV[15])
@@ -28,7 +28,7 @@ local acknowledged, sent = match(numbers, '^(%d+)/(%d+)$')
 acknowledged, sent = tonumber(acknowledged), tonumber(sent)
 local gap = now - at
 
--- Somebody else has written here. Routers then assert anew under new names, and nothing is lost but those of the others.
+-- Another program has filled these keys. Without them, routers register their users again under new ids.
 if try('ZCARD', leaseKey) > MOST_NODES or try('HLEN', nodesKey) > MOST_NODES then
   discard(leaseKey)
   discard(nodesKey)
@@ -47,8 +47,8 @@ for i = 1, #scored, 2 do
   end
 end
 
--- The clock of this server was set back, and nobody waits for it to catch up: leases then end later than any may. That a beat
--- lies ahead says nothing by itself: somebody else may have written it.
+-- Whether the clock of this server was set back: some lease then ends later than it could. A time of the last beat in the future is
+-- not enough, since another program may have written it.
 local isBack = false
 for _, deadline in pairs(leases) do
   if gap < -1000 and deadline > now + lease and deadline < 1e15 then isBack = true end
@@ -71,7 +71,7 @@ for i = 1, #fields, 2 do
   local node = isName(name) and parseNode(fields[i + 1])
   if node then
     nodes[name] = node
-    -- The leases were lost, the routers were not.
+    -- The lease was lost, but not the entry of the router.
     if not leases[name] then renew(name, node) end
   else
     drop(nodesKey, name)
@@ -89,8 +89,8 @@ for name, deadline in pairs(leases) do
   end
   if deadline > now + math.max(node.lease, lease) then renew(name, node) end
   if node.claimed > now + 3000 then node.claimed = 0 end
-  -- Live routers beat every third of a lease. Where none did for longer than half of one it was the server that was away,
-  -- not they, and nobody is dead who was alive before. Once, until a router beats by itself.
+  -- Live routers beat every third of a lease. Where none did for longer than half a lease, this server was away and not the
+  -- routers. Then each lease is extended, once until its router beats.
   if judgeLease(node.lease, deadline, node.extended, at, now) == 'extend' then
     node.extended = true
     renew(name, node)
@@ -102,8 +102,8 @@ end
 if meta.extendedUntil > now + longest then call('HDEL', metaKey, 'extended') end
 if extendedUntil > 0 then call('HSET', metaKey, 'extended', format('%d %d', now, extendedUntil), 'away', format('%d', at)) end
 
--- Whose acknowledged work is missing was set back to an older state, by a failover for instance. Work that was not sent
--- somebody else has put there; but for the next apply, where the client sends a beat again that was followed by it.
+-- Where acknowledged work is missing, the data were set back to an older state, for example by a failover. A higher number than was
+-- sent was written by another program; but one apply may follow a beat that the client repeats.
 local isKnown = own ~= nil and leases[tag] > now and own.last >= acknowledged and own.last <= sent + 1
 if isKnown then
   own.extended = false
@@ -111,7 +111,7 @@ if isKnown then
   write(tag, own)
   renew(tag, own)
 else
-  -- What it may still hold under the old name stays for a lease: time to assert under the new one who is there.
+  -- The users whom it holds under the old id stay for a lease, in which it registers them under the new one.
   if leases[tag] and leases[tag] > now then renew(tag, nodes[tag]) end
   local new = nodes[following] or { claimed = 0 }
   new.lease, new.extended, new.last = lease, false, 0
@@ -120,12 +120,12 @@ else
   renew(following, new)
 end
 
--- For whoever lists routers. What somebody else has put there is no entry of one.
+-- Describes the router for operators. Another program has filled a hash with too many entries.
 if try('HLEN', routersKey) > MOST_NODES then discard(routersKey) end
 local current = isKnown and tag or following
 if not call('HGET', routersKey, current) then call('HSET', routersKey, current, format('%s,"since":%d}', described, now - upMs)) end
 
--- A router as it is called in all of its incarnations.
+-- The name of a router, which all of its incarnations share.
 local function routerOf(name) return match(name, '^[^~]+') or name end
 local router, peers, isPeer, isHere = routerOf(following), {}, {}, {}
 local function addPeer(name)
@@ -136,20 +136,20 @@ end
 for name, deadline in pairs(leases) do
   if deadline > now then
     local other = routerOf(name)
-    -- Whose lease was extended is alive, perhaps, and has told these data nothing.
+    -- A router with an extended lease may be dead, and has not beaten since.
     if not nodes[name].extended then isHere[other] = true end
     addPeer(other)
   end
 end
 
--- A router that is not known any more tells its users anew, and until it has done so nobody can tell who is offline. Where these
--- are other data than those of its last beat, or older ones, so it is of the routers of that time until they have beaten: those
--- that live do within half a lease.
+-- A router that is no longer known registers its users again; until then, a missing user may be online, so the router is awaited.
+-- Where the data are new or older than at its last beat, the routers of that time are awaited too, until they beat. Live routers
+-- do so within half a lease.
 local awaited, names, awaitedUntil, isChanged = {}, {}, meta.awaitedUntil, false
 if awaitedUntil > now and awaitedUntil <= now + longest then
   for name in string.gmatch(meta.awaited, '[^ ]+') do
     if #names >= MOST_NODES or not isName(name) then
-      -- Somebody else has written here.
+      -- Another program has written the list.
       isChanged = true
       break
     end
@@ -180,7 +180,7 @@ if tag ~= '' then
     isChanged = true
   end
 end
--- What is lost once more before they are here is theirs, too.
+-- Awaited routers count as alive, so that they are awaited again after another loss.
 for _, name in ipairs(names) do addPeer(name) end
 if isChanged and #names == 0 then
   call('HDEL', metaKey, 'awaited')
@@ -192,14 +192,14 @@ local dead = {}
 for name, deadline in pairs(leases) do
   local node = nodes[name]
   if judgeLease(node.lease, deadline, node.extended, at, now) == 'dead' and (node.claimed <= now or isBack) then
-    -- One router reaps it. Should that one die meanwhile, another does.
+    -- One router reaps it, and after this time another one, in case that router dies.
     node.claimed = now + math.max(1000, math.min(node.lease, 3000))
     write(name, node)
     dead[#dead + 1] = json(name)
   end
 end
 
--- Graces that have ended, for the caller to name the keys of these users, see settle.lua.
+-- Names the users of graces that have ended, so that the caller passes their keys to settle.lua.
 local due, found = {}, try('ZRANGEBYSCORE', graceKey, '-inf', isBack and '+inf' or now, 'LIMIT', 0, most)
 for _, member in ipairs(found) do
   local bucket, id = match(member, '^(%d+):(.+)$')
@@ -213,17 +213,17 @@ end
 
 call('HSET', metaKey, 'at', format('%d', now))
 finish()
--- Without the counts nobody could tell whether buckets are missing too, nor of one that is lost before the sweep has counted
--- it anew. Then every router asserts whom it holds, now, and once the sweep has been everywhere.
+-- Without the counts, it is unknown whether buckets were lost too, and a bucket that is lost before the sweep has counted it would
+-- not be noticed. So routers register their users again, now and once the sweep has counted all buckets.
 local counting = try('HGET', countKey, '')
 local till = counting and number(match(counting, '^~(%d+)$'))
--- That long no lease is.
+-- No lease is that long.
 if till and till > now + math.max(lease * 5, 3600000) then till = now end
 local isUncounted = not counting
--- Data that were set back to an older state begin anew: what changed since then nobody will tell. A call may have raised the
--- version meanwhile, and work that was acknowledged is missing all the same.
+-- Data that were set back to an older state get a new epoch, since the changes after that state are lost. A call may have raised the
+-- version meanwhile, so missing acknowledged work counts, too.
 local isSetBack = isOlder or (own ~= nil and own.last < acknowledged)
--- In data without a heartbeat everybody registers anyway.
+-- Before the first heartbeat in these data there is nothing to lose.
 if at > 0 then
   if isSetBack then
     epoch = time[1] .. '.' .. time[2]
@@ -235,7 +235,7 @@ end
 if isUncounted then call('HSET', countKey, '', format('~%d', now + lease * 5))
 elseif counting ~= '0' and not (till and till > now) then call('HSET', countKey, '', '0') end
 
--- The whole is swept once in four leases, whatever the number of routers; and after a loss at once, once a lease.
+-- All buckets are swept once in four leases, whatever the number of routers; after a loss at once, at most once a lease.
 local place = call('HMGET', metaKey, 'sweep', 'swept', 'round', 'lostAt')
 local first, swept = number(place[1]) or 0, number(place[2]) or 0
 local elapsed = now - swept
@@ -243,7 +243,7 @@ if swept == 0 or elapsed < 0 then elapsed = lease / 3 end
 local slice = math.min(buckets, 512, floor(buckets * elapsed / (4 * lease)))
 first = first % buckets
 local round, lostAt = number(place[3]) or 0, number(place[4]) or 0
--- The clock was set back, or somebody else has written it.
+-- The clock was set back, or another program has written the time.
 if round > now then round = 0 end
 if lostAt > round and lostAt <= now and now - round >= lease then
   slice = buckets

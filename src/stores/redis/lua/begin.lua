@@ -1,15 +1,15 @@
 --[[
-  Begins data where there are none, or makes what is left of them usable again: writes their epoch, their layout and their seed.
+  Begins new data, or makes the rest of damaged data usable again: writes their epoch, their layout and their seed.
 
   KEYS[1]   meta, see meta.lua
   KEYS[2]   grace, see shared.lua
   KEYS[3]   count, see shared.lua
   KEYS[4..] all buckets
-  ARGV[1]   the seed by which the caller finds the buckets
-  ARGV[2]   the epoch of the data in which that seed was in use; empty: the caller knows of none, and proposes the seed
+  ARGV[1]   the seed with which the caller finds the buckets
+  ARGV[2]   the epoch of the data that use that seed; empty: the caller knows of none, and proposes the seed
 
-  Result: {"e":epoch,"seed":the seed from now on,"junk":[keys in which something was that is not ours, and was deleted]}; or
-  "!{...}", see meta.lua, where another router was faster.
+  Result: {"e":epoch,"seed":the seed from now on,"junk":[keys in which foreign data was deleted]}; or "!{...}", see meta.lua,
+  where another router was faster.
 ]]
 local metaKey, graceKey, countKey = KEYS[1], KEYS[2], KEYS[3]
 local seed, knownEpoch = ARGV[1], ARGV[2]
@@ -19,12 +19,12 @@ if answer then return answer end
 
 local isNew, isUnknown, junk = not meta.epoch, knownEpoch == '', ''
 local seq = meta.seq
--- Above all versions that were given. Where the clock of this server is behind, the routers that remember raise it.
+-- Above all earlier versions. Where the clock of this server is behind, routers that remember a higher one raise it.
 if isNew or seq == 0 then seq = versionNow() end
 seq = math.max(seq, baseOf(seed))
 local epoch = meta.epoch or time[1] .. '.' .. time[2]
 
--- On all buckets, some at a time; gives the sum of the answers.
+-- Runs a command on all buckets, some at a time, and returns the sum of the answers.
 local function onBuckets(command)
   local sum = 0
   for from = 4, #KEYS, 1000 do sum = sum + call(command, unpack(KEYS, from, math.min(from + 999, #KEYS))) end
@@ -41,12 +41,12 @@ if isError(written) then
 end
 if isNew then call('HSET', metaKey, 'lost', '0', 'lostAt', isUnknown and '0' or format('%d', now)) end
 if isUnknown then
-  -- By a seed that nobody has used what was there can't be found any more.
+  -- Users in the old buckets cannot be found with the new seed.
   call('UNLINK', graceKey, countKey)
   onBuckets('UNLINK')
   call('HSET', countKey, '', '0')
 end
--- No record is left that counts from the old base. From a new one versions are short again.
+-- No record is left whose version is relative to the old base. With a new base, versions are short again.
 if isUnknown or (isNew and onBuckets('EXISTS') == 0) then seed = format('%s%x', string.sub(seed, 1, 16), seq) end
 call('HSET', metaKey, 'layout', LAYOUT, 'seed', seed)
 return format('{"e":"%s","seed":"%s","junk":[%s]}', epoch, seed, junk)

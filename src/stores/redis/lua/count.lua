@@ -1,20 +1,20 @@
 --[[
-  How many users are online.
+  Counts the users who are online.
 
   KEYS[1]  count, see shared.lua
   KEYS[2]  meta, see meta.lua
   KEYS[3]  lease, see shared.lua
   KEYS[4]  nodes, see shared.lua
   KEYS[5]  grace, see shared.lua
-  ARGV[1]  how many buckets there are
+  ARGV[1]  the number of buckets
 
-  Result: "<number> <epoch> <seq> <awaited> <proven>", see proof.lua; the last is 0 where users have to be looked at one by
-  one: the counts were lost, time has ended what no heartbeat has noticed, or presence keys have to be asked. The number is
-  then that of those published as online. What is no count counts nothing.
+  Result: "<number> <epoch> <seq> <awaited> <proven>", see proof.lua. "proven" is 0 where users have to be examined one by
+  one: the counts were lost, a grace or a lease has ended unnoticed, or presence keys decide. The number is then that of the
+  users published as online. Invalid counts are ignored.
 ]]
 local countKey, metaKey, leaseKey, nodesKey, graceKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local buckets = tonumber(ARGV[1])
--- A sweep of everything takes no longer. One begins with the beat that misses the counts, or a lease after the last one.
+-- The longest time that a sweep of all buckets takes. It begins with the beat that finds no counts, or a lease after the last one.
 local SWEPT_MS = 3000
 local meta = readMeta(metaKey)
 local _, _, isAny = readStanding(leaseKey, nodesKey, meta)
@@ -22,7 +22,7 @@ local sum = 0
 local function add(values)
   for _, value in ipairs(values) do
     local count = value and #value <= 16 and tonumber(value) or 0
-    -- More than fit into a bucket, or less than none, until the sweep has counted anew.
+    -- Impossible counts are ignored, until the sweep has counted the bucket again.
     if count > 0 and count <= 100000 then sum = sum + count end
   end
 end
@@ -30,7 +30,7 @@ local length = pcall('HLEN', countKey)
 if not isError(length) and length <= buckets + 1 then
   add(call('HVALS', countKey))
 elseif not isError(length) then
-  -- Somebody else has written here: only our fields are read.
+  -- Another program has added fields: only those of buckets are read.
   for from = 0, buckets - 1, 1000 do
     local fields = {}
     for bucket = from, math.min(from + 999, buckets - 1) do fields[#fields + 1] = format('%d', bucket) end

@@ -1,19 +1,19 @@
 --[[
-  The rule: whether a user is online, and what changes it. A translation of src/stores/transitions.ts, which explains it; both
-  are held to one table of tests. It stands before every script that changes somebody's status, and is no script of its own. Pure.
+  The rule: how an event changes the record of a user. A translation of src/stores/transitions.ts, which explains it; one table of
+  tests checks both. It is put before every script that changes or judges a status, and is not a script itself. Pure.
 
-  online  what was published last
-  grace   when the grace ends, in milliseconds; 0 where none runs
-  owners  incarnations of routers that hold the user, each between commas; "," for none
+  online  whether the user was last published as online
+  grace   when the grace ends, in milliseconds; 0 where none is running
+  owners  the incarnations of routers that hold the user, each between commas; "," for none
   seen    when the user was last seen, in milliseconds
-  event   'j' join, 'r' join that registers the user again, 'l' leave after a clean close, 't' leave after silence, 'a' activity,
-          'dead', 'due'; a number: dropped, with so many milliseconds of grace
-  owner   whose event it is
-  heard   when that router last received something from the user
+  event   'j' join, 'r' join that registers the user again, 'l' leave after a clean close, 't' leave after a time-out,
+          'a' activity, 'dead', 'due'; a number: dropped, with a grace of that many milliseconds
+  owner   the incarnation of the router of the event
+  heard   the time of the last activity that this router has received from the user
   now     the time
 
-  Returns the same four, as they are then; the reason of the change that time alone has made, and the reason of the change that
-  the event has made, each nil where there was none; and whether the event was ignored.
+  Returns the new values of the first four; the reason of a change before the event, and the reason of the change by
+  the event, each nil where there was none; and whether the event was ignored.
 ]]
 local function decide(online, grace, owners, seen, event, owner, heard, now)
   local settled, reason
@@ -50,7 +50,7 @@ local function decide(online, grace, owners, seen, event, owner, heard, now)
   return isOnline, grace, owners, seen, settled, reason, false
 end
 
--- What is to be done about a lease that ends at `endsAt`: nothing ('runs'), 'extend', or to reap its router ('dead').
+-- Decides about a lease that ends at `endsAt`: 'runs', 'extend', or 'dead', whose router is to be reaped.
 local function judgeLease(leaseMs, endsAt, extendedOnce, activeAt, now)
   local wasAway = now - activeAt > leaseMs / 2
   if wasAway and endsAt > activeAt and not extendedOnce then return 'extend' end

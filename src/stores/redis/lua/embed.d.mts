@@ -1,4 +1,4 @@
-/** The text of scripts.ts. */
+/** Returns the text of scripts.generated.ts. */
 export function embedded(): string;
-/** Writes it. */
+/** Writes scripts.generated.ts. */
 export function embed(): void;

@@ -1,13 +1,13 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-// Makes scripts.generated.ts of the Lua files, so that bundles, tests and examples find them without reading files.
+// Generates scripts.generated.ts from the Lua files, so that bundles, tests and examples need not read files.
 
-/** Before these stand meta.lua, record.lua, decide.lua and shared.lua. */
+/** Scripts that start with meta.lua, record.lua, decide.lua and shared.lua. */
 const CHANGING = ['apply', 'beat', 'reap', 'settle', 'stray', 'sweep'];
-/** Before these stand meta.lua, record.lua, decide.lua and proof.lua. */
+/** Scripts that start with meta.lua, record.lua, decide.lua and proof.lua. */
 const QUERIES = ['count', 'list', 'read'];
-/** Before these stand meta.lua and record.lua. */
+/** Scripts that start with meta.lua and record.lua. */
 const LOOKING = ['begin', 'held', 'seen'];
 const ALONE = ['leased', 'refresh', 'registered', 'release'];
 const NAMES = [...CHANGING, ...QUERIES, ...LOOKING, ...ALONE].sort();
@@ -22,19 +22,19 @@ const source = (name) =>
     .replace(/^--\[\[[\s\S]*?\]\]\n/, '')
     .replace(/^\s*--.*\n/gm, '');
 
-/** The text of scripts.generated.ts. */
+/** Returns the text of scripts.generated.ts. */
 export function embedded() {
   const scripts = NAMES.map((name) => {
     const text = [...before(name), name].map(source).join('');
     return `export const ${name} = script('${name}', String.raw\`${text}\`);\n`;
   });
-  return `// Made of lua/*.lua by lua/embed.mjs, which \`npm run build\` and \`npm run embed\` call. Edit those.
+  return `// Generated from lua/*.lua by lua/embed.mjs, which \`npm run build\` and \`npm run embed\` call. Edit those.
 import { script } from '../commands/script';
 
 ${scripts.join('\n')}`;
 }
 
-/** Writes it. */
+/** Writes scripts.generated.ts. */
 export function embed() {
   writeFileSync(new URL('./scripts.generated.ts', import.meta.url), embedded());
 }

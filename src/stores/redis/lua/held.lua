@@ -1,15 +1,15 @@
 --[[
-  Names the users whom dead routers hold in some buckets, for the caller to name their keys, see reap.lua.
+  Names the users in some buckets whom dead routers hold, so that the caller passes their keys to reap.lua.
 
   KEYS[1]    meta, see meta.lua
   KEYS[2..]  buckets
   ARGV[1]    the seed of the caller
-  ARGV[2]    the epoch of the data in which it was in use
+  ARGV[2]    the epoch of the data that use it
   ARGV[3]    the number of the first bucket
-  ARGV[4]    after how many users the call ends, so that nobody waits long
+  ARGV[4]    the number of users after which the call ends, so that it blocks Redis only for a short time
   ARGV[5..]  the dead incarnations
 
-  Result: {"done":how many of the buckets,"users":[[bucket, user], ...]}; or "!{...}", see meta.lua.
+  Result: {"done":number of buckets examined,"users":[[bucket, user], ...]}; or "!{...}", see meta.lua.
 ]]
 local metaKey, firstKey = KEYS[1], 2
 local seed, knownEpoch, first, most, firstDead = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), 5
@@ -18,7 +18,7 @@ local answer = misplaced(readMeta(metaKey), seed, knownEpoch)
 if answer then return answer end
 local dead = {}
 for i = firstDead, #ARGV do dead[ARGV[i]] = true end
--- Of one dead router its name is looked for; of many, each owner is looked up.
+-- A single name is searched in the record; with several, each owner is looked up.
 local needle = #ARGV == firstDead and ',' .. ARGV[firstDead] .. ',' or nil
 local function isOwned(record)
   if needle then return find(record, needle, 1, true) end
@@ -35,7 +35,7 @@ while done < size and examined < most do
   for i = 1, #fields, 2 do
     if isOwned(fields[i + 1]) and isId(fields[i]) then
       users[#users + 1] = format('[%d,%s]', first + done, json(fields[i]))
-      -- Whoever changes takes longer.
+      -- A user who is going to be changed takes longer.
       examined = examined + 4
     end
   end

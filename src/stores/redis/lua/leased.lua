@@ -1,10 +1,10 @@
 --[[
-  Whether a router has a lease, for callers that write the presence keys themselves (Cluster).
+  Checks whether a router has a lease, for callers that write the presence keys themselves (Cluster).
 
   KEYS[1]  lease, see shared.lua
   ARGV[1]  the incarnation
 
-  Result: the time by this server in milliseconds, or "?" where the incarnation has no lease.
+  Result: the time by the clock of this server in milliseconds, or "?" where the incarnation has no lease.
 ]]
 local leaseKey, tag = KEYS[1], ARGV[1]
 local time = redis.call('TIME')

@@ -1,21 +1,21 @@
 --[[
-  A part of a page of users who were published as online, which is what routers that listen believe, and whether they are.
+  Reads a part of a page of users who were published as online, and whether they still are.
 
   KEYS[1]     meta, see meta.lua
   KEYS[2]     lease, see shared.lua
   KEYS[3]     nodes, see shared.lua
   KEYS[4..]   buckets, in order
-  ARGV[1]     how many users there is room for
-  ARGV[2]     of the first bucket only users whose version is greater
-  ARGV[3]     after how many users the call ends, so that nobody waits long
+  ARGV[1]     the most users to return
+  ARGV[2]     in the first bucket, only users with a greater version
+  ARGV[3]     the number of users after which the call ends, so that it blocks Redis only for a short time
   ARGV[4]     the seed of the caller
-  ARGV[5]     the epoch of the data in which it was in use, or nothing
+  ARGV[5]     the epoch of the data that use it, or empty
   ARGV[6]     the number of the first bucket
 
-  Result: {"now":ms,"e":epoch,"seq":version of the last change,"done":how many of the buckets are through,
-  "after":where the next one stopped,"examined":how many records were looked at,"users":[[user, version, last seen, bucket, 0 where the key is missing, 1 where the user
-  is online, 0 where nothing but that key can say so, -1 where the user is no more], ...],"awaited":0|1,"unsure":0|1, see proof.lua,"junk":[buckets in which something is that is not ours]};
-  or "!{...}", see meta.lua.
+  Result: {"now":ms,"e":epoch,"seq":version of the last change,"done":number of buckets read to the end,"after":version up to which
+  the next bucket was read,"examined":number of records examined,"users":[[user, version, last seen, bucket, proof], ...],
+  "awaited":0|1,"unsure":0|1, see proof.lua,"junk":[buckets that contain foreign data]}; or "!{...}", see meta.lua. "proof" is 1 where
+  the user is online, 0 where the presence key decides, and -1 where the user no longer is.
 ]]
 local metaKey, leaseKey, nodesKey, firstKey = KEYS[1], KEYS[2], KEYS[3], 4
 local room, after, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -42,7 +42,7 @@ while done < size and examined < most and not isFull do
   fields = fields or {}
   for i = 1, #fields, 2 do
     local id = fields[i]
-    -- Nearly everybody is held by one router, or gone: that is seen without taking the record apart.
+    -- Most users are held by one live router, or offline, which a pattern finds without parsing the record.
     local record = fields[i + 1]
     local minus, version, seen, owner = match(record, '^(-?)(%x+)[jltnr](%x+)[+-]?%x*,?([%w_+/=.:~%%-]*),?$')
     local isUsual = version and #record < 256 and (owner ~= '' or minus ~= '') and #version <= 13 and #seen <= 11
@@ -63,7 +63,7 @@ while done < size and examined < most and not isFull do
     end
   end
   if not isWhole then junk[#junk + 1] = format('%d', first + done) end
-  -- A user who stays keeps the version, so a page that goes on after a version misses nobody and repeats nobody.
+  -- A user who stays online keeps the version, so a page that continues after a version neither misses nor repeats a user.
   table.sort(users, function(a, b) return a.version < b.version end)
   for _, user in ipairs(users) do
     if #found == room then

@@ -1,25 +1,25 @@
 --[[
-  What scripts that answer queries have in common; it stands before each of them, after meta.lua, record.lua and decide.lua,
-  and is no script of its own.
+  The common part of the scripts that answer queries. It is put before each of them, after meta.lua, record.lua and decide.lua,
+  and is not a script itself.
 
-  A user is online to whoever asks while a grace runs, or a router holds the user whose lease runs. An extended lease does not
-  tell a router that waits from one that died. Of users whom nothing else keeps online the presence key knows: it lives for
-  as long as the last activity counts.
+  A query says that a user is online while a grace is running, or a router with a running lease holds the user. The router of
+  an extended lease may be dead. A user whom only such a router holds is online if there is a presence key, which expires a TTL
+  after the last activity.
 
-  What each answer says of the data, for the caller to judge: "e" the epoch, "seq" the version of the last change, "awaited" 1
-  where routers have not registered all of their users since the data were lost, "unsure" 1 where a router that lives may not
-  have sent a heartbeat yet since this server is back.
+  Each answer describes the data: "e" is their epoch, "seq" the version of the last change, "awaited" is 1 where routers have not
+  registered all of their users since the data were lost, and "unsure" is 1 where a live router may not have sent a heartbeat
+  since this server came back.
 ]]
 local MOST_ROUTERS = 1024
--- A router that lives tries again within a second where its heartbeats fail.
+-- A live router whose heartbeats fail tries again within a second.
 local RETURN_MS = 1500
 
--- By incarnation what its lease proves: 'live', 'extended' or 'dead'. Then whether that is not sure yet, and whether there is
--- any that is not live.
+-- Returns the state of each incarnation by its lease: 'live', 'extended' or 'dead'; whether that is not sure yet; and whether any is
+-- not live.
 local function readStanding(leases, nodes, meta)
   local standing, endings, isUnsure, isAny = {}, {}, false, false
   local extendedMs = meta.extendedUntil - meta.extendedAt
-  -- Whose extended lease has ended is reaped within another one.
+  -- A router whose extended lease has ended is reaped within another lease.
   local isDoubted = meta.extendedAt <= now and extendedMs > 0 and meta.extendedUntil + extendedMs > now
   local size = pcall('ZCARD', leases)
   local scored = not isError(size) and size <= MOST_ROUTERS and call('ZRANGE', leases, 0, -1, 'WITHSCORES') or {}
@@ -37,7 +37,7 @@ local function readStanding(leases, nodes, meta)
     local name, endsAt = fields[i], endings[fields[i]]
     local node = parseNode(fields[i + 1])
     if node and not endsAt then
-      -- The lease was lost, the router was not: a heartbeat makes it anew.
+      -- The lease was lost, but not the entry of the router: a heartbeat renews it.
       standing[name], isUnsure = 'extended', true
     elseif node then
       local verdict = judgeLease(node.lease, endsAt, node.extended, meta.at, now)
@@ -50,13 +50,13 @@ local function readStanding(leases, nodes, meta)
     if how ~= 'live' then isAny = true end
     if how == 'extended' then isExtended = true end
   end
-  -- Where nobody has sent a heartbeat yet there is no lease at all.
+  -- Before the first heartbeat there are no leases.
   if not next(standing) then isUnsure, isAny = true, true end
   if isExtended and now < meta.extendedAt + math.min(RETURN_MS, extendedMs / 3) then isUnsure = true end
   return standing, isUnsure, isAny
 end
 
--- Whether a user is online now: 'yes', 'no', or 'key', where the presence key tells. Where the lease of an owner was lost it tells, too.
+-- Whether a user is online now: 'yes', 'no', or 'key', where the presence key decides, also for an owner whose lease was lost.
 local function isOnlineNow(grace, owners, standing)
   if grace > now then return 'yes' end
   local answer = 'no'
@@ -68,7 +68,7 @@ local function isOnlineNow(grace, owners, standing)
   return answer
 end
 
--- Whether a grace has ended, and no heartbeat has noticed.
+-- Whether a grace has run out that no heartbeat has ended yet.
 local function isAnyGraceOver(graces)
   local over = pcall('ZRANGEBYSCORE', graces, '-inf', now, 'LIMIT', 0, 1)
   return not isError(over) and over[1] ~= nil

@@ -1,5 +1,5 @@
 --[[
-  What is known of users.
+  Reads users.
 
   KEYS[1]    meta, see meta.lua
   KEYS[2]    lease, see shared.lua
@@ -7,15 +7,14 @@
   KEYS[4]    grace, see shared.lua
   KEYS[5..]  the bucket of each user
   ARGV[1]    the seed of the caller
-  ARGV[2]    the epoch of the data in which it was in use, or nothing
+  ARGV[2]    the epoch of the data that use it, or empty
   ARGV[3..]  the users
 
-  Result: "<time in milliseconds> <epoch> <seq> <awaited> <unsure> <due>", see proof.lua; the last is 1 where time has ended what
-  no heartbeat has noticed, so that a user who has a presence key may be offline all the same. Then for each user what the
-  record in the bucket says, as far as it is of use: "<version><reason><last seen>", the version less the base, and negative while
-  offline; " ?" after it where nothing but a presence key can say that the user is online, and " !" where the user is online
-  no more, and that has not been published; nothing where there is no record; "?" for what is none. All joined by commas. Or
-  "!{...}", see meta.lua.
+  Result: "<time in milliseconds> <epoch> <seq> <awaited> <unsure> <due>", see proof.lua. "due" is 1 where a grace or a lease has ended
+  that no heartbeat has noticed, so that a user with a presence key may be offline. Then for each user the start of the
+  record: "<version><reason><last seen>", the version relative to the base, and negative while offline. " ?" follows it where the
+  presence key decides, and " !" where the user is no longer online, which has not been published yet. It is empty where there is
+  no record, and "?" for an invalid one. All are joined by commas. Or "!{...}", see meta.lua.
 ]]
 local metaKey, leaseKey, nodesKey, graceKey, firstKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], 5
 local seed, knownEpoch, firstId = ARGV[1], ARGV[2], 3

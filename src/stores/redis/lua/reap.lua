@@ -1,24 +1,24 @@
 --[[
-  Takes dead routers away from some users, whom held.lua has named. Does nothing for a router whose lease runs; may be repeated.
+  Removes dead routers from the records of users, whom held.lua has named. Ignores routers whose lease runs; may be repeated.
 
   KEYS[1..6], ARGV[1..10] see shared.lua
   KEYS[7]    routers, see beat.lua
   KEYS[8..]  the bucket of each user, then, unless ARGV[1] is empty, the presence key of each
-  ARGV[11]   how many users there are
-  ARGV[12]   '1': nothing of the dead is left, so their leases go, too
-  ARGV[13]   after which silence a router gives a connection up, in milliseconds
-  ARGV[14]   how many dead incarnations there are
-  ARGV[15..] these, and then for each user: the user, and when the user was seen, in milliseconds, by a presence key that the caller
-             has read, or nothing
+  ARGV[11]   the number of users
+  ARGV[12]   '1': no users of the dead routers are left, so their leases are deleted, too
+  ARGV[13]   the silence after which a router gives up a connection, in milliseconds
+  ARGV[14]   the number of dead incarnations
+  ARGV[15..] these, and then for each user: the user, and the last seen, in milliseconds, of a presence key that the caller has
+             read, or empty
 
-  Result: {"alive":whether their leases run, so that nothing was done,"now":ms,"e":epoch,"seq":n,"off":[users, see apply]}.
+  Result: {"alive":whether all of the leases run, so that nothing was done,"now":ms,"e":epoch,"seq":n,"off":[users, see apply]}.
 ]]
 local routersKey = KEYS[7]
 local size, isLast, ttl, incarnations = tonumber(ARGV[11]), ARGV[12] == '1', tonumber(ARGV[13]), tonumber(ARGV[14])
 local firstBucket, firstMirror, firstDead, firstUser = 8, 8 + size, 15, 15 + incarnations
 local dead, tags = {}, {}
 
--- Until when a router was certainly alive: its last heartbeat, or, where its lease was extended, about the last one of anybody.
+-- The last time when a router was certainly alive: its last heartbeat, or, after an extension, about the last one of any router.
 local function aliveUntil(tag, deadline)
   local node = parseNode(try('HGET', nodesKey, tag))
   deadline = tonumber(deadline)
@@ -30,7 +30,7 @@ for i = firstDead, firstUser - 1 do
   local tag = ARGV[i]
   local deadline = try('ZSCORE', leaseKey, tag)
   if not deadline or tonumber(deadline) <= now then
-    -- Whom it held then it had heard by a TTL before, or it would have given the connection up.
+    -- Users whom it still held then were active less than a TTL before, or it would have given up the connection.
     dead[tag] = floor(math.min(now, aliveUntil(tag, deadline))) - ttl
     tags[#tags + 1] = tag
   end
@@ -54,7 +54,7 @@ for i = 0, size - 1 do
     end
   end
   if #held > 0 then
-    -- Its key may have ended long before.
+    -- The presence key may have expired long before.
     user.seen = math.max(latest(mirror, user.seen), seen, known and known <= now and known or 0)
     for _, owner in ipairs(held) do change(key, mirror, id, user, 'dead', owner, 0, now) end
   end

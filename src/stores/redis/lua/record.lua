@@ -1,29 +1,30 @@
 --[[
-  How a user and a router are written down; it stands after meta.lua in every script that reads buckets, and is no script of its own.
+  The format of the records of users and routers. It is put after meta.lua in every script that reads buckets, and is not a script
+  itself.
 
   A bucket is a hash: user -> "<version><reason><last seen>[+-<later>][/<grace until>][,<owner>,<owner>,][;<further>]".
 
-    version      that of the last change, less the base; negative while the user is offline
+    version      the version of the last change minus the base; negative while the user is offline
     reason       why the last change happened: j connect, l disconnect, t timeout, n node-down, r resync
-    last seen    the time of the last activity that the record knows; the presence key may know a later one
-    later        how much later (+) or earlier (-) than that the last change happened; nothing where it is later by less than a tenth
-                 of a second, as nearly always: that is three bytes a user
+    last seen    the time of the last activity in the record; the presence key may have a later one
+    later        how much later (+) or earlier (-) than that the last change happened; absent where it is less than a tenth of a second
+                 later, as nearly always, which saves three bytes a user
     grace until  when the grace ends
     owner        the incarnation of a router that holds the user
-    further      what a later version of this library adds, and this one passes by
+    further      fields of later versions of this library, which this one ignores
 
-  Numbers are hexadecimal, and times milliseconds since 2020: five bytes a user less than in decimal. The letters of reasons are no
+  Numbers are hexadecimal, and times are milliseconds since 2020, which saves five bytes a user. The letters of reasons are not
   hexadecimal digits.
 
-  The hash "nodes" says of each router "<lease in ms> <extended 0|1> <number of its last apply> <claimed by a reaper until>", and
-  after a space what a later version adds.
+  An entry of the hash "nodes" is "<lease in ms> <extended 0|1> <number of its last apply> <claimed by a reaper until>". Later versions
+  may add fields after a space.
 ]]
 local CLOSE_MS = 100
 local MINUS = 45
 local sub, byte = string.sub, string.byte
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 
--- An id: 1 to 256 bytes of UTF-8, RFC 3629.
+-- Whether a text is a valid id: 1 to 256 bytes of UTF-8, RFC 3629.
 local function isId(text)
   if text == '' or #text > 256 then return false end
   if not find(text, '[\128-\255]') then return true end
@@ -36,7 +37,7 @@ local function isId(text)
   return not find(text, '[\128-\255]')
 end
 
--- An id is valid UTF-8: only these three kinds of characters need an escape in JSON.
+-- A text as JSON. It is valid UTF-8, so only these three kinds of characters need an escape.
 local function json(text)
   if find(text, '[%c"\\]') then
     text = string.gsub(text, '[%c"\\]', function(char) return format('\\u%04x', string.byte(char)) end)
@@ -44,7 +45,7 @@ local function json(text)
   return '"' .. text .. '"'
 end
 
--- From which version records count, by the seed of the caller.
+-- The base of the versions in records, by the seed of the caller.
 local base = 0
 local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
 
@@ -58,7 +59,7 @@ local function parse(record)
   local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
   if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
-  -- A user on so many routers there is not, nor a name so long.
+  -- No user is on so many routers, and no name is so long.
   if #owners > 256 then
     local left = 512
     for owner in string.gmatch(owners, '[^,]+') do
@@ -66,14 +67,14 @@ local function parse(record)
       if left < 0 or #owner > 256 then return nil end
     end
   end
-  -- Whoever is online is held by a router, or in grace.
+  -- A user who is online is held by a router, or in grace.
   if minus == '' and grace == '' and owners == '' then return nil end
   version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
   if minus ~= '' then version = -version end
-  -- Nobody was seen later than now.
+  -- Last seen cannot be in the future.
   if seen > now then seen = now end
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
-  -- No option of a grace is longer.
+  -- The option of a grace cannot be longer.
   if grace > now + 2147483647 then return nil end
   local changed = seen
   if later ~= '' then
@@ -86,7 +87,7 @@ local function parse(record)
   return user
 end
 
--- The record of a user.
+-- The text of a record.
 local function compose(user)
   local version, seen, owners = user.version, user.seen, user.owners
   if seen < EPOCH then seen = EPOCH end
@@ -102,7 +103,7 @@ local function compose(user)
   return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
 end
 
--- What the entry of a router says; nothing for what is none.
+-- Parses the entry of a router; nil where it is invalid.
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
   local lease, extended, last, claimed = match(entry .. ' ', '^(%d+) ([01]) (%d+) (%d+) ')

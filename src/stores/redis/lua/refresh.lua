@@ -1,14 +1,14 @@
 --[[
-  Activity of users whom a router holds: moves their presence keys, and makes none.
+  Records activity of users whom a router holds: renews their presence keys, but creates none.
 
   KEYS[1]    lease, see shared.lua
   KEYS[2..]  the presence key of each user
   ARGV[1]    the incarnation
-  ARGV[2]    how long a key lives, in milliseconds
-  ARGV[3..]  in the order of the users, an age of signs in milliseconds and how many in a row have it: what time that was is
-             written once for all of them, which is a fifth of what a sign costs
+  ARGV[2]    the TTL of a presence key, in milliseconds
+  ARGV[3..]  in the order of the users, an age of the activity in milliseconds, and the number of users in a row that have it. Their
+             time is formatted once for all of them, which saves a fifth of the cost
 
-  Result: the places, from 0, of those who have no key, joined by commas; "?" where the incarnation has no lease.
+  Result: the indexes, from 0, of users without a key, joined by commas; "?" where the incarnation has no lease.
 ]]
 local leaseKey, firstKey = KEYS[1], 2
 local tag, ttl, firstAge = ARGV[1], ARGV[2], 3

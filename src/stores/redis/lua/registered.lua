@@ -1,11 +1,11 @@
 --[[
-  A router that found the data lost has told all of its users since: nobody waits for it any more, see beat.lua.
+  A router that found the data lost has registered all of its users, so it is no longer awaited, see beat.lua.
 
   KEYS[1]  meta, see meta.lua
   ARGV[1]  the router
-  ARGV[2]  the epoch of the data in which it has
+  ARGV[2]  the epoch of the data in which it has registered them
 
-  Result: "1", or "0" where nobody did, or the data have been lost once more.
+  Result: "1", or "0" where no router was awaited, or the data were lost again.
 ]]
 local metaKey, router, epoch = KEYS[1], ARGV[1], ARGV[2]
 if redis.pcall('HGET', metaKey, 'epoch') ~= epoch then return '0' end

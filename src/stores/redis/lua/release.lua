@@ -1,5 +1,5 @@
 --[[
-  Ends the lease of a router that leaves. What it still holds is reaped like that of a dead one.
+  Ends the lease of a router that leaves. The users whom it still holds are reaped like those of a dead router.
 
   KEYS[1]  lease, see shared.lua
   ARGV[1]  the incarnation

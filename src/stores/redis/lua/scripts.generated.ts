@@ -1,4 +1,4 @@
-// Made of lua/*.lua by lua/embed.mjs, which `npm run build` and `npm run embed` call. Edit those.
+// Generated from lua/*.lua by lua/embed.mjs, which `npm run build` and `npm run embed` call. Edit those.
 import { script } from '../commands/script';
 
 export const apply = script('apply', String.raw`local LAYOUT = '3'

@@ -1,10 +1,10 @@
 --[[
-  When users were last seen who have gone offline, on a Cluster, where the presence keys lie in other slots and know more.
+  Writes the last seen of users who have gone offline, on a Cluster, where it comes from presence keys in other slots.
 
   KEYS[1]    meta, see meta.lua
   KEYS[2..]  the bucket of each user
   ARGV[1]    the seed of the caller
-  ARGV[2]    the epoch of the data in which it was in use
+  ARGV[2]    the epoch of the data that use it
   ARGV[3..]  for each: user, last seen in milliseconds
 
   Result: "1"; or "!{...}", see meta.lua.

@@ -1,18 +1,18 @@
 --[[
-  Ends what time has ended for some users, whom a heartbeat or a sweep has named. Looks again first.
+  Ends graces that have run out, of users whom a heartbeat or a sweep has named. Checks the records again first.
 
   KEYS[1..6], ARGV[1..10] see shared.lua
-  KEYS[7..]  the bucket of each, then, unless ARGV[1] is empty, the presence key of each
-  ARGV[11]   how many there are
-  ARGV[12]   'grace': a heartbeat has found that their graces have ended. 'back': the same, where the clock of this server was
-             set back: they end whenever they should have. 'record': a sweep has found a record that contradicts itself
+  KEYS[7..]  the bucket of each user, then, unless ARGV[1] is empty, the presence key of each
+  ARGV[11]   the number of users
+  ARGV[12]   'grace': a heartbeat has found that their graces have run out. 'back': the clock of this server was set back, so
+             their graces end now. 'record': a sweep has found a record that contradicts itself
   ARGV[13..] the users
 
   Result: {"now":ms,"e":epoch,"seq":n,"off":[users, see apply]}.
 ]]
 local size, found = tonumber(ARGV[11]), ARGV[12]
 local firstBucket, firstMirror, firstId = 7, 7 + size, 13
--- Graces that have just run out the next heartbeat ends, in their order.
+-- A sweep leaves graces that have just run out to the next heartbeat, which ends them in order.
 local isSweep, swept = found == 'record', now - 1000
 
 for i = 0, size - 1 do
@@ -22,13 +22,13 @@ for i = 0, size - 1 do
   local user = parse(record)
   if record and not user then drop(key, id) end
   if isSweep and user then
-    -- Of who is held a grace stands in no set, where the record was lost before; and so it is of what somebody else has written.
+    -- Such a grace is not in the set of graces: it began when the record was lost, or another program has written the record.
     if user.owners == ',' and user.grace <= swept then user.seen = latest(mirror, user.seen) end
     change(key, mirror, id, user, 'due', '', 0, swept)
   elseif not isSweep then
     local member = string.sub(key, #bucketPrefix + 1) .. ':' .. id
     if user and user.grace > now and found ~= 'back' then
-      -- Sooner than the record says: somebody else has moved it.
+      -- The record has a later end, so another program has written the set.
       try('ZADD', graceKey, format('%d', user.grace), member)
     else
       try('ZREM', graceKey, member)

@@ -1,35 +1,35 @@
 --[[
-  What the scripts that change something have in common; it stands before each of them, after meta.lua, record.lua and
-  decide.lua, and is no script of its own. Nothing is published before everything is written.
+  The common part of the scripts that change something. It is put before each of them, after meta.lua, record.lua and
+  decide.lua, and is not a script itself. Nothing is published before everything is written.
 
   KEYS[1] lease   sorted set: incarnation of a router -> when its lease ends, in milliseconds by the clock of this server
-  KEYS[2] nodes   hash: incarnation -> what is known of it, see record.lua
-  KEYS[3] meta    hash: see meta.lua; also lost (how often users were found to be missing in these data) and lostAt (when that
-                  was last), and how far the sweep is: sweep, swept, round
+  KEYS[2] nodes   hash: incarnation -> its lease and its calls, see record.lua
+  KEYS[3] meta    hash: see meta.lua; also lost (how often users were found to be missing in these data), lostAt (the last
+                  time), and the progress of the sweep: sweep, swept, round
   KEYS[4] grace   sorted set: "<bucket>:<user>" -> when the grace ends
-  KEYS[5] count   hash: bucket -> how many are online in it; "" -> 0, so that it is there from the first beat on, or "~" and
-                  until when the buckets are being counted anew
-  KEYS[6] log     stream: the last changes, in batches, under the version of the first of a batch
-  ARGV[1] what the presence keys start with ("presence:user:"); empty: the caller writes them (Cluster)
-  ARGV[2] what the public channels start with ("presence:"); empty: they are off
+  KEYS[5] count   hash: bucket -> number of online users in it; "" -> 0, so that the hash exists from the first beat on, or "~"
+                  and the time until which the buckets are being counted again
+  KEYS[6] log     stream: the last changes, in batches; the id of a batch is the version of its first change
+  ARGV[1] the prefix of the presence keys ("presence:user:"); empty: the caller writes them (Cluster)
+  ARGV[2] the prefix of the public channels ("presence:"); empty: nothing is published on them
   ARGV[3] the channel of the routers
-  ARGV[4] '1': that channel is a sharded one
-  ARGV[5] how many changes the log keeps
-  ARGV[6] what the keys of the buckets start with
+  ARGV[4] '1': that channel is sharded
+  ARGV[5] the number of changes that the log keeps
+  ARGV[6] the prefix of the keys of the buckets
   ARGV[7] the highest version that the caller has seen
-  ARGV[8] the seed by which the caller found the buckets
-  ARGV[9] the epoch of the data in which that seed was in use; empty: the caller knows of none
-  ARGV[10] how many buckets there are
+  ARGV[8] the seed with which the caller found the buckets
+  ARGV[9] the epoch of the data that use that seed; empty: the caller knows of none
+  ARGV[10] the number of buckets
 
-  Result, beside those of each script: "!{...}" where nothing was done, see meta.lua, which is {"begin":1} where begin.lua has to be
-  run first; and in others, where it applies,
-  "junk":[keys in which something was that is not ours, and was deleted], "lacks":a channel that may not be published on.
+  Result of every such script: "!{...}" where nothing was done, see meta.lua, or {"begin":1} after "!" where begin.lua has to run
+  first. Otherwise the result of the script, with
+  "junk":[keys in which foreign data was deleted], "lacks":a channel on which the Redis user may not publish, where there are any.
 ]]
--- A bucket of more users was filled by somebody else: with a seed that nobody knows, users are spread evenly.
+-- Another program has filled a bucket with more fields: the seed is secret, so users are spread evenly.
 local MOST_FIELDS = 10000
--- So many routers there are not.
+-- More routers than any fleet has.
 local MOST_NODES = 1024
--- Of a loss each router has heard, and asserted whom it holds, within so many milliseconds; but for one that is deaf.
+-- The time in ms in which routers learn of a loss and register their users again, unless they receive no messages.
 local ASSERTED = 3000
 local leaseKey, nodesKey, metaKey, graceKey, countKey, logKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local userPrefix, publicPrefix, channel, isSharded, logged = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1', tonumber(ARGV[5])
@@ -41,7 +41,7 @@ local function discard(key)
   junk[#junk + 1] = key
 end
 
--- A command on a key of ours. What is there of another type is deleted first.
+-- Runs a command on a key of presence. A key of another type is deleted first.
 local function try(command, key, ...)
   local answer = pcall(command, key, ...)
   if not isError(answer) then return answer end
@@ -52,15 +52,15 @@ end
 local meta = readMeta(metaKey)
 local answer = misplaced(meta, seed, knownEpoch)
 if answer then return answer end
--- New data, or a part of this hash was lost: see begin.lua.
+-- The data are new, or a part of this hash was lost: see begin.lua.
 if not meta.epoch or meta.layout ~= LAYOUT or meta.seed ~= seed then return '!{"begin":1}' end
 
 local seq, epoch, at, stored = meta.seq, meta.epoch, meta.at, meta.seq
 base = baseOf(seed)
--- After a loss the versions go on above all that were given, and where any router that asks has seen them.
+-- After a loss, versions continue above all earlier ones, and above the highest one that the caller has seen.
 if seq == 0 then seq = versionNow() end
 seq = math.max(seq, highest, base)
--- A write before all others: a server that takes none (full, or a replica) must not have published half of a step by then.
+-- The first write: a server that accepts none (full, or a replica) must fail before half of a step is published.
 if stored == 0 then
   stored = seq
   try('HSET', metaKey, 'epoch', epoch, 'seq', format('%d', seq))
@@ -70,10 +70,10 @@ end
 
 local told, gone, counts, before, messages = {}, {}, {}, seq, {}
 
--- Into a bucket that was read before, so that it is one.
+-- Writes a record into a bucket. The bucket was read before, so the key is a hash.
 local function save(bucket, id, user) call('HSET', bucket, id, compose(user)) end
 
--- What stands in a bucket under an id, and is no record.
+-- Deletes an invalid record from a bucket.
 local function drop(bucket, id)
   call('HDEL', bucket, id)
   if junk[#junk] ~= bucket then junk[#junk + 1] = bucket end
@@ -95,7 +95,7 @@ local function iso(ms)
   return format('%04.0f-%02.0f-%02.0fT%02.0f:%02.0f:%02.0f.%03.0fZ', year, month, doy - floor((153 * mp + 2) / 5) + 1,
     floor(rest / 3600), floor(rest / 60) % 60, rest % 60, ms - seconds * 1000)
 end
--- What stands around id and version in the two kinds of messages, by reason.
+-- By reason: the parts of the two kinds of messages around id and version.
 local phrases = {}
 local function phrase(online, reason)
   local status = online and 'online' or 'offline'
@@ -105,14 +105,14 @@ local function phrase(online, reason)
 end
 local updates = publicPrefix .. 'updates'
 
--- Activity moves the presence key and not the record. Where the router of a user is dead, the key knows more.
+-- Returns the later of a time and that of the presence key: activity renews only the key, and not the record.
 local function latest(mirror, seen)
   local known = mirror and number(pcall('GET', mirror))
   return known and known <= now and math.max(seen, known) or seen
 end
 
--- The status of a user changes: numbered, told, counted. Without a presence key the caller deletes it. Returns the version for
--- the record.
+-- Numbers, collects and counts a change of status, and deletes the presence key of a user who goes offline (on a Cluster the caller
+-- does). Returns the version for the record.
 local function flip(key, mirror, id, online, seen, reason)
   seq = seq + 1
   local name, words = json(id), phrases[reason] or phrase(online, reason)
@@ -129,7 +129,7 @@ local function flip(key, mirror, id, online, seen, reason)
 end
 
 
--- A grace that runs stands in the set under its end, and one that is over does not.
+-- Adds a running grace to the set of graces with its end, and removes one that is over.
 local function schedule(key, id, before, grace, owners)
   local member = string.sub(key, #bucketPrefix + 1) .. ':' .. id
   if grace > 0 and (grace ~= before or owners == ',') then
@@ -139,7 +139,7 @@ local function schedule(key, id, before, grace, owners)
   end
 end
 
--- Something happens to a user: decided by the rule, told and written down. Two changes are told where time alone has made one.
+-- Applies an event to a user by the rule, and writes the record. There are two changes where a grace had run out before the event.
 local function change(key, mirror, id, user, event, owner, heard, at)
   local before, held, last = user.grace, user.owners, user.seen
   local online, grace, owners, seen, settled, reason, isIgnored = decide(user.version > 0, before, held, last, event, owner, heard, at)
@@ -155,7 +155,7 @@ local function change(key, mirror, id, user, event, owner, heard, at)
   save(key, id, user)
 end
 
--- Who may not publish goes on without: routers then learn from answers what they were not told.
+-- Publishes a message. Without the right to publish, routers learn of changes from answers instead.
 local function send(command, channel, message)
   local answer = pcall(command, channel, message)
   if not isError(answer) then return true end
@@ -163,20 +163,20 @@ local function send(command, channel, message)
   return false
 end
 
--- Tells the routers; what is sent to their channel and gets lost the next answer reveals.
+-- Publishes a message to the routers. A lost message shows in the version of the next answer.
 local function publish(message)
   if isSharded and send('SPUBLISH', channel, message) then return end
   send('PUBLISH', channel, message)
 end
 
--- Users were lost in some buckets.
+-- Records a loss of users, in these buckets or, without names, perhaps in all.
 local function lose(names)
   local times = format('%d', (number(call('HGET', metaKey, 'lost')) or 0) + 1)
   call('HSET', metaKey, 'lost', times, 'lostAt', format('%d', now))
   publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
 end
 
--- The log is a cache: what stands in its way there goes.
+-- Adds a batch to the log. The log is a cache, so a key that prevents that is deleted.
 local function log(id, oldest, batch)
   for _ = 1, 2 do
     local added = pcall('XADD', logKey, 'MINID', '~', oldest, id, 'b', batch)
@@ -188,7 +188,7 @@ local function log(id, oldest, batch)
   end
 end
 
--- Writes down what flip has gathered, and then tells the routers and everybody.
+-- Writes what flip has collected, and then publishes it.
 local function finish()
   if seq ~= stored then call('HSET', metaKey, 'seq', format('%d', seq)) end
   if #told == 0 then return end
@@ -199,7 +199,7 @@ local function finish()
       changes[#changes + 1] = by
     end
   end
-  -- Two calls for all are cheaper than one a bucket.
+  -- Two calls for all buckets are cheaper than one for each.
   for from = 1, #fields, 1000 do
     local to = math.min(from + 999, #fields)
     local values, pairs = try('HMGET', countKey, unpack(fields, from, to)), {}
@@ -218,7 +218,7 @@ local function finish()
   publish(batch)
 end
 
--- The end of an answer, which all have in common.
+-- The end of the answer, which all scripts share.
 local function answered()
   local extra = ''
   if #junk > 0 then

@@ -1,16 +1,16 @@
 --[[
-  Users of whom a bucket and the presence key do not say the same. Where the bucket is not the user's, what stands in it
-  goes. Where the user is offline, the key goes. Where an online user has no key, or a key no record, the other one was lost:
-  whoever holds the user has a lease to say so. Who is not asserted by then goes offline like everybody else whose grace ends.
+  Settles users whose record and presence key contradict each other. A record in a wrong bucket is deleted, and so is the key of
+  a user who is offline. Where an online user has no key, or a key has no record, the other one was lost: the user gets a grace of
+  a lease, in which the router that holds the user can register the user again.
 
   KEYS[1..6], ARGV[1..10] see shared.lua
-  KEYS[7..]               the bucket of each, then, unless ARGV[1] is empty, the presence key of each
-  ARGV[11]                how many there are
+  KEYS[7..]               the bucket of each user, then, unless ARGV[1] is empty, the presence key of each
+  ARGV[11]                the number of users
   ARGV[12]                a lease, in milliseconds
-  ARGV[13..]              for each: the user, '1' where the bucket is the user's, and when the user was seen, in milliseconds, by
-                          a key that the caller has found, or nothing
+  ARGV[13..]              for each: the user, '1' where the bucket is the user's, and the last seen, in milliseconds, of a presence
+                          key that the caller has found, or empty
 
-  Result: {"now":ms,"e":epoch,"seq":n,"off":[]}. Buckets of which something was lost are told to the routers, see sweep.
+  Result: {"now":ms,"e":epoch,"seq":n,"off":[]}. Buckets that have lost users are published to the routers, see sweep.lua.
 ]]
 local size, lease = tonumber(ARGV[11]), tonumber(ARGV[12])
 local firstBucket, firstMirror, firstUser = 7, 7 + size, 13
@@ -29,14 +29,14 @@ for i = 0, size - 1 do
   elseif user then
     isHalf = mirror and user.owners ~= ',' and call('EXISTS', mirror) == 0
   else
-    -- The key that the caller has found may be gone by now, together with everything.
+    -- The key that the caller has found may have been lost since, together with all data.
     isHalf = isAtHome and found and (not mirror or call('EXISTS', mirror) == 1)
     local seen = math.min(found or now, now)
     user = { version = math.max(1, seq), letter = 'r', seen = seen, changed = seen, grace = 0 }
   end
   if isHalf then
     local bucket = string.sub(key, #bucketPrefix + 1)
-    -- Whoever counted the bucket meanwhile found nobody.
+    -- A sweep may have counted the bucket without the user.
     if not record then
       local counted = tonumber(try('HGET', countKey, bucket) or 0) or 0
       call('HSET', countKey, bucket, format('%d', counted + 1))

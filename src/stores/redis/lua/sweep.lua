@@ -1,24 +1,24 @@
 --[[
-  Looks over some buckets, a few at a time and always, for what nobody tells: keys that were evicted, or deleted or written
-  by somebody else.
+  Examines some buckets for damage without an event: keys that were evicted, or that other programs have deleted or written. Routers
+  run it all the time, on a few buckets.
 
   KEYS[1..6], ARGV[1..10] see shared.lua
   KEYS[7..]               the buckets
   ARGV[11]                the number of the first bucket
-  ARGV[12]                for how long "last seen" of a user who is offline is kept, in milliseconds
-  ARGV[13]                the lease, in milliseconds, of a router of which only the users are left
-  ARGV[14]                after how many users the call ends, so that nobody waits long
+  ARGV[12]                how long "last seen" of a user who is offline is kept, in milliseconds
+  ARGV[13]                the lease, in milliseconds, for a router of which only the users are left
+  ARGV[14]                the number of users after which the call ends, so that it blocks Redis only for a short time
 
-  Result: {"done":how many of the buckets,"odd":[[bucket, user], ...],"offline":[[bucket, user, user ...], ...],"now":ms,"e":epoch,
-  "seq":n,"off":[]}. Buckets of which users were lost are told to the routers as {"l":[bucket, ...],"k":how often by now}, so that
-  they assert anew who is there. That presence keys are missing the next activity finds out; "odd" are users whose record contradicts
-  itself, see settle.lua; "offline" are those who are offline by their record, unless ARGV[1] is empty. A presence key is deleted in the
-  step in which its user goes offline: where there is one all the same, see stray.lua.
+  Result: {"done":number of buckets examined,"odd":[[bucket, user], ...],"offline":[[bucket, user, user ...], ...],"now":ms,"e":epoch,
+  "seq":n,"off":[]}. Buckets that have lost users are published to the routers as {"l":[bucket, ...],"k":number of losses by now}, so
+  that they register their users again. Missing presence keys are found by the next activity. "odd" are users whose record contradicts
+  itself, see settle.lua. "offline" are users who are offline by their record, unless ARGV[1] is empty. They should have no presence
+  key; where there is one, see stray.lua.
 ]]
 local first, retention, lease, most = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
 local firstBucket = 7
 local known, lost, odd, offline = {}, {}, {}, {}
--- So many names are given a lease at once, that what somebody writes into records does not fill the keys of the routers.
+-- How many owners without a lease got one. It is limited, so that foreign records cannot fill the keys of the routers.
 local adopted = 0
 if try('ZCARD', leaseKey) <= MOST_NODES then
   for _, name in ipairs(call('ZRANGE', leaseKey, 0, -1)) do known[name] = true end
@@ -27,21 +27,21 @@ if try('HLEN', nodesKey) <= MOST_NODES then
   for _, name in ipairs(call('HKEYS', nodesKey)) do known[name] = true end
 end
 
--- All of a bucket, with a bound on what that is; nothing, and true, of one that somebody else has filled.
+-- The fields of a bucket. A bucket that another program has filled is deleted: returns no fields, and true.
 local function fieldsOf(bucket)
   if try('HLEN', bucket) <= MOST_FIELDS then return call('HGETALL', bucket), false end
   discard(bucket)
   return {}, true
 end
 
--- What is not as it should be, of one user. Returns whether the user is counted as online.
+-- Examines and repairs a record. Returns whether the user counts as online.
 local function examine(key, bucket, id, record)
   local user = parse(record)
   if not user or not isId(id) then
     drop(key, id)
     return false
   end
-  -- Graces that have just run out the next heartbeat ends, in their order.
+  -- Graces that have just run out are left to the next heartbeat, which ends them in order.
   local at, isOnline = now - 1000, user.version > 0
   local _, grace, _, _, settled = decide(isOnline, user.grace, user.owners, user.seen, 'due', '', 0, at)
   if settled or grace ~= user.grace then
@@ -67,7 +67,7 @@ while done < size and examined < most do
   local online, ids = 0, {}
   for i = 1, #fields, 2 do
     local id, record = fields[i], fields[i + 1]
-    -- Nearly everybody is held by one router that lives: that is seen without taking the record apart.
+    -- Most users are held by one live router, which a pattern finds without parsing the record.
     local owner = isId(id) and match(record, '^%x+[jltnr]%x+[+-]?%x*,([^,;]+),$')
     if (owner and known[owner]) or examine(key, bucket, id, record) then
       online = online + 1
@@ -85,7 +85,7 @@ while done < size and examined < most do
   examined = examined + 1 + #fields / 2
   done = done + 1
 end
--- Counts of buckets that there are not.
+-- Deletes counts of buckets that do not exist.
 if first == 0 then
   if try('HLEN', countKey) > buckets * 2 then discard(countKey) end
   for _, name in ipairs(call('HKEYS', countKey)) do
