@@ -9,7 +9,7 @@ import { RedisCluster } from './cluster';
 import { RedisServer } from './server';
 import { sleep, until } from './wait';
 
-// The users of docs/security.md, word for word, on a server that gives everybody else nothing.
+// The users of docs/security.md, word for word, on a server that gives other users no rights.
 
 const LEASE_MS = 1_500;
 const docs = readFileSync(new URL('../../docs/security.md', import.meta.url), 'utf8');
@@ -53,7 +53,7 @@ function routerOn(port: number, options: PresenceOptions = {}) {
   return { presence, errors, changes, attach };
 }
 
-/** Everything that a router does: joins, leaves, graces, signs of life, queries, a death, a sweep, a loss. */
+/** Everything that a router does: joins, leaves, graces, activity, queries, a death, a sweep, a loss. */
 async function everything(port: number, admin: Redis): Promise<PresenceError[]> {
   const [a, b] = [routerOn(port), routerOn(port)];
   await Promise.all([a.presence.ready(), b.presence.ready()]);
@@ -62,7 +62,7 @@ async function everything(port: number, admin: Redis): Promise<PresenceError[]> 
   (await a.attach('drops')).drop();
   await until('all is told', () => b.changes('leaves').length === 2 && b.changes('drops').length === 2);
   expect(b.changes('drops')).toEqual(['online connect', 'offline timeout']);
-  // One router dies: its lease goes, and a name that nobody has holds a user.
+  // One router dies: its lease is deleted, and an unknown incarnation holds a user.
   const [epoch] = await admin.hmget('presence:meta:{0}', 'epoch');
   await admin.hset('presence:nodes:{0}', 'dead', '1500 0 0 0');
   await admin.zadd('presence:lease:{0}', 1, 'dead');

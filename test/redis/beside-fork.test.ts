@@ -91,7 +91,7 @@ describe('users of the fork', () => {
     const holders = async () => (await a.client.hget(bucket, 'f1'))?.split('.fork,').length;
     await until('they are here too', async () => (await holders()) === 3);
     expect(await later.status('f1')).toBe('online');
-    // As if the expiry were never told: the fork that held f2 is dead.
+    // As if the expiry were never published: the fork that held f2 is dead.
     theirs.end();
     await a.client.config('SET', 'notify-keyspace-events', '');
     await a.client.pexpire('presence:user:f1', 100);
@@ -143,8 +143,8 @@ describe('users of ours', () => {
     const theirs = await fork();
     const a = await ours();
     await a.attach('acme');
-    // The key of acme:1, expired: the fork says that acme has left. Redis tells an expiry when it comes upon the key, and
-    // does so at once where somebody asks for it.
+    // The key of acme:1, expired: the fork says that acme has left. Redis publishes an expiry when it finds the key, which
+    // a read makes it do at once.
     await a.client.set('presence:user:acme:1', '1', 'PX', 50);
     await until('the fork has said it', async () => {
       await a.client.exists('presence:user:acme:1');
@@ -184,7 +184,7 @@ function held(whose: 'fork' | 'own', when: 'before' | 'after') {
 describe('a user who moves', () => {
   const isMember = (client: Redis, userId: string) => client.sismember('presence:fork', userId);
 
-  // For our store they were online all the time, so nobody told the dashboards of the fork, which showed them offline until
+  // For our store they were online all the time, so the dashboards of the fork received nothing, and showed them offline until
   // they left.
   it('from the fork to us in the same moment, and is known to be here a little later', async () => {
     const theirs = await fork();
@@ -253,7 +253,7 @@ describe('a user who moves', () => {
     expect(await a.status('moves')).toBe('online');
   });
 
-  // Our leave deleted the key that the fork had just written, and both said offline until the phone connected anew.
+  // Our leave deleted the key that the fork had just written, and both said offline until the phone reconnected.
   it('from us back to the fork in the same moment', async () => {
     const theirs = await fork();
     const [a, b] = [await ours(), await ours()];
@@ -277,7 +277,7 @@ describe('a user who moves', () => {
   });
 });
 
-// Whether users have moved is asked before: what waits for that answer must not be told after what is true since.
+// The store asks first whether users have moved. Changes that wait for that answer must not be published after newer ones.
 it('what the core has given up is not told later', async () => {
   const applied: unknown[] = [];
   const answers: Array<(values: string[]) => void> = [];
@@ -318,7 +318,7 @@ describe('somebody who may publish, and is no router', () => {
     return client;
   }
 
-  // They were online for everybody until a key expired that we had written ourselves.
+  // They were online on all routers until a key expired that we had written ourselves.
   it('says that users are online who have no key: they are not', async () => {
     const [client, theirs, a] = [await stranger(), await fork(), await ours({ leaseMs: 6_000 })];
     for (let user = 0; user < 10_500; user += 1) void client.publish(UPDATES, said(`ghost${user}`, 'online'));

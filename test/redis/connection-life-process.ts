@@ -9,8 +9,8 @@ import { fakeSocket } from 'voiceping-presence/testing';
 import { type Fate, Gate } from './gate';
 import { sleep, until } from './wait';
 
-// One process in which connections go through all that can happen to them, many at the same time. It tells what nobody
-// has caught, and ends by itself: if it does not, something was left behind.
+// A process that lets many connections fail in every way at the same time. It reports uncaught errors, and ends without
+// a signal: if it does not, a timer or a socket was left.
 
 export interface Task {
   readonly kind: 'single' | 'sentinel' | 'cluster';
@@ -24,7 +24,7 @@ const { kind, ports }: Task = JSON.parse(process.argv[2] ?? '{}');
 const clients = { 4: Redis4, 5: Redis5, 6: Redis6 as unknown as typeof Redis5 };
 const clusters = { 5: Cluster5, 6: Cluster6 as unknown as typeof Cluster5 };
 
-// A store that connects by itself loads what is installed under the name of ioredis, while it is made.
+// A store without a client loads the package that is installed as ioredis when it is created.
 let installed: Version = 5;
 type Resolver = { _resolveFilename(name: string, ...rest: unknown[]): string };
 const resolver = Module as unknown as Resolver;
@@ -47,7 +47,7 @@ const problems: string[] = [];
 const scenarios: Array<{ readonly name: string; run(): Promise<void> }> = [];
 let serial = 0;
 
-/** The store connects by itself, or a client is handed in, perhaps with options. */
+/** The store opens its own connections, or gets a client, perhaps with options. */
 type How = 'own' | object;
 /** Fails where a promise takes for ever. */
 async function settled(what: string, promise: Promise<unknown> | undefined): Promise<void> {
@@ -114,7 +114,7 @@ class Life {
     if (kind !== 'cluster') await admin.call('CLIENT', 'KILL', 'USER', this.user);
   }
 
-  /** Commands are answered, and messages are heard. */
+  /** Commands are answered, and messages arrive. */
   async works(): Promise<void> {
     const { presence, prefix } = this;
     await settled('ready()', (presence as Presence).ready());

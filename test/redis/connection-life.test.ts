@@ -8,8 +8,8 @@ import type { Task } from './connection-life-process';
 import { Sentinel } from './sentinel';
 import { RedisServer } from './server';
 
-// What a client does by itself it tells nobody, and a rejection that nobody catches ends the process. So connections are
-// cut, hung, refused and closed at each step of their life, in processes that tell what nobody has caught.
+// A client does some work whose promises cannot be handled, and an unhandled rejection ends the process. So connections are
+// cut, hung, refused and closed at each step of their life, in processes that report what was not caught.
 
 /** Shorter than any time-out of ioredis that would end what was left behind. */
 const ENDS_MS = 8_000;
@@ -34,7 +34,7 @@ async function live(task: Task): Promise<number> {
   });
   const [{ scenarios, problems }] = await Promise.race([once(child, 'message'), died]);
   expect(problems).toEqual([]);
-  // It ends by itself, where nothing is left behind.
+  // The process ends without a signal if no timer or socket is left.
   const timer = setTimeout(() => child.kill('SIGKILL'), ENDS_MS);
   const [code] = await exited;
   clearTimeout(timer);

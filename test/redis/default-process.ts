@@ -4,8 +4,8 @@ import { redisStore } from 'voiceping-presence/redis';
 import { fakeSocket } from 'voiceping-presence/testing';
 import { attachPresence } from 'voiceping-presence/ws';
 
-// A process with presence as it is by default: nobody has said where failures go. It says on stdout when it has lived
-// through them, and ends when it is told to.
+// A process with presence by default, without `onError` and `logger`. It prints a line when it has survived the failures, and
+// ends on request.
 
 export interface Settings {
   /** By name of the router: how to reach its Redis. */

@@ -16,7 +16,7 @@ import { Observer } from './processes';
 import { RedisServer } from './server';
 import { sleep, until } from './wait';
 
-// What Redis believes after everybody has died, and what routers say while nobody can know.
+// The answers after all routers have died, and while the data are not complete.
 
 const TTL_MS = 1_000;
 
@@ -62,7 +62,7 @@ async function cluster(): Promise<Backend> {
   };
 }
 
-/** A router that is told to do nothing any more dies without a word. */
+/** A router that stops without leaving, as in a crash. */
 async function mortal(
   store: PresenceStore,
   name: string,
@@ -208,13 +208,13 @@ describe.each([
     // The change is published when the lease that was extended ends.
     await until('all are told', () => ghosts.every((ghost) => observer.changes(ghost).length === 2), shortLease() * 4);
     for (const ghost of ghosts) expect(observer.changes(ghost)).toEqual(['online connect', 'offline node-down']);
-    // Whom nobody was told to be online here nobody is told to be offline.
+    // A user who was never published as online here is not published as offline.
     expect(heard.filter(({ userId }) => userId.startsWith('ghost'))).toEqual([]);
   }, 30_000);
 
   it('everything is lost: nobody whose router lives is said to be offline, by any query, nor to a dashboard that comes', async () => {
     const backend = await start();
-    // Longer than any machine stands still: nobody is given up meanwhile.
+    // Longer than any machine stands still, so that no lease lapses meanwhile.
     const leaseMs = 15_000;
     const [a, b] = [router(backend.newStore(), leaseMs), router(backend.newStore(), leaseMs)];
     const users = [...usersOf('a', 50), ...usersOf('b', 50)];
@@ -248,7 +248,7 @@ describe.each([
       expect(right).toBeGreaterThan(0);
     }
     expect(await shownFirst(b.presence)).toHaveLength(100);
-    // Of those who are nowhere it can be told, too: nobody is waited for.
+    // Users who are nowhere are offline for sure, too: no router is awaited.
     expect(await a.presence.getStatuses(['nobody'])).toMatchObject({ nobody: { status: 'offline' } });
     const offline = a.heard.concat(b.heard).filter(({ status }) => status === 'offline');
     expect(offline.filter(({ userId }) => userId !== 'leaves')).toEqual([]);

@@ -120,7 +120,7 @@ describe('a loss of what Redis held', () => {
     await rig.observer.saw('u', 'offline timeout');
     expect(rig.observer.changes('u')).toEqual(['online connect', 'online resync', 'offline timeout']);
     await until('it is told', () => a.changes('u').length === 2);
-    // It may have been read before it was heard.
+    // The change may have been read before its message arrived.
     expect(a.changes('u')).toEqual([expect.stringMatching(/^online /), 'offline timeout']);
   });
 
@@ -259,7 +259,7 @@ describe('a record is lost, and nobody is left who could assert it', () => {
     }
   });
 
-  // Nobody had counted them again by then, so nobody noticed: they were in no list any more, for as long as they stayed.
+  // They had not been counted again by then, so their loss was not noticed, and they were missing in every list.
   it('who is there is listed again where the counts were lost before', async () => {
     const rig = await Rig.start();
     const [a, b] = [await rig.router(slow), await rig.router(slow)];
@@ -282,7 +282,7 @@ describe('a record is lost, and nobody is left who could assert it', () => {
   });
 });
 
-// Between the reading that found a key without a record and this step, everything was flushed: nobody is online any more.
+// Everything was flushed between the read that found a key without a record and this step, so all users are offline.
 it('who has a key and no record goes offline a lease later, once, and nobody whose key has gone meanwhile', async () => {
   const rig = await Rig.start();
   await rig.router();
@@ -332,10 +332,10 @@ it('a grace ended, and what would have ended it was lost: who begins to listen t
     return (dashboard.frames[0] as { users?: Array<{ status: string }> }).users?.[0]?.status;
   };
   await shown();
-  // It reads once more when it has begun to hear.
+  // It reads again once it is subscribed.
   await sleep(300);
   await a.attach(userId);
-  // What was told of the user, if anything was, was told before this.
+  // Changes of the user, if there were any, arrive before this one.
   await a.attach('another');
   await until('it heard what came after', () => late.changes('another').length === 1);
   expect(await shown()).toBe('online');
@@ -361,7 +361,7 @@ describe('Redis hangs', () => {
     const [a, b] = [await rig.router(), await rig.router()];
     await a.attach('u');
     await b.attach('v');
-    // What a server has not sent yet when it is killed nobody hears.
+    // Messages that a killed server has not sent yet are lost.
     for (const userId of ['u', 'v']) await rig.observer.saw(userId, 'online connect');
     await rig.server.stop('SIGKILL');
     await sleep(shortLease() * 2);
@@ -485,7 +485,7 @@ describe('one way is cut, and the other is not', () => {
     const { client, link } = await hearingThroughLink(rig);
     const store = redisStore({ client });
     const list = store.list.bind(store);
-    // The first reading of everybody is slow.
+    // The first read of all users is slow.
     let hasHeardAll: () => void = () => undefined;
     const heardAll = new Promise<void>((resolve) => {
       hasHeardAll = resolve;
@@ -671,7 +671,7 @@ describe('last seen', () => {
     const first = await rig.router({ store: store() });
     await first.attach('u');
     first.sockets.get('u')?.close();
-    // On a machine that stood still a lease may have lapsed meanwhile: then more is told.
+    // On a machine that stood still, a lease may have lapsed meanwhile, which publishes more changes.
     await until('it is told', () => first.heard.length >= 2 && first.heard.at(-1)?.status === 'offline');
     const seen = (await first.presence.getStatuses(['u']))['u']?.lastSeen;
     expect(seen).not.toBeNull();
@@ -811,7 +811,7 @@ describe('what was wrong once', () => {
     expect(second.heard.map(({ userId }) => userId)).toEqual(['new']);
   });
 
-  // It was taken for where the next presence of that store had begun to hear, so that one was told what was before it.
+  // The next presence of that store took it for the version at which it had subscribed, and so received earlier changes.
   it('an answer that comes after a store was closed is none of its next presence', async () => {
     const rig = await Rig.start();
     const other = await rig.router();

@@ -56,7 +56,7 @@ export class FarServer {
   }
 }
 
-/** A Cluster far away; ioredis finds the way by `natMap`, since nodes name the addresses at which they hear each other. */
+/** A Cluster far away. ioredis needs a `natMap`, since nodes announce the addresses that they use among themselves. */
 export class FarCluster {
   private constructor(
     private readonly links: readonly FarServer[],

@@ -21,7 +21,7 @@ const USERS = Array.from({ length: 12 }, (_, index) => `u${index}`);
 
 type Change = [id: unknown, online: unknown, lastSeen: unknown, reason: unknown];
 
-/** Two routers with six users each, a dashboard of everybody on the second, and somebody who may publish. */
+/** Two routers with six users each, a dashboard of all users on the second, and an attacker who may publish. */
 async function start(lease = shortLease()) {
   const endings: Array<() => unknown> = [];
   onTestFinished(async () => {
@@ -91,7 +91,7 @@ async function start(lease = shortLease()) {
     await sleep(lease * 1.5);
     return (await calls(command)) - before;
   };
-  /** A change of everybody to offline, as a router would tell it. */
+  /** A change of all users to offline, in the format of a router. */
   const batchOf = async (fields: object = {}, ids: readonly string[] = USERS) => {
     const { epoch, seq } = await head();
     const changes = ids.map((id): Change => [id, 0, Date.now(), 'timeout']);
@@ -99,7 +99,7 @@ async function start(lease = shortLease()) {
   };
   const publish = (message: object): Promise<number> => stranger.publish(CHANNEL, JSON.stringify(message));
   const { seq: began } = await head();
-  /** Everything is as it is, and goes on as it should. */
+  /** All statuses are right, and further changes arrive. */
   const isRight = async (users: readonly string[] = USERS): Promise<void> => {
     const expected = users.slice().sort().join();
     await until('the dashboard is right', () => shown() === expected, HEALED_MS(lease));
@@ -143,7 +143,7 @@ async function start(lease = shortLease()) {
 }
 
 describe('one forged message', () => {
-  // The dashboard showed 12 of 12 users wrongly, or had all of them sent anew with each change from then on.
+  // The dashboard showed 12 of 12 users wrongly, or got all of them again with each change from then on.
   it.each([
     ['a number that is none', { n: 1e300 }],
     ['the last number that is exact', { n: 2 ** 53 - 1 }],
@@ -242,7 +242,7 @@ describe('one entry in the log that does not belong there', () => {
     await publish(await batchOf({ n: seq + 9 }));
     await goesOn();
     await isRight();
-    // And something is: nobody hears this.
+    // A real change, whose message is lost.
     await stranger.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
     a.sockets.get('u1')?.close();
     await until('it is found', () => !shown().includes('u1,'));
@@ -253,7 +253,7 @@ describe('one entry in the log that does not belong there', () => {
 });
 
 describe('a forged loss', () => {
-  // 15 bytes, and every user of every router was written anew.
+  // 15 bytes made every router register all of its users again.
   it.each([
     ['of all', { l: [], k: 1 }],
     ['of a number far ahead', { l: [], k: 2 ** 52 }],

@@ -63,7 +63,7 @@ export class ForkRouter {
     return exists === 1 && Object.keys(metadata).length > 0 ? 'online' : 'offline';
   }
 
-  /** The last that its dashboards heard of a user. */
+  /** The last status of a user that its dashboards received. */
   told(userId: string): string | undefined {
     return this.sent.filter((update) => update.userId === userId).at(-1)?.status;
   }

@@ -55,7 +55,7 @@ export class Gate {
     });
   }
 
-  /** Nothing comes through any more on connections for messages, and nobody is told; later ones are well. */
+  /** Existing connections for messages fall silent without an error; later ones work. */
   deafen(): void {
     for (const pair of this.listening) this.dead.add(pair);
   }

@@ -8,7 +8,7 @@ import { describe, it, onTestFinished, shortLease } from '../side-by-side';
 import { RedisServer } from './server';
 import { sleep, until } from './wait';
 
-// Another tenant of the same Redis writes what is not presence's into keys that are.
+// Another tenant of the same Redis writes foreign data into the keys of presence.
 
 let server: RedisServer;
 let admin: Redis;
@@ -100,7 +100,7 @@ async function fleet() {
 }
 type Fleet = Awaited<ReturnType<typeof fleet>>;
 
-/** Whether everything works: who is there, who is not, who comes and goes; told once, to everybody. */
+/** Checks that everything works: statuses are right, and each change is published once, on every router. */
 async function expectHealthy(it: Fleet, within = shortLease() * 2): Promise<void> {
   const { a, b, connect, statusOf, listed, shown } = it;
   await until(
@@ -121,7 +121,7 @@ async function expectHealthy(it: Fleet, within = shortLease() * 2): Promise<void
   carol.close();
   await until('carol has left', () => b.changes('carol').length === before + 2);
   expect(b.changes('carol').slice(before)).toEqual(['online', 'offline']);
-  // Nobody was told that she had left: her connection was there all the time.
+  // No change was published: her connection was there all the time.
   for (const at of [a, b]) expect(at.changes('alice').filter((status) => status === 'offline')).toEqual([]);
   await until('the count is right', async () => (await a.presence.countOnline()) === 1, shortLease() * 6);
 }
@@ -285,7 +285,7 @@ describe('another tenant of the Redis', () => {
     await expectHealthy(there);
   });
 
-  // A key that was evicted came back with the next sign of life only.
+  // An evicted key came back only with the next activity.
   it('deletes the key of a user who is there: it comes back once she is listed, and nobody is told', async () => {
     const there = await fleet();
     await admin.del(there.userKey('alice'));
@@ -294,7 +294,7 @@ describe('another tenant of the Redis', () => {
     await expectHealthy(there);
   });
 
-  // Her key went at each sweep, until her next sign of life.
+  // Her key was deleted at each sweep, until her next activity.
   it('writes into another bucket that she has left: her key stays', async () => {
     const { partition, userKey } = await fleet();
     const other = partition.bucketKey((partition.bucketOf('alice') + 1) % 4_096);
@@ -388,7 +388,7 @@ oneByOne('keys with very many members', () => {
   });
 });
 
-// Nobody was told offline who was in grace, or left, while these were lost: it was taken for a fresh start.
+// Users who were in grace, or left, during the loss were never published as offline, since the data were taken for new ones.
 it.each([
   ['nodes', 'count', 'b:'],
   ['lease', 'nodes', 'meta', 'grace', 'count', 'log', 'b:'],
@@ -462,7 +462,7 @@ describe('the layout', () => {
     await expectHealthy(there);
   });
 
-  // Without a router that knows it the users are where nobody would look.
+  // Without a router that knows the seed, the users are in buckets that cannot be found.
   it('where the seed is lost and nobody knows it, what was found by it is deleted', async () => {
     const there = await fleet();
     const bucket = there.bucket('bob');

@@ -18,7 +18,7 @@ function heard(losses: DataLoss, buckets: number[], times: number, says: unknown
 }
 
 describe('losses', () => {
-  // Taken for silence, each loss made every router wait for a whole sweep before it told who is offline.
+  // A loss that was taken for silence made every router wait for a whole sweep before it published users as offline.
   it('a beat that is ahead of the message about the same loss is no news, however many beats there are', () => {
     const losses = watched();
     expect([losses.isNews(5, 500), losses.isNews(5, 501), losses.isNews(5, 550)]).toEqual([false, false, false]);
@@ -55,7 +55,7 @@ describe('losses', () => {
     expect(heard(watched(10), [7], 1, 0)).toBeUndefined();
   });
 
-  // The same number as before: what was lost with the count itself went unnoticed, and whoever left then was online for ever.
+  // The number was the same as before, so a loss together with the count went unnoticed, and users who left then stayed online.
   it('in other data it is counted from 0, and all is lost that was told before', () => {
     const losses = watched(1);
     losses.begin(0);
@@ -80,7 +80,7 @@ describe('losses', () => {
       expect(overAt(losses, [1_000, 1_900, 2_100, 5_900, 6_100, 7_500, 9_000])).toEqual([at]);
     });
 
-    // Under eviction there is a loss every second, and nobody who had gone was ever told offline.
+    // Under eviction there is a loss every second, and users who had left were never published as offline.
     it('also where something else is lost all the time; once a lease', () => {
       const losses = watched();
       const times: number[] = [];

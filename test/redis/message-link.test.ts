@@ -11,7 +11,7 @@ afterEach(async () => {
   for (const end of ends.splice(0).reverse()) await end();
 });
 
-// Nothing is ever asked on that connection: nobody but health() would say that it is down.
+// No command is ever sent on that connection, so only health() can report that it is down.
 it('a connection for messages that is down while commands get through: health, onError and the log say so', async () => {
   const server = await RedisServer.start();
   ends.push(() => server.remove());
@@ -49,7 +49,7 @@ it('a connection for messages that is down while commands get through: health, o
   expect(errors).toEqual([`subscribe: subscribe failed: ${problem?.message}`]);
   expect(lines).toEqual([expect.stringMatching(/^presence r: subscribe failed: the connection for messages is down/)]);
 
-  // It goes on, and is said once.
+  // The problem lasts, and is reported once.
   const { asOf } = presence.health();
   await until('more heartbeats', () => Date.parse(presence.health().asOf as string) > Date.parse(asOf as string) + 700);
   expect(presence.health().problems).toEqual([problem]);

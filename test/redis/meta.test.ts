@@ -6,7 +6,7 @@ import { describe, it, onTestFinished } from '../side-by-side';
 import { RedisServer } from './server';
 import { sleep, until } from './wait';
 
-// What heartbeats write down in meta for the others, and what they make of what somebody else has written there.
+// The fields of meta that heartbeats write, and how they handle foreign values there.
 
 const META = 'presence:meta:{0}';
 const LEASE_MS = 15_000;
@@ -57,7 +57,7 @@ describe('routers that are awaited', () => {
     expect((await names())?.sort()).toEqual(['a', 'b']);
   });
 
-  // What it had told were the data before; queries said of its users that they are offline.
+  // It had registered its users in the previous data, so queries said that they are offline.
   it('do not take themselves off after data that were lost once more meanwhile', async () => {
     const { server, admin, store, names } = await start();
     await admin.flushall();
@@ -105,7 +105,7 @@ it('all buckets are looked over after a loss, also where that was done last at a
   expect(Number(await admin.hget(META, 'round'))).toBeLessThan(later - 3_000_000);
 });
 
-// It was 0 until a heartbeat had missed them, and a sweep counted everybody.
+// It was 0 until a heartbeat had noticed their loss, and a sweep had counted all users.
 it('a count is right also where the counts were lost', async () => {
   const { admin, store } = await start();
   const ops = ['u', 'v', 'w'].map((userId) => ({ kind: 'join', userId, ageMs: 0, reassert: false }) as const);

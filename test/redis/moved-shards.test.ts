@@ -20,8 +20,8 @@ interface Messages {
   };
 }
 
-// Where slots move, ioredis takes all listeners off the connection to a shard; what its server has said of that may come
-// after it, and ended the process: "Command queue state error", for a `sunsubscribe` that nobody has asked for.
+// When slots move, ioredis removes all listeners from the connection to a shard. An unrequested `sunsubscribe` of the server may
+// arrive after that, which ended the process: "Command queue state error".
 it.each([
   ['ioredis 5', Cluster],
   ['ioredis 6', Cluster6 as unknown as typeof Cluster],

@@ -44,16 +44,16 @@ export interface Server {
   end(): Promise<void>;
 }
 
-/** What happened, and when, for whoever looks for the cause of a failure. */
+/** The events of a run with their times, for finding the cause of a failure. */
 type Note = (text: string) => void;
 
 class Router {
   readonly presence: Presence;
-  /** The statuses of each user that were told, in order. */
+  /** The published statuses of each user, in order. */
   readonly told = new Map<string, string[]>();
   readonly dashboards: Array<{ readonly name: string; readonly view: View }> = [];
   readonly sockets = new Set<FakeSocket>();
-  /** Whether its lease may have lapsed because nobody let it beat in time. */
+  /** Whether its lease may have lapsed because the machine did not let it beat in time. */
   wasSlow = false;
   private readonly client: Redis | Cluster;
   private beatAt = Number.POSITIVE_INFINITY;
@@ -143,7 +143,7 @@ class Router {
 
 /**
  * Four routers and a few dozen users: while these join, leave, drop, come back, are handed over and lose their router, some
- * keys are lost. Two of the routers are there to the end: they have to be right, and to have told each change once.
+ * keys are lost. Two of the routers stay to the end: they have to be right, and to have published each change once.
  */
 export class PartialLoss {
   problems: string[] = [];
@@ -324,7 +324,7 @@ export class PartialLoss {
     else socket.drop();
   }
 
-  /** A router goes, and whoever is there. */
+  /** A router goes, with its users. */
   private leaveAll({ name, sockets }: Router): void {
     this.note(`${name} goes`);
     for (const own of this.sockets.values()) for (const socket of sockets) own.delete(socket);
@@ -373,12 +373,12 @@ export class PartialLoss {
     }
   }
 
-  /** Nobody is told the same twice, and nobody is told to have left who was there. */
+  /** No change is published twice, and no user is published as offline while connected. */
   private compareHistory(routers: readonly Router[]): void {
     for (const { name, told } of routers) {
       for (const [userId, changes] of told) {
         for (const [index, status] of changes.entries()) {
-          // Of who came and went while a router was deaf it tells that they went: when they were seen last is news.
+          // A router publishes the leave of a user who came and went while it was disconnected, since last seen has changed.
           const wasTold = index > 0 || !this.sockets.has(userId);
           if (wasTold)
             this.expect(status !== (changes[index - 1] ?? 'offline'), `${name} told ${userId} ${changes.join()}`);

@@ -56,7 +56,7 @@ export class RouterProcess {
     await exited;
   }
 
-  /** Resolves once the process has ended by itself. */
+  /** Resolves once the process has ended without a signal. */
   async exited(): Promise<number | null> {
     if (this.child.exitCode === null) await once(this.child, 'exit');
     return this.child.exitCode;
@@ -73,7 +73,7 @@ export class Observer {
   private readonly client: Redis;
 
   private constructor(port: number) {
-    // What ioredis subscribes to by itself it keeps to itself: ended before the answer, that is a rejection nobody catches.
+    // ioredis does not handle the promise of its own resubscription: if the connection ends before the answer, it rejects.
     this.client = new Redis({ port, autoResubscribe: false });
     this.client.on('message', (channel, text) => this.messages.push({ channel, update: JSON.parse(text) }));
     this.client.on('error', () => undefined);

@@ -2,7 +2,7 @@ import { createPresence, type Presence, type PresenceOptions, type PresenceUpdat
 import { redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
 
-// One router, as a process of its own: does what it is told over IPC. See processes.ts for the other end.
+// A router in a process of its own, which obeys commands over IPC. See processes.ts for the other end.
 
 export interface Settings extends Pick<PresenceOptions, 'leaseMs' | 'ttlMs' | 'graceMs' | 'commandTimeoutMs'> {
   readonly port: number;

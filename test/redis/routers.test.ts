@@ -74,7 +74,7 @@ describe('three routers on one Redis', () => {
     const users = usersOf(50);
     await a.attach(...users.slice(0, 25));
     await b.attach(...users.slice(25));
-    // What is flushed before anybody has heard it nobody can tell.
+    // A join that is flushed before any router has received it leaves no trace.
     await allHeard(50);
     await admin.flushall();
     await until('all contract keys are back', async () => (await admin.keys('presence:user:*')).length === 50);
@@ -199,7 +199,7 @@ describe('a router that', () => {
     a.signal('SIGSTOP');
     await sleep(leaseMs / 2);
     a.signal('SIGCONT');
-    // Longer than what was left of its lease, and until somebody would have found that.
+    // Longer than the rest of its lease, and the time until another router would have noticed its end.
     await sleep(leaseMs);
     expect(await b.statuses('u')).toBe('online');
     expect(observer.changes('u')).toEqual(['online connect']);

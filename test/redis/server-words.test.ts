@@ -6,7 +6,7 @@ import { redisStore } from 'voiceping-presence/redis';
 import { freePort, RedisServer } from './server';
 import { until } from './wait';
 
-// What real servers say, as a router hears it: the cause in the message, its kind, and nothing that is secret.
+// The errors of real servers, as a router reports them: the cause in the message, its kind, and no secrets.
 
 let server: RedisServer;
 let admin: Redis;
@@ -26,7 +26,7 @@ afterAll(async () => {
 
 const own = (options: object = {}) => redisStore({ host: '127.0.0.1', port: server.port, ...options });
 
-/** The first failure of a router that begins on this store and goes on until `wanted`. */
+/** The first failure of a router that starts on this store and runs until `wanted`. */
 async function failureOf(store: ReturnType<typeof redisStore>, wanted = (_: PresenceError) => true) {
   const errors: PresenceError[] = [];
   const presence = createPresence({ store, leaseMs: 1_500, onError: (error) => errors.push(error) });

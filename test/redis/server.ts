@@ -5,10 +5,10 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** Below those that systems give to whoever connects, and above the last one that browsers refuse. */
+/** Below the range for outgoing connections, and above the last port that browsers refuse. */
 const PORTS = { from: 10_100, to: 32_767 };
 
-/** A port that nobody uses, nor is given: whoever stops a server there may start it again later. */
+/** A free port that the system does not assign either, so that a test can stop its server and start it again later. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = PORTS.from + Math.floor(Math.random() * (PORTS.to - PORTS.from));
@@ -86,7 +86,7 @@ export class RedisServer {
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const exited = once(child, 'exit');
     child.kill(signal);
-    // A stopped process hears of no other signal.
+    // A stopped process handles no other signal.
     child.kill('SIGCONT');
     await exited;
   }

@@ -47,7 +47,7 @@ function rig() {
       ends.push(unsubscribe);
       await store.beat(node);
       return {
-        /** When they were last seen, as told when they went offline. */
+        /** The last seen that was published when they went offline. */
         toldSeen,
         beat: () => store.beat(node),
         apply: (...ops: Parameters<typeof store.apply>[1]) => store.apply(node, ops),

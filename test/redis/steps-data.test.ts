@@ -59,7 +59,7 @@ describe('the presence key', () => {
       await rig.admin.set(`${rig.prefix}user:forged`, String(now + 24 * HOUR_MS));
       await rig.admin.set(`${rig.prefix}user:lost`, String(now));
       expect([await a.isOnline('restored'), await a.isOnline('forged')]).toEqual([false, false]);
-      // A moment ago somebody has heard of this one.
+      // This one was last seen a moment ago.
       expect(await a.isOnline('lost')).toBe(true);
     }));
 
@@ -187,7 +187,7 @@ describe('what routers say of themselves', () => {
       expect(Math.abs(second.since - (now - 5_000))).toBeLessThan(5_000);
       await b.store.release(b.node);
       await until('it is gone', async () => (await read()).length === 1);
-      // Lost, or written by somebody else.
+      // Lost, or written by another program.
       await rig.admin.set(rig.key('routers'), 'junk');
       await a.beat();
       expect(await read()).toHaveLength(1);
@@ -202,7 +202,7 @@ describe('a sweep', () => {
       on(async (rig) => {
         const a = await rig.router('a');
         await rig.admin.hset(rig.key('meta'), 'sweep', 0);
-        // In grace since 2020, and nobody was there to end it.
+        // In a grace of 2020 that was never ended.
         const ghost = '1t1/1';
         const partition = await rig.partition();
         const pipeline = rig.admin.pipeline();

@@ -102,7 +102,7 @@ describe('a router that has died', () => {
 });
 
 describe('a connection that was lost before the answers came', () => {
-  // The beat met an apply that it did not know of, and the router began anew under another name.
+  // The beat found an apply that it did not know, and the router continued under a new incarnation.
   it('is no loss: what the client sends again in the same order is done once, and the lease is there', () =>
     on(async (rig) => {
       const client = new Redis({ port: rigs.server.port });
@@ -201,7 +201,7 @@ describe('what is lost', () => {
       expect(b.versions[0]).toBeGreaterThan(Math.max(...a.versions));
     }));
 
-  // The beat that missed them made other data of these once it had told, and who knew of those dropped what had been told.
+  // The beat that found them missing started a new epoch after it had published, and other routers dropped its messages.
   it.each([
     ['are missing', null],
     ['were counted anew', '~1'],

@@ -7,8 +7,8 @@ import { keysOnly } from '../stores/keys-only';
 import { RedisServer } from './server';
 import { until } from './wait';
 
-// A store on a real server, step by step. Nobody waits for a lease or a grace to end: it is written into Redis that it has,
-// which takes no time and depends on nobody's speed.
+// A store on a real server, step by step. Tests write the end of a lease or a grace into Redis instead of waiting for it,
+// so that they depend on no timing.
 
 export const HOUR_MS = 3_600_000;
 export const NODE = { leaseMs: 60_000, ttlMs: 90_000 };
@@ -97,7 +97,7 @@ export class Rig {
     return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
   }
 
-  /** The leases of this router have lapsed, and nobody has noticed. */
+  /** Lets the leases of this router lapse unnoticed. */
   async die(...nodeIds: string[]): Promise<void> {
     const past = (await this.now()) - 1;
     for (const tag of await this.admin.zrange(this.key('lease'), 0, -1)) {

@@ -7,14 +7,14 @@ import { RedisCluster } from './cluster';
 import { RedisServer } from './server';
 import { until } from './wait';
 
-// Versions grow for whoever listens to the raw channels, whatever Redis loses, and whichever router writes first then.
+// Versions grow on the raw channels, whatever Redis loses, and whichever router writes first then.
 
 const cleanups: Array<() => unknown> = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-/** A router that does nothing by itself, so that the test decides who writes first. */
+/** A router that does nothing on its own, so that the test decides which one writes first. */
 class Router {
   private readonly node;
 
@@ -77,7 +77,7 @@ async function flushOften(
   for (let round = 0; round < times; round += 1) {
     const born = new Router(newStore(), `born-${round}`);
     const rest = routers.slice(-4).sort(() => below(3) - 1);
-    // Half of the times whoever remembers nothing writes first.
+    // Half of the times a router that remembers nothing writes first.
     const order = chance(0.5) ? [born, ...rest] : [...rest, born];
     for (const router of order) {
       for (let count = 1 + below(4); count > 0; count -= 1) {

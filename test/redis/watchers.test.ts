@@ -16,7 +16,7 @@ afterEach(async () => {
   for (const end of endings.splice(0).reverse()) await end();
 });
 
-/** A dashboard that is cut, stalls, and goes on where it was, on whichever router. */
+/** A dashboard that is cut, stalls, and resumes where it was, on any router. */
 class Dashboard {
   readonly view: View;
   readonly problems: string[] = [];
@@ -54,7 +54,7 @@ class Dashboard {
       }
       if (said?.kind !== UPDATE) continue;
       const { userId } = said.user;
-      // On one connection and over all of them: nobody is ever told an older state after a newer one.
+      // On one connection and over all of them, an older state never follows a newer one.
       const told = this.versions.get(userId) ?? 0;
       if (said.version <= told) this.problems.push(`${userId} went back from ${told} to ${said.version}`);
       this.versions.set(userId, said.version);
