@@ -45,7 +45,7 @@ export class Agreement {
     return found;
   }
 
-  /** When each user who is offline was last seen: by whoever held the last connection, at its end or up to a ping before. */
+  /** Last seen of each user who is offline: the end of the last connection, or up to a ping before it. */
   async wrongLastSeen(): Promise<string[]> {
     const found: string[] = [];
     for (const { name, process } of this.current()) {
@@ -58,7 +58,7 @@ export class Agreement {
     return found.slice(0, MOST_FOUND);
   }
 
-  /** None twice and none missing, of what a router could hear. */
+  /** No change twice and none missing, of those that a router could receive. */
   compareHistory({ name, holding, observer, readyAt, process }: Life): {
     readonly wrong: string[];
     readonly compared: number;
@@ -66,7 +66,7 @@ export class Agreement {
   } {
     if (readyAt === 0) return { wrong: [], compared: 0, heard: 0 };
     const from = readyAt + SLACK_MS;
-    // The last that it told may not have come here any more.
+    // Its last changes may not have arrived here.
     const to = this.excuses.silentSince(holding, process.endedAt, SLACK_MS) - SLACK_MS;
     const deaf = this.excuses.spans(['deaf', 'lost'], holding);
     const unheard: Span[] = [...this.channels.deafSpans, ...this.excuses.spans(['forged'], holding)];
@@ -137,10 +137,10 @@ export class Agreement {
   private wrong(user: number, lastSeen: string | null): string | undefined {
     const leaving = this.truth.leavings[user];
     if (leaving === undefined) return lastSeen === null ? undefined : 'and never came';
-    // Who came and went before the store could be told is no event, and was not seen by it.
+    // A user who came and went before the store could be reached causes no event, and was not seen by the store.
     const known = this.truth.knownLeavings[user];
     if (known === undefined) return undefined;
-    // Redis has lost it together with everything else, and nobody was there any more to say it again.
+    // Redis has lost it together with everything else, and no router was left to record it again.
     if (lastSeen === null) {
       return this.channels.lastOf(userIdOf(user)) === false ? `left at ${leaving.at}, and it was told` : undefined;
     }
@@ -157,7 +157,7 @@ export class Agreement {
   private wasWell(user: number, { at, how, holding }: Leaving): boolean {
     if (how === 'lost') return false;
     const span = { from: at - SLACK_MS, to: at + SLACK_MS };
-    // While it tells Redis its users under another name, who leaves is known by the last sign of life.
+    // While it registers its users under a new incarnation, a leave has the last seen of the last activity.
     return !this.excuses.has(['unreachable', 'lost', 'doubtful'], span, holding, userIdOf(user));
   }
 }

@@ -20,23 +20,23 @@ const floorNow = (): number => (Date.now() - EARLY_MS - EPOCH) * FLOOR_PER_MS;
 type Fail = (message: string) => void;
 
 /**
- * Hears the public channels on a connection of its own, which nothing touches but what happens to Redis itself.
+ * Subscribes to the public channels on a connection of its own, which only faults of Redis itself affect.
  *
  * Versions only grow, whatever happens. As long as nothing is lost each is the one before and one more, and each user's
- * changes alternate. What was lost allows this much, and only for whom it was lost:
- * - everything: all users start anew, offline, and versions above what follows from the time
- * - some users: these may next come or go
- * - the versions: they go on above what follows from the time
- * - while Redis was away nobody could hear, so all users may next come or go
+ * changes alternate. A loss allows these exceptions, only for the users concerned:
+ * - everything: all users start again as offline, and versions above the one that is calculated from the time
+ * - some users: their next change may be to either status
+ * - the versions: they continue above the one that is calculated from the time
+ * - messages, while Redis was away: the next change of all users may be to either status
  */
 export class ChannelObserver {
   readonly history: PresenceUpdate[] = [];
-  /** Nobody could hear from, and until. */
+  /** The time in which no message could arrive. */
   readonly deafSpans: Array<{ readonly from: number; to: number }> = [];
   heardAt = Date.now();
   private readonly client: Redis;
   private readonly online = new Map<string, boolean | undefined>();
-  /** Of whom nothing was heard since the last loss: offline, or unknown. */
+  /** The status of users without a change since the last loss: offline, or unknown. */
   private others: false | undefined = false;
   private version = floorNow();
   /** The next version may be any that is higher, and until then each may. */
@@ -70,12 +70,12 @@ export class ChannelObserver {
     await this.listen();
   }
 
-  /** Redis is about to go, and comes back without what it held. Until it goes it goes on as before. */
+  /** Redis is about to stop, and comes back without its data. Until then it works as before. */
   expectLoss(): void {
     this.isLossExpected = true;
   }
 
-  /** Versions that somebody has forged are not given any more. */
+  /** Versions of forged messages are not used again. */
   expectLeaps(ms: number): void {
     this.mayLeapUntil = Date.now() + ms;
   }
@@ -84,7 +84,7 @@ export class ChannelObserver {
     return this.deafSpans.at(-1)?.to !== Number.POSITIVE_INFINITY;
   }
 
-  /** The last thing heard of the user since something was lost. */
+  /** The last status of the user that was received since a loss. */
   lastOf(userId: string): boolean | undefined {
     return this.online.get(userId);
   }

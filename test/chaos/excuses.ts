@@ -2,12 +2,12 @@ import { LEASE_MS } from './protocol';
 import type { Holding } from './truth';
 
 /**
- * What follows from a fault for those whom it concerns:
- * - `unreachable`: the router cannot speak to Redis. Queries may reject, and nobody learns who leaves there
- * - `doubtful`: routers have to tell Redis their users again. Queries may reject meanwhile
- * - `deaf`: changes may be missed, and found out later all at once
- * - `lost`: Redis has forgotten users. Their routers assert who is there
- * - `forged`: a router may have believed what nobody has told, and tells otherwise later
+ * What may follow from a fault for the users whom it concerns:
+ * - `unreachable`: the router cannot speak to Redis. Queries may reject, and leaves there are not published
+ * - `doubtful`: routers have to register their users in Redis again. Queries may reject meanwhile
+ * - `deaf`: the router is disconnected from messages. Changes may be missed, and published later all at once
+ * - `lost`: Redis has lost users. Their routers register them again
+ * - `forged`: a router may have accepted a forged change, and corrects it later
  */
 export type Effect = 'unreachable' | 'doubtful' | 'deaf' | 'lost' | 'forged';
 
@@ -20,7 +20,7 @@ const SETTLES_MS: { readonly [effect in Effect]: number } = {
   forged: LEASE_MS * 4,
 };
 
-/** Whom a fault concerns: the phones of one router, or some users, or everybody. */
+/** The users whom a fault concerns: the phones of one router, some users, or all. */
 export interface Concerned {
   readonly holding?: Holding | undefined;
   readonly users?: ReadonlySet<string>;
@@ -90,7 +90,7 @@ export class Excuses {
       .map((excuse) => ({ from: excuse.from, to: this.endOf(excuse), users: excuse.users }));
   }
 
-  /** For how long of that time nobody could speak to Redis. */
+  /** How long of that time no router could reach Redis. */
   awayMs({ from, to }: Span): number {
     const away = this.all
       .filter(({ effect, holding }) => effect === 'unreachable' && holding === undefined)
@@ -106,7 +106,7 @@ export class Excuses {
       .reduce((least, { from }) => Math.min(least, from), endedAt);
   }
 
-  /** Whether routers have asserted anybody anew since then. */
+  /** Whether routers have registered users again since then. */
   hadLosses(since: number): boolean {
     return this.all.some(({ effect, to }) => (effect === 'lost' || effect === 'doubtful') && to > since);
   }
@@ -130,7 +130,7 @@ export class Excuses {
     return whole === 0 ? 1 : excused / whole;
   }
 
-  /** Whoever is about to get well needs Redis for it: while another fault keeps it away, that goes on. */
+  /** Recovery needs Redis: it waits while another fault keeps Redis away. */
   private endOf({ holding, to }: Excuse): number {
     let until = to;
     for (const other of this.all) {

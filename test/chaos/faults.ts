@@ -50,7 +50,7 @@ export class Plan {
     return (windows[next % windows.length] as () => Fault)();
   }
 
-  /** Many at once, and at most one of them for everybody. */
+  /** Many faults at once, of which at most one concerns all users. */
   rage(count: number): Array<{ readonly afterMs: number; readonly fault: Fault }> {
     const { dice } = this;
     const ofOne = this.ofOneRouter();

@@ -24,7 +24,7 @@ const TAKE = `
   end
   redis.call('PUBLISH', ARGV[1], cjson.encode({ lost = ARGV[2], userIds = users }))`;
 
-/** What is lost with a key, for everybody; of a bucket and the graces it concerns only some. */
+/** The loss that a key causes, for all users; that of a bucket and of the graces concerns only some. */
 const EFFECTS: { readonly [key in DeletedKey]: readonly Effect[] } = {
   user: [],
   bucket: [],
@@ -78,7 +78,7 @@ export class FaultyRedis {
     return new FaultyRedis(server, directory, links, link, control, excuses);
   }
 
-  /** Where whoever observes connects to. */
+  /** The address for observers. */
   get observersPort(): number {
     return this.ownLink;
   }
@@ -132,7 +132,7 @@ export class FaultyRedis {
     const bucketOf = (id: string): string => partition.bucketKey(partition.bucketOf(id));
     const keys: string[] = [];
     if (what === 'user') keys.push(...ids.map((id) => this.keyspace.userKey(id)));
-    // The ends, too, where whoever walks through them may go wrong.
+    // Also the first and the last one, where a walk may have mistakes.
     else if (what === 'bucket')
       keys.push(...[0, partition.buckets - 1].map((n) => partition.bucketKey(n)), ...ids.map(bucketOf));
     else keys.push(`presence:${what}:{0}`);
@@ -177,7 +177,7 @@ export class FaultyRedis {
     over();
   }
 
-  /** It hangs again before anybody who has died could be told offline. */
+  /** Redis hangs again before the users of dead routers could be published as offline. */
   async stutter(): Promise<void> {
     for (let time = 1; time <= STUTTER.times; time += 1) {
       await this.hang(LEASE_MS * STUTTER.hangs);
@@ -203,7 +203,7 @@ export class FaultyRedis {
     if (empty) await this.excuseLeavers(leaving);
   }
 
-  /** Who leaves about when everything is lost may be there for everybody until all routers have read who is. */
+  /** A user who leaves around the loss of everything may stay online on all routers until they have read all users. */
   private async excuseLeavers(leaving: () => Iterable<string>): Promise<void> {
     const users = new Set<string>();
     const over = this.excuses.begin(['lost', 'deaf'], { users });

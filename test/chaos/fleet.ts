@@ -90,7 +90,7 @@ export class Fleet {
     return done;
   }
 
-  /** All of them die, and nobody comes back before the last sign of life is too old. */
+  /** All routers die, and no phone comes back before the last activity is too old. */
   async dieWhole(): Promise<void> {
     await Promise.all(this.current.map((life) => life.kill()));
     await sleep(TTL_MS + 1_000);

@@ -2,11 +2,11 @@ import type { PresenceUpdate } from 'voiceping-presence';
 
 type Fail = (message: string) => void;
 
-/** What identifies a change whoever tells it. */
+/** Identifies a change on any router and channel. */
 const keyOf = ({ userId, status, timestamp, reason }: PresenceUpdate): string =>
   `${status} ${reason} ${timestamp} ${userId}`;
 
-/** What `onUpdate` of one router told, from the start of its process to the end: alternating and growing, whatever happens. */
+/** The changes of `onUpdate` of one router, over the life of its process: statuses alternate and versions grow, whatever happens. */
 export class UpdateObserver {
   readonly history: PresenceUpdate[] = [];
   private readonly last = new Map<string, PresenceUpdate>();
@@ -37,7 +37,7 @@ export class UpdateObserver {
 export function compareHistories(
   heard: readonly PresenceUpdate[],
   told: readonly PresenceUpdate[],
-  /** Whether the router must have told what happened then; and whether the channels must have. */
+  /** Whether the router, and whether the channels, must have published the changes of that time. */
   must: { tell(at: number, userId: string): boolean; say(at: number): boolean },
 ): { readonly missing: PresenceUpdate[]; readonly invented: PresenceUpdate[]; readonly compared: number } {
   const open = new Map<string, number>();
@@ -52,7 +52,7 @@ export function compareHistories(
     const key = keyOf(update);
     const count = open.get(key) ?? 0;
     open.set(key, count - 1);
-    // A router that found out by itself tells what it found, at a time of its own.
+    // A router that found the change by a read publishes it at another time.
     if (update.reason === 'resync' || !must.tell(Date.parse(update.timestamp), update.userId)) continue;
     compared += 1;
     // What it read may have come before the message that says the same.

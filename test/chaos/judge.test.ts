@@ -15,7 +15,7 @@ afterEach(() => void vi.useRealTimers());
 
 const pass = (ms: number): void => void vi.setSystemTime(Date.now() + ms);
 
-/** A judge of one router, at which everybody is who has come. */
+/** A judge of one router, to which all users are connected. */
 function start() {
   const truth = new Truth(200);
   const excuses = new Excuses();
@@ -151,7 +151,7 @@ describe('a grace', () => {
       operation: ['drop', user] as const,
       connection,
     }));
-    // It came and went where nobody could say so, just before.
+    // It came and went just before, while the router could not reach Redis.
     truth.lateUntil.fill(Date.now());
     holding.acknowledge(dropped, Date.now());
     pass(GRACE_MS / 4);

@@ -17,7 +17,7 @@ const CLOCKS_MS = 30;
 const MOST_HEARTBEATS = 2_000;
 const ASKED_USERS = 400;
 const ASK_EVERY_MS = 150;
-/** By these queries may reject; and these are the reasons why nobody knows who is offline. */
+/** Excuses by which queries may reject, since it is not known which users are offline. */
 const REJECTS: readonly Effect[] = ['unreachable', 'doubtful'];
 const BLINDS: readonly Effect[] = ['unreachable', 'lost'];
 
@@ -108,7 +108,7 @@ export class Judge {
     this.suspicions.push({ from: leftAt, to: at, holders, what: `offline (${reason}) within the grace: ${userId}` });
   }
 
-  /** A router has told something. */
+  /** A router has published a change. */
   onUpdate(life: Life, { userId, status, reason }: PresenceUpdate): void {
     if (reason !== 'resync' || status !== 'offline') return;
     const now = Date.now();

@@ -24,7 +24,7 @@ export class Leases {
     return last?.renewedAt;
   }
 
-  /** Whether it is proved that it had its lease all that time, and had told Redis its users before. */
+  /** Whether it certainly had its lease all that time, and had registered its users in Redis before. */
   held({ from, to }: { readonly from: number; readonly to: number }): boolean {
     return this.tenures.some(
       (tenure) => tenure.from + LEASE_MS <= from && to <= tenure.renewedAt + LEASE_MS - CLOCKS_MS,

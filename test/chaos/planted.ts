@@ -14,7 +14,7 @@ interface Planted {
 
 const SCRIPTS = 'src/stores/redis/lua/scripts.generated.ts';
 
-/** Mistakes that somebody could make, and that the chaos test has to notice. */
+/** Plausible mistakes, which the chaos test has to notice. */
 export const PLANTED: readonly Planted[] = [
   {
     name: 'presence keys live too long',

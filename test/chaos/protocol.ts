@@ -4,7 +4,7 @@ import type { PresenceStatus, PresenceUpdate } from 'voiceping-presence';
 export const LEASE_MS = Number(process.env['CHAOS_LEASE_MS'] ?? 1_500);
 export const GRACE_MS = 1_000;
 export const HANDOVER_MS = 1_500;
-/** Who is asserted anew after a loss stays for so long, see shared.lua: another router may hold the user, too. */
+/** How long a user stays who is registered again after a loss, see shared.lua: another router may hold the user, too. */
 export const ASSERTED_MS = 3_000;
 export const TTL_MS = Math.max(6_000, LEASE_MS * 2);
 export const PING_MS = TTL_MS / 4;
@@ -47,7 +47,7 @@ export interface Beat {
   readonly at: number;
 }
 
-/** What a router tells by itself, or answers. */
+/** A report or an answer of a router. */
 export type Report =
   | { readonly kind: 'answer'; readonly number: number; readonly value: Answers[Command['kind']] }
   | { readonly kind: 'refusal'; readonly number: number; readonly reason: string }
@@ -55,9 +55,9 @@ export type Report =
   | { readonly kind: 'held'; readonly number: number; readonly places: number[] }
   | { readonly kind: 'updates'; readonly updates: PresenceUpdate[] }
   | { readonly kind: 'beat'; readonly beat: Beat }
-  /** A background failure, as `onError` was told. */
+  /** A background failure that was passed to `onError`. */
   | { readonly kind: 'error'; readonly stage: string; readonly message: string }
-  /** A rejection nobody handled, or an exception nobody caught. */
+  /** An unhandled rejection, or an uncaught exception. */
   | { readonly kind: 'unhandled'; readonly message: string };
 
 const ODD_IDS = ['__proto__', 'a:b', '{x}', 'u,1', '"\\\u0001', '📟', 'é'.repeat(128), '0'];

@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import type { Answers, Command, Report } from './protocol';
 
-/** What a router tells by itself. */
+/** A report of a router. */
 export type Told = Exclude<Report, { kind: 'answer' | 'refusal' }>;
 type Waiting = { resolve(value: Answers[Command['kind']]): void; reject(error: Error): void };
 
@@ -12,7 +12,7 @@ export class RouterProcess {
   private readonly waiting = new Map<number, Waiting>();
   private number = 0;
   readonly startedAt = Date.now();
-  /** When it was killed, or told to leave. */
+  /** When it was killed, or began to leave. */
   endedAt = Number.POSITIVE_INFINITY;
   output = '';
 

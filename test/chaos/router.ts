@@ -28,13 +28,13 @@ process.on('uncaughtException', (error) => report({ kind: 'unhandled', message: 
 process.on('disconnect', () => process.exit());
 
 const [port, connects] = process.argv.slice(2);
-// Half of the routers hand in a client, with the defaults of ioredis; the others let the store connect by itself.
+// Half of the routers pass a client, with the defaults of ioredis; the others let the store open its own connections.
 const client = connects === 'client' ? new Redis({ host: '127.0.0.1', port: Number(port) }) : undefined;
 client?.on('error', () => undefined);
 
 const store = redisStore(client === undefined ? { host: '127.0.0.1', port: Number(port) } : { client });
 const beat = store.beat.bind(store);
-// Whether a lease has lapsed nobody knows better than the router that held it.
+// The router that held a lease knows best whether it has lapsed.
 store.beat = async (node, onAnswer) => {
   const sentAt = Date.now();
   const answer = await beat(node, onAnswer);

@@ -1,6 +1,6 @@
 import { ChaosWorld, type Pace } from './world';
 
-/** Code that was compiled since, and the last version told of some thousands of users. */
+/** Code that was compiled since, and the last published version of some thousands of users. */
 const HEAP_TOLERANCE = 8 * 2 ** 20;
 
 /** What a run has come to. */

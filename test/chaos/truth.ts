@@ -22,7 +22,7 @@ interface PhoneConnection {
 /** What is sent to a router together. */
 export type Batch = ReadonlyArray<{ readonly operation: Operation; readonly connection: PhoneConnection }>;
 
-/** Some stay for minutes: whoever comes back at once hides what was lost. */
+/** Some stay away for minutes, since a user who comes back at once hides a loss. */
 const isResident = (user: number): boolean => user % 3 === 0;
 const RESIDENT_LEAVES = 0.03;
 
@@ -39,7 +39,7 @@ export class Truth {
   readonly unsaidAt: Float64Array;
   /** When a connection of the user was last on its way to a router. */
   readonly openedAt: Float64Array;
-  /** Up to when the store may have heard of a connection of the user for the first time, while that was there or after it. */
+  /** The latest time at which the store may have learned of a connection of the user, during the connection or after it. */
   readonly lateUntil: Float64Array;
   private readonly acknowledged: Int32Array;
   private readonly planned: Int32Array;
@@ -52,7 +52,7 @@ export class Truth {
     this.lateUntil = new Float64Array(users);
   }
 
-  /** Since when nobody has a connection of the user, or is about to; undefined where somebody is. */
+  /** Since when no router has, or is about to have, a connection of the user; undefined where one has. */
   goneSince(user: number): number | undefined {
     if (this.acknowledged[user] !== 0 || this.planned[user] !== 0) return undefined;
     return this.leavings[user]?.at ?? 0;
@@ -102,7 +102,7 @@ export class Holding {
   constructor(
     private readonly truth: Truth,
     private readonly dice: Random,
-    /** Users whose home is here; now and then somebody else comes too, or a second device. */
+    /** Users whose home is here; now and then another user, or a second device, comes too. */
     private readonly home: { readonly router: number; readonly routers: number },
     private readonly target: number,
   ) {}
@@ -156,13 +156,13 @@ export class Holding {
     }
   }
 
-  /** From now on nobody may learn who has left here; nor who just has. */
+  /** From now on leaves here, and those just before, may stay unknown. */
   fallIll(): void {
     this.isUnwell = true;
     for (const { user } of this.latest) this.truth.unsaidAt[user] = Date.now();
   }
 
-  /** Since when the store has held a connection that nobody has told to end; undefined where there is none. */
+  /** Since when the store has held a connection whose end was not recorded; undefined where there is none. */
   steadySince(user: number): number | undefined {
     if (this.isOver) return undefined;
     return this.byUser.get(user)?.find(({ heldSince }) => heldSince !== undefined)?.heldSince;
@@ -180,7 +180,7 @@ export class Holding {
     const at = Date.now();
     for (const [user, connections] of this.byUser) {
       this.truth.plan(user, -connections.length);
-      // Also who came in what was not acknowledged any more: the store may have heard of them.
+      // Also users of calls that were not acknowledged: the store may have recorded them.
       this.truth.leavings[user] = { at, begunAt: at, how: 'lost', holding: this, heldSince: undefined };
       this.truth.unsaidAt[user] = at;
     }

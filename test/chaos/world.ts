@@ -109,7 +109,7 @@ export class ChaosWorld {
     }
   }
 
-  /** One router is killed, and all others leave cleanly: what has to be told then is known to the last change. */
+  /** One router is killed, and all others leave cleanly, so that every change that must be published is known. */
   async assertEndings(): Promise<void> {
     const { fleet, judge } = this;
     if (this.excuses.hadLosses(Date.now() - ASSERTED_MS)) await sleep(ASSERTED_MS);
@@ -258,7 +258,7 @@ export class ChaosWorld {
     over();
   }
 
-  /** A lease is extended once where Redis was away: whoever has died is not kept alive by each further time. */
+  /** A lease is extended once where Redis was away, so that further outages do not keep a dead router alive. */
   private async stutter(fault: Extract<Fault, { kind: 'stutter' }>): Promise<void> {
     const victim = this.fleet.current[fault.router] as Life;
     const users = victim.holding.users;
