@@ -1,4 +1,4 @@
-/** A mistake that somebody makes who writes a store: an edit of one that makes none. */
+/** A mistake of the author of a store, as an edit of a correct one. */
 export interface Fault {
   readonly what: string;
   /** Stands in the source exactly once. */
@@ -376,7 +376,7 @@ export const MEMORY_FAULTS: readonly Fault[] = [
   ),
   fault('1,000 activities are 500', 'of signs) {', 'of signs.slice(0, 500)) {'),
 
-  // What is told.
+  // Notifications of feeds.
   fault('versions do not grow', 'this.version += 1;', 'this.version = Math.max(1, this.version);'),
   fault('each second version is left out', 'this.version += 1;', 'this.version += 2;'),
   fault('each user has a counter of its own', '    user.version = this.version;\n', '    user.version += 1;\n'),

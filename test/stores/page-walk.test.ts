@@ -94,7 +94,7 @@ describe('pages of users who are spread over buckets', () => {
       const stay = Array.from({ length: [0, 1, 7, 500, 5_000][round % 5] as number }, () => buckets.join(below));
       const walk = new PageWalk(buckets.buckets);
       const limit = [1, 7, 100, 1_000][below(4)] as number;
-      // Whoever leaves is on a page or not; that takes nobody else's place.
+      // A user who leaves may be on a page or not, and does not displace another one.
       const leave = Array.from({ length: stay.length }, () => buckets.join(below));
       const seen: string[] = [];
       let from: From | null = START;

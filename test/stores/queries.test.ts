@@ -7,7 +7,7 @@ import { Keyspace } from '../../src/stores/redis/keyspace';
 const ROUND_TRIP_MS = 300;
 const sure = { awaited: 0, unsure: 0 };
 
-/** Queries to a Redis that answers after a round trip: everybody asked about was seen just now, or never. */
+/** Queries to a Redis that answers after a round trip: all users of a query were seen just now, or never. */
 function far(isCluster: boolean, isKeyed: boolean) {
   const clock = fakeClock();
   const keyspace = new Keyspace('p:', isCluster);
@@ -99,7 +99,7 @@ describe('queries to a Redis that is far away', () => {
         receiverOf: () => ({ highestVersion: 0 }),
         presenceKeys: () => ({ get: () => answer(false) }) as never,
       } as never);
-      // One that nobody waits for any more would end the process.
+      // An unhandled rejection would end the process.
       await expect(queries.read(['u'], () => undefined)).rejects.toThrow(/first|second/);
       await new Promise((resolve) => setImmediate(resolve));
     }

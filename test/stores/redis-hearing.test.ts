@@ -5,13 +5,13 @@ import { parseMessage, toBatch } from '../../src/stores/redis/changes/message-co
 const EPOCH = '1700000000.5';
 const NEWER = '1700000001.5';
 
-/** Changes of one batch: by default what the store wrote, else what somebody forged. */
+/** The changes of a batch: by default those of the store, else forged ones. */
 const text = (first: number, count = 1, { at = 1_000 + first, epoch = EPOCH, id = 'u' } = {}): string =>
   JSON.stringify({ e: epoch, n: first, t: at, u: Array.from({ length: count }, () => [id, 1, 5, 'connect']) });
 const batch = (...args: Parameters<typeof text>): Batch => parseMessage(text(...args)) as Batch;
 const forged = (first: number, count = 1, epoch = EPOCH): Batch => batch(first, count, { epoch, id: 'forged' });
 
-/** What one partition would hear, with a Redis that is written by hand: a log, and how far it has come. */
+/** The receiver of one partition, on a fake Redis: a log, and its last version. */
 function hearing(log: string[] = []) {
   const told: number[] = [];
   const ids = new Set<string>();
@@ -211,7 +211,7 @@ describe('Hearing', () => {
     expect(heard).toEqual({ gaps: 0, deaf: 1, reads: [2], errors: 0 });
   });
 
-  // The timer of one answer judged by the newest one, so that any steady stream looked like deafness.
+  // The timer of one answer judged by the newest one, so that any steady stream looked like a lost connection.
   it('takes a steady stream that is 150 ms late for what it is', async () => {
     const { ear, told, heard, redis, settle } = hearing();
     ear.learn(EPOCH, 0);
@@ -365,7 +365,7 @@ describe('Hearing', () => {
     expect(told).toEqual([41, 43]);
     expect(heard.gaps).toBe(2);
     expect(anew.times).toBe(2);
-    // What it has heard must not be given once more.
+    // Changes that it has received must not be delivered again.
     expect(ear.highestVersion).toBe(43);
   });
 
@@ -480,7 +480,7 @@ describe('what is forged', () => {
     ear.learn(EPOCH, 7);
     expect(told).toEqual(upTo(7));
     expect(Array.from(ids)).toEqual(['u']);
-    // A second batch under a number that was heard may be the true one, if somebody can write to the log, too.
+    // A second batch with a known number may be the true one, if the attacker can write to the log, too.
     expect(heard.gaps).toBe(message.first < 6 && message.epoch === EPOCH ? 1 : 0);
     expect(redis.asked).toBe(1);
     expect(ear.highestVersion).toBe(7);
@@ -598,7 +598,7 @@ describe('what is forged', () => {
         await settle(15);
       }
     }
-    // Whatever comes is told at once.
+    // Changes are delivered as they arrive.
     expect(told).toEqual(upTo(105));
     await settle(10_000);
     expect(redis.asked).toBeLessThanOrEqual(5);

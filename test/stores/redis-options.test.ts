@@ -105,7 +105,7 @@ describe('the layout', () => {
     expect(cluster.place('acme_u1')).toEqual({ partition: 10, bucket: 45 });
   });
 
-  // With a hash that everybody can compute fifty thousand ids were found that meet in one bucket.
+  // With a public hash, fifty thousand ids were found that share a bucket.
   it('lets nobody choose ids that meet: where they are depends on a seed', () => {
     const layouts = [new Keyspace('p:', false), new Keyspace('p:', false)];
     const together: string[] = [];

@@ -4,7 +4,7 @@ import type { RedisLike } from 'voiceping-presence/redis';
 import { systemClock } from '../../src/public/clock';
 import { Subscriber } from '../../src/stores/redis/connection/subscriber';
 
-// Over connections that do as they are told, on a clock that does, too.
+// On fake connections, and a fake clock.
 
 class FakeConnection extends EventEmitter {
   status = 'connecting';
@@ -55,7 +55,7 @@ function setUp(options: object = {}) {
   const client = new FakeClient(options);
   const events: string[] = [];
   const subscriber = new Subscriber({
-    // Its waits are at their longest, as with fakeClock: drawn anew in each run, two of them sometimes fell into one step.
+    // Waits are at their longest, as with fakeClock: with random ones, two of them sometimes fell into one step.
     clock: { ...systemClock, random: () => 0.999 },
     client: client as unknown as RedisLike,
     channels: ['a', 'b'],

@@ -5,7 +5,7 @@ import { systemClock } from '../../src/public/clock';
 import { CommandGate } from '../../src/stores/redis/connection/command-gate';
 import { connect } from '../../src/stores/redis/connection/connect';
 
-// Connections that are dead without a word, or lead to the wrong server, on a clock that does as it is told.
+// Connections that are dead without an event, or lead to the wrong server, on a fake clock.
 
 beforeEach(() => {
   vi.useFakeTimers();

@@ -68,7 +68,7 @@ class Data {
     this.replayedAt = undefined;
   }
 
-  /** A router has seen a version: what was lost or set back goes on above it, as other data. */
+  /** A router has seen a version. Data that were lost or set back continue above it, under a new epoch. */
   see(highest: number, nextEpoch: () => number): void {
     if (highest <= this.version) return;
     this.base += highest - this.version;
@@ -133,7 +133,7 @@ interface Incarnation {
   applied: number;
 }
 
-/** The store of one router: speaks to the server, hears what it tells, and finds out what it has not heard. */
+/** The store of one router: calls the server, receives its messages, and detects missing ones. */
 export class Front implements PresenceStore {
   isCut = false;
   private readonly feeds = new Map<StoreFeed, { readonly since: number }>();

@@ -17,7 +17,7 @@ import { CONTRADICTIONS, LEASE_ROWS, NOW, ROWS, type Row } from './rule-table';
 
 const RULE = readFileSync(new URL('../../src/stores/redis/lua/decide.lua', import.meta.url), 'utf8');
 
-/** Five arguments an event: time, kind, owner, when the user was heard, and the record, which is empty where it is the one just decided. */
+/** Five arguments an event: time, kind, owner, time of the activity, and the record, which is empty for the one just decided. */
 const DECIDE = `${RULE}
 local online, grace, owners, seen
 local out = {}
@@ -69,7 +69,7 @@ function argsOf(event: UserEvent, now: number, before?: UserRecord): string[] {
   return [String(now), kindOf(event), owner, String(heard), before === undefined ? '' : textOf(before)];
 }
 
-/** What one decision is in the answer of the script. Where only one change is made it is told which of the two made it. */
+/** What one decision is in the answer of the script. For a single change it says which of the two made it. */
 function answerOf(record: UserRecord, settled: string | undefined, reason: string | undefined, isIgnored: boolean) {
   return `${textOf(record)} ${settled ?? '-'} ${reason ?? '-'} ${isIgnored ? 1 : 0}`;
 }
@@ -131,7 +131,7 @@ function randomEvent(draw: Random): UserEvent {
   }
 }
 
-/** What of a record may be wrong, after somebody else has written to it. */
+/** Ways in which a record may be wrong after another program has written it. */
 function tampered(draw: Random, record: UserRecord): UserRecord {
   return draw.pick([
     { ...record, online: !record.online },
@@ -161,7 +161,7 @@ describe('the rule in both languages', () => {
         const event = randomEvent(draw);
         const decision = decide(before, event, now);
         const [settled, reason] = divided(before, decision.transitions, now);
-        // Else each goes on from what it has decided itself.
+        // Otherwise each continues from its own last decision.
         args.push(...argsOf(event, now, isTampered || count === 0 ? before : undefined));
         expected.push(answerOf(decision.record, settled, reason, decision.isIgnored));
         for (const what of [settled && `settled ${settled}`, reason, decision.isIgnored && 'ignored']) {

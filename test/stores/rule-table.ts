@@ -22,8 +22,8 @@ export const EVENTS: Readonly<Record<string, (ageMs: number) => UserEvent>> = {
   due: () => ({ kind: 'due' }),
 };
 
-// Router n speaks; m and k are others. `+`: a grace that runs, `!`: one that has run out and that nobody has ended. After
-// the event: who holds the user then, the grace (`+3000`: a new one), and what is published.
+// Router n speaks; m and k are others. `+`: a grace that runs, `!`: one that has run out and was not ended. After
+// the event: the owners, the grace (`+3000`: a new one), and what is published.
 const TABLE = `
 -     join n connect          again n resync          close -                 silence -              drop 0 -               shorter -              longer -               activity -             dead -                 due -
 +     join n                  again n                 close +                 silence +              drop 0 +               shorter +              longer +               activity +             dead +                 due +
@@ -122,7 +122,7 @@ export interface LeaseRow {
 export const LEASE_MS = 10_000;
 export const TTL_MS = 60_000;
 
-// How long nobody asked anything; then, for a lease that ends so many milliseconds from now, what becomes of it: r(uns),
+// How long the store got no call; then, for a lease that ends so many milliseconds from now, the verdict: r(uns),
 // e(xtend) or d(ead). The second line of a pair: it was extended before.
 const ENDS = [-40_001, -20_001, -20_000, -19_999, -5_001, -5_000, -1, 0, 1, 5_000, 20_000];
 const LEASES = `
@@ -173,7 +173,7 @@ const STANDING: ReadonlyMap<string, Lease> = new Map([
   ['x', lease(0, true)],
 ]);
 
-// Owners (u: of whom there is no lease); then whether the user is online without a grace, with one that has just ended and
+// Owners (u: one without a lease); then whether the user is online without a grace, with one that has just ended and
 // with one that runs a millisecond more: last seen a millisecond within the TTL, and just outside.
 const ONLINE = `
 -   - - +  - - +

@@ -78,7 +78,7 @@ describe('the users of a router that has left or died, on a Redis far away', () 
     expect(await timed(maintenance.release(NODE))).toBeLessThanOrEqual(4);
     const reaps = calls.filter(({ name }) => name === 'reap');
     expect(reaps).toHaveLength(isCluster ? 128 : 17);
-    // What is done once nobody is left is done after all the others have answered.
+    // The last step, for which no user may be left, comes after all other answers.
     const last = reaps.filter(({ isLast }) => isLast);
     const others = reaps.filter(({ isLast }) => !isLast);
     expect(last).toHaveLength(isCluster ? 64 : 1);
