@@ -151,7 +151,7 @@ const USES: { readonly [title: string]: (port: number) => Promise<void> } = {
     await stillAnswers(port);
     await phoneIsOnline(port);
   },
-  'A dashboard that hears of changes': async (port) => {
+  'A dashboard that receives changes': async (port) => {
     const dashboard = await connected(`ws://127.0.0.1:${port}`, { protocols: ['dashboard', 'browser'] });
     await until('it has its snapshot', () => dashboard.frames.length === 1);
     const phone = await connected(`ws://127.0.0.1:${port}`, { protocols: ['acme_u1', 'phone'] });
@@ -173,7 +173,7 @@ const USES: { readonly [title: string]: (port: number) => Promise<void> } = {
     expect(String(error)).toContain('401');
     for (const { socket } of [dashboard, phone]) socket.terminate();
   },
-  'Identify later, and whom nobody identifies': async (port) => {
+  'Identify later, or not at all': async (port) => {
     const url = `ws://127.0.0.1:${port}`;
     const { socket } = await connected(url, { headers: { token: 'a token' } });
     const nobody = new WebSocket(url, { headers: { token: 'another token' } });

@@ -222,7 +222,7 @@ describe('a user who moves', () => {
     expect(a.changes('moves')).toEqual(['online']);
   });
 
-  it('from the fork to us, while nobody of ours could hear that it has left', async () => {
+  it('from the fork to us, while none of our routers could receive the leave', async () => {
     const theirs = await fork();
     const a = await ours();
     await theirs.connect('moves');
@@ -278,7 +278,7 @@ describe('a user who moves', () => {
 });
 
 // The store asks first whether users have moved. Changes that wait for that answer must not be published after newer ones.
-it('what the core has given up is not told later', async () => {
+it('a call that the core has given up takes no effect later', async () => {
   const applied: unknown[] = [];
   const answers: Array<(values: string[]) => void> = [];
   const client = {

@@ -88,7 +88,7 @@ const usersOf = (count: number): string[] => Array.from({ length: count }, (_, i
 const keysOf = (users: string[]): string[] => users.map((userId) => `presence:user:${userId}`).sort();
 
 describe('a loss of what Redis held', () => {
-  it('FLUSHALL: everybody is asserted anew, and no offline is published', async () => {
+  it('FLUSHALL: all users are registered again, and no offline is published', async () => {
     const rig = await Rig.start();
     const [a, b] = [await rig.router(), await rig.router()];
     const users = usersOf(2_500);
@@ -109,7 +109,7 @@ describe('a loss of what Redis held', () => {
   });
 
   // The grace that runs since the loss was in no set, and only a sweep found that it had ended: a minute later.
-  it('who drops within the three seconds after it, for less than they take, is told when they are over', async () => {
+  it('a user who drops within the three seconds after it, with a shorter grace, goes offline when they are over', async () => {
     const rig = await Rig.start();
     const a = await rig.router({ graceMs: 50, leaseMs: 15_000 });
     await a.attach('u');
@@ -137,7 +137,7 @@ describe('a loss of what Redis held', () => {
     expect(b.heard).toHaveLength(50);
   });
 
-  it('a user who left in the same seconds is told offline once, by those who had told online', async () => {
+  it('a user who left in the same seconds is published as offline once, by routers that had published online', async () => {
     const rig = await Rig.start();
     const [a, b] = [await rig.router(), await rig.router()];
     await a.attach('stays', 'leaves');
@@ -185,13 +185,13 @@ describe('a loss of what Redis held', () => {
   );
 });
 
-describe('a record is lost, and nobody is left who could assert it', () => {
+describe('a record is lost, and no router is left to register the user again', () => {
   // A dozen leases, as README says, and what a busy machine takes.
   const foundMs = (): number => shortLease() * 16;
   // Their keys would live for minutes.
   const slow: PresenceOptions = { pingIntervalMs: 120_000 };
 
-  it('whose router has died too is told offline, once, and has no key any more', async () => {
+  it('a user whose router has died too is published as offline once, and the presence key is deleted', async () => {
     const rig = await Rig.start();
     const link = await Link.start(rig.server.port);
     const [a, b] = [await rig.router(slow, link.port), await rig.router(slow)];
@@ -218,7 +218,7 @@ describe('a record is lost, and nobody is left who could assert it', () => {
     link.close();
   });
 
-  it('who left in the same moment, and has lost the key too, is told offline', async () => {
+  it('a user who left at the same moment, and whose key is lost too, is published as offline', async () => {
     const rig = await Rig.start();
     const [a, b] = [await rig.router(slow), await rig.router(slow)];
     await a.attach('u0', 'u1');
@@ -283,7 +283,7 @@ describe('a record is lost, and nobody is left who could assert it', () => {
 });
 
 // Everything was flushed between the read that found a key without a record and this step, so all users are offline.
-it('who has a key and no record goes offline a lease later, once, and nobody whose key has gone meanwhile', async () => {
+it('a user with a key and no record goes offline a lease later, once, but not one whose key is gone by then', async () => {
   const rig = await Rig.start();
   await rig.router();
   const keyspace = await layoutOf(rig.admin);
@@ -342,7 +342,7 @@ it('a grace ended, and what would have ended it was lost: who begins to listen t
 });
 
 describe('Redis hangs', () => {
-  it('for longer than a lease: nobody is dead, nobody is told anything', async () => {
+  it('for longer than a lease: no router counts as dead, and nothing is published', async () => {
     const rig = await Rig.start();
     const [a, b] = [await rig.router(), await rig.router()];
     await a.attach('u');
@@ -503,7 +503,7 @@ describe('one way is cut, and the other is not', () => {
     expect(router.changes('leaves')).toEqual(['offline disconnect']);
   });
 
-  it('pub/sub: what was missed is read from the log, and told with its own version and reason', async () => {
+  it('pub/sub: missed changes are read from the log, and published with their own version and reason', async () => {
     const rig = await Rig.start();
     const patient = { leaseMs: 15_000, commandTimeoutMs: 10_000 };
     const [a, b] = [await rig.router(patient), await rig.router(patient)];
@@ -571,7 +571,7 @@ describe('one way is cut, and the other is not', () => {
     await until('b hears of it', () => b.changes('later').length === 1);
   });
 
-  it('a link that is dead without a word is given up, and made anew', async () => {
+  it('a connection that is dead without an event is given up, and replaced', async () => {
     const rig = await Rig.start();
     const proxy = await Link.start(rig.server.port);
     const a = await rig.router({}, proxy.port);

@@ -286,7 +286,7 @@ describe('another tenant of the Redis', () => {
   });
 
   // An evicted key came back only with the next activity.
-  it('deletes the key of a user who is there: it comes back once she is listed, and nobody is told', async () => {
+  it('deletes the key of a user who is there: it comes back once she is listed, and nothing is published', async () => {
     const there = await fleet();
     await admin.del(there.userKey('alice'));
     await there.listed(there.b);

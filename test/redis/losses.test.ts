@@ -19,14 +19,14 @@ function heard(losses: DataLoss, buckets: number[], times: number, says: unknown
 
 describe('losses', () => {
   // A loss that was taken for silence made every router wait for a whole sweep before it published users as offline.
-  it('a beat that is ahead of the message about the same loss is no news, however many beats there are', () => {
+  it('a beat that is ahead of the message about the same loss causes no other loss, however many beats there are', () => {
     const losses = watched();
     expect([losses.isNews(5, 500), losses.isNews(5, 501), losses.isNews(5, 550)]).toEqual([false, false, false]);
     expect(heard(losses, [7], 5, 5)).toEqual([7]);
     expect([losses.isNews(5, 1_000), losses.isNews(5, 2_000)]).toEqual([false, false]);
   });
 
-  it('a message that is ahead of the answer of a beat is no news, and none after it a gap', () => {
+  it('a message that is ahead of the answer of a beat causes no other loss, and no gap after it', () => {
     const losses = watched();
     expect(heard(losses, [7], 5, 5)).toEqual([7]);
     expect(losses.isNews(4, 500)).toBe(false);
@@ -34,7 +34,7 @@ describe('losses', () => {
     expect([losses.isNews(6, 1_000), losses.isNews(6, 2_000)]).toEqual([false, false]);
   });
 
-  it('a loss that no message tells is news once beats have said so for a while, once', () => {
+  it('a loss without a message is noticed once, after beats have reported it for a while', () => {
     const losses = watched();
     expect([losses.isNews(5, 500), losses.isNews(5, 1_000)]).toEqual([false, true]);
     losses.hear([], 5);
@@ -56,7 +56,7 @@ describe('losses', () => {
   });
 
   // The number was the same as before, so a loss together with the count went unnoticed, and users who left then stayed online.
-  it('in other data it is counted from 0, and all is lost that was told before', () => {
+  it('in new data losses are counted from 0, and all earlier data are lost', () => {
     const losses = watched(1);
     losses.begin(0);
     expect(losses.isAny).toBe(true);

@@ -68,7 +68,7 @@ describe('three routers on one Redis', () => {
     expect(observer.changes('two-devices')).toEqual(['online connect', 'offline disconnect']);
   });
 
-  it('have everybody back after a flush, and nobody was told offline', async () => {
+  it('have all users back after a flush, and none was published as offline', async () => {
     const { admin, observer, routers, start, allHeard } = await redis();
     const [a, b, c] = (await start(3)) as [RouterProcess, RouterProcess, RouterProcess];
     const users = usersOf(50);
@@ -205,7 +205,7 @@ describe('a router that', () => {
     expect(observer.changes('u')).toEqual(['online connect']);
   });
 
-  it('stalls longer than a lease: it is reaped, is told so, and asserts who is still there', async () => {
+  it('stalls longer than a lease: it is reaped, learns that, and registers its remaining users again', async () => {
     const { observer, start } = await redis();
     const [a, b] = (await start(2)) as [RouterProcess, RouterProcess];
     await a.attach('u', 'v');

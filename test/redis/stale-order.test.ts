@@ -21,7 +21,7 @@ interface Frame {
 }
 
 // A heartbeat got through, the router said that all was well, and only then read in the log what it had missed.
-it('what was missed in an outage is shown before its end is told, also where it has to be read from the log', async () => {
+it('changes missed in an outage arrive before its end, also where they have to be read from the log', async () => {
   const server = await RedisServer.start();
   endings.push(() => server.remove());
   const [commands, messages] = [await Link.start(server.port), await Link.start(server.port)];

@@ -71,7 +71,7 @@ function rig() {
 const now = (): number => Date.now();
 
 describe('on a Cluster', () => {
-  it('the presence key lives as long as its last sign of life counts, and no renewal makes one', async () => {
+  it('the presence key lives for a TTL from the last activity, and a renewal creates none', async () => {
     const { router, pttl, prefix } = rig();
     const a = await router('a');
     const expectTtl = async () => {

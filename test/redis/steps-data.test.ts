@@ -17,7 +17,7 @@ const expectTtl = (ms: number) => {
 };
 
 describe('the presence key', () => {
-  it('lives as long as its last sign of life counts: after a join, and after a renewal', () =>
+  it('lives for a TTL from the last activity: after a join, and after a renewal', () =>
     on(async (rig) => {
       const a = await rig.router('a');
       await a.apply(join('u'));

@@ -10,7 +10,7 @@ beforeAll(async () => {
 afterAll(() => rigs.end());
 const on = (run: (rig: Rig) => Promise<void>) => rigs.on(run);
 
-describe('what others are told', () => {
+describe('changes for other routers', () => {
   const ODD = ['a"b', 'back\\slash', '\u0000', '</script>', '__proto__'];
 
   it('of any id, on the channel of its status and on that of all, with the version and the time', () =>
@@ -48,7 +48,7 @@ describe('what others are told', () => {
       }
     }));
 
-  it('nobody who subscribes later is told what was before', () =>
+  it('a later subscriber receives no earlier changes', () =>
     on(async (rig) => {
       const a = await rig.router('a');
       await a.apply(join('before'));

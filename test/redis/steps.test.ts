@@ -45,7 +45,7 @@ describe('a router that has died', () => {
       expect((await rig.admin.hkeys(rig.key('nodes'))).sort()).toEqual(['a']);
     }));
 
-  it('is told so whatever it asks, and nothing of that takes effect; under its next name it asserts anew', () =>
+  it('gets an error for each call, none of which takes effect; under its next incarnation it registers its users again', () =>
     on(async (rig) => {
       const [a, b] = [await rig.router('a'), await rig.router('b')];
       await b.apply(join('u'), join('gone'));
@@ -85,7 +85,7 @@ describe('a router that has died', () => {
       await until('it is told', () => a.told.includes('u offline node-down'));
     }));
 
-  it('and was the only one left who speaks for a user: without a key that one is offline, and told later', () =>
+  it('and was the last owner of a user: without a presence key the user is offline, which is published later', () =>
     on(async (rig) => {
       const [a, b] = [await rig.router('a'), await rig.router('b')];
       await a.apply(join('of-a'));
@@ -189,7 +189,7 @@ describe('a grace', () => {
 });
 
 describe('what is lost', () => {
-  it('versions go on above all that were given, also where nobody is left who remembers them', () =>
+  it('versions continue above all earlier ones, also where no router remembers them', () =>
     on(async (rig) => {
       const a = await rig.router('a');
       await a.apply(join('u'), leave('u'));
@@ -235,7 +235,7 @@ describe('what is lost', () => {
     }),
   );
 
-  it('nobody is said to be offline before each router that was there has told all of its users', () =>
+  it('no query answers offline before each router of that time has registered all of its users', () =>
     on(async (rig) => {
       const [a, b] = [await rig.router('a'), await rig.router('b')];
       await a.apply(join('of-a'));
@@ -317,7 +317,7 @@ describe('a router that leaves', () => {
 });
 
 describe('who subscribes', () => {
-  it('is told nothing from before, also where that arrives later', () =>
+  it('receives no earlier changes, also where these arrive later', () =>
     on(async (rig) => {
       const client = new Redis({ port: rigs.server.port });
       const duplicate = client.duplicate.bind(client);

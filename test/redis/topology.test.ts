@@ -46,7 +46,7 @@ async function router(options: RedisStoreOptions, more: PresenceOptions = {}) {
 const usersOf = (count: number): string[] => Array.from({ length: count }, (_, index) => `u${index}`);
 
 describe('Sentinel', () => {
-  it('a failover that may lose writes: nobody goes offline, and changes are told on', async () => {
+  it('a failover that may lose writes: no user goes offline, and later changes are published', async () => {
     const sentinel = await Sentinel.start();
     onTestFinished(() => sentinel.remove());
     const options = { sentinels: sentinel.address, name: sentinel.name };
@@ -111,7 +111,7 @@ describe('Cluster', () => {
     expect(await b.presence.countOnline()).toBe(0);
   });
 
-  it('records are lost, and their router is out of reach: its users are told offline, and their keys go', async () => {
+  it('records are lost, and their router is out of reach: its users are published as offline, and their keys are deleted', async () => {
     const cluster = await RedisCluster.start();
     onTestFinished(() => cluster.remove());
     const client = connect(cluster);

@@ -594,7 +594,7 @@ export const REMOTE_FAULTS: readonly Fault[] = [
     'data.store.beat({ ...node, nodeId: id });\n      const answer = data.store.apply({ ...node, nodeId: id }, ops);',
   ),
   fault(
-    'a sign of life makes the lease that was lost',
+    'an activity creates the lease that was lost',
     'return (await this.ask((data) => data.store.refresh({ ...node, nodeId }, signs))).answer;',
     `return (await this.ask((data) => {
       data.store.beat({ ...node, nodeId });

@@ -44,7 +44,7 @@ describe('a question in the background', () => {
     expect(askedAt).toEqual([0, 0, 0]);
   });
 
-  it('is asked again by itself after a failure, which is told once', async () => {
+  it('is repeated after a failure, which is reported once', async () => {
     const { clock, inquiry, askedAt, errors } = asking(new Error('away'), new Error('away'), true);
     inquiry.put();
     await clock.advance(10_000);
@@ -62,7 +62,7 @@ describe('a question in the background', () => {
     expect(askedAt).toHaveLength(2);
   });
 
-  it('is asked no more once nobody wants to know', async () => {
+  it('is not repeated when nothing is wanted', async () => {
     const { clock, inquiry, askedAt } = asking(new Error('away'));
     inquiry.put();
     await clock.settle();

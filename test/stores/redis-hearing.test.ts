@@ -173,7 +173,7 @@ describe('Hearing', () => {
     expect(ear.knownVersion).toBe(9);
   });
 
-  it('reads from the log what a message shows to be missing, while what follows is told', async () => {
+  it('reads missing changes from the log, while later ones are delivered', async () => {
     const { ear, told, heard, settle } = hearing([text(2), text(3, 2), text(5), text(6), text(7)]);
     ear.learn(EPOCH, 0);
     ear.hear(batch(1));
@@ -426,7 +426,7 @@ describe('Hearing', () => {
     expect(many.heard.gaps).toBe(1);
   });
 
-  it('of what is forged before the first answer nothing is told', async () => {
+  it('forged changes before the first answer are not delivered', async () => {
     const { ear, told, ids, heard, change, settle } = hearing();
     ear.hear(forged(1, 11));
     change(12);
@@ -730,7 +730,7 @@ describe('what is forged', () => {
   });
 });
 
-describe('whoever waits until everything was heard', () => {
+describe('a call that waits for all changes', () => {
   const isOver = (ear: ChangeReceiver) => {
     const over = { is: false };
     void ear.caughtUp().then(() => {
@@ -759,7 +759,7 @@ describe('whoever waits until everything was heard', () => {
     expect([over.is, told]).toEqual([true, [1, 2]]);
   });
 
-  it('is told once what was missed cannot be told one by one', async () => {
+  it('resolves once missed changes cannot be delivered one by one', async () => {
     const { ear, heard, settle } = hearing();
     ear.learn(EPOCH, 0);
     ear.learn(EPOCH, 50);

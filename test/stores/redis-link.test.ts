@@ -240,7 +240,7 @@ describe('a server that is slow', () => {
   });
 });
 
-describe('a call that nobody will answer', () => {
+describe('a call that is never answered', () => {
   // The client has forgotten it: its next connection was lost, too, before it was ready.
   it('is given up two seconds after another connection is ready', async () => {
     const { clock, client, link } = farLink();
@@ -275,7 +275,7 @@ describe('a call that nobody will answer', () => {
     expect(client.calls).toEqual(['eval', 'ping', 'ping']);
   });
 
-  it('is not one that the client has sent again, to a server that has to be told the text', async () => {
+  it('is not one that the client has repeated, to a server that needs the text', async () => {
     const { clock, client, link } = farLink();
     client.canPing = true;
     const first = outcome(link.run('lane', ONE, ['first'], []));

@@ -106,7 +106,7 @@ describe('the layout', () => {
   });
 
   // With a public hash, fifty thousand ids were found that share a bucket.
-  it('lets nobody choose ids that meet: where they are depends on a seed', () => {
+  it('lets no one choose ids that share a bucket, since that depends on a seed', () => {
     const layouts = [new Keyspace('p:', false), new Keyspace('p:', false)];
     const together: string[] = [];
     for (let id = 0; together.length < 200; id += 1) {

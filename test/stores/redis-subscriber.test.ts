@@ -117,7 +117,7 @@ describe('the connection for messages', () => {
     expect(events).toEqual(['listens']);
   });
 
-  it('is made anew without an answer, and each time that follows waits longer for one', async () => {
+  it('is replaced without an answer, and each later one waits longer for one', async () => {
     const { client, events, begin } = setUp();
     await begin();
     await pass(13);
@@ -198,7 +198,7 @@ describe('the connection for messages', () => {
     expect(client.duplicates).toHaveLength(1);
   });
 
-  it('that was lost comes back by itself, and is made anew where it does not and the client works', async () => {
+  it('that was lost comes back, and is replaced where it does not while the client works', async () => {
     const { client, events, begin } = setUp();
     await begin();
     client.last.become('close');
@@ -215,7 +215,7 @@ describe('the connection for messages', () => {
     expect(events).toEqual(['listens', 'listens again', 'listens again']);
   });
 
-  it('where the client of the caller does not let itself be duplicated: it is told, and tried again', async () => {
+  it('where `duplicate` of the client throws: that is reported, and tried again', async () => {
     const { client, events, begin } = setUp();
     await begin();
     client.isBroken = true;

@@ -67,7 +67,7 @@ describe('a link on which nothing is answered', () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it('not even the greeting: it is made anew, unless the server says something now and then', async () => {
+  it('not even the greeting: it is replaced, unless the server sends something now and then', async () => {
     const client = connect({ host: 'localhost' }) as unknown as FakeClient & { stream: object };
     const disconnect = vi.spyOn(client, 'disconnect').mockReturnValue();
     const begin = (): void => {

@@ -27,7 +27,7 @@ describe('what is wrong for longer than one call', () => {
     expect(reported).toHaveLength(2);
   });
 
-  it('is over once nobody has met it for ten minutes', async () => {
+  it('is over when it was not set for ten minutes', async () => {
     const { clock, reported, problems } = standing();
     problems.set('publish', 'it may not');
     await clock.advance(10 * MINUTE_MS - 1);
