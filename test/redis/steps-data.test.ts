@@ -191,7 +191,7 @@ describe('what routers say of themselves', () => {
       await rig.admin.set(rig.key('routers'), 'junk');
       await a.beat();
       expect(await read()).toHaveLength(1);
-      expect(rig.failures.splice(0)).toEqual([expect.stringContaining(`${rig.key('routers')} was something`)]);
+      expect(rig.failures.splice(0)).toEqual([expect.stringContaining(`${rig.key('routers')} contained data`)]);
     }));
 });
 
