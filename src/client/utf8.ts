@@ -5,19 +5,11 @@
 
 /** Encodes a text as UTF-8. A lone surrogate becomes U+FFFD. @internal */
 export function encodeUtf8(text: string): number[] {
-  const bytes: number[] = [];
-  const whole = text.replace(/[\ud800-\udbff][\udc00-\udfff]|[\ud800-\udfff]/g, (unit) =>
-    unit.length === 2 ? unit : '\ufffd',
+  // Under the flag `u` only a lone surrogate is a character of this class.
+  const escaped = encodeURIComponent(text.replace(/[\ud800-\udfff]/gu, '\ufffd'));
+  return (escaped.match(/%..|./g) ?? []).map((byte) =>
+    byte.length > 1 ? Number.parseInt(byte.slice(1), 16) : byte.charCodeAt(0),
   );
-  const escaped = encodeURIComponent(whole);
-  for (let at = 0; at < escaped.length; at += 1) {
-    if (escaped[at] !== '%') bytes.push(escaped.charCodeAt(at));
-    else {
-      bytes.push(Number.parseInt(escaped.slice(at + 1, at + 3), 16));
-      at += 2;
-    }
-  }
-  return bytes;
 }
 
 /** Decodes UTF-8. @throws URIError for other bytes @internal */
