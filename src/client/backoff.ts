@@ -1,5 +1,8 @@
+import { jitteredMs } from '../public/backoff';
 import { delayOf } from './globals';
 
+/** The longest wait after a router has refused too many requests. @internal */
+export const LONGEST_PAUSE_MS = 30_000;
 /** After a connection that lasted longer than this, a close with 4029 counts as the first. */
 const FORGIVEN_MS = 60_000;
 
@@ -9,8 +12,8 @@ const FORGIVEN_MS = 60_000;
  *
  * @internal
  */
-export function backOffMs(times: number): number {
-  return Math.min(15_000, 1_000 * 2 ** times) * (1 + Math.random());
+export function floodWaitMs(times: number): number {
+  return jitteredMs(times, 2_000, LONGEST_PAUSE_MS, 0.5, Math.random());
 }
 
 /** Decides how long a client waits between two attempts to connect. @internal */
@@ -57,8 +60,8 @@ export function createBackoff(minMs: number, maxMs: number): Backoff {
       if (lasted()) attempts = 0;
       if (Date.now() - openedAt > FORGIVEN_MS) floods = 0;
       liveAt = undefined;
-      let wait = Math.random() * Math.min(maxMs, minMs * 2 ** attempts);
-      if (isFlood) wait = Math.max(wait, backOffMs(floods));
+      let wait = jitteredMs(attempts, minMs, maxMs, 0, Math.random());
+      if (isFlood) wait = Math.max(wait, floodWaitMs(floods));
       attempts += 1;
       if (isFlood) floods += 1;
       // A wait that is short by chance would make any connection look lasting.

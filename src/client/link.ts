@@ -1,6 +1,6 @@
+import { LONGEST_PAUSE_MS } from './backoff';
 import { readFrame, type Said } from './codec';
 import { delayOf } from './globals';
-import { LONGEST_PAUSE_MS } from './request-pacer';
 import type { WebSocketClass, WebSocketLike } from './types';
 
 const OPEN = 1;

@@ -1,9 +1,7 @@
-import { backOffMs } from './backoff';
+import { floodWaitMs } from './backoff';
 
 /** The time between two requests on one connection. A router accepts five a second, and at most ten at once. */
 const REQUEST_MS = 500;
-/** The longest back-off. @internal */
-export const LONGEST_PAUSE_MS = 30_000;
 
 /** @internal */
 export interface RequestPacerOptions {
@@ -111,7 +109,7 @@ export function createRequestPacer({ answerMs, send, isExcused, onUnanswered }: 
     },
     backOff() {
       settle();
-      pause(backOffMs(backOffs));
+      pause(floodWaitMs(backOffs));
       backOffs += 1;
       pacer.isDue = true;
     },

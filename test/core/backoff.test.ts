@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { createPresence, type PresenceStore } from 'voiceping-presence';
 import { besideFork, redisStore } from 'voiceping-presence/redis';
 import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
-import { backoffMs } from '../../src/public/backoff';
+import { floodWaitMs } from '../../src/client/backoff';
+import { backoffMs, jitteredMs } from '../../src/public/backoff';
 import { connect, reconnectMs } from '../../src/stores/redis/connection/connect';
 import { random } from '../random';
 import { faultyStore } from './faulty-store';
@@ -11,6 +12,34 @@ import { faultyStore } from './faulty-store';
 const { next } = random();
 
 describe('a wait', () => {
+  it.each([
+    // [failures, least, most, certain, chance, factor, expected]
+    ['full jitter', 0, 1_000, 30_000, 0, 0, 2, 0],
+    ['full jitter', 0, 1_000, 30_000, 0, 0.25, 2, 250],
+    ['full jitter', 3, 1_000, 30_000, 0, 0.25, 2, 2_000],
+    ['full jitter, at the cap', 5, 1_000, 30_000, 0, 0.25, 2, 7_500],
+    ['equal jitter', 0, 100, 1_000, 0.5, 0, 2, 50],
+    ['equal jitter', 0, 100, 1_000, 0.5, 0.5, 2, 75],
+    ['equal jitter', 2, 100, 1_000, 0.5, 0.5, 2, 300],
+    ['equal jitter, at the cap', 4, 100, 1_000, 0.5, 0, 2, 500],
+    ['equal jitter, by ten', 2, 1, 1_000, 0.5, 0, 10, 50],
+    ['no jitter', 2, 100, 1_000, 1, 0.7, 2, 400],
+    ['no cap', 4, 100, Number.POSITIVE_INFINITY, 0, 0.5, 2, 800],
+    ['after very many failures', 1e9, 100, 1_000, 0, 0.5, 2, 500],
+    ['a fraction', 0, 1, 1_000, 0, 0.3, 2, 0.3],
+  ])('%s: after %i failures', (_what, failures, leastMs, mostMs, certain, chance, factor, expectedMs) => {
+    expect(jitteredMs(failures, leastMs, mostMs, certain, chance, factor)).toBe(expectedMs);
+  });
+
+  it('of a client that asks too often is 1 to 2 seconds, and grows to 15 to 30', () => {
+    for (const [times, leastMs] of [1_000, 2_000, 4_000, 8_000, 15_000, 15_000].entries()) {
+      const waits = Array.from({ length: 100 }, () => floodWaitMs(times));
+      expect(Math.min(...waits)).toBeGreaterThanOrEqual(leastMs);
+      expect(Math.max(...waits)).toBeLessThan(leastMs * 2);
+      expect(new Set(waits).size).toBeGreaterThan(20);
+    }
+  });
+
   it('doubles up to a cap, and half of it is by chance', () => {
     const range = { leastMs: 100, mostMs: 1_000 };
     for (const [failures, wholeMs] of [100, 200, 400, 800, 1_000, 1_000].entries()) {

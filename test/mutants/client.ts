@@ -122,8 +122,8 @@ export const CLIENT: readonly Mutant[] = [
     id: 'back-off-never-longer',
     fault: 'A client that is asked to ask less often asks again every second.',
     file: PACER,
-    find: 'pause(backOffMs(backOffs)); backOffs += 1;',
-    put: 'pause(backOffMs(backOffs));',
+    find: 'pause(floodWaitMs(backOffs)); backOffs += 1;',
+    put: 'pause(floodWaitMs(backOffs));',
     tests: ['test/client/requests.test.ts'],
   },
   {
@@ -146,8 +146,8 @@ export const CLIENT: readonly Mutant[] = [
     id: 'thousand-at-once',
     fault: 'All dashboards come back to a router in the same moment.',
     file: 'src/client/backoff.ts',
-    find: 'let wait = Math.random() * Math.min(maxMs, minMs * 2 ** attempts);',
-    put: 'let wait = Math.min(maxMs, minMs * 2 ** attempts);',
+    find: 'let wait = jitteredMs(attempts, minMs, maxMs, 0, Math.random());',
+    put: 'let wait = jitteredMs(attempts, minMs, maxMs, 1, Math.random());',
     tests: ['test/client/links.test.ts', 'test/client/client.test.ts'],
   },
   {

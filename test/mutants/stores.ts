@@ -204,8 +204,8 @@ export const STORES: readonly Mutant[] = [
     id: 'no-jitter',
     fault: 'The routers of a fleet that lost a server together come back to it together.',
     file: 'src/public/backoff.ts',
-    find: 'return Math.ceil(wholeMs / 2 + (wholeMs / 2) * random());',
-    put: 'return Math.ceil(wholeMs + 0 * random());',
+    find: 'return Math.ceil(jitteredMs(failures, leastMs, mostMs, 0.5, random(), factor));',
+    put: 'return Math.ceil(jitteredMs(failures, leastMs, mostMs, 1, random(), factor));',
     tests: ['test/core/backoff.test.ts'],
   },
 ];
