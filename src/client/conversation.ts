@@ -44,9 +44,9 @@ export function createConversation(options: ConversationOptions): Conversation {
   let isStale = false;
   const requests = createRequestPacer({ answerMs, send, isExcused: () => isStale, onUnanswered });
 
-  /** Sends a request. It resumes at the cursor; without one, or for other ids, it asks for a complete snapshot. */
-  function send(what: 'request' | 'ping'): boolean {
-    if (what === 'ping') return options.send(PING);
+  /** Sends a ping or a request. A request resumes at the cursor; without one, or for other ids, it asks for a complete snapshot. */
+  function send(isPing: boolean): boolean {
+    if (isPing) return options.send(PING);
     const ids = wanted ?? view.ids;
     const request = (view.asked + 1) & 127;
     if (!options.send(watchFrame(ids, wanted ? undefined : view.cursor, request))) return false;

@@ -1,69 +1,94 @@
+import { createTimer } from './timer';
 import type { TokenSource } from './types';
 
 /** The token by which a router identifies this client, and its source. @internal */
 export interface Credentials {
   /** The token of the latest attempt; `undefined` where there is none. */
   readonly token: string | undefined;
-  /** Whether the source has been called and has not answered. */
-  readonly isAsking: boolean;
-  /** Gets a token for an attempt. `use` is called at once, unless the source returns a promise. A later call cancels this one. */
-  ask(use: (token: string | undefined) => void, fail: (error: unknown) => void): void;
+  /**
+   * Gets a token for an attempt. `use` is called with it, at once unless the source returns a promise; or `fail`, where the source
+   * fails or does not answer in time. A later call cancels this one.
+   */
+  ask(use: (token: string | undefined) => void, fail: () => void): void;
+  /** The machine has slept: a token that is awaited must come soon. */
+  hurry(): void;
   /** Cancels the call of `ask` that is pending. */
   forget(): void;
-  /** Whether the next attempt may have another token: not where the token is a fixed string. */
-  readonly canChange: boolean;
-  /** Whether the source is a function, which can be called without an attempt to connect. */
-  readonly canAsk: boolean;
+  /**
+   * The type of the source. A `string` is the same token at each attempt; only a `function` can be called without an attempt to
+   * connect.
+   */
+  readonly kind: string;
   replace(source: TokenSource): void;
 }
 
-/** @internal */
-export function createCredentials(source: TokenSource | undefined): Credentials {
+/**
+ * @param tokenMs - how long to wait for a token
+ * @param answerMs - how long to wait for it after the machine has slept
+ * @param onError - the source has failed
+ * @internal
+ */
+export function createCredentials(
+  source: TokenSource | undefined,
+  tokenMs: number,
+  answerMs: number,
+  onError: (error: unknown) => void,
+): Credentials {
+  const later = createTimer();
   let asked = 0;
   let token: string | undefined;
-  let isAsking = false;
-  const isThenable = (value: unknown): value is PromiseLike<string | undefined> =>
-    typeof (value as PromiseLike<string> | undefined)?.then === 'function';
+  /** Ends the wait for a token that does not come; `undefined` also once the wait was shortened, which happens only once. */
+  let onLate: (() => void) | undefined;
+
+  function forget(): void {
+    asked += 1;
+    onLate = undefined;
+    later();
+  }
+
   return {
     get token() {
       return token;
     },
-    get isAsking() {
-      return isAsking;
-    },
     ask(use, fail) {
-      asked += 1;
+      forget();
       const mine = asked;
-      isAsking = true;
-      const once = (run: () => void): void => {
-        if (mine !== asked) return;
-        isAsking = false;
-        run();
-      };
-      const take = (value: string | undefined): void =>
-        once(() => {
-          token = value;
-          use(value);
-        });
       let given: string | undefined | PromiseLike<string | undefined>;
+      const once =
+        <T>(run: (value: T) => void) =>
+        (value: T): void => {
+          if (mine !== asked) return;
+          forget();
+          run(value);
+        };
+      const take = once((value: string | undefined) => {
+        token = value;
+        use(value);
+      });
+      const refuse = once((error: unknown) => {
+        onError(error);
+        fail();
+      });
+      // The token may never come.
+      onLate = fail;
+      later(fail, tokenMs);
       try {
         given = typeof source === 'function' ? source() : source;
       } catch (error) {
-        once(() => fail(error));
+        refuse(error);
         return;
       }
-      if (isThenable(given)) given.then(take, (error) => once(() => fail(error)));
-      else take(given);
+      const promise = given as PromiseLike<string | undefined> | undefined;
+      if (typeof promise?.then === 'function') promise.then(take, refuse);
+      else take(given as string | undefined);
     },
-    forget() {
-      asked += 1;
-      isAsking = false;
+    hurry() {
+      if (onLate) later(onLate, answerMs);
+      onLate = undefined;
     },
-    get canChange() {
-      return typeof source !== 'string';
-    },
-    get canAsk() {
-      return typeof source === 'function';
+    forget,
+    get kind() {
+      return typeof source;
     },
     replace(other) {
       source = other;

@@ -1,6 +1,6 @@
 import { LONGEST_PAUSE_MS } from './backoff';
 import { readFrame, type Said } from './codec';
-import { delayOf } from './globals';
+import { createTimer } from './timer';
 import type { WebSocketClass, WebSocketLike } from './types';
 
 const OPEN = 1;
@@ -14,7 +14,7 @@ export interface LinkEnd {
   readonly status?: number | undefined;
   readonly wasOpen: boolean;
   /** The link was given up, and this is the time of its last frame; `undefined` where none arrived. */
-  readonly silentSince?: number | undefined;
+  readonly heardAt?: number | undefined;
 }
 
 /** @internal */
@@ -48,8 +48,8 @@ export interface Link {
 
 /** @internal */
 export function createLink({ url, WebSocket, probeMs, answerMs, onOpen, onFrame, probe, onEnd }: LinkOptions): Link {
+  const later = createTimer();
   let socket: WebSocketLike | undefined;
-  let timer: ReturnType<typeof setTimeout> | undefined;
   let isOver = false;
   let wasOpen = false;
   let status: number | undefined;
@@ -57,18 +57,13 @@ export function createLink({ url, WebSocket, probeMs, answerMs, onOpen, onFrame,
   /** The progress of a check whether the link is alive. */
   let probing: 'no' | 'due' | 'sent' = 'no';
 
-  function later(run: () => void, ms: number): void {
-    clearTimeout(timer);
-    timer = setTimeout(run, delayOf(ms));
-  }
-
   function end(how: Omit<LinkEnd, 'wasOpen' | 'status'>): void {
     if (isOver) return;
     link.drop();
     onEnd({ ...how, wasOpen, status });
   }
 
-  const giveUp = (): void => end({ silentSince: heardAt });
+  const giveUp = (): void => end({ heardAt });
 
   function isAlive(): void {
     probing = 'no';
@@ -82,6 +77,11 @@ export function createLink({ url, WebSocket, probeMs, answerMs, onOpen, onFrame,
       later(giveUp, probeMs + LONGEST_PAUSE_MS);
       probe();
     } else giveUp();
+  }
+
+  function awaitAnswer(): void {
+    probing = 'sent';
+    later(giveUp, answerMs);
   }
 
   const link: Link = {
@@ -116,23 +116,19 @@ export function createLink({ url, WebSocket, probeMs, answerMs, onOpen, onFrame,
       if (!socket || !link.isOpen) return false;
       socket.send(frame);
       // The answer is due from the first frame after the probe was wanted, and not from every later one.
-      if (probing === 'due') later(giveUp, answerMs);
-      if (probing === 'due') probing = 'sent';
+      if (probing === 'due') awaitAnswer();
       return true;
     },
     wake() {
       if (isOver || probing !== 'no') return;
       if (link.isOpen) ask();
-      else {
-        // The handshake that was sent before the machine slept may never be answered.
-        probing = 'sent';
-        later(giveUp, answerMs);
-      }
+      // The handshake that was sent before the machine slept may never be answered.
+      else awaitAnswer();
     },
     giveUp,
     drop() {
       isOver = true;
-      clearTimeout(timer);
+      later();
       if (!socket) return;
       // onerror stays, since ws throws an error event without a listener.
       socket.onopen = socket.onmessage = socket.onclose = null;

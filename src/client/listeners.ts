@@ -52,7 +52,7 @@ export function createListeners(): Listeners {
       const isSame = connection.refused === refused && connection.refusedCode === refusedCode;
       if (connection.state === state && isSame && !asOf) return;
       const isKnown = state === 'live' || connection.state === 'live';
-      if (state === 'closed') ready.reject(new Error(refused ?? 'the client is closed'));
+      if (state === 'closed') ready.settle(new Error(refused ?? 'the client is closed'));
       // The client is connecting again, so a new promise may still resolve.
       else if (connection.state === 'closed' && ready.isRejected) ready = deferred();
       connection = { state, asOf: asOf ?? (isKnown ? now() : connection.asOf), refused, refusedCode };
@@ -62,7 +62,7 @@ export function createListeners(): Listeners {
       if (changed.length > 0) for (const listener of changes) call(() => listener(changed));
     },
     shown() {
-      ready.resolve();
+      ready.settle();
     },
     onChange: (listener) => subscribe(changes, listener),
     onConnectionChange: (listener) => subscribe(connections, listener),
@@ -77,25 +77,21 @@ function subscribe<Listener>(listeners: Set<Listener>, listener: Listener): () =
 }
 
 interface Deferred {
-  readonly promise: Promise<void>;
-  isRejected: boolean;
-  resolve(): void;
-  reject(error: Error): void;
+  promise: Promise<void>;
+  /** `undefined` until it is settled. */
+  isRejected?: boolean;
+  /** Rejects with an error, or else resolves. Only the first call counts. */
+  settle(error?: Error): void;
 }
 
 /** A promise whose rejection is ignored where nobody handles it. */
 function deferred(): Deferred {
-  const result = { isRejected: false } as { -readonly [Key in keyof Deferred]: Deferred[Key] };
-  let isSettled = false;
+  const result = {} as Deferred;
   result.promise = new Promise((resolve, reject) => {
-    result.resolve = () => {
-      isSettled = true;
-      resolve();
-    };
-    result.reject = (error) => {
-      result.isRejected = result.isRejected || !isSettled;
-      isSettled = true;
-      reject(error);
+    result.settle = (error) => {
+      result.isRejected = result.isRejected ?? error !== undefined;
+      if (error) reject(error);
+      else resolve();
     };
   });
   result.promise.catch(() => undefined);

@@ -7,8 +7,8 @@ const REQUEST_MS = 500;
 export interface RequestPacerOptions {
   /** How long to wait for an answer before the request is repeated. */
   readonly answerMs: number;
-  /** Sends a request or a ping. Returns false where no connection is open. */
-  send(what: 'request' | 'ping'): boolean;
+  /** Sends a ping or a request. Returns false where no connection is open. */
+  send(isPing: boolean): boolean;
   /** Whether the router has said that it cannot answer now. */
   isExcused(): boolean;
   /** Neither the request nor its repetition was answered. */
@@ -59,7 +59,7 @@ export function createRequestPacer({ answerMs, send, isExcused, onUnanswered }: 
   }
 
   function flush(): void {
-    if (pausing || !(pacer.isDue || isPingDue) || !send(pacer.isDue ? 'request' : 'ping')) return;
+    if (pausing || !(pacer.isDue || isPingDue) || !send(!pacer.isDue)) return;
     isPingDue = false;
     // Where several requests follow without an answer, the time counts from the first.
     if (pacer.isDue && !waiting) wait();

@@ -1,6 +1,6 @@
 import type { Mutant } from './mutant';
 
-const INDEX = 'src/client/index.ts';
+const CONNECTOR = 'src/client/connector.ts';
 const VIEW = 'src/client/view.ts';
 const PACER = 'src/client/request-pacer.ts';
 const CONVERSATION = 'src/client/conversation.ts';
@@ -138,8 +138,8 @@ export const CLIENT: readonly Mutant[] = [
     id: 'dead-link-never-given-up',
     fault: 'A client on a link that is dead without a word says live for ever.',
     file: 'src/client/link.ts',
-    find: "if (probing === 'due') later(giveUp, answerMs);",
-    put: "if (probing === 'due') clearTimeout(timer);",
+    find: "if (probing === 'due') awaitAnswer();",
+    put: "if (probing === 'due') { probing = 'sent'; later(); }",
     tests: ['test/client/links.test.ts', 'test/client/client.test.ts'],
   },
   {
@@ -161,7 +161,7 @@ export const CLIENT: readonly Mutant[] = [
   {
     id: 'token-taken-once',
     fault: 'A client that is refused for an old token comes back with the same one.',
-    file: INDEX,
+    file: CONNECTOR,
     find: 'if (other === token) { stay(); return; }',
     put: '',
     tests: ['test/client/credentials.test.ts'],
@@ -169,7 +169,7 @@ export const CLIENT: readonly Mutant[] = [
   {
     id: 'refused-and-going-on',
     fault: 'A client that may not connect knocks for ever.',
-    file: INDEX,
+    file: CONNECTOR,
     find: "refuse('not-allowed', why || 'this client is not allowed');",
     put: 'lose();',
     tests: ['test/client/credentials.test.ts', 'test/client/links.test.ts'],
@@ -177,9 +177,9 @@ export const CLIENT: readonly Mutant[] = [
   {
     id: 'old-answer-of-http-shown',
     fault: 'An answer over HTTP that comes late overwrites what the socket has shown.',
-    file: INDEX,
-    find: 'if (isShown || isEnded) return;',
-    put: 'if (isEnded) return;',
+    file: CONNECTOR,
+    find: 'endpoint.outdate(); backoff.live();',
+    put: 'backoff.live();',
     tests: ['test/client/client.test.ts', 'test/client/credentials.test.ts', 'test/client/requests.test.ts'],
   },
   {

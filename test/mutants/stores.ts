@@ -1,6 +1,7 @@
 import type { Mutant } from './mutant';
 
 const MEMORY = 'src/stores/memory/memory-store.ts';
+const QUEUE = 'src/stores/memory/feed-queue.ts';
 const INQUIRY = 'src/stores/inquiry.ts';
 const RULE = 'src/stores/transitions.ts';
 const TABLE = ['test/stores/transitions.test.ts'];
@@ -20,7 +21,7 @@ export const STORES: readonly Mutant[] = [
     id: 'memory-lapsed-lease-lives',
     fault: 'A router whose lease has lapsed, and nobody noticed, need not tell its users again, and they are gone.',
     file: MEMORY,
-    find: 'const known = lease !== undefined && lease.endsAt > this.elapsed;',
+    find: 'const known = lease !== undefined && lease.endsAt > this.clock.elapsed;',
     put: 'const known = lease !== undefined;',
     tests: TESTS,
   },
@@ -43,7 +44,7 @@ export const STORES: readonly Mutant[] = [
   {
     id: 'memory-told-what-was-before',
     fault: 'Who subscribes is told changes from before.',
-    file: MEMORY,
+    file: QUEUE,
     find: 'else if (item.update.version > since) feed.onTransition(item.update, item.lastSeen);',
     put: 'else if (since >= 0) feed.onTransition(item.update, item.lastSeen);',
     tests: TESTS,
@@ -67,7 +68,7 @@ export const STORES: readonly Mutant[] = [
   {
     id: 'memory-clock-set-back',
     fault: 'After the clock was set back graces and leases last hours longer.',
-    file: MEMORY,
+    file: 'src/stores/memory/steady-clock.ts',
     find: 'if (wall > this.wall) this.elapsed += wall - this.wall;',
     put: 'this.elapsed += wall - this.wall;',
     tests: TESTS,
@@ -76,16 +77,16 @@ export const STORES: readonly Mutant[] = [
     id: 'memory-grows',
     fault: 'The embedded store remembers everybody who was ever here.',
     file: MEMORY,
-    find: 'if (user.forgetAt > this.elapsed && this.offline.size <= this.maxRemembered) break;',
-    put: 'if (user.forgetAt > this.elapsed) break;',
+    find: 'if (user.forgetAt > elapsed && this.offline.size <= this.maxRemembered) break;',
+    put: 'if (user.forgetAt > elapsed) break;',
     tests: TESTS,
   },
   {
     id: 'memory-update-can-be-changed',
     fault: 'A listener that changes what it is told changes it for all others.',
     file: MEMORY,
-    find: 'this.tell({ update: Object.freeze(update), lastSeen:',
-    put: 'this.tell({ update, lastSeen:',
+    find: 'this.queue.add({ update: Object.freeze(update), lastSeen:',
+    put: 'this.queue.add({ update, lastSeen:',
     tests: TESTS,
   },
   {
@@ -99,7 +100,7 @@ export const STORES: readonly Mutant[] = [
   {
     id: 'memory-feed-that-throws',
     fault: 'A presence whose feed throws keeps all others from hearing.',
-    file: MEMORY,
+    file: QUEUE,
     find: '} catch { }',
     put: '} finally { }',
     tests: TESTS,

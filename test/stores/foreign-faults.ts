@@ -187,31 +187,31 @@ export const MEMORY_FAULTS: readonly Fault[] = [
   // Leases.
   fault(
     'a lease that has lapsed is renewed',
-    'lease !== undefined && lease.endsAt > this.elapsed;',
+    'lease !== undefined && lease.endsAt > this.clock.elapsed;',
     'lease !== undefined;',
   ),
   fault('a beat makes no lease', 'if (!known) this.leases.set(nodeId, renewed);', ''),
   fault('a beat renews no lease', 'if (known) this.leases.set(nodeId, renewed);', ''),
   fault(
     'a beat says that every router is known',
-    'return { known, now: this.wall };',
-    'return { known: true, now: this.wall };',
+    'return { known, now: this.clock.wall };',
+    'return { known: true, now: this.clock.wall };',
   ),
   fault(
     'a beat says that no router is known',
-    'return { known, now: this.wall };',
-    'return { known: false, now: this.wall };',
+    'return { known, now: this.clock.wall };',
+    'return { known: false, now: this.clock.wall };',
   ),
   fault('a beat settles nothing', '    this.settle();\n    if (!known)', '    if (!known)'),
   fault(
     'a lease lasts half as long',
-    'this.elapsed + leaseMs, extendedOnce',
-    'this.elapsed + leaseMs / 2, extendedOnce',
+    'this.clock.elapsed + leaseMs, extendedOnce',
+    'this.clock.elapsed + leaseMs / 2, extendedOnce',
   ),
   fault(
     'a lease lasts twice as long',
-    'this.elapsed + leaseMs, extendedOnce',
-    'this.elapsed + leaseMs * 2, extendedOnce',
+    'this.clock.elapsed + leaseMs, extendedOnce',
+    'this.clock.elapsed + leaseMs * 2, extendedOnce',
   ),
   fault(
     'leases are those of the first beat, which each later one forgets',
@@ -221,10 +221,10 @@ export const MEMORY_FAULTS: readonly Fault[] = [
   fault('an extension is not remembered', 'lease.leaseMs, extendedOnce: true', 'lease.leaseMs, extendedOnce: false'),
   fault(
     'a router that has beaten since is not given a lease anew a second time',
-    'this.elapsed + leaseMs, extendedOnce: false',
-    'this.elapsed + leaseMs, extendedOnce: lease?.extendedOnce === true',
+    'this.clock.elapsed + leaseMs, extendedOnce: false',
+    'this.clock.elapsed + leaseMs, extendedOnce: lease?.extendedOnce === true',
   ),
-  fault('an extended lease is short', 'this.elapsed + lease.leaseMs,', 'this.elapsed + lease.leaseMs / 3,'),
+  fault('an extended lease is short', 'this.clock.elapsed + lease.leaseMs,', 'this.clock.elapsed + lease.leaseMs / 3,'),
   fault(
     'the lease of a dead router stays',
     '      this.leases.delete(nodeId);\n      this.reap(nodeId);',
@@ -322,21 +322,21 @@ export const MEMORY_FAULTS: readonly Fault[] = [
   ),
   fault(
     'graces end in the order of their users',
-    `    for (let user = this.graces.take(this.elapsed); user !== undefined; user = this.graces.take(this.elapsed)) {
+    `    for (let user = this.graces.take(elapsed); user !== undefined; user = this.graces.take(elapsed)) {
       this.change(user, { kind: 'due' });
     }`,
     `    const over: User[] = [];
-    for (let user = this.graces.take(this.elapsed); user !== undefined; user = this.graces.take(this.elapsed)) over.push(user);
+    for (let user = this.graces.take(elapsed); user !== undefined; user = this.graces.take(elapsed)) over.push(user);
     over.sort((one, other) => (one.userId < other.userId ? -1 : 1));
     for (const user of over) this.change(user, { kind: 'due' });`,
   ),
   fault(
     'graces end in the order in which they began',
-    `    for (let user = this.graces.take(this.elapsed); user !== undefined; user = this.graces.take(this.elapsed)) {
+    `    for (let user = this.graces.take(elapsed); user !== undefined; user = this.graces.take(elapsed)) {
       this.change(user, { kind: 'due' });
     }`,
     `    const over: User[] = [];
-    for (let user = this.graces.take(this.elapsed); user !== undefined; user = this.graces.take(this.elapsed)) over.push(user);
+    for (let user = this.graces.take(elapsed); user !== undefined; user = this.graces.take(elapsed)) over.push(user);
     for (const user of over.reverse()) this.change(user, { kind: 'due' });`,
   ),
   fault(
@@ -345,11 +345,15 @@ export const MEMORY_FAULTS: readonly Fault[] = [
     "this.change(user, { kind: 'due' });\n      break;",
   ),
   fault('a grace that has run out is forgotten', "this.change(user, { kind: 'due' });", ''),
-  fault('no grace is announced', '    if (graceUntil > 0) this.tell({ dueMs: graceUntil - this.elapsed });\n', ''),
+  fault(
+    'no grace is announced',
+    '    if (graceUntil > 0) this.queue.add({ dueMs: graceUntil - this.clock.elapsed });\n',
+    '',
+  ),
   fault(
     'a grace is announced in seconds',
-    'dueMs: graceUntil - this.elapsed',
-    'dueMs: (graceUntil - this.elapsed) * 1_000',
+    'dueMs: graceUntil - this.clock.elapsed',
+    'dueMs: (graceUntil - this.clock.elapsed) * 1_000',
   ),
 
   // Activity.
@@ -392,36 +396,36 @@ export const MEMORY_FAULTS: readonly Fault[] = [
   ),
   fault(
     'a change bears the time of last seen',
-    'new Date(this.wall).toISOString()',
-    'new Date(this.wallTime(lastSeen) ?? this.wall).toISOString()',
+    'new Date(this.clock.wall).toISOString()',
+    'new Date(this.clock.wallTime(lastSeen) ?? this.clock.wall).toISOString()',
   ),
   fault(
     'a change bears the time in seconds',
-    'new Date(this.wall).toISOString()',
-    "new Date(this.wall).toISOString().replace(/\\.\\d+/, '')",
+    'new Date(this.clock.wall).toISOString()',
+    "new Date(this.clock.wall).toISOString().replace(/\\.\\d+/, '')",
   ),
   fault(
     'with a change the user was seen now',
-    'lastSeen: this.wallTime(lastSeen) ?? this.wall });',
-    'lastSeen: this.wall });',
+    'lastSeen: this.clock.wallTime(lastSeen) ?? this.clock.wall });',
+    'lastSeen: this.clock.wall });',
   ),
   fault('whoever goes offline is told to be online', "status: online ? 'online' : 'offline',", "status: 'online',"),
   fault(
     'a feed is called from within the call',
-    '    Promise.resolve().then(() => this.tellAll());',
-    '    this.tellAll();',
+    '    Promise.resolve().then(() => this.drain());',
+    '    this.drain();',
   ),
   fault(
     'changes are told in reverse',
-    'const item = this.untold[index] as Told;',
-    'const item = this.untold[this.untold.length - 1 - index] as Told;',
+    'const item = this.queued[index] as FeedEvent;',
+    'const item = this.queued[this.queued.length - 1 - index] as FeedEvent;',
   ),
   fault(
     'of changes at once only the last is told',
-    'for (let index = 0; index < this.untold.length',
-    'for (let index = this.untold.length - 1; index < this.untold.length',
+    'for (let index = 0; index < this.queued.length',
+    'for (let index = this.queued.length - 1; index < this.queued.length',
   ),
-  fault('changes are told again with the next one', 'this.untold.length = 0;', ''),
+  fault('changes are told again with the next one', 'this.queued.length = 0;', ''),
   fault(
     'only the feed that came first is told',
     'else if (item.update.version > since) feed.onTransition(item.update, item.lastSeen);',
@@ -434,12 +438,12 @@ export const MEMORY_FAULTS: readonly Fault[] = [
   ),
   fault(
     'a feed is told what was before it',
-    'this.feeds.set(feed, { since: this.version });',
-    `this.feeds.set(feed, { since: this.version });
-    for (const { userId, version } of this.online.values()) {
+    'return this.queue.subscribe(feed, this.version);',
+    `for (const { userId, version } of this.online.values()) {
       const update: PresenceUpdate = { userId, status: 'online', timestamp: '', version, reason: 'connect' };
       Promise.resolve().then(() => feed.onTransition(update, 0));
-    }`,
+    }
+    return this.queue.subscribe(feed, this.version);`,
   ),
   fault('a feed that has unsubscribed is told', '      this.feeds.delete(feed);\n', ''),
   fault('who ends one feed ends all', '      this.feeds.delete(feed);\n', '      this.feeds.clear();\n'),
@@ -468,19 +472,19 @@ export const MEMORY_FAULTS: readonly Fault[] = [
   ),
   fault(
     'a reading leaves out whom it does not know',
-    '    return { now: this.wall, users };',
-    '    return { now: this.wall, users: users.filter(({ userId }) => this.users.has(userId)) };',
+    '    return { now: this.clock.wall, users };',
+    '    return { now: this.clock.wall, users: users.filter(({ userId }) => this.users.has(userId)) };',
   ),
   fault(
     'a reading is in the order of the ids',
-    '    return { now: this.wall, users };',
-    '    return { now: this.wall, users: users.sort((one, other) => (one.userId < other.userId ? -1 : 1)) };',
+    '    return { now: this.clock.wall, users };',
+    '    return { now: this.clock.wall, users: users.sort((one, other) => (one.userId < other.userId ? -1 : 1)) };',
   ),
   fault('a reading of 1,000 is one of 500', 'const users = userIds.map(', 'const users = userIds.slice(0, 500).map('),
   fault(
     'a user never seen was seen now',
     'online: false, lastSeen: null, version: 0 }',
-    'online: false, lastSeen: this.wall, version: 0 }',
+    'online: false, lastSeen: this.clock.wall, version: 0 }',
   ),
   fault('a page repeats the last user', 'if (user.version <= after) continue;', 'if (user.version < after) continue;'),
   fault('a page leaves out a user', 'return paged(String(last));', 'return paged(String(user.version));'),

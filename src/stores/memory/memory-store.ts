@@ -22,6 +22,8 @@ import {
   type UserEvent,
   type UserRecord,
 } from '../transitions';
+import { FeedQueue } from './feed-queue';
+import { SteadyClock } from './steady-clock';
 
 /** The options of `memoryStore`. */
 export interface MemoryStoreOptions {
@@ -32,9 +34,6 @@ export interface MemoryStoreOptions {
   /** For how many offline users it remembers that; those who left first are forgotten first. @default 100_000 */
   maxRemembered?: number;
 }
-
-/** An event for feeds: a change, or the time at which a grace will end. */
-type Told = { readonly update: PresenceUpdate; readonly lastSeen: number } | { readonly dueMs: number };
 
 interface User {
   readonly userId: string;
@@ -79,24 +78,19 @@ class MemoryStore implements PresenceStore {
   private readonly offline = new Map<string, User>();
   private readonly leases = new Map<string, Lease>();
   private readonly graces = new MinHeap<User>();
-  private readonly feeds = new Map<StoreFeed, { since: number }>();
-  private readonly untold: Told[] = [];
-  private telling = false;
+  private readonly queue = new FeedQueue();
   private version = 0;
   private readonly epoch = Math.random().toString(36).slice(2, 10);
-  /** The wall clock, for timestamps. It may step. */
-  private wall: number;
-  /** The time that has passed. It only grows, so that no lease lasts longer because the wall clock was set back. */
-  private elapsed = 0;
+  private readonly clock: SteadyClock;
   /** When the store was last called. */
   private activeAt = 0;
 
   constructor(
-    private readonly now: () => number,
+    now: () => number,
     private readonly retentionMs: number,
     private readonly maxRemembered: number,
   ) {
-    this.wall = now();
+    this.clock = new SteadyClock(now);
   }
 
   describe(): string {
@@ -107,12 +101,12 @@ class MemoryStore implements PresenceStore {
     this.readClock();
     const lease = this.leases.get(nodeId);
     // A lease that has lapsed counts as gone even before it was reaped: its router must register its users again.
-    const known = lease !== undefined && lease.endsAt > this.elapsed;
-    const renewed = { leaseMs, ttlMs, endsAt: this.elapsed + leaseMs, extendedOnce: false };
+    const known = lease !== undefined && lease.endsAt > this.clock.elapsed;
+    const renewed = { leaseMs, ttlMs, endsAt: this.clock.elapsed + leaseMs, extendedOnce: false };
     if (known) this.leases.set(nodeId, renewed);
     this.settle();
     if (!known) this.leases.set(nodeId, renewed);
-    return { known, now: this.wall };
+    return { known, now: this.clock.wall };
   }
 
   async apply({ nodeId }: StoreNode, ops: readonly PresenceOp[]): Promise<{ known: boolean }> {
@@ -148,7 +142,7 @@ class MemoryStore implements PresenceStore {
       const user = this.users.get(userId);
       return user === undefined ? { userId, online: false, lastSeen: null, version: 0 } : this.toStored(user);
     });
-    return { now: this.wall, users };
+    return { now: this.clock.wall, users };
   }
 
   async list(page: { cursor: string | null; limit: number }): Promise<StoredPage> {
@@ -162,7 +156,7 @@ class MemoryStore implements PresenceStore {
     const unproven: StoredStatus[] = [];
     let last = 0;
     const paged = (next: string | null): StoredPage => ({
-      now: this.wall,
+      now: this.clock.wall,
       users,
       ...(unproven.length > 0 ? { unproven } : {}),
       cursor: next,
@@ -187,21 +181,16 @@ class MemoryStore implements PresenceStore {
   }
 
   subscribe(feed: StoreFeed): () => void {
-    this.feeds.set(feed, { since: this.version });
-    return () => {
-      this.feeds.delete(feed);
-    };
+    return this.queue.subscribe(feed, this.version);
   }
 
   private readClock(): void {
-    const wall = this.now();
-    if (wall > this.wall) this.elapsed += wall - this.wall;
-    this.wall = wall;
+    this.clock.read();
     for (const [nodeId, lease] of this.leases) {
-      if (judgeLease(lease, this.activeAt, this.elapsed) !== 'extend') continue;
-      this.leases.set(nodeId, { ...lease, endsAt: this.elapsed + lease.leaseMs, extendedOnce: true });
+      if (judgeLease(lease, this.activeAt, this.clock.elapsed) !== 'extend') continue;
+      this.leases.set(nodeId, { ...lease, endsAt: this.clock.elapsed + lease.leaseMs, extendedOnce: true });
     }
-    this.activeAt = this.elapsed;
+    this.activeAt = this.clock.elapsed;
   }
 
   private settleNow(): void {
@@ -211,16 +200,17 @@ class MemoryStore implements PresenceStore {
 
   /** Applies what time alone has ended: leases, graces and the retention of offline users. */
   private settle(): void {
+    const { elapsed } = this.clock;
     for (const [nodeId, lease] of this.leases) {
-      if (judgeLease(lease, this.activeAt, this.elapsed) !== 'dead') continue;
+      if (judgeLease(lease, this.activeAt, elapsed) !== 'dead') continue;
       this.leases.delete(nodeId);
       this.reap(nodeId);
     }
-    for (let user = this.graces.take(this.elapsed); user !== undefined; user = this.graces.take(this.elapsed)) {
+    for (let user = this.graces.take(elapsed); user !== undefined; user = this.graces.take(elapsed)) {
       this.change(user, { kind: 'due' });
     }
     for (const user of this.offline.values()) {
-      if (user.forgetAt > this.elapsed && this.offline.size <= this.maxRemembered) break;
+      if (user.forgetAt > elapsed && this.offline.size <= this.maxRemembered) break;
       this.offline.delete(user.userId);
       this.users.delete(user.userId);
     }
@@ -236,7 +226,7 @@ class MemoryStore implements PresenceStore {
   /** Applies an event to a user, by the rule that all stores share. */
   private change(user: User, event: UserEvent): Decision {
     const { graceUntil } = user.record;
-    const decision = decide(user.record, event, this.elapsed);
+    const decision = decide(user.record, event, this.clock.elapsed);
     user.record = decision.record;
     if (decision.record.graceUntil !== graceUntil) this.schedule(user);
     for (const transition of decision.transitions) this.publish(user, transition);
@@ -247,7 +237,7 @@ class MemoryStore implements PresenceStore {
     if (user.grace !== undefined) this.graces.remove(user.grace);
     const { graceUntil } = user.record;
     user.grace = graceUntil > 0 ? this.graces.put(graceUntil, user) : undefined;
-    if (graceUntil > 0) this.tell({ dueMs: graceUntil - this.elapsed });
+    if (graceUntil > 0) this.queue.add({ dueMs: graceUntil - this.clock.elapsed });
   }
 
   private userOf(userId: string): User {
@@ -267,18 +257,18 @@ class MemoryStore implements PresenceStore {
       this.online.set(user.userId, user);
     } else {
       this.online.delete(user.userId);
-      user.forgetAt = this.elapsed + this.retentionMs;
+      user.forgetAt = this.clock.elapsed + this.retentionMs;
       this.offline.set(user.userId, user);
     }
     const update: PresenceUpdate = {
       userId: user.userId,
       status: online ? 'online' : 'offline',
-      timestamp: new Date(this.wall).toISOString(),
+      timestamp: new Date(this.clock.wall).toISOString(),
       version: user.version,
       reason,
     };
     // Frozen, since every listener of every presence gets this one object.
-    this.tell({ update: Object.freeze(update), lastSeen: this.wallTime(lastSeen) ?? this.wall });
+    this.queue.add({ update: Object.freeze(update), lastSeen: this.clock.wallTime(lastSeen) ?? this.clock.wall });
   }
 
   private isAnyExtended(): boolean {
@@ -287,42 +277,13 @@ class MemoryStore implements PresenceStore {
   }
 
   private isOnline({ record }: User): boolean {
-    return isOnlineNow(record, (owner) => this.leases.get(owner), this.elapsed);
+    return isOnlineNow(record, (owner) => this.leases.get(owner), this.clock.elapsed);
   }
 
   private toStored(user: User): StoredStatus {
     const { userId, record, version } = user;
     const online = this.isOnline(user);
-    const stored = { userId, online, lastSeen: this.wallTime(record.lastSeen), version };
+    const stored = { userId, online, lastSeen: this.clock.wallTime(record.lastSeen), version };
     return record.online && !online ? { ...stored, isPublished: true } : stored;
-  }
-
-  /** Converts a time of this store to the wall clock. */
-  private wallTime(at: number | null): number | null {
-    return at === null ? null : this.wall - (this.elapsed - at);
-  }
-
-  /** Queues an event, so that feeds are called in order, and never from within a call to the store. */
-  private tell(item: Told): void {
-    this.untold.push(item);
-    if (this.telling) return;
-    this.telling = true;
-    Promise.resolve().then(() => this.tellAll());
-  }
-
-  private tellAll(): void {
-    for (let index = 0; index < this.untold.length; index += 1) {
-      const item = this.untold[index] as Told;
-      for (const [feed, { since }] of this.feeds) {
-        try {
-          if ('dueMs' in item) feed.onDue(item.dueMs);
-          else if (item.update.version > since) feed.onTransition(item.update, item.lastSeen);
-        } catch {
-          // A feed must not throw. Where one does, the others still get the event.
-        }
-      }
-    }
-    this.untold.length = 0;
-    this.telling = false;
   }
 }
