@@ -27,6 +27,25 @@ export interface SubscriberOptions {
   onError(error: unknown): void;
 }
 
+/** When the channels were lost, and the answer of the server, if there was one. */
+interface Disconnection {
+  readonly since: number;
+  readonly error?: unknown;
+}
+
+/** Each state has at most one timer; `enter` sets both. */
+type State =
+  /** The connection is not ready yet, or was lost. Once it is ready the subscriber asks for its channels. */
+  | { readonly kind: 'away'; readonly disconnection: Disconnection }
+  /** An answer to SUBSCRIBE is awaited. There is no disconnection where it was subscribed until then. */
+  | { readonly kind: 'asking'; readonly disconnection: Disconnection | undefined }
+  /** The server has answered with an error, and is asked again after a while. */
+  | { readonly kind: 'refused'; readonly disconnection: Disconnection }
+  | { readonly kind: 'listening' }
+  /** It is subscribed, and has sent SUBSCRIBE once more, to find out whether the connection still works. */
+  | { readonly kind: 'probing' }
+  | { readonly kind: 'closed'; readonly disconnection: Disconnection | undefined };
+
 /**
  * Subscribes to channels on the server of a client, over a connection of its own. It replaces that connection where it is dead and
  * the client's is not.
@@ -34,22 +53,18 @@ export interface SubscriberOptions {
  */
 export class Subscriber {
   private connection: RedisLike;
-  private state: 'away' | 'asking' | 'refused' | 'listening' | 'probing' | 'closed' = 'away';
+  private state: State;
   private wasListening = false;
-  /** Counts the requests, so that a late answer is recognized. */
-  private asked = 0;
   /** The number of connections that gave no answer since the last one that worked. */
   private silences = 0;
   private timer: unknown;
-  /** When the channels were lost, and the answer of the server, if there was one. */
-  private down: { readonly since: number; error?: unknown } | undefined;
   private isPlain: boolean;
   /** Channels to which the Cluster has subscribed. A second `ssubscribe` through the Cluster would add another entry for one. */
   private readonly remembered = new Set<string>();
 
   constructor(private readonly options: SubscriberOptions) {
     this.isPlain = options.client.isCluster !== true;
-    this.down = { since: options.clock.now() };
+    this.state = { kind: 'away', disconnection: { since: options.clock.now() } };
     this.connection = this.connect();
   }
 
@@ -57,19 +72,19 @@ export class Subscriber {
     return reasonOf(this.connection);
   }
 
-  /** When the channels were lost, and the answer of the server, if there was one; undefined while it is subscribed. */
-  get disconnection(): { readonly since: number; readonly error?: unknown } | undefined {
-    return this.down;
+  /** Undefined while it is subscribed. */
+  get disconnection(): Disconnection | undefined {
+    return 'disconnection' in this.state ? this.state.disconnection : undefined;
   }
 
   /** Checks the connection at once: a message is missing. */
   verify(): void {
-    if (this.state === 'listening') this.ask();
+    if (this.state.kind === 'listening') this.ask();
   }
 
   /** Replaces the connection: its host name may lead to another server by now. */
   replace(): void {
-    if (this.state === 'closed') return;
+    if (this.state.kind === 'closed') return;
     this.connection.disconnect();
     try {
       this.connection = this.connect();
@@ -81,16 +96,14 @@ export class Subscriber {
   }
 
   close(): void {
-    this.state = 'closed';
-    this.asked += 1;
-    this.options.clock.clearTimeout(this.timer);
+    this.enter({ kind: 'closed', disconnection: this.disconnection });
     this.connection.disconnect();
   }
 
   private connect(): RedisLike {
     const { client, onMessage } = this.options;
     const connection = connectForMessages(client);
-    const isCurrent = (): boolean => this.state !== 'closed' && connection === this.connection;
+    const isCurrent = (): boolean => this.state.kind !== 'closed' && connection === this.connection;
     const hear = (channel: string, text: string): void => {
       if (isCurrent()) onMessage(channel, text);
     };
@@ -109,10 +122,7 @@ export class Subscriber {
   }
 
   private beAway(): void {
-    this.state = 'away';
-    this.markDisconnected();
-    this.asked += 1;
-    this.after(AWAY_MS, () => {
+    this.enter({ kind: 'away', disconnection: this.disconnection ?? { since: this.options.clock.now() } }, AWAY_MS, () => {
       // Where the client is not connected either, ioredis connects both again.
       if (isReady(this.options.client)) this.replace();
       else this.beAway();
@@ -120,23 +130,26 @@ export class Subscriber {
   }
 
   private ask(connection = this.connection): void {
-    this.state = this.state === 'listening' ? 'probing' : 'asking';
-    this.asked += 1;
-    const { asked } = this;
+    const asking: State =
+      this.state.kind === 'listening' ? { kind: 'probing' } : { kind: 'asking', disconnection: this.disconnection };
     const halfMs = ANSWER_MS * 2 ** Math.min(this.silences, MAX_DOUBLED);
-    this.after(halfMs, () => this.after(halfMs, () => this.giveUp()));
+    this.enter(asking, halfMs, () => this.after(halfMs, () => this.giveUp()));
+    // An answer that comes too late finds another state, and is ignored.
     Promise.all(this.options.channels.map((channel) => this.subscribe(connection, channel))).then(
       () => {
-        if (asked === this.asked) this.listen();
+        if (this.state === asking) this.listen();
       },
       (error: unknown) => {
-        if (asked !== this.asked) return;
-        this.state = 'refused';
-        this.markDisconnected(error);
-        this.after(RETRY_MS, () => this.ask());
-        this.options.onError(error);
+        if (this.state === asking) this.beRefused(error);
       },
     );
+  }
+
+  private beRefused(error: unknown): void {
+    const { clock, onError } = this.options;
+    const { since = clock.now() } = this.disconnection ?? {};
+    this.enter({ kind: 'refused', disconnection: { since, error } }, RETRY_MS, () => this.ask());
+    onError(error);
   }
 
   private giveUp(): void {
@@ -146,19 +159,19 @@ export class Subscriber {
   }
 
   private listen(): void {
-    const isNews = this.state === 'asking';
+    const isNews = this.state.kind === 'asking';
     const isFirst = !this.wasListening;
-    this.state = 'listening';
-    this.down = undefined;
     this.wasListening = true;
     this.silences = 0;
-    this.after(PROBE_MS, () => this.ask());
+    this.enter({ kind: 'listening' }, PROBE_MS, () => this.ask());
     if (isNews) this.options.onListening(isFirst);
   }
 
-  private markDisconnected(error?: unknown): void {
-    const { since = this.options.clock.now() } = this.down ?? {};
-    this.down = error === undefined ? { ...this.down, since } : { since, error };
+  /** `run` is called after `ms`, unless another state was entered before. */
+  private enter(state: State, ms = 0, run?: () => void): void {
+    this.state = state;
+    if (run === undefined) this.options.clock.clearTimeout(this.timer);
+    else this.after(ms, run);
   }
 
   private after(ms: number, run: () => void): void {
