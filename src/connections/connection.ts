@@ -5,74 +5,13 @@ import { bytesOf, isBlob, MAX_FRAME_BYTES, readBlob } from '../wire/frame-bytes'
 import { MessageType } from '../wire/message-type';
 import { peekMessageType } from '../wire/peek';
 import { type Channel, isConnecting, isOpen } from './channel';
+import type { LocalUser } from './local-user';
 
 /** The close code of a connection that ended without a close frame. RFC 6455, section 7.1.5. */
 const ABNORMAL_CLOSURE = 1006;
 
 /** A socket with more unsent bytes than this is slow: updates for it wait, and newer ones replace older ones. */
 const SLOW_BYTES = 16_384;
-
-/**
- * How a user lost a connection. It is kept while others are alive, since the grace of a drop continues when another device
- * closes cleanly.
- * @internal
- */
-export interface Departure {
-  readonly ending: 'disconnect' | 'timeout' | 'drop';
-  readonly at: number;
-  readonly graceMs: number;
-}
-
-/** Shared by all users who have lost no connection. */
-const NO_DEPARTURE: Departure = { ending: 'disconnect', at: 0, graceMs: 0 };
-
-/** The rest of a grace; never more than the whole, even where the clock was set back. @internal */
-export function graceLeft({ at, graceMs }: Departure, now: number): number {
-  return Math.max(0, graceMs - Math.max(0, now - at));
-}
-
-/** @internal A user of this router: how many connections are alive, and what the store has acknowledged. */
-export class LocalUser {
-  /** The number of connections that are alive. */
-  alive = 0;
-  /** The time of the last activity on any connection. */
-  lastLife: number;
-  /** The last activity that was reported to the store. */
-  refreshedAt = 0;
-  departure: Departure = NO_DEPARTURE;
-  /** Whether the store holds the user for this router; `undefined` where a call failed and nobody knows. */
-  stored: boolean | undefined = false;
-  /** The state in the call that is in flight; `undefined` where none is. */
-  sent: boolean | undefined = undefined;
-  /** The store held the user before, so that the next join registers the user again and is not a connect. */
-  reassert = false;
-  /** Called once the store has acknowledged the state of the user. */
-  waiting: Array<() => void> | undefined = undefined;
-
-  constructor(
-    readonly userId: string,
-    now: number,
-  ) {
-    this.lastLife = now;
-  }
-
-  /** One more connection is alive; returns true for the first. A new connection ends a grace. */
-  arrive(now: number): boolean {
-    this.alive += 1;
-    this.lastLife = now;
-    this.departure = NO_DEPARTURE;
-    return this.alive === 1;
-  }
-
-  /** One connection fewer is alive; returns true for the last. */
-  depart(ending: Departure['ending'], now: number, graceMs: number): boolean {
-    this.alive -= 1;
-    const left = graceLeft(this.departure, now);
-    if (ending === 'drop') this.departure = { ending, at: now, graceMs: Math.max(left, graceMs) };
-    else if (this.alive === 0) this.departure = { ending, at: now, graceMs: left };
-    return this.alive === 0;
-  }
-}
 
 /** @internal The functions of the registry that a connection calls. */
 export interface ConnectionOwner {

@@ -1,4 +1,4 @@
-import type { LocalUser } from '../connections/connection';
+import type { LocalUser } from '../connections/local-user';
 import { withDeadline } from '../diagnostics/call-timeout';
 import type { Clock } from '../public/clock';
 import type { ErrorStage } from '../public/types';
@@ -92,7 +92,7 @@ export class ActivityBatch {
     const taken: LocalUser[] = [];
     for (const user of this.users) {
       this.users.delete(user);
-      if (user.alive === 0 || user.stored !== true) continue;
+      if (user.alive === 0 || user.acknowledged !== 'held') continue;
       user.refreshedAt = user.lastLife;
       taken.push(user);
       if (taken.length === MOST) break;

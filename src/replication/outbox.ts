@@ -1,4 +1,4 @@
-import type { LocalUser } from '../connections/connection';
+import type { LocalUser } from '../connections/local-user';
 import { withDeadline } from '../diagnostics/call-timeout';
 import { backoffMs } from '../public/backoff';
 import { type Clock, randomOf } from '../public/clock';
@@ -44,8 +44,6 @@ export interface OutboxOptions {
 export class Outbox {
   private readonly changed = new Set<LocalUser>();
   private readonly activity: ActivityBatch;
-  /** Who was lost while on the way to the store, perhaps after the store had done it. */
-  private readonly lost = new Set<LocalUser>();
   private leased = false;
   private applying = false;
   private scheduled = false;
@@ -87,7 +85,7 @@ export class Outbox {
 
   /** The number of connections of this user went from or to none. */
   change(user: LocalUser): void {
-    if (user.sent === undefined && pendingOps(user, this.options.clock.now()).length === 0) {
+    if (user.inFlight === 'nothing' && pendingOps(user, this.options.clock.now()).length === 0) {
       // Came and went, or left and came, before the store heard of it: nothing to keep, however long it is away.
       this.settle(user);
       return;
@@ -108,12 +106,7 @@ export class Outbox {
 
   /** Resolves once the store agrees with this router on the user. */
   settled(user: LocalUser): Promise<void> {
-    const agreed = user.alive > 0 === user.stored && user.sent === undefined;
-    if (agreed || this.stopped) return Promise.resolve();
-    return new Promise((resolve) => {
-      user.waiting = user.waiting ?? [];
-      user.waiting.push(resolve);
-    });
+    return user.isSettled || this.stopped ? Promise.resolve() : user.woken();
   }
 
   /** Whether the store is told of everybody. */
@@ -170,8 +163,7 @@ export class Outbox {
       }
       ops.push(...own);
       users.push(user);
-      user.sent = user.alive > 0;
-      if (user.sent) user.refreshedAt = user.lastLife;
+      user.send();
     }
     if (ops.length > 0) {
       void this.apply(ops, users);
@@ -200,7 +192,7 @@ export class Outbox {
     clock.clearTimeout(this.retryTimer);
     clock.clearTimeout(this.asideTimer);
     const told = this.changed.size === 0;
-    for (const user of users.values()) wake(user);
+    for (const user of users.values()) user.wake();
     return told;
   }
 
@@ -280,24 +272,15 @@ export class Outbox {
       return;
     }
     this.aside.remove(user);
-    user.stored = user.sent;
-    user.sent = undefined;
-    user.reassert = false;
-    if (this.lost.has(user)) this.doubt(user);
-    if (user.alive > 0 === user.stored) this.settle(user);
+    user.acknowledge();
+    if (user.isSettled) this.settle(user);
     else this.changed.add(user);
   }
 
   /** What the store holds of a user is not known: whatever it is, it is told anew. */
   private doubt(user: LocalUser): void {
-    const mayBeStored = user.stored !== false || user.sent !== undefined;
-    user.sent = undefined;
-    this.lost.delete(user);
+    user.doubt();
     this.changed.add(user);
-    // One of whom it was never told is as unknown to it as before.
-    if (!mayBeStored) return;
-    if (user.stored === true) user.reassert = true;
-    user.stored = undefined;
   }
 
   /**
@@ -307,9 +290,9 @@ export class Outbox {
   reassert(userId: string, isLost = false): void {
     const user = this.options.users.get(userId);
     if (user === undefined || user.alive === 0) return;
-    // On its way: the store is being told already.
-    if (user.sent === true && isLost) this.lost.add(user);
-    if (user.stored !== true || user.sent !== undefined) return;
+    if (isLost) user.doubtInFlight();
+    // Where something is in flight the store is being told already.
+    if (user.acknowledged !== 'held' || user.inFlight !== 'nothing') return;
     this.doubt(user);
     this.change(user);
   }
@@ -359,12 +342,6 @@ export class Outbox {
     if (user.alive === 0) this.activity.remove(user);
     // By the object, not by the id: a newer one of the same user may stand there by now.
     if (user.alive === 0 && this.options.users.get(user.userId) === user) this.options.users.delete(user.userId);
-    wake(user);
+    user.wake();
   }
-}
-
-function wake(user: LocalUser): void {
-  const { waiting } = user;
-  user.waiting = undefined;
-  if (waiting !== undefined) for (const resolve of waiting) resolve();
 }

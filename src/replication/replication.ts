@@ -1,5 +1,5 @@
 import type { Settings } from '../config/options';
-import type { LocalUser } from '../connections/connection';
+import type { LocalUser } from '../connections/local-user';
 import { withDeadline } from '../diagnostics/call-timeout';
 import type { Failures } from '../diagnostics/error-reporter';
 import { healthOf } from '../diagnostics/health';

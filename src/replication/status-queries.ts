@@ -1,5 +1,5 @@
 import { checkPage } from '../config/arguments';
-import type { LocalUser } from '../connections/connection';
+import type { LocalUser } from '../connections/local-user';
 import { withDeadline } from '../diagnostics/call-timeout';
 import type { Clock } from '../public/clock';
 import { closedError } from '../public/errors';

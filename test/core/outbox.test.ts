@@ -8,7 +8,7 @@ import {
   type StoreFeed,
 } from 'voiceping-presence';
 import { type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
-import { LocalUser } from '../../src/connections/connection';
+import { LocalUser } from '../../src/connections/local-user';
 import { Outbox } from '../../src/replication/outbox';
 import { faultyStore } from './faulty-store';
 import { router } from './world';

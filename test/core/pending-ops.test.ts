@@ -1,15 +1,16 @@
 import { describe, expect, it } from 'vitest';
-import { LocalUser } from '../../src/connections/connection';
+import { type Acknowledged, LocalUser } from '../../src/connections/local-user';
 import { pendingOps } from '../../src/replication/pending-ops';
 
 const NOW = 1_000_000;
 
-// Connections that are alive, what the store holds (+ the user, - not, ? unknown), how the last one ended, and so long ago;
-// then what the store is told: join, again (a join that registers the user once more), leave, timeout, or drop with its grace.
+// Connections that are alive, what the store holds (+ the user, - not, ? unknown, ! doubted), how the last one ended, and
+// so long ago; then what the store is told: join, again (a join that registers the user once more), leave, timeout, or
+// drop with its grace.
 const TABLE = `
 1 -              join
 1 ?              join
-1 ? again        again
+1 !              again
 1 +              nothing
 2 +              nothing
 0 -              nothing
@@ -28,11 +29,13 @@ const TABLE = `
 0 ? disconnect   leave
 0 ? timeout      timeout
 0 ? drop 8000 3000   drop 5000
+0 ! drop 8000 3000   drop 5000
+0 ! disconnect   leave
 0 + kept 5000 0      drop 5000
 0 + kept 5000 5000   leave
 `;
 
-const STORED: { readonly [mark: string]: boolean | undefined } = { '+': true, '-': false, '?': undefined };
+const MARKS: { readonly [mark: string]: Acknowledged } = { '+': 'held', '-': 'absent', '?': 'unknown', '!': 'doubted' };
 
 const rows = TABLE.trim()
   .split('\n')
@@ -43,11 +46,10 @@ const rows = TABLE.trim()
 
 /** `kept`: a clean close while the grace of another connection runs. */
 function userOf(state: string): LocalUser {
-  const [alive, stored, ending = 'disconnect', graceMs = '0', agoMs = '0'] = state.split(' ');
+  const [alive, mark, ending = 'disconnect', graceMs = '0', agoMs = '0'] = state.split(' ');
   const user = new LocalUser('u', NOW - 700);
   user.alive = Number(alive);
-  user.stored = STORED[stored as string];
-  user.reassert = ending === 'again';
+  user.acknowledged = MARKS[mark as string] as Acknowledged;
   user.departure = {
     ending: ending === 'drop' || ending === 'timeout' ? ending : 'disconnect',
     at: NOW - Number(agoMs),

@@ -1,6 +1,7 @@
 import type { Mutant } from './mutant';
 
 const CONNECTION = 'src/connections/connection.ts';
+const LOCAL_USER = 'src/connections/local-user.ts';
 const WHEEL = 'src/connections/ping-wheel.ts';
 
 export const CONNECTIONS: readonly Mutant[] = [
@@ -15,7 +16,7 @@ export const CONNECTIONS: readonly Mutant[] = [
   {
     id: 'grace-outlives-return',
     fault: 'Who was back within the grace, and leaves cleanly, stays online until the old grace has ended.',
-    file: CONNECTION,
+    file: LOCAL_USER,
     find: 'this.departure = NO_DEPARTURE; return',
     put: 'return',
     tests: ['test/core/connections.test.ts', 'test/core/presence.test.ts', 'test/core/outbox.test.ts'],
@@ -23,7 +24,7 @@ export const CONNECTIONS: readonly Mutant[] = [
   {
     id: 'shorter-grace-wins',
     fault: 'A second device that drops cuts the grace of the first one short.',
-    file: CONNECTION,
+    file: LOCAL_USER,
     find: 'graceMs: Math.max(left, graceMs) }',
     put: 'graceMs }',
     tests: ['test/core/connections.test.ts', 'test/core/presence.test.ts'],
@@ -163,5 +164,22 @@ export const CONNECTIONS: readonly Mutant[] = [
     find: 'if (port?.deliver === undefined) queue',
     put: 'if (port !== null) queue',
     tests: ['test/core/stale-order.test.ts', 'test/core/last-seen.test.ts'],
+  },
+  {
+    id: 'registered-again-as-a-connect',
+    fault:
+      'A user who was held, and is told to the store again after two calls in a row have failed, is announced anew.',
+    file: LOCAL_USER,
+    find: "this.acknowledged === 'held' || this.acknowledged === 'doubted' ? 'doubted' : 'unknown'",
+    put: "this.acknowledged === 'held' ? 'doubted' : 'unknown'",
+    tests: ['test/core/local-user.test.ts'],
+  },
+  {
+    id: 'never-sent-and-doubted',
+    fault: 'Who came and went while there was no lease is told to the store as having left.',
+    file: LOCAL_USER,
+    find: "if (this.acknowledged === 'absent' && this.inFlight === 'nothing') return;",
+    put: '',
+    tests: ['test/core/local-user.test.ts'],
   },
 ];

@@ -1,5 +1,6 @@
 import type { Mutant } from './mutant';
 
+const LOCAL_USER = 'src/connections/local-user.ts';
 const OUTBOX = 'src/replication/outbox.ts';
 const PRESENCE = 'src/presence.ts';
 const WATCHERS = 'src/subscriptions/subscriptions.ts';
@@ -27,7 +28,7 @@ export const CORE: readonly Mutant[] = [
     id: 'lost-on-the-way',
     fault: 'A user whose join was under way when the store lost what it held is not told to it again.',
     file: OUTBOX,
-    find: 'if (user.sent === true && isLost) this.lost.add(user);',
+    find: 'if (isLost) user.doubtInFlight();',
     put: '',
     tests: ['test/core/outbox.test.ts'],
   },
@@ -98,7 +99,7 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'leaves-unanswered',
     fault: 'detach() and close() never resolve where a user came and went before the store heard of it.',
-    file: OUTBOX,
+    file: LOCAL_USER,
     find: 'if (waiting !== undefined) for (const resolve of waiting) resolve();',
     put: '',
     tests: ['test/core/outbox.test.ts', 'test/core/connections.test.ts', 'test/core/presence.test.ts'],
@@ -508,9 +509,9 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'settled-while-sending',
     fault: 'attachment.ready and detach() resolve before the store has answered.',
-    file: OUTBOX,
-    find: 'const agreed = user.alive > 0 === user.stored && user.sent === undefined;',
-    put: 'const agreed = user.alive > 0 === user.stored || user.sent !== undefined;',
+    file: LOCAL_USER,
+    find: "return this.inFlight === 'nothing' && this.acknowledged ===",
+    put: "return this.inFlight !== 'nothing' || this.acknowledged ===",
     tests: ['test/core/told-again.test.ts'],
   },
   {

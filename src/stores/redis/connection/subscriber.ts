@@ -122,11 +122,15 @@ export class Subscriber {
   }
 
   private beAway(): void {
-    this.enter({ kind: 'away', disconnection: this.disconnection ?? { since: this.options.clock.now() } }, AWAY_MS, () => {
-      // Where the client is not connected either, ioredis connects both again.
-      if (isReady(this.options.client)) this.replace();
-      else this.beAway();
-    });
+    this.enter(
+      { kind: 'away', disconnection: this.disconnection ?? { since: this.options.clock.now() } },
+      AWAY_MS,
+      () => {
+        // Where the client is not connected either, ioredis connects both again.
+        if (isReady(this.options.client)) this.replace();
+        else this.beAway();
+      },
+    );
   }
 
   private ask(connection = this.connection): void {
