@@ -1,21 +1,17 @@
 import type { LocalUser } from '../connections/local-user';
 import { withDeadline } from '../diagnostics/call-timeout';
-import { backoffMs } from '../public/backoff';
 import { type Clock, randomOf } from '../public/clock';
 import { PresenceError } from '../public/errors';
 import type { ErrorStage } from '../public/types';
 import type { PresenceOp, PresenceStore, StoreNode } from '../stores/port';
 import { ActivityBatch } from './activity-batch';
-import { pendingOps } from './pending-ops';
+import { BatchSize } from './batch-size';
+import { nextBatch, pendingOps } from './pending-ops';
+import { RetryTimer } from './retry-timer';
 import { SetAside } from './set-aside';
 
-/** Changes of one call at most. */
-const BATCH = 1_000;
-/** How small a batch of changes becomes where the store does not keep up. */
-const LEAST = 10;
 /** A call that is refused is made again after a heartbeat; so many in a row are worth a word. */
 const REFUSALS = 3;
-const RETRIES = { leastMs: 100, mostMs: 1_000 };
 
 /** @internal */
 export interface OutboxOptions {
@@ -35,6 +31,22 @@ export interface OutboxOptions {
   worked(stage: ErrorStage): void;
 }
 
+/** Whether anything may be sent: while it is `leased` or `closing`. Only `enter` changes it. */
+type State =
+  /** What changes waits for the heartbeat that brings a lease. */
+  | { readonly kind: 'unleased' }
+  | { readonly kind: 'leased' }
+  /** What is left is sent, but nothing after `until`; `over` is called at the end. */
+  | { readonly kind: 'closing'; readonly until: number; over(): void }
+  | { readonly kind: 'stopped' };
+
+/** Whether the store has been told of everybody since a heartbeat said that it knew of no lease. */
+type Registration =
+  | 'complete'
+  | 'pending'
+  /** Everybody who was still missing is in the batch under way. */
+  | 'last-batch';
+
 /**
  * Brings the store to what this router knows of its own users, in batches, one at a time: what changes while one is
  * under way is the next one. It holds users, not commands, so an outage of any length costs no more than one entry a
@@ -44,40 +56,25 @@ export interface OutboxOptions {
 export class Outbox {
   private readonly changed = new Set<LocalUser>();
   private readonly activity: ActivityBatch;
-  private leased = false;
-  private applying = false;
-  private scheduled = false;
-  private stopped = false;
-  /**
-   * How many changes travel together. Halved where the time ran out, and grown by and by where it did not: a batch that is
-   * given up each time would never be acknowledged, however often the store has done it. What fails at once says nothing
-   * about the size, unless the store takes a beat right after it: then somebody in the batch is refused, and halving finds
-   * out who.
-   */
-  private batch = BATCH;
-  /** Calls in a row that failed, or were refused for want of a lease. */
-  private failures = 0;
+  private readonly batchSize = new BatchSize<LocalUser>();
+  private readonly aside: SetAside<LocalUser>;
+  private readonly retry: RetryTimer;
+  private state: State = { kind: 'unleased' };
+  private registration: Registration = 'complete';
+  private isApplying = false;
+  private isFlushDue = false;
   /** Calls in a row that the store has refused, though it knows the lease. */
   private refusals = 0;
   /** Calls that the store has not answered, given up or not. */
   private unanswered = 0;
-  /** Who was in a batch that failed at once, until a beat says whether the store is there. */
-  private failed: readonly LocalUser[] | undefined;
-  private readonly aside: SetAside<LocalUser>;
-  private retryTimer: unknown;
   private asideTimer: unknown;
-  /** A beat knew of no lease, and not everybody was told since. */
-  private isTelling = false;
-  /** Whoever was to be told is in the batch under way. */
-  private isWhole = false;
-  /** While closing: until when, and whom to tell that it is over. */
-  private closing: { readonly until: number; over(): void } | undefined;
 
   constructor(private readonly options: OutboxOptions) {
     this.aside = new SetAside(randomOf(options.clock));
+    this.retry = new RetryTimer(options.clock);
     this.activity = new ActivityBatch({
       ...options,
-      isLeased: () => this.leased,
+      isLeased: () => this.state.kind === 'leased',
       onUnknown: () => this.lose(),
       onMissing: (userId) => this.reassert(userId),
     });
@@ -91,10 +88,10 @@ export class Outbox {
       return;
     }
     this.changed.add(user);
-    if (this.scheduled) return;
-    this.scheduled = true;
+    if (this.isFlushDue) return;
+    this.isFlushDue = true;
     Promise.resolve().then(() => {
-      this.scheduled = false;
+      this.isFlushDue = false;
       this.flush();
     });
   }
@@ -106,12 +103,12 @@ export class Outbox {
 
   /** Resolves once the store agrees with this router on the user. */
   settled(user: LocalUser): Promise<void> {
-    return user.isSettled || this.stopped ? Promise.resolve() : user.woken();
+    return user.isSettled || this.state.kind === 'stopped' ? Promise.resolve() : user.woken();
   }
 
   /** Whether the store is told of everybody. */
   get isIdle(): boolean {
-    return this.changed.size === 0 && !this.applying;
+    return this.changed.size === 0 && !this.isApplying;
   }
 
   /**
@@ -121,56 +118,43 @@ export class Outbox {
   hold(anew: boolean, isLatest: boolean): void {
     if (anew) {
       for (const user of this.options.users.values()) this.doubt(user);
-      this.isTelling = true;
-      this.refusals = 0;
       // Whatever is under way was put together before.
-      this.isWhole = false;
+      this.registration = 'pending';
+      this.refusals = 0;
     }
-    this.leased = true;
+    this.enter({ kind: 'leased' });
     if (isLatest) this.judge();
     this.flush();
   }
 
   /** A beat did not get through: what failed did so for want of a store. */
   miss(): void {
-    this.failed = undefined;
+    this.batchSize.clear();
   }
 
   /** Sends what has changed at once, so that a query that follows sees it. */
   flush(): void {
-    const isWaiting = this.retryTimer !== undefined && this.closing === undefined;
-    if (this.applying || isWaiting || !this.leased || this.stopped) return;
+    const { state } = this;
+    if (this.isApplying || state.kind === 'unleased' || state.kind === 'stopped') return;
+    if (this.retry.isWaiting && state.kind === 'leased') return;
     const now = this.options.clock.now();
-    if (this.closing !== undefined && now >= this.closing.until) {
-      this.closing.over();
+    if (state.kind === 'closing' && now >= state.until) {
+      this.enter({ kind: 'stopped' });
       return;
     }
-    const ops: PresenceOp[] = [];
-    const users: LocalUser[] = [];
-    const alone = this.aside.isEmpty ? undefined : this.aside.due(now);
-    this.isWhole = alone === undefined;
-    for (const user of alone !== undefined && this.changed.has(alone) ? [alone] : this.changed) {
-      if (user !== alone && this.aside.has(user)) continue;
-      const own = pendingOps(user, now);
-      if (ops.length > 0 && ops.length + own.length > this.batch) {
-        this.isWhole = false;
-        break;
-      }
+    const { ops, users, unchanged, isLast } = nextBatch(this.changed, this.aside, this.batchSize.most, now);
+    for (const user of unchanged) this.settle(user);
+    for (const user of users) {
       this.changed.delete(user);
-      if (own.length === 0) {
-        this.settle(user);
-        continue;
-      }
-      ops.push(...own);
-      users.push(user);
       user.send();
     }
+    if (this.registration !== 'complete') this.registration = isLast ? 'last-batch' : 'pending';
     if (ops.length > 0) {
       void this.apply(ops, users);
       return;
     }
-    this.endTelling();
-    this.closing?.over();
+    this.endRegistration();
+    if (state.kind === 'closing') this.enter({ kind: 'stopped' });
   }
 
   /**
@@ -180,32 +164,39 @@ export class Outbox {
     const { clock, users } = this.options;
     this.activity.stop();
     // Cancel the back-off: it may be waiting for a heartbeat, and closing has a deadline of its own.
-    clock.clearTimeout(this.retryTimer);
-    this.retryTimer = undefined;
-    if (this.leased) {
+    this.retry.cancel();
+    if (this.state.kind === 'leased') {
       await new Promise<void>((over) => {
-        this.closing = { until: clock.now() + ms, over };
+        this.enter({ kind: 'closing', until: clock.now() + ms, over });
         this.flush();
       });
     }
-    this.stopped = true;
-    clock.clearTimeout(this.retryTimer);
+    this.enter({ kind: 'stopped' });
+    this.retry.cancel();
     clock.clearTimeout(this.asideTimer);
     const told = this.changed.size === 0;
     for (const user of users.values()) user.wake();
     return told;
   }
 
-  private async apply(ops: PresenceOp[], users: LocalUser[]): Promise<void> {
+  /** Closing cannot be undone: only `stopped` follows `closing`, and nothing follows `stopped`. */
+  private enter(next: State): void {
+    const { state } = this;
+    if (state.kind === 'stopped' || (state.kind === 'closing' && next.kind !== 'stopped')) return;
+    this.state = next;
+    if (state.kind === 'closing') state.over();
+  }
+
+  private async apply(ops: readonly PresenceOp[], users: readonly LocalUser[]): Promise<void> {
     const { clock, timeoutMs, store, node } = this.options;
-    this.applying = true;
+    this.isApplying = true;
     const startedAt = clock.now();
-    const ms = this.closing === undefined ? timeoutMs : Math.min(timeoutMs, this.closing.until - startedAt);
+    const ms = this.state.kind === 'closing' ? Math.min(timeoutMs, this.state.until - startedAt) : timeoutMs;
     try {
       const { known } = await withDeadline(clock, ms, (onAnswer) => {
         const answer = store.apply(node, ops, () => {
           // Whoever closes has so much time, and no more.
-          if (this.closing === undefined) onAnswer();
+          if (this.state.kind === 'leased' || this.state.kind === 'unleased') onAnswer();
         });
         const answered = (): void => {
           this.unanswered -= 1;
@@ -214,25 +205,25 @@ export class Outbox {
         answer.then(answered, answered);
         return answer;
       });
-      this.applying = false;
+      this.isApplying = false;
       for (const user of users) this.acknowledge(user, known);
-      this.batch = Math.min(BATCH, this.batch + (this.batch >> 2) + 1);
+      this.batchSize.onAnswer();
       if (known) {
-        this.failures = 0;
+        this.retry.reset();
         this.refusals = 0;
-        this.endTelling();
+        this.endRegistration();
       } else this.refused();
       if (known && this.aside.isEmpty) this.options.worked('apply');
       this.flush();
     } catch (error) {
-      this.applying = false;
+      this.isApplying = false;
       for (const user of users) this.doubt(user);
       this.options.report('apply', error, users.length === 1 ? users[0]?.userId : undefined);
       this.retryLater(() => this.flush());
-      if (clock.now() - startedAt >= timeoutMs) this.batch = Math.max(LEAST, this.batch >> 1);
+      if (clock.now() - startedAt >= timeoutMs) this.batchSize.onTimeout();
       // Refused because the store is still at one that was given up: that says nothing of those in it.
       else if (this.unanswered === 0 && !this.aside.isFull) {
-        this.failed = users;
+        this.batchSize.suspect(users);
         this.options.beat();
       }
     }
@@ -240,25 +231,19 @@ export class Outbox {
 
   /** The store is there. A batch that it has refused all the same is taken apart, down to the one user whom it refuses. */
   private judge(): void {
-    const { failed } = this;
-    if (failed === undefined || this.stopped) return;
+    if (!this.batchSize.hasSuspects || this.state.kind === 'stopped') return;
     const { clock } = this.options;
-    this.failed = undefined;
-    clock.clearTimeout(this.retryTimer);
-    this.retryTimer = undefined;
-    this.failures = 0;
-    const [only] = failed;
-    if (failed.length > 1 || only === undefined) {
-      this.batch = Math.max(1, failed.length >> 1);
-      return;
-    }
+    this.retry.cancel();
+    this.retry.reset();
+    const refused = this.batchSize.narrow();
+    if (refused === undefined) return;
     clock.clearTimeout(this.asideTimer);
-    this.asideTimer = clock.setTimeout(() => this.flush(), this.aside.put(only, clock.now()));
+    this.asideTimer = clock.setTimeout(() => this.flush(), this.aside.put(refused, clock.now()));
   }
 
-  private endTelling(): void {
-    if (!this.isTelling || !this.isWhole) return;
-    this.isTelling = false;
+  private endRegistration(): void {
+    if (this.registration !== 'last-batch') return;
+    this.registration = 'complete';
     const { clock, timeoutMs, store, node, report } = this.options;
     if (store.registered === undefined) return;
     withDeadline(clock, timeoutMs, async () => store.registered?.(node)).catch((error: unknown) =>
@@ -309,30 +294,20 @@ export class Outbox {
 
   /** The store knows of no lease of this node. At once the first time; a store that goes on saying so is not hammered. */
   private lose(): void {
-    if (!this.leased) return;
-    this.leased = false;
-    if (this.closing !== undefined) {
-      this.closing.over();
-      return;
-    }
-    this.failures += 1;
-    if (this.failures === 1) this.options.beat();
+    const { kind } = this.state;
+    if (kind === 'closing') this.enter({ kind: 'stopped' });
+    if (kind !== 'leased') return;
+    this.enter({ kind: 'unleased' });
+    if (this.retry.fail() === 1) this.options.beat();
     else this.retryLater(() => this.options.beat());
   }
 
-  private retryLater(retry: () => void): void {
-    const { clock } = this.options;
-    const ms = backoffMs(this.failures, RETRIES, randomOf(clock));
-    if (this.closing !== undefined && clock.now() + ms > this.closing.until) {
-      this.closing.over();
-      return;
-    }
-    if (this.retryTimer !== undefined) return;
-    this.failures += 1;
-    this.retryTimer = clock.setTimeout(() => {
-      this.retryTimer = undefined;
-      retry();
-    }, ms);
+  private retryLater(run: () => void): void {
+    const { state, retry } = this;
+    if (state.kind === 'stopped') return;
+    const ms = retry.nextMs();
+    if (state.kind === 'closing' && this.options.clock.now() + ms > state.until) this.enter({ kind: 'stopped' });
+    else retry.wait(ms, run);
   }
 
   private settle(user: LocalUser): void {

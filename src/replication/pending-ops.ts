@@ -1,5 +1,6 @@
 import { graceLeft, type LocalUser } from '../connections/local-user';
 import type { PresenceOp } from '../stores/port';
+import type { SetAside } from './set-aside';
 
 /** What brings the store to what this router knows of a user; nothing where it is there. Pure. @internal */
 export function pendingOps(user: LocalUser, now: number): PresenceOp[] {
@@ -15,4 +16,46 @@ export function pendingOps(user: LocalUser, now: number): PresenceOp[] {
   if (acknowledged === 'absent') return departure.ending === 'drop' && graceMs > 0 ? [join, drop] : [];
   if (departure.ending === 'drop' || graceMs > 0) return [drop];
   return [{ kind: 'leave', userId, ageMs, reason: departure.ending }];
+}
+
+/** @internal */
+export interface Batch {
+  readonly ops: readonly PresenceOp[];
+  readonly users: readonly LocalUser[];
+  /** Of whom there is nothing to tell any more. */
+  readonly unchanged: readonly LocalUser[];
+  /** Nobody is left for another batch, except those who are set aside. */
+  readonly isLast: boolean;
+}
+
+/**
+ * What the store is told next of those who have changed: at most `most` changes; or, where somebody whom it has refused is due
+ * to be tried again, that user alone. Pure.
+ * @internal
+ */
+export function nextBatch(
+  changed: ReadonlySet<LocalUser>,
+  aside: Pick<SetAside<LocalUser>, 'due' | 'has'>,
+  most: number,
+  now: number,
+): Batch {
+  const ops: PresenceOp[] = [];
+  const users: LocalUser[] = [];
+  const unchanged: LocalUser[] = [];
+  const alone = aside.due(now);
+  let isLast = alone === undefined;
+  for (const user of alone !== undefined && changed.has(alone) ? [alone] : changed) {
+    if (user !== alone && aside.has(user)) continue;
+    const own = pendingOps(user, now);
+    if (ops.length > 0 && ops.length + own.length > most) {
+      isLast = false;
+      break;
+    }
+    if (own.length === 0) unchanged.push(user);
+    else {
+      ops.push(...own);
+      users.push(user);
+    }
+  }
+  return { ops, users, unchanged, isLast };
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type Acknowledged, LocalUser } from '../../src/connections/local-user';
-import { pendingOps } from '../../src/replication/pending-ops';
+import { nextBatch, pendingOps } from '../../src/replication/pending-ops';
+import { SetAside } from '../../src/replication/set-aside';
 
 const NOW = 1_000_000;
 
@@ -67,5 +68,53 @@ describe('what the store is told of a user', () => {
       return op.reason === 'timeout' ? 'timeout' : 'leave';
     });
     expect(ops.join(', ') || 'nothing').toBe(told);
+  });
+});
+
+// Those who have changed, in order: j has a join to tell, d a join and a drop, n nothing; how many changes a batch may have;
+// who is set aside (`!`: and due again); then who is in the batch, who is taken out, and whether it is the last one.
+const BATCHES = `
+nobody           10  -         -            last
+j1 j2            10  -         j1 j2        last
+j1 j2 j3         2   -         j1 j2        more
+j1 d2 j3         2   -         j1           more
+j1 d2 j3         3   -         j1 d2        more
+d1 j2            1   -         d1           more
+j1 n2 n3         10  -         j1 -n2 -n3   last
+j1 n2 j3 n4      1   -         j1 -n2       more
+n1               10  -         -n1          last
+j1 j2 j3         10  j2        j1 j3        last
+j1 j2            1   j1        j2           last
+j1               10  j1        -            last
+j1 j2 j3         10  !j2       j2           more
+j1 n2 j3         10  !n2       -n2          more
+j1 j3            10  !j2       j1 j3        more
+`;
+
+// The store refused a thousand users for one of them, who was told to it each time together with them.
+describe('what the store is told next', () => {
+  const batches = BATCHES.trim()
+    .split('\n')
+    .map((line) => line.split(/\s{2,}/) as [string, string, string, string, string]);
+
+  it.each(batches)('%s, at most %s, aside %s: %s, %s', (names, most, set, told, last) => {
+    const STATES: { readonly [kind: string]: string } = { j: '1 -', d: '0 - drop 8000 0', n: '1 +' };
+    const everybody = new Map(
+      ['j1', 'd1', 'n1', 'j2', 'd2', 'n2', 'j3', 'n3', 'n4'].map((name) => {
+        return [name, userOf(STATES[name[0] as string] as string)] as const;
+      }),
+    );
+    const nameOf = new Map(Array.from(everybody, ([name, user]) => [user, name] as const));
+    const changed = new Set<LocalUser>();
+    for (const name of names.split(' ')) if (name !== 'nobody') changed.add(everybody.get(name) as LocalUser);
+    const aside = new SetAside<LocalUser>(() => 0.5);
+    const one = everybody.get(set.replace('!', ''));
+    if (one !== undefined) aside.put(one, set.startsWith('!') ? NOW - 60_000 : NOW);
+
+    const batch = nextBatch(changed, aside, Number(most), NOW);
+    const { users, unchanged } = batch;
+    const taken = users.map((user) => nameOf.get(user)).concat(unchanged.map((user) => `-${nameOf.get(user)}`));
+    expect([taken.join(' ') || '-', batch.isLast ? 'last' : 'more']).toEqual([told, last]);
+    expect(batch.ops).toHaveLength(users.reduce((sum, user) => sum + pendingOps(user, NOW).length, 0));
   });
 });

@@ -1,6 +1,7 @@
 import type { Mutant } from './mutant';
 
 const ASIDE = 'src/replication/set-aside.ts';
+const BATCH_SIZE = 'src/replication/batch-size.ts';
 const SURE = 'src/replication/until-sure.ts';
 
 export const REPLICATION: readonly Mutant[] = [
@@ -67,5 +68,45 @@ export const REPLICATION: readonly Mutant[] = [
     find: 'clock.setTimeout(resolve, Math.min(PAUSE_MS, ms / 4));',
     put: 'clock.setTimeout(resolve, Math.min(PAUSE_MS, ms / 4) / 10);',
     tests: ['test/core/set-aside.test.ts'],
+  },
+  {
+    id: 'one-keeps-out-a-thousand',
+    fault: 'A store that refuses one user takes nobody who is told together with that one.',
+    file: BATCH_SIZE,
+    find: 'this.limit = Math.max(1, suspects.length >> 1);',
+    put: '',
+    tests: ['test/core/batch-size.test.ts'],
+  },
+  {
+    id: 'batches-stay-small',
+    fault: 'After the store was slow for a while it is told of ten users a call, for ever.',
+    file: BATCH_SIZE,
+    find: 'this.limit = Math.min(MOST, this.limit + (this.limit >> 2) + 1);',
+    put: '',
+    tests: ['test/core/batch-size.test.ts'],
+  },
+  {
+    id: 'waits-stay-long',
+    fault: 'After a long outage the first call that fails is made again a second later, and not at once.',
+    file: 'src/replication/retry-timer.ts',
+    find: 'this.failures = 0;',
+    put: '',
+    tests: ['test/core/retry-timer.test.ts'],
+  },
+  {
+    id: 'refused-among-others',
+    fault: 'A user whom the store refuses is told to it among others again, who are refused together with that one.',
+    file: 'src/replication/pending-ops.ts',
+    find: 'if (user !== alone && aside.has(user)) continue;',
+    put: '',
+    tests: ['test/core/pending-ops.test.ts'],
+  },
+  {
+    id: 'last-batch-but-one',
+    fault: 'A router says that it has told all of its users while some wait for the next batch.',
+    file: 'src/replication/pending-ops.ts',
+    find: 'isLast = false; break;',
+    put: 'break;',
+    tests: ['test/core/pending-ops.test.ts'],
   },
 ];
