@@ -38,6 +38,8 @@ export interface Conversation {
 export function createConversation(options: ConversationOptions): Conversation {
   const { view, listeners, answerMs, onUnanswered, onWhole, onNotAllowed } = options;
   const { become, tell } = listeners;
+  /** Counts connections, so that a frame of an earlier one changes nothing. */
+  let turn = 0;
   /** The ids of the next request, where they differ from those of the view. */
   let wanted: readonly string[] | true | undefined;
   /** Whether the router has lost contact with its store, as it said last. */
@@ -82,7 +84,10 @@ export function createConversation(options: ConversationOptions): Conversation {
       if (said.kind === UPDATE) {
         tell(view.update(said));
       } else if (said.kind === SNAPSHOT) {
+        const before = turn;
         tell(view.show(said));
+        // A listener has closed the client, or has connected it again.
+        if (turn !== before) return;
         // The answer to an earlier request must not clear the refusal of a later one.
         const isAnswer = (said.request ?? view.asked) === view.asked;
         if (said.more || !isAnswer) requests.progress();
@@ -101,6 +106,9 @@ export function createConversation(options: ConversationOptions): Conversation {
       wanted = ids;
       requests.ask();
     },
-    stop: requests.stop,
+    stop() {
+      turn += 1;
+      requests.stop();
+    },
   };
 }

@@ -431,3 +431,22 @@ describe('a refusal that does not say of what', () => {
     },
   );
 });
+
+describe('a listener of changes', () => {
+  // The client said "live" for ever, and had no connection.
+  it('may close the client while a snapshot is shown, which is closed then', () => {
+    const { client, router } = start();
+    client.onChange(() => client.close());
+    router.socket.open();
+    router.socket.answer([['u', 'online']]);
+    expect(client.connection.state).toBe('closed');
+  });
+
+  it('may connect it again, which waits for its turn then', () => {
+    const { client, router } = start();
+    client.onChange(() => client.reconnect());
+    router.socket.open();
+    router.socket.answer([['u', 'online']]);
+    expect(client.connection.state).toBe('offline');
+  });
+});

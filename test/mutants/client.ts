@@ -214,4 +214,12 @@ export const CLIENT: readonly Mutant[] = [
     put: 'throw error;',
     tests: ['test/client/client.test.ts', 'test/client/requests.test.ts'],
   },
+  {
+    id: 'closed-by-a-listener-and-live',
+    fault: 'A client that a listener closes during a snapshot says that it is live.',
+    file: 'src/client/conversation.ts',
+    find: 'if (turn !== before) return;',
+    put: '',
+    tests: ['test/client/links.test.ts'],
+  },
 ];

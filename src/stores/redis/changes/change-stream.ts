@@ -111,7 +111,7 @@ export class ChangeStream {
       return;
     }
     // Heartbeats may follow each other faster than a connection is opened, where graces end or several routers share a store.
-    if (Date.now() - disconnection.since < Math.max(CONNECTS_MS, node.leaseMs / 3)) return;
+    if (this.clock.now() - disconnection.since < Math.max(CONNECTS_MS, node.leaseMs / 3)) return;
     const { reason = 'it does not connect' } = this;
     // The first message stays, since later attempts may fail for many reasons.
     before.message = before.message ?? this.disconnectedMessage(disconnection.error ?? new Error(reason));
