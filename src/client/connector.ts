@@ -224,7 +224,7 @@ export function createConnector(options: PresenceClientOptions, view: View, list
 
   if (WebSocket) connect();
   else {
-    const refused = 'there is no WebSocket here, so the client does not connect; before Node 22, pass that of ws';
+    const refused = 'there is no WebSocket here; before Node 22, pass that of ws';
     if (WebSocket === undefined) warn('WebSocket', refused);
     stop({ refused, refusedCode: 'unsupported' });
   }

@@ -289,8 +289,8 @@ export const REDIS: readonly Mutant[] = [
     id: 'refused-and-silent',
     fault: 'A subscription that was refused once is not tried again.',
     file: `${folder}/subscriber.ts`,
-    find: "this.enter({ kind: 'refused', deafness: { since, error } }, RETRY_MS, () => this.ask());",
-    put: "this.enter({ kind: 'refused', deafness: { since, error } });",
+    find: "this.enter({ kind: 'refused', disconnection: { since, error } }, RETRY_MS, () => this.ask());",
+    put: "this.enter({ kind: 'refused', disconnection: { since, error } });",
     tests: SUBSCRIBER,
   },
   {
