@@ -416,4 +416,12 @@ export const LUA: readonly Mutant[] = [
     put: 'known or math.max(latest(mirror, user.seen), seen)',
     tests: ['test/redis/steps-cluster.test.ts'],
   },
+  {
+    id: 'lost-entries-are-older-data',
+    fault: 'After another tenant has deleted the entries of the routers, changes that are under way are lost.',
+    file: `${folder}/beat.lua`,
+    find: 'node = { lease = lease, extended = false, last = MOST, claimed = 0 }',
+    put: 'node = { lease = lease, extended = false, last = 0, claimed = 0 }',
+    tests: STEPS,
+  },
 ];

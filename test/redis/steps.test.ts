@@ -65,6 +65,31 @@ describe('a router that has died', () => {
       expect(await rig.admin.hkeys(rig.key('nodes'))).toContain('b~2');
     }));
 
+  // A router that found its own entry as another one had made it anew took the data for older ones, and began others, in which
+  // changes that were on their way to the rest were dropped.
+  it.each([
+    ['deleted', (rig: Rig) => rig.admin.del(rig.key('nodes'))],
+    ['overwritten', (rig: Rig) => rig.admin.set(rig.key('nodes'), 'junk')],
+  ])('each router registers again where the entries of all were %s, in the same data', (what, lose) =>
+    on(async (rig) => {
+      const [a, b, c] = [await rig.router('a'), await rig.router('b'), await rig.router('c')];
+      for (const [at, router] of [a, b, c].entries()) await router.apply(join(`u${at}`));
+      const epoch = () => rig.admin.hget(rig.key('meta'), 'epoch');
+      const before = await epoch();
+      await lose(rig);
+      const known = [];
+      for (const router of [a, b, c]) known.push((await router.beat()).known);
+      expect([known, await epoch()]).toEqual([[false, false, false], before]);
+      for (const [at, router] of [a, b, c].entries()) {
+        expect(await router.apply(rejoin(`u${at}`))).toEqual({ known: true });
+        expect((await router.beat()).known).toBe(true);
+      }
+      for (const userId of ['u0', 'u1', 'u2']) expect(await a.isOnline(userId)).toBe(true);
+      expect([await epoch(), a.told.filter((line) => line.includes('offline'))]).toEqual([before, []]);
+      expect(rig.failures.splice(0)).toHaveLength(what === 'deleted' ? 0 : 1);
+    }),
+  );
+
   it('is not taken for one that waits, twice in a row', () =>
     on(async (rig) => {
       const [a, b] = [await rig.router('a'), await rig.router('b')];

@@ -83,7 +83,9 @@ local longest, extendedUntil = lease, 0
 for name, deadline in pairs(leases) do
   local node = nodes[name]
   if not node then
-    node = { lease = lease, extended = false, last = 0, claimed = 0 }
+    -- The entry was lost, and with it the number of the last apply. No router has sent so many: the router is not known, and a lower
+    -- number than the acknowledged one would say that the data were set back.
+    node = { lease = lease, extended = false, last = MOST, claimed = 0 }
     nodes[name] = node
     write(name, node)
   end

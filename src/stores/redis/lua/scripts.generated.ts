@@ -780,7 +780,7 @@ local longest, extendedUntil = lease, 0
 for name, deadline in pairs(leases) do
   local node = nodes[name]
   if not node then
-    node = { lease = lease, extended = false, last = 0, claimed = 0 }
+    node = { lease = lease, extended = false, last = MOST, claimed = 0 }
     nodes[name] = node
     write(name, node)
   end
