@@ -5,7 +5,7 @@
 
 import { checkFunctions, checkNoLookalike } from '../config/validation';
 import { CHANNEL_PORT, type ChannelPort } from '../connections/channel';
-import { internalsOf, reportTo } from '../diagnostics/internals';
+import { internalsOf } from '../diagnostics/internals';
 import { type EmitterLike, listenShared } from '../diagnostics/shared-listener';
 import type { Presence, Transport, TransportAttachment } from '../public/types';
 import type { Message } from '../wire/encode';
@@ -166,11 +166,15 @@ class SocketIoTransport implements Transport {
     released: (attachment) => {
       this.listening.get(attachment)?.();
       this.listening.delete(attachment);
-      if (this.listening.size === 0) this.forgetFlush?.();
+      if (this.listening.size > 0) return;
+      this.forgetFlush?.();
+      this.awaitingFlush.clear();
     },
   };
   /** For each attachment, the function that removes its listeners. */
   private readonly listening = new Map<TransportAttachment, () => void>();
+  /** The functions that are called at the next flush: one for each presence that waits for progress. */
+  private readonly awaitingFlush = new Set<() => void>();
   /** Removes the listener that waits for a flush. */
   private forgetFlush: (() => void) | undefined;
   /** The approximate number of bytes of snapshots since the write buffer was last empty. */
@@ -197,10 +201,13 @@ class SocketIoTransport implements Transport {
   /** Sends nothing, since engine.io has its own heartbeat. It calls `sent` at the next flush of the write buffer. */
   ping(sent?: () => void): void {
     if (sent === undefined) return;
-    this.forgetFlush?.();
+    this.awaitingFlush.add(sent);
+    if (this.awaitingFlush.size > 1) return;
     this.forgetFlush = listenShared(this.socket.conn as EmitterLike, 'flush', () => {
       this.forgetFlush?.();
-      sent();
+      const waiting = Array.from(this.awaitingFlush);
+      this.awaitingFlush.clear();
+      for (const each of waiting) each();
     });
   }
 
@@ -247,10 +254,7 @@ class SocketIoTransport implements Transport {
     if (message.kind === 'snapshot') {
       for (const { userId } of message.users) this.emittedBytes += USER_BYTES + userId.length;
     }
-    try {
-      this.socket.emit(...event);
-    } catch (error) {
-      reportTo(this.presence, 'send', error);
-    }
+    // What it throws is reported by the presence that sends.
+    this.socket.emit(...event);
   }
 }

@@ -34,17 +34,36 @@ const CONNECTING = 0;
 const OPEN = 1;
 const CLOSED = 3;
 
+/** Some runtimes throw for a connection that is closed. */
+function stateOf(channel: Channel): number | undefined {
+  try {
+    return channel.readyState;
+  } catch {
+    return CLOSED;
+  }
+}
+
 /** Whether frames can be sent. A transport that does not tell is open for as long as it is attached. @internal */
-export function isOpen({ readyState }: Channel): boolean {
-  return readyState === undefined || readyState === OPEN;
+export function isOpen(channel: Channel): boolean {
+  const state = stateOf(channel);
+  return state === undefined || state === OPEN;
 }
 
 /** @internal */
-export function isConnecting({ readyState }: Channel): boolean {
-  return readyState === CONNECTING;
+export function isConnecting(channel: Channel): boolean {
+  return stateOf(channel) === CONNECTING;
 }
 
 /** @internal */
-export function isClosed({ readyState }: Channel): boolean {
-  return readyState === CLOSED;
+export function isClosed(channel: Channel): boolean {
+  return stateOf(channel) === CLOSED;
+}
+
+/** The number of bytes that have not left yet. @internal */
+export function unsentBytes(channel: Channel): number {
+  try {
+    return channel.bufferedAmount ?? 0;
+  } catch {
+    return 0;
+  }
 }

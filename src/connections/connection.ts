@@ -4,7 +4,7 @@ import type { TransportAttachment, UserId } from '../public/types';
 import { bytesOf, isBlob, MAX_FRAME_BYTES, readBlob } from '../wire/frame-bytes';
 import { MessageType } from '../wire/message-type';
 import { peekMessageType } from '../wire/peek';
-import { type Channel, isConnecting, isOpen } from './channel';
+import { type Channel, isConnecting, isOpen, unsentBytes } from './channel';
 import type { LocalUser } from './local-user';
 
 /** The close code of a connection that ended without a close frame. RFC 6455, section 7.1.5. */
@@ -115,5 +115,5 @@ export class Connection implements TransportAttachment {
 
 /** Whether nothing may be sent to a connection for now. @internal */
 export function isSlow({ channel, isTaking }: Connection): boolean {
-  return ((channel.bufferedAmount ?? 0) > SLOW_BYTES && !isTaking) || isConnecting(channel);
+  return (unsentBytes(channel) > SLOW_BYTES && !isTaking) || isConnecting(channel);
 }

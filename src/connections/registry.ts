@@ -1,5 +1,6 @@
 import type { CheckedIdentity } from '../config/arguments';
 import type { Settings } from '../config/options';
+import { callGuarded } from '../diagnostics/error-reporter';
 import type { ErrorStage } from '../public/types';
 import { CHANNEL_PORT, type Channel, isOpen } from './channel';
 import { Connection, type ConnectionOwner, isSlow } from './connection';
@@ -79,10 +80,15 @@ export class Registry implements ConnectionOwner {
     const before = this.connections.get(channel);
     const user = track ? this.localUser(userId) : undefined;
     const connection = new Connection(channel, userId, user, this, this.nextSerial());
+    try {
+      channel[CHANNEL_PORT]?.attached?.(connection);
+      onMade(connection);
+    } catch (error) {
+      this.stopListening(connection);
+      throw error;
+    }
     // The new connection counts before the old one is released, so that the user does not go offline in between.
     this.connections.set(channel, connection);
-    channel[CHANNEL_PORT]?.attached?.(connection);
-    onMade(connection);
     this.pingWheel.add(connection);
     if (user !== undefined) this.arrive(user);
     if (before !== undefined) this.release(before, 'disconnect');
@@ -190,13 +196,23 @@ export class Registry implements ConnectionOwner {
     const { state, channel, user } = connection;
     if (state === 'gone') return;
     connection.state = 'gone';
-    stopListening(channel, connection);
-    channel[CHANNEL_PORT]?.released?.(connection);
+    this.stopListening(connection);
     if (this.connections.get(channel) === connection) this.connections.delete(channel);
     this.pingWheel.remove(connection);
     this.expiry.remove(connection);
     this.options.onReleased(connection);
     if (state === 'alive' && user !== undefined) this.depart(user, ending, graceMs);
+  }
+
+  private stopListening(connection: Connection): void {
+    const { channel, userId } = connection;
+    callGuarded(
+      () => {
+        stopListening(channel, connection);
+        channel[CHANNEL_PORT]?.released?.(connection);
+      },
+      (error) => this.options.report('terminate', error, userId),
+    );
   }
 
   /** Reports activity that came too soon after the last report to be reported at once. */
@@ -214,24 +230,22 @@ export class Registry implements ConnectionOwner {
     if (connection.user !== undefined) this.depart(connection.user, 'timeout', 0);
     const { settings, report } = this.options;
     if (!settings.terminateDeadSockets) return;
-    const { channel } = connection;
-    try {
-      if (channel.terminate !== undefined) channel.terminate();
-      else channel.close?.();
-    } catch (error) {
-      report('terminate', error, connection.userId);
-    }
+    const { channel, userId } = connection;
+    callGuarded(
+      () => (channel.terminate !== undefined ? channel.terminate() : channel.close?.()),
+      (error) => report('terminate', error, userId),
+    );
   }
 
   private ping(connection: Connection): void {
-    const { channel } = connection;
-    if (channel.ping === undefined || !isOpen(channel)) return;
+    const { channel, state, userId } = connection;
+    // A ping of another connection may have released this one.
+    if (state === 'gone' || channel.ping === undefined || !isOpen(channel)) return;
     // The last ping is still unsent or unanswered, so another one behind it would prove nothing.
     if (isSlow(connection) && this.now() - connection.lastLife >= this.pingAfterMs) return;
-    try {
-      channel.ping();
-    } catch (error) {
-      this.options.report('ping', error, connection.userId);
-    }
+    callGuarded(
+      () => channel.ping?.(),
+      (error) => this.options.report('ping', error, userId),
+    );
   }
 }

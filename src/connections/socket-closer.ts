@@ -1,3 +1,4 @@
+import { callGuarded } from '../diagnostics/error-reporter';
 import type { Clock } from '../public/clock';
 import type { ErrorStage } from '../public/types';
 import { type Channel, isClosed } from './channel';
@@ -51,10 +52,6 @@ export class SocketCloser {
   }
 
   private guard(end: () => unknown, userId: string | undefined): void {
-    try {
-      end();
-    } catch (error) {
-      this.options.report('terminate', error, userId);
-    }
+    callGuarded(end, (error) => this.options.report('terminate', error, userId));
   }
 }

@@ -1,6 +1,7 @@
-import { isOpen } from '../connections/channel';
+import { isOpen, unsentBytes } from '../connections/channel';
 import { type Connection, isSlow } from '../connections/connection';
 import { CloseCode } from '../connections/socket-closer';
+import { callGuarded } from '../diagnostics/error-reporter';
 import type { Clock } from '../public/clock';
 import type { ErrorStage } from '../public/types';
 
@@ -56,8 +57,8 @@ export class SendQueue {
     connection.isTaking = false;
     if (!isOpen(channel)) return;
     try {
-      if (typeof frame === 'function') frame();
-      else channel.send(frame);
+      const sent = (typeof frame === 'function' ? frame() : channel.send(frame)) as PromiseLike<unknown> | undefined;
+      if (typeof sent?.then === 'function') sent.then(undefined, (error) => this.options.report('send', error, userId));
     } catch (error) {
       this.options.report('send', error, userId);
     }
@@ -105,6 +106,8 @@ export class SendQueue {
   private check(): void {
     this.timer = undefined;
     for (const [connection, waiting] of Array.from(this.waiting)) {
+      // A frame to another connection may have released this one.
+      if (this.waiting.get(connection) !== waiting) continue;
       if (isSlow(connection) && waiting.probe !== 'left') {
         this.checkProgress(connection, waiting);
         continue;
@@ -120,7 +123,7 @@ export class SendQueue {
   }
 
   private checkProgress(connection: Connection, waiting: Waiting): void {
-    const { bufferedAmount = 0 } = connection.channel;
+    const bufferedAmount = unsentBytes(connection.channel);
     waiting.stuckChecks = bufferedAmount < waiting.unsent ? 0 : waiting.stuckChecks + 1;
     waiting.unsent = bufferedAmount;
     if (waiting.stuckChecks >= waiting.patience) this.disconnectSlow(connection);
@@ -130,13 +133,13 @@ export class SendQueue {
   private probe({ channel, userId }: Connection, waiting: Waiting): void {
     waiting.probe = 'sent';
     waiting.patience = Math.max(STUCK_CHECKS, Math.ceil(waiting.unsent / BYTES_A_CHECK));
-    try {
-      channel.ping?.(() => {
-        waiting.probe = 'left';
-      });
-    } catch (error) {
-      this.options.report('ping', error, userId);
-    }
+    const onSent = (): void => {
+      waiting.probe = 'left';
+    };
+    callGuarded(
+      () => channel.ping?.(onSent),
+      (error) => this.options.report('ping', error, userId),
+    );
   }
 
   /** Its client may reconnect, and is then sent what it missed. */

@@ -82,10 +82,11 @@ export class Snapshots {
     subscription.begin(snapshot);
     snapshot.isReading = true;
     this.sendPages(subscription, snapshot).catch((error: unknown) => {
-      this.options.report('snapshot', error, subscription.connection.userId);
       snapshot.isReading = false;
+      if (subscription.snapshot !== snapshot) return;
+      this.options.report('snapshot', error, subscription.connection.userId);
       // It waits for another attempt, and may have to begin anew.
-      if (subscription.snapshot === snapshot && snapshot.ids === undefined) subscription.owe(snapshot);
+      if (snapshot.ids === undefined) subscription.owe(snapshot);
     });
   }
 
@@ -221,7 +222,7 @@ export function notShown(before: Subscription | undefined, interest: Set<string>
   if (before === undefined || before.interest === 'all') return new Set(interest);
   const { snapshot } = before;
   // What a snapshot that has not begun will show is not known.
-  if (snapshot !== undefined && 'since' in snapshot.wanted) return new Set(interest);
+  if (snapshot !== undefined && ('since' in snapshot.wanted || snapshot.isOverrun)) return new Set(interest);
   const owed = snapshot !== undefined && 'ids' in snapshot.wanted ? snapshot.wanted.ids : undefined;
   const ids = new Set<string>();
   for (const id of interest) if (!before.interest.has(id) || owed?.has(id)) ids.add(id);

@@ -73,6 +73,16 @@ export class Subscription {
     private readonly host: SubscriptionHost,
   ) {}
 
+  /**
+   * Whether the connection has missed changes that only a snapshot of what it was sent before can make good. The next snapshot, if it is
+   * for other users, has to show these, too.
+   */
+  get isBehind(): boolean {
+    const { snapshot } = this;
+    if (snapshot === undefined) return false;
+    return snapshot.isOverrun || ('since' in snapshot.wanted && snapshot.wanted.since !== undefined);
+  }
+
   /** The snapshot that is owed, or being sent. */
   get snapshot(): Snapshot | undefined {
     return 'snapshot' in this.state ? this.state.snapshot : undefined;
@@ -103,6 +113,7 @@ export class Subscription {
   /** Sends what is owed, as far as the connection and the store allow. */
   flush(): void {
     const { state } = this;
+    if (state.kind === 'closed') return;
     this.sendStale();
     if (state.kind === 'waiting' || state.kind === 'snapshot') {
       this.host.snapshots.send(this, state.snapshot);
@@ -132,7 +143,7 @@ export class Subscription {
     const { host, connection } = this;
     const since = host.staleSince();
     const isStale = since !== undefined;
-    if (this.isSentStale === isStale) return;
+    if (this.isSentStale === isStale || this.state.kind === 'closed') return;
     if (!isStale && (this.state.kind !== 'live' || host.hasKeptBack())) return;
     if (isSlow(connection) && !isLast) {
       this.flushLater();

@@ -82,8 +82,10 @@ export class Subscriptions {
       subscription.request = { name: request.name };
       subscription.owe(this.snapshots.owed({ since: request.cursor }));
     } else if (ids === undefined || subscription.request !== undefined) {
-      // A client that sends requests takes the beginning of a snapshot for a complete one.
-      subscription.owe(this.snapshots.owed({ since: undefined }));
+      // A client that sends requests takes the beginning of a snapshot for a complete one. Any other one that is behind must be shown the
+      // users who are offline, too, which a cursor that nobody gave does.
+      const since = subscription.isBehind && subscription.request === undefined ? '' : undefined;
+      subscription.owe(this.snapshots.owed({ since }));
     } else subscription.owe(ids.size === 0 ? undefined : this.snapshots.owed({ ids }));
     this.subscriptions.set(connection, subscription);
     this.interests.add(subscription, interest);

@@ -30,8 +30,12 @@ export function bytesOf(data: unknown, most: number): Uint8Array | undefined {
 /** Whether it is a Blob, whose bytes can only be read asynchronously. @internal */
 export function isBlob(data: unknown): data is BlobLike {
   if (data instanceof Uint8Array) return false;
-  const { size, arrayBuffer } = (data ?? {}) as Partial<BlobLike>;
-  return typeof arrayBuffer === 'function' && typeof size === 'number';
+  try {
+    const { size, arrayBuffer } = (data ?? {}) as Partial<BlobLike>;
+    return typeof arrayBuffer === 'function' && typeof size === 'number';
+  } catch {
+    return false;
+  }
 }
 
 /** For each owner, the end of the last read that was started. */
@@ -44,10 +48,12 @@ const readings = new WeakMap<object, Promise<unknown>>();
  */
 export function readBlob(owner: object, blob: BlobLike, use: (bytes: Uint8Array) => void): void {
   if (blob.size > MAX_FRAME_BYTES) return;
-  const bytes = blob.arrayBuffer().then(
-    (buffer) => new Uint8Array(buffer),
-    () => undefined,
-  );
+  const bytes = Promise.resolve()
+    .then(() => blob.arrayBuffer())
+    .then(
+      (buffer) => new Uint8Array(buffer),
+      () => undefined,
+    );
   const reading = Promise.all([bytes, readings.get(owner)]).then(([read]) => {
     if (read !== undefined) use(read);
   });

@@ -244,6 +244,41 @@ describe('attachPresence on socket.io', () => {
     ]);
   });
 
+  // Each wait for a flush ended that of the other presence, which took the socket for one that takes nothing.
+  it('a slow dashboard of two presences is closed by neither, as long as all leaves in time', async () => {
+    const clock = fakeClock();
+    const presences = [createPresence({ clock }), createPresence({ clock })];
+    const ends: unknown[] = [];
+    const events = new EventEmitter();
+    const conn = Object.assign(new EventEmitter(), {
+      writeBuffer: Array(100).fill('voice') as unknown[],
+      close: (how: unknown) => ends.push(how),
+    });
+    const socket = {
+      connected: true,
+      request: {},
+      conn,
+      on: events.on.bind(events),
+      removeListener: events.removeListener.bind(events),
+      emit: () => true,
+      disconnect: () => undefined,
+    };
+    const io = new EventEmitter();
+    for (const presence of presences) {
+      attachPresence(presence, io, { identify: () => ({ userId: 'dash', track: false, watch: true }) });
+    }
+    io.emit('connection', socket);
+    await clock.settle();
+    for (const presence of presences) presence.attachToSocket(fakeSocket(), { userId: 'u' });
+    for (let tick = 0; tick < 400; tick += 1) {
+      await clock.advance(100);
+      conn.emit('flush');
+    }
+    expect(ends).toEqual([]);
+    for (const presence of presences) await presence.close();
+    expect([conn.listenerCount('flush'), conn.listenerCount('packet'), clock.timers]).toEqual([0, 0, 0]);
+  });
+
   it('a server-side disconnect is a clean close', async () => {
     const { io, url, told } = await server({ graceMs: 60_000 });
     await client(url, { id: 'u' });

@@ -1,6 +1,7 @@
-import { encode } from '@msgpack/msgpack';
+import { decode, encode } from '@msgpack/msgpack';
 import { describe, expect, it } from 'vitest';
 import { createPresence, type Transport } from 'voiceping-presence';
+import { fakeSocket } from 'voiceping-presence/testing';
 import { router } from './world';
 
 const TTL_MS = 60_000;
@@ -204,5 +205,136 @@ describe('a transport that is not listened to', () => {
       await attachment.detach();
       expect([transport.sent, transport.calls]).toEqual([[], []]);
     }
+  });
+});
+
+// uWebSockets.js throws for a connection that is closed; the functions of others are async, and reject.
+describe('a transport whose parts throw, or reject', () => {
+  const broken = (): never => {
+    throw new Error('closed');
+  };
+  const withGetter = (name: 'bufferedAmount' | 'readyState'): FakeTransport =>
+    Object.defineProperty(fakeTransport(), name, { get: broken }) as FakeTransport;
+
+  // The timer of all pings died with the first one: nobody was pinged any more, nor timed out.
+  it.each(['bufferedAmount', 'readyState'] as const)('in %s stops no other one', async (name) => {
+    const { presence, clock, lines, isOnline } = await world({ pingIntervalMs: 20_000, graceMs: 0 });
+    const bad = withGetter(name);
+    presence.attach(bad, { userId: 'dash', track: false, watch: true });
+    const [dashboard, phone] = [fakeTransport(), fakeTransport()];
+    presence.attach(dashboard, { userId: 'second', track: false, watch: true });
+    await clock.settle();
+    const attachment = presence.attach(phone, { userId: 'u' });
+    await clock.advance(45_000);
+    expect(phone.calls.filter((call) => call === 'ping').length).toBeGreaterThanOrEqual(2);
+    attachment.pinged();
+    expect(await isOnline()).toBe(true);
+    await clock.advance(TTL_MS + 5_000);
+    expect(lines()).toEqual(['u online connect', 'u offline timeout']);
+    // A snapshot, and both changes.
+    expect(dashboard.sent).toHaveLength(3);
+    await presence.close();
+    expect(clock.timers).toBe(0);
+  });
+
+  it('in what they promise is reported, and ends nothing', async () => {
+    const errors: string[] = [];
+    const { presence, clock, lines } = await world({
+      onError: (_error, { stage }) => errors.push(stage),
+      pingIntervalMs: 20_000,
+    });
+    const rejects = () => Promise.reject(new Error('closed'));
+    const transport = { send: rejects, close: rejects, terminate: rejects, ping: rejects };
+    presence.attach(transport, { userId: 'u', watch: true });
+    await clock.advance(TTL_MS + 5_000);
+    expect(new Set(errors)).toEqual(new Set(['send', 'ping', 'terminate']));
+    expect(lines()).toEqual(['u online connect', 'u offline timeout']);
+  });
+
+  it('is not pinged any more once another one, which is pinged first, has detached it', async () => {
+    const { presence, clock } = await world({ pingIntervalMs: 20_000 });
+    const all = Array.from({ length: 60 }, () => fakeTransport());
+    const attachments = all.map((transport, at) => presence.attach(transport, { userId: `u${at}` }));
+    const detached = new Set<FakeTransport>();
+    for (const [at, transport] of all.entries()) {
+      transport.ping = () => {
+        expect(detached.has(transport)).toBe(false);
+        const next = (at + 1) % all.length;
+        detached.add(all[next] as FakeTransport);
+        void attachments[next]?.detach();
+      };
+    }
+    await clock.advance(25_000);
+    expect(detached.size).toBeGreaterThan(20);
+  });
+
+  it('in a Blob that gives no promise ends nothing', async () => {
+    const { presence, isOnline } = await world();
+    const attachment = presence.attach(fakeTransport(), { userId: 'u' });
+    attachment.received({ size: 1, arrayBuffer: broken });
+    attachment.received({ size: 1, arrayBuffer: () => 'no promise' });
+    attachment.received(new Proxy({}, { get: broken }));
+    expect(await isOnline()).toBe(true);
+  });
+});
+
+describe('a socket whose on() throws', () => {
+  // The second attachment released one that was in no list: the user was offline, with a connection that was open.
+  it('is not attached, and may be attached again', async () => {
+    const { presence, clock, isOnline, lines } = await world();
+    const socket = fakeSocket();
+    const on = socket.on.bind(socket);
+    let isBroken = true;
+    socket.on = ((...args: Parameters<typeof on>) => {
+      if (isBroken && args[0] === 'pong') throw new Error('on');
+      return on(...args);
+    }) as typeof on;
+    expect(() => presence.attachToSocket(socket, { userId: 'u' })).toThrow('on');
+    expect(socket.listenerCount('message')).toBe(0);
+    isBroken = false;
+    presence.attachToSocket(socket, { userId: 'u' });
+    await clock.settle();
+    expect([await isOnline(), socket.listenerCount('message')]).toEqual([true, 1]);
+    socket.removeListener = () => {
+      throw new Error('removeListener');
+    };
+    await presence.close();
+    expect([clock.timers, lines().pop()]).toEqual([0, 'u offline disconnect']);
+  });
+});
+
+describe('a dashboard that is behind, and watches other users', () => {
+  // More had changed than is kept, and the snapshot that was owed for it was forgotten with the next list: all were online for ever.
+  it.each([
+    ['more of a list', [...Array.from({ length: 300 }, (_, index) => `u${index}`), 'y']],
+    ['everybody', true],
+  ] as const)('is shown what it missed: %s', async (_what, wanted) => {
+    const { presence, clock } = await world();
+    const shown = new Map<string, string>();
+    const dashboard = fakeTransport();
+    dashboard.send = (data) => {
+      const frame = decode(data) as {
+        fromId?: string;
+        status: string;
+        users?: Array<{ userId: string; status: string }>;
+      };
+      const users = frame.fromId === undefined ? (frame.users ?? []) : [{ userId: frame.fromId, status: frame.status }];
+      for (const { userId, status } of users) shown.set(userId, status);
+    };
+    const ids = Array.from({ length: 300 }, (_, index) => `u${index}`);
+    const attachment = presence.attach(dashboard, { userId: 'dash', track: false, watch: ids });
+    await clock.settle();
+    const phones = ids.map((userId) => presence.attach(fakeTransport(), { userId }));
+    await clock.advance(3_000);
+    expect(ids.filter((id) => shown.get(id) === 'online')).toHaveLength(300);
+    dashboard.bufferedAmount = 20_000;
+    // A snapshot of one more user is owed.
+    if (wanted !== true) attachment.watch([...ids, 'x']);
+    for (const phone of phones) phone.closed(1000);
+    await clock.advance(100);
+    attachment.watch(wanted);
+    dashboard.bufferedAmount = 0;
+    await clock.advance(10_000);
+    expect(ids.filter((id) => shown.get(id) !== 'offline')).toEqual([]);
   });
 });

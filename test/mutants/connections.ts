@@ -145,8 +145,8 @@ export const CONNECTIONS: readonly Mutant[] = [
     id: 'no-terminate-no-end',
     fault: 'A transport without terminate() that has fallen silent is kept open for ever.',
     file: 'src/connections/registry.ts',
-    find: 'else channel.close?.();',
-    put: '',
+    find: 'channel.terminate !== undefined ? channel.terminate() : channel.close?.()',
+    put: 'channel.terminate?.()',
     tests: ['test/core/attach.test.ts'],
   },
   {

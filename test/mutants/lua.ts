@@ -4,6 +4,7 @@ const folder = 'src/stores/redis/lua';
 const RULE = ['test/stores/rule-lua.test.ts'];
 const STEPS = ['test/redis/steps.test.ts'];
 const DATA = ['test/redis/steps-data.test.ts'];
+const ATTACKED = ['test/redis/steps-attacked.test.ts'];
 const QUERIES = ['test/redis/steps-queries.test.ts'];
 
 /** Of the scripts that run in Redis. */
@@ -68,7 +69,7 @@ export const LUA: readonly Mutant[] = [
     id: 'versions-start-over',
     fault: 'After a flush versions start over, and listeners drop all changes.',
     file: `${folder}/begin.lua`,
-    find: 'if isNew or seq == 0 then seq = versionNow() end',
+    find: 'if isNew or seq == 0 then seq = math.max(seq, versionNow()) end',
     put: '',
     tests: STEPS,
   },
@@ -423,5 +424,38 @@ export const LUA: readonly Mutant[] = [
     find: 'node = { lease = lease, extended = false, last = MOST, claimed = 0 }',
     put: 'node = { lease = lease, extended = false, last = 0, claimed = 0 }',
     tests: STEPS,
+  },
+  {
+    id: 'other-data-under-the-same-epoch',
+    fault:
+      'After the seed was lost a new router empties the buckets of those that are there, who list nobody any more.',
+    file: `${folder}/begin.lua`,
+    find: 'local isNew = isUnknown or not meta.epoch',
+    put: 'local isNew = not meta.epoch',
+    tests: ATTACKED,
+  },
+  {
+    id: 'reaped-elsewhere',
+    fault: 'A record that another program has written into the wrong bucket turns its user offline when a router dies.',
+    file: `${folder}/reap.lua`,
+    find: 'local user = isAtHome and parse(record) or nil',
+    put: 'local user = parse(record)',
+    tests: ATTACKED,
+  },
+  {
+    id: 'settled-elsewhere',
+    fault: 'A record that another program has written into the wrong bucket turns its user offline.',
+    file: `${folder}/settle.lua`,
+    find: 'local user = isAtHome and parse(record) or nil',
+    put: 'local user = parse(record)',
+    tests: ATTACKED,
+  },
+  {
+    id: 'grace-of-the-old-clock',
+    fault: 'After the clock of Redis was set back by an hour, graces last for an hour more.',
+    file: `${folder}/beat.lua`,
+    find: "do call('ZADD', graceKey, ENDS_NOW, member) end",
+    put: 'do end',
+    tests: ATTACKED,
   },
 ];

@@ -129,8 +129,8 @@ export const REDIS: readonly Mutant[] = [
     id: 'due-graces-stay',
     fault: 'A heartbeat finds graces that have ended, and nobody ends them.',
     file: `${folder}/maintenance.ts`,
-    find: 'if (answer.due.length > 0) await this.endGraces(partition, answer, onAnswer);',
-    put: '',
+    find: '(await this.endGraces(partition, answer, onAnswer))',
+    put: 'true',
     tests: STEPS,
   },
   {
@@ -446,5 +446,13 @@ export const REDIS: readonly Mutant[] = [
     find: 'if (buckets.length === 0) return [];',
     put: 'if (buckets.length === 0) continue;',
     tests: ['test/redis/losses.test.ts'],
+  },
+  {
+    id: 'hot-loop-of-graces',
+    fault: 'Where many graces cannot be ended a router calls Redis without a pause.',
+    file: `${folder}/maintenance.ts`,
+    find: 'if (!answer.more || !hasEnded) return beaten;',
+    put: 'if (!answer.more) return beaten;',
+    tests: ['test/redis/steps-attacked.test.ts'],
   },
 ];

@@ -206,11 +206,17 @@ describe('a sweep', () => {
         const ghost = '1t1/1';
         const partition = await rig.partition();
         const pipeline = rig.admin.pipeline();
-        for (let bucket = 0; bucket < 1_100; bucket += 1) {
-          for (let ghosts = bucket < 512 ? 12 : 1; ghosts > 0; ghosts -= 1) {
-            pipeline.hset(partition.bucketKey(bucket), `${bucket}-${ghosts}`, ghost);
-          }
+        const ghosts = new Map<number, number>();
+        const idIn = new Map<number, string>();
+        for (let id = 0; id < 50_000; id += 1) {
+          const bucket = partition.bucketOf(`g${id}`);
+          const count = ghosts.get(bucket) ?? 0;
+          idIn.set(bucket, `g${id}`);
+          if (bucket >= 1_100 || count >= (bucket < 512 ? 12 : 1)) continue;
+          ghosts.set(bucket, count + 1);
+          pipeline.hset(partition.bucketKey(bucket), `g${id}`, ghost);
         }
+        expect(ghosts.size).toBe(1_100);
         await pipeline.exec();
         const ghostsUpTo = async (end: number): Promise<string[]> => {
           const reading = rig.admin.pipeline();
@@ -228,7 +234,7 @@ describe('a sweep', () => {
           await until(`those up to ${end} are found`, async () => (await ghostsUpTo(end)).length === 0);
         }
         // The last of them are followed by the first.
-        await rig.admin.hset(partition.bucketKey(100), 'again', ghost);
+        await rig.admin.hset(partition.bucketKey(100), idIn.get(100) as string, ghost);
         await rig.admin.hset(rig.key('meta'), 'sweep', 4_000);
         await rig.sweepMore();
         await a.beat();

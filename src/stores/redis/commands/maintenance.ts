@@ -20,8 +20,6 @@ interface Beaten extends Changed {
   readonly due: readonly InBucket[];
   /** Whether there are more of them. */
   readonly more: boolean;
-  /** The clock of the server was set back, so that all graces end now. */
-  readonly back: boolean;
   readonly dead: string[];
   readonly sweep: [first: number, count: number];
   readonly lost: number;
@@ -104,9 +102,9 @@ export class Maintenance {
       for (;;) {
         const answer = await tap(this.beatNow(partition, node, incarnation), onAnswer);
         known = known && answer.known;
-        if (answer.due.length > 0) await this.endGraces(partition, answer, onAnswer);
+        const hasEnded = answer.due.length === 0 || (await this.endGraces(partition, answer, onAnswer));
         const beaten = { known, now: answer.now };
-        if (!answer.more) return beaten;
+        if (!answer.more || !hasEnded) return beaten;
         // More graces have ended than one call handles. The router waits for its beat, which must not take as long as ending all
         // of them.
         if (Math.abs(this.clock.now() - startedAt) >= BEAT_MS) {
@@ -147,10 +145,16 @@ export class Maintenance {
     return answer;
   }
 
-  /** Never rejects: the lease was renewed all the same, and the next heartbeat names the graces again. */
-  private async endGraces(partition: Partition, { due, back }: Beaten, onAnswer: OnAnswer): Promise<void> {
-    const settled = this.sweeper.settle(partition, due, back ? 'back' : 'grace', onAnswer);
+  /**
+   * Whether they have ended. Where that fails, the lease has been renewed all the same, and the next heartbeat names them again: soon
+   * would be of no use.
+   */
+  private async endGraces(partition: Partition, { due }: Beaten, onAnswer: OnAnswer): Promise<boolean> {
+    const settled = this.sweeper.settle(partition, due, 'grace', onAnswer);
     this.changeStream.inBackground('sweep', settled);
-    await settled.catch(() => undefined);
+    return settled.then(
+      () => true,
+      () => false,
+    );
   }
 }

@@ -84,7 +84,9 @@ export class Reaper {
     const { alive } = await this.runner.change<Changed & { alive: boolean }>(scripts.reap, partition, () => {
       const keys = [partition.routers].concat(users.map(([bucket]) => partition.bucketKey(bucket)));
       const args = [users.length, users.length === 0 ? 1 : 0, Math.ceil(ttlMs), tags.length].map(String).concat(tags);
-      for (const [index, userId] of ids.entries()) args.push(userId, String(seen[index] ?? ''));
+      for (const [index, [bucket, userId]] of users.entries()) {
+        args.push(userId, String(seen[index] ?? ''), partition.bucketOf(userId) === bucket ? '1' : '0');
+      }
       const presenceKeys = this.keyspace.isCluster ? [] : ids.map((userId) => this.keyspace.userKey(userId));
       return { keys: keys.concat(presenceKeys), args };
     });

@@ -66,7 +66,7 @@ export class Sweeper {
   async settle(
     partition: Partition,
     users: readonly InBucket[],
-    found: 'grace' | 'back' | 'record',
+    found: 'grace' | 'record',
     onAnswer?: OnAnswer,
   ): Promise<void> {
     const { keyspace, runner } = this.options;
@@ -74,7 +74,9 @@ export class Sweeper {
     const build = () => {
       const keys = users.map(([bucket]) => partition.bucketKey(bucket));
       const presenceKeys = keyspace.isCluster ? [] : ids.map((userId) => keyspace.userKey(userId));
-      return { keys: keys.concat(presenceKeys), args: [String(users.length), found, ...ids] };
+      const args = [String(users.length), found];
+      for (const [bucket, userId] of users) args.push(userId, partition.bucketOf(userId) === bucket ? '1' : '0');
+      return { keys: keys.concat(presenceKeys), args };
     };
     await runner.change(scripts.settle, partition, build, onAnswer === undefined ? {} : { onAnswer });
   }

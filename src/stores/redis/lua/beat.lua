@@ -16,7 +16,7 @@
   ARGV[18]                how long it has been running, in milliseconds
 
   Result: {"known":bool,"now":ms,"e":epoch,"seq":n,"off":[],"due":[[bucket, user whose grace has ended], ...],"more":whether
-  there are more of them,"back":whether the clock was set back, so that all graces end now,"dead":[incarnations to reap],
+  there are more of them,"dead":[incarnations to reap],
   "sweep":[first bucket, number of buckets],"lost":how often users were found to be missing,
   "peers":"the routers that are alive or awaited, separated by commas; also this one, since several may beat through one store"}.
   "known" is false where the next incarnation got a lease instead.
@@ -202,7 +202,11 @@ for name, deadline in pairs(leases) do
 end
 
 -- Names the users of graces that have ended, so that the caller passes their keys to settle.lua.
-local due, found = {}, try('ZRANGEBYSCORE', graceKey, '-inf', isBack and '+inf' or now, 'LIMIT', 0, most)
+if isBack then
+  -- All graces that run end at a time of the old clock. They end now, in as many calls as that takes: see settle.lua.
+  for _, member in ipairs(try('ZRANGEBYSCORE', graceKey, now, '+inf', 'LIMIT', 0, MOST_GRACES)) do call('ZADD', graceKey, ENDS_NOW, member) end
+end
+local due, found = {}, try('ZRANGEBYSCORE', graceKey, '-inf', now, 'LIMIT', 0, most)
 for _, member in ipairs(found) do
   local bucket, id = match(member, '^(%d+):(.+)$')
   if bucket and #bucket <= 4 and tonumber(bucket) < buckets and isId(id) then
@@ -255,6 +259,6 @@ if slice > 0 then
   call('HSET', metaKey, 'sweep', format('%d', (first + slice) % buckets), 'swept', format('%d', now))
 end
 
-return format('{"known":%s,"more":%s,"due":[%s],"back":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d,"peers":"%s",', tostring(isKnown), tostring(#found == most), table.concat(due, ','),
-  tostring(isBack), table.concat(dead, ','), first, slice, number(call('HGET', metaKey, 'lost')) or 0,
+return format('{"known":%s,"more":%s,"due":[%s],"dead":[%s],"sweep":[%d,%d],"lost":%d,"peers":"%s",', tostring(isKnown), tostring(#found == most), table.concat(due, ','),
+  table.concat(dead, ','), first, slice, number(call('HGET', metaKey, 'lost')) or 0,
   table.concat(peers, ',')) .. answered()

@@ -17,12 +17,14 @@ local meta = readMeta(metaKey)
 local answer = misplaced(meta, seed, knownEpoch)
 if answer then return answer end
 
-local isNew, isUnknown, junk = not meta.epoch, knownEpoch == '', ''
+-- A caller that knows of no data cannot find the users of those that are there: they are other data from now on.
+local isUnknown, junk = knownEpoch == '', ''
+local isNew = isUnknown or not meta.epoch
 local seq = meta.seq
 -- Above all earlier versions. Where the clock of this server is behind, routers that remember a higher one raise it.
-if isNew or seq == 0 then seq = versionNow() end
+if isNew or seq == 0 then seq = math.max(seq, versionNow()) end
 seq = math.max(seq, baseOf(seed))
-local epoch = meta.epoch or time[1] .. '.' .. time[2]
+local epoch = not isNew and meta.epoch or time[1] .. '.' .. time[2]
 
 -- Runs a command on all buckets, some at a time, and returns the sum of the answers.
 local function onBuckets(command)

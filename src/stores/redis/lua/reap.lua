@@ -8,8 +8,8 @@
   ARGV[12]   '1': no users of the dead routers are left, so their leases are deleted, too
   ARGV[13]   the silence after which a router gives up a connection, in milliseconds
   ARGV[14]   the number of dead incarnations
-  ARGV[15..] these, and then for each user: the user, and the last seen, in milliseconds, of a presence key that the caller has
-             read, or empty
+  ARGV[15..] these, and then for each user: the user, the last seen, in milliseconds, of a presence key that the caller has
+             read, or empty, and '1' where the bucket is the one of the user. A record elsewhere is of another program
 
   Result: {"alive":whether all of the leases run, so that nothing was done,"now":ms,"e":epoch,"seq":n,"off":[users, see apply]}.
 ]]
@@ -41,10 +41,11 @@ if #tags == 0 then
 end
 
 for i = 0, size - 1 do
-  local key, id, known = KEYS[firstBucket + i], ARGV[firstUser + i + i], number(ARGV[firstUser + 1 + i + i])
+  local key, place = KEYS[firstBucket + i], firstUser + i * 3
+  local id, known, isAtHome = ARGV[place], number(ARGV[place + 1]), ARGV[place + 2] == '1'
   local mirror = userPrefix ~= '' and KEYS[firstMirror + i] or nil
   local record = try('HGET', key, id)
-  local user = parse(record)
+  local user = isAtHome and parse(record) or nil
   if record and not user then drop(key, id) end
   local held, seen = {}, 0
   for owner in string.gmatch(user and user.owners or '', '[^,]+') do

@@ -168,6 +168,8 @@ local function judgeLease(leaseMs, endsAt, extendedOnce, activeAt, now)
 end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
+local MOST_GRACES = 100000
+local ENDS_NOW = '-1'
 local ASSERTED = 3000
 local leaseKey, nodesKey, metaKey, graceKey, countKey, logKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local userPrefix, publicPrefix, channel, isSharded, logged = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1', tonumber(ARGV[5])
@@ -561,6 +563,8 @@ local function judgeLease(leaseMs, endsAt, extendedOnce, activeAt, now)
 end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
+local MOST_GRACES = 100000
+local ENDS_NOW = '-1'
 local ASSERTED = 3000
 local leaseKey, nodesKey, metaKey, graceKey, countKey, logKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local userPrefix, publicPrefix, channel, isSharded, logged = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1', tonumber(ARGV[5])
@@ -877,7 +881,10 @@ for name, deadline in pairs(leases) do
     dead[#dead + 1] = json(name)
   end
 end
-local due, found = {}, try('ZRANGEBYSCORE', graceKey, '-inf', isBack and '+inf' or now, 'LIMIT', 0, most)
+if isBack then
+  for _, member in ipairs(try('ZRANGEBYSCORE', graceKey, now, '+inf', 'LIMIT', 0, MOST_GRACES)) do call('ZADD', graceKey, ENDS_NOW, member) end
+end
+local due, found = {}, try('ZRANGEBYSCORE', graceKey, '-inf', now, 'LIMIT', 0, most)
 for _, member in ipairs(found) do
   local bucket, id = match(member, '^(%d+):(.+)$')
   if bucket and #bucket <= 4 and tonumber(bucket) < buckets and isId(id) then
@@ -921,8 +928,8 @@ if slice > 0 then
   call('HSET', metaKey, 'sweep', format('%d', (first + slice) % buckets), 'swept', format('%d', now))
 end
 
-return format('{"known":%s,"more":%s,"due":[%s],"back":%s,"dead":[%s],"sweep":[%d,%d],"lost":%d,"peers":"%s",', tostring(isKnown), tostring(#found == most), table.concat(due, ','),
-  tostring(isBack), table.concat(dead, ','), first, slice, number(call('HGET', metaKey, 'lost')) or 0,
+return format('{"known":%s,"more":%s,"due":[%s],"dead":[%s],"sweep":[%d,%d],"lost":%d,"peers":"%s",', tostring(isKnown), tostring(#found == most), table.concat(due, ','),
+  table.concat(dead, ','), first, slice, number(call('HGET', metaKey, 'lost')) or 0,
   table.concat(peers, ',')) .. answered()
 `);
 
@@ -1057,12 +1064,12 @@ local seed, knownEpoch = ARGV[1], ARGV[2]
 local meta = readMeta(metaKey)
 local answer = misplaced(meta, seed, knownEpoch)
 if answer then return answer end
-
-local isNew, isUnknown, junk = not meta.epoch, knownEpoch == '', ''
+local isUnknown, junk = knownEpoch == '', ''
+local isNew = isUnknown or not meta.epoch
 local seq = meta.seq
-if isNew or seq == 0 then seq = versionNow() end
+if isNew or seq == 0 then seq = math.max(seq, versionNow()) end
 seq = math.max(seq, baseOf(seed))
-local epoch = meta.epoch or time[1] .. '.' .. time[2]
+local epoch = not isNew and meta.epoch or time[1] .. '.' .. time[2]
 local function onBuckets(command)
   local sum = 0
   for from = 4, #KEYS, 1000 do sum = sum + call(command, unpack(KEYS, from, math.min(from + 999, #KEYS))) end
@@ -2206,6 +2213,8 @@ local function judgeLease(leaseMs, endsAt, extendedOnce, activeAt, now)
 end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
+local MOST_GRACES = 100000
+local ENDS_NOW = '-1'
 local ASSERTED = 3000
 local leaseKey, nodesKey, metaKey, graceKey, countKey, logKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local userPrefix, publicPrefix, channel, isSharded, logged = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1', tonumber(ARGV[5])
@@ -2394,10 +2403,11 @@ if #tags == 0 then
 end
 
 for i = 0, size - 1 do
-  local key, id, known = KEYS[firstBucket + i], ARGV[firstUser + i + i], number(ARGV[firstUser + 1 + i + i])
+  local key, place = KEYS[firstBucket + i], firstUser + i * 3
+  local id, known, isAtHome = ARGV[place], number(ARGV[place + 1]), ARGV[place + 2] == '1'
   local mirror = userPrefix ~= '' and KEYS[firstMirror + i] or nil
   local record = try('HGET', key, id)
-  local user = parse(record)
+  local user = isAtHome and parse(record) or nil
   if record and not user then drop(key, id) end
   local held, seen = {}, 0
   for owner in string.gmatch(user and user.owners or '', '[^,]+') do
@@ -2783,6 +2793,8 @@ local function judgeLease(leaseMs, endsAt, extendedOnce, activeAt, now)
 end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
+local MOST_GRACES = 100000
+local ENDS_NOW = '-1'
 local ASSERTED = 3000
 local leaseKey, nodesKey, metaKey, graceKey, countKey, logKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local userPrefix, publicPrefix, channel, isSharded, logged = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1', tonumber(ARGV[5])
@@ -2947,21 +2959,21 @@ local function answered()
   return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
 end
 local size, found = tonumber(ARGV[11]), ARGV[12]
-local firstBucket, firstMirror, firstId = 7, 7 + size, 13
+local firstBucket, firstMirror, firstUser = 7, 7 + size, 13
 local isSweep, swept = found == 'record', now - 1000
 
 for i = 0, size - 1 do
-  local key, id = KEYS[firstBucket + i], ARGV[firstId + i]
+  local key, id, isAtHome = KEYS[firstBucket + i], ARGV[firstUser + i + i], ARGV[firstUser + 1 + i + i] == '1'
   local mirror = userPrefix ~= '' and KEYS[firstMirror + i] or nil
   local record = try('HGET', key, id)
-  local user = parse(record)
+  local user = isAtHome and parse(record) or nil
   if record and not user then drop(key, id) end
   if isSweep and user then
     if user.owners == ',' and user.grace <= swept then user.seen = latest(mirror, user.seen) end
     change(key, mirror, id, user, 'due', '', 0, swept)
   elseif not isSweep then
     local member = string.sub(key, #bucketPrefix + 1) .. ':' .. id
-    if user and user.grace > now and found ~= 'back' then
+    if user and user.grace > now and try('ZSCORE', graceKey, member) ~= ENDS_NOW then
       try('ZADD', graceKey, format('%d', user.grace), member)
     else
       try('ZREM', graceKey, member)
@@ -3140,6 +3152,8 @@ local function judgeLease(leaseMs, endsAt, extendedOnce, activeAt, now)
 end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
+local MOST_GRACES = 100000
+local ENDS_NOW = '-1'
 local ASSERTED = 3000
 local leaseKey, nodesKey, metaKey, graceKey, countKey, logKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local userPrefix, publicPrefix, channel, isSharded, logged = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1', tonumber(ARGV[5])
@@ -3511,6 +3525,8 @@ local function judgeLease(leaseMs, endsAt, extendedOnce, activeAt, now)
 end
 local MOST_FIELDS = 10000
 local MOST_NODES = 1024
+local MOST_GRACES = 100000
+local ENDS_NOW = '-1'
 local ASSERTED = 3000
 local leaseKey, nodesKey, metaKey, graceKey, countKey, logKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local userPrefix, publicPrefix, channel, isSharded, logged = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1', tonumber(ARGV[5])

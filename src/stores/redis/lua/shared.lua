@@ -29,6 +29,10 @@
 local MOST_FIELDS = 10000
 -- More routers than any fleet has.
 local MOST_NODES = 1024
+-- A fleet has not more users in grace at once.
+local MOST_GRACES = 100000
+-- The score of a grace that ends at once, whenever its record says, since the clock of this server was set back.
+local ENDS_NOW = '-1'
 -- The time in ms in which routers learn of a loss and register their users again, unless they receive no messages.
 local ASSERTED = 3000
 local leaseKey, nodesKey, metaKey, graceKey, countKey, logKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
