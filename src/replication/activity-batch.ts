@@ -4,7 +4,7 @@ import type { Clock } from '../public/clock';
 import type { ErrorStage } from '../public/types';
 import type { PresenceStore, SignOfLife, StoreNode } from '../stores/port';
 
-/** Users of whom one call tells at most. */
+/** The most users in one call. */
 const MOST = 1_000;
 
 /** @internal */
@@ -14,21 +14,22 @@ export interface ActivityBatchOptions {
   readonly node: StoreNode;
   /** How long one call may take. */
   readonly timeoutMs: number;
-  /** How long activity is gathered before it travels together. */
+  /** How long activity is gathered before it is sent in one call. */
   readonly gatherMs: number;
-  /** Whether the store may be told: this router has a lease. */
+  /** Whether this router has a lease: without one, the store would ignore the call. */
   isLeased(): boolean;
-  /** The store knows of no lease of this router. */
+  /** The store has no lease of this router. */
   onUnknown(): void;
-  /** The store does not hold a user. */
+  /** The store does not hold a user for this router. */
   onMissing(userId: string): void;
   report(stage: ErrorStage, error: unknown): void;
-  /** What was reported as failed works again. */
+  /** An operation whose failure was reported works again. */
   worked(stage: ErrorStage): void;
 }
 
 /**
- * Tells the store of activity of its users, gathered, and one call at a time: where the store hangs, activity gathers, not calls.
+ * Reports the activity of users to the store in batches, one call at a time. So where the store hangs, activity accumulates in
+ * one set, and calls do not.
  * @internal
  */
 export class ActivityBatch {
@@ -38,7 +39,7 @@ export class ActivityBatch {
 
   constructor(private readonly options: ActivityBatchOptions) {}
 
-  /** Activity of which the store should know. */
+  /** Adds the activity of a user to the next batch. */
   add(user: LocalUser): void {
     this.users.add(user);
     if (this.timer !== undefined || this.state === 'stopped') return;
@@ -77,7 +78,7 @@ export class ActivityBatch {
       void this.send();
     } catch (error) {
       this.end();
-      // Not told after all: the next activity, or the ping wheel, tells it again.
+      // The next activity of the user, or the ping wheel, reports it again.
       for (const user of users) user.refreshedAt = 0;
       report('refresh', error);
     }
@@ -87,7 +88,7 @@ export class ActivityBatch {
     if (this.state === 'sending') this.state = 'idle';
   }
 
-  /** Those who are told next. Who is not stored yet is told with the join. */
+  /** Removes the next batch from the set. It skips users whom the store does not hold: their join reports activity, too. */
   private take(): LocalUser[] {
     const taken: LocalUser[] = [];
     for (const user of this.users) {

@@ -1,18 +1,19 @@
-/** Changes of one call at most. */
+/** The most changes in one call. */
 const MOST = 1_000;
-/** How small a batch of changes becomes where the store does not keep up. */
+/** The smallest limit that time-outs lead to. */
 const LEAST = 10;
 
 /**
- * How many changes travel together. Halved where the time ran out, and grown by and by where it did not: a batch that is
- * given up each time would never be acknowledged, however often the store has done it. What fails at once says nothing
- * about the size, unless the store takes a heartbeat right after it: then somebody in the batch is refused, and halving finds
- * out who.
+ * Decides how many changes one call contains. A time-out halves the limit, since a batch that times out each time would never be
+ * acknowledged, even if the store had carried it out. Each answer raises the limit by a quarter.
+ *
+ * A call that fails at once proves nothing about the size. But if the store then accepts a heartbeat, it refuses one of the users
+ * in the batch, and halving finds that user.
  * @internal
  */
 export class BatchSize<T> {
   private limit = MOST;
-  /** Who was in a batch that failed at once, until a heartbeat says whether the store is there. */
+  /** The users of a batch that failed at once, until a heartbeat shows whether the store is available. */
   private suspects: readonly T[] | undefined;
 
   get most(): number {
@@ -35,12 +36,12 @@ export class BatchSize<T> {
     this.suspects = batch;
   }
 
-  /** The store is away: what failed did so for want of it. */
+  /** The store is unavailable, so the batch did not fail because of a user in it. */
   clear(): void {
     this.suspects = undefined;
   }
 
-  /** The store is there, and refuses one of the suspects. Returns it where there is only one left. */
+  /** The store is available, so it refuses one of the suspects. Returns that one once no other is left. */
   narrow(): T | undefined {
     const suspects = this.suspects ?? [];
     this.suspects = undefined;

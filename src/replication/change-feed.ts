@@ -7,7 +7,7 @@ import { InterestIndex } from './interest-index';
 import { Reconciler } from './reconciler';
 import { Roster } from './roster';
 
-/** `lastSeen`: null of whoever the store has forgotten. `storeVersion`: that of the store, where another one is published. */
+/** `lastSeen`: `null` for a user whom the store has forgotten. `storeVersion`: that of the store, which the update may exceed. */
 type Listener = (update: PresenceUpdate, lastSeen: number | null, storeVersion: number) => unknown;
 
 /** @internal */
@@ -17,17 +17,17 @@ export interface ChangeFeedOptions {
   readonly commandTimeoutMs: number;
   readonly leaseMs: number;
   onDue(inMs: number): void;
-  /** The roster is whole now: for the first time, or `again`, after something may have been missed. */
+  /** The roster is complete: for the first time, or `again`, after changes may have been missed. */
   onKnown(again: boolean): void;
-  /** The store holds no more what this router told it of a user. */
+  /** The store may no longer hold a user for this router: register the user again. */
   reassert(userId: string): void;
   onLost(isLost: (userId: string) => boolean): void;
   report(stage: ErrorStage, error: unknown, userId?: string): void;
 }
 
 /**
- * Receives the changes that the store publishes, and passes them on to listeners, each once and in order; what was missed the
- * reconciler finds. While nobody listens it knows nothing.
+ * Receives the changes that the store publishes, and passes them on to listeners, each once and in order. The reconciler finds
+ * changes that were missed. Without listeners, the roster is empty and changes are ignored.
  * @internal
  */
 export class ChangeFeed implements StoreFeed {
@@ -51,7 +51,7 @@ export class ChangeFeed implements StoreFeed {
     this.unsubscribe = options.store.subscribe(this);
   }
 
-  /** Returns the function that ends it. What the listener throws, or rejects with, is reported and reaches nobody else. */
+  /** Returns a function that removes the listener. Its errors and rejections are reported, and do not affect other listeners. */
   listen(listener: Listener, ids: Iterable<string> | undefined): () => void {
     const interest = ids ?? 'all';
     const guarded: Listener = (update, lastSeen, storeVersion) =>
@@ -78,21 +78,22 @@ export class ChangeFeed implements StoreFeed {
     const { userId, status, version, reason } = update;
     log.transition(userId, status);
     const online = status === 'online';
-    // What a router believes of its own sockets wins.
+    // The sockets of this router take precedence over the data of the store.
     if (!online) this.options.reassert(userId);
     if (!reconciler.isAwake) return;
     roster.see(version);
     const before = roster.get(userId);
     const wasPublished = before !== undefined && before.publishedVersion > 0;
-    // A resync found it first, and this comes late. Or the store has lost its versions, and gives lower ones for a moment.
+    // A resync has found this change before its message arrived. Or the store has lost its versions, and assigns lower ones for a
+    // moment.
     if (wasPublished && version <= before.storeVersion) {
       if (roster.isOnline(userId) !== online) reconciler.onOutOfOrder(userId, before);
       return;
     }
     reconciler.onChange(userId);
     // A user absent from the initial sync was never reported as online by this router, so an offline for it is kept for later
-    // cursors, and not emitted; unless the change passed the sync by. A router that registers its users again changes nothing
-    // for those who never heard that they had gone.
+    // cursors, and not emitted; unless the user may have left while the pages of the sync were being read. A `resync` is not
+    // emitted either where the status is the same here.
     const isAbsent =
       !wasPublished &&
       !roster.isOnline(userId) &&
@@ -112,22 +113,22 @@ export class ChangeFeed implements StoreFeed {
     this.reconciler.onGap();
   }
 
-  /** The store is there: what could not be read before can be now. */
+  /** The store has answered a heartbeat, so a failed read can be repeated. */
   onBeat(): void {
     this.reconciler.onBeat();
   }
 
-  /** Whether the roster is whole: not yet, while the store is away. */
+  /** Whether the initial sync is complete. */
   get isKnown(): boolean {
     return this.reconciler.isSynced;
   }
 
-  /** Whether nothing has to be read: what was missed is known again, or nobody wants to know. */
+  /** Whether nothing has to be read: no changes are missing, or there are no listeners. */
   get isSettled(): boolean {
     return this.reconciler.isSettled;
   }
 
-  /** Since when everybody is being read for the first time, and has not been yet. */
+  /** When the initial sync began; `undefined` unless it is under way. */
   get pendingSince(): number | undefined {
     return this.reconciler.pendingSince;
   }
@@ -139,7 +140,7 @@ export class ChangeFeed implements StoreFeed {
     this.sleep();
   }
 
-  /** Not at once: a lone dashboard that comes and goes would have everything read each time. */
+  /** After a delay, since otherwise a single dashboard that reconnects would cause an initial sync each time. */
   private sleepLater(): void {
     const { clock, leaseMs } = this.options;
     clock.clearTimeout(this.sleepTimer);
@@ -151,7 +152,7 @@ export class ChangeFeed implements StoreFeed {
     this.reconciler.sleep();
   }
 
-  /** A change that was missed. Of a user whom the store has forgotten it has no version, and still the version grows. */
+  /** Publishes a change that was missed. The version grows even where the store has forgotten the user, and has none. */
   private publishFound({ userId, online, lastSeen, version: storeVersion }: StoredStatus): void {
     const before = this.roster.get(userId);
     const version =
@@ -163,7 +164,7 @@ export class ChangeFeed implements StoreFeed {
     const status = online ? 'online' : 'offline';
     log.transition(userId, status);
     const update = { userId, status, timestamp: new Date(now).toISOString(), version, reason: 'resync' } as const;
-    // Who is offline and forgotten was seen some time, and nobody knows when.
+    // It is unknown when a user who is offline and forgotten was last seen.
     this.emit(update, lastSeen ?? (online ? now : null), storeVersion);
   }
 

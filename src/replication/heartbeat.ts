@@ -4,13 +4,13 @@ import { type Clock, randomOf } from '../public/clock';
 import type { ErrorStage } from '../public/types';
 import type { PresenceStore, StoreNode } from '../stores/port';
 
-/** Of more times at which something falls due the next beat takes care, whichever comes first. */
+/** The most deadlines that are remembered. The next regular heartbeat handles the others. */
 const MAX_DUES = 4_096;
-/** What falls due is gathered up to this long, so that a storm of drops is not one of beats. */
+/** Deadlines are rounded up to this grid, so that thousands of drops do not cause thousands of heartbeats. */
 const DUE_GRID_MS = 50;
-/** A timer may come a little early against the clock of the store; what is not quite due would wait for the next beat. */
+/** A timer may run slightly early by the clock of the store, and the deadline would then wait for the next heartbeat. */
 const DUE_MARGIN_MS = 5;
-/** After a beat that failed. A lost answer has cost two thirds of a lease by then, so a short lease allows less. */
+/** The longest wait after a failed heartbeat. A lost answer has cost two thirds of a lease, so it is less for a short lease. */
 const RETRY_MS = 1_000;
 const RETRIES_A_LEASE = 12;
 
@@ -19,21 +19,23 @@ export interface HeartbeatOptions {
   readonly clock: Clock;
   readonly store: PresenceStore;
   readonly node: StoreNode;
-  /** How long one beat may take. */
+  /** How long one heartbeat may take. */
   readonly timeoutMs: number;
   /**
-   * After each beat that got through. `known` is false when the lease had to be made anew, and also when an answer was
-   * lost before: that one may have said so. `isLatest` is false when another beat was wanted after this one was sent: it
-   * says nothing of what that was wanted for. `now` is the time by the store's clock, where it says that.
+   * Called after each heartbeat that was answered. `known` is false where the store made a new lease; also after a heartbeat
+   * that failed, since its lost answer may have reported a new one. `isLatest` is false where another heartbeat was requested
+   * after this one was sent, so that its answer may be older than the reason for that request. `now` is the time by the store's
+   * clock, where the store returns it.
    */
   onBeat(known: boolean, isLatest: boolean, now: number | undefined): void;
-  /** A beat did not get through. */
+  /** A heartbeat has failed. */
   onMiss(): void;
   report(stage: ErrorStage, error: unknown): void;
 }
 
 /**
- * Proves to the store that this router is alive: beats every third of a lease, and when something falls due.
+ * Proves to the store that this router is alive, by a heartbeat every third of a lease. It also sends one at each deadline, such
+ * as the end of a grace, at which the store has to act.
  * @internal
  */
 export class Heartbeat {
@@ -50,14 +52,14 @@ export class Heartbeat {
     this.beatMs = options.node.leaseMs / 3;
   }
 
-  /** Beats now, and from now on. */
+  /** Sends a heartbeat now, and regularly from now on. */
   beat(): void {
     if (this.stopped) return;
     if (this.beating) this.again = true;
     else void this.beatOnce();
   }
 
-  /** Something falls due in `inMs`. */
+  /** Sends a heartbeat in `inMs`, when a deadline in the store will be over. */
   due(inMs: number): void {
     const at = Math.ceil((this.options.clock.now() + inMs + DUE_MARGIN_MS) / DUE_GRID_MS) * DUE_GRID_MS;
     if (this.dues.size < MAX_DUES) this.dues.add(at);
@@ -88,7 +90,7 @@ export class Heartbeat {
       this.beating = false;
       this.missed = true;
       if (this.stopped) return;
-      // Not sooner for what has fallen due meanwhile: it stays due until a beat gets through.
+      // A deadline does not shorten this wait: it is kept until a heartbeat is answered.
       const mostMs = Math.min(RETRY_MS, node.leaseMs / RETRIES_A_LEASE);
       this.schedule(clock.now() + backoffMs(0, { leastMs: mostMs, mostMs }, randomOf(clock)));
       this.options.onMiss();

@@ -1,7 +1,7 @@
-/** Whom somebody wants to hear of: everybody, or these users. @internal */
+/** The users whose changes a listener gets. @internal */
 export type Interest = 'all' | Iterable<string>;
 
-/** Who wants to hear of a user. @internal */
+/** Finds the listeners of a user. @internal */
 export class InterestIndex<T> {
   private readonly ofAll = new Set<T>();
   private readonly byUser = new Map<string, Set<T>>();
@@ -18,7 +18,7 @@ export class InterestIndex<T> {
     }
   }
 
-  /** By the interest with which it was added. */
+  /** `interest` is the one with which the listener was added. */
   remove(listener: T, interest: Interest): void {
     if (interest === 'all') {
       this.ofAll.delete(listener);
@@ -30,7 +30,7 @@ export class InterestIndex<T> {
     }
   }
 
-  /** Calls `run` for each, first for those who hear of everybody. Whoever is added meanwhile is not among them, nor who is removed. */
+  /** Calls `run` for each listener of a user, first for those of all users. A listener that is removed meanwhile is skipped. */
   forEach(userId: string, run: (listener: T) => void): void {
     for (const listeners of [this.ofAll, this.byUser.get(userId)]) {
       if (listeners === undefined) continue;

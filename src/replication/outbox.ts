@@ -10,7 +10,7 @@ import { nextBatch, pendingOps } from './pending-ops';
 import { RetryTimer } from './retry-timer';
 import { SetAside } from './set-aside';
 
-/** A call that is refused is made again after a heartbeat; so many in a row are worth a word. */
+/** An error is reported where this many calls in a row find no lease, although the heartbeats between them find one. */
 const REFUSALS = 3;
 
 /** @internal */
@@ -20,37 +20,37 @@ export interface OutboxOptions {
   readonly node: StoreNode;
   /** How long one call may take. */
   readonly timeoutMs: number;
-  /** How long activity is gathered before it travels together. */
+  /** How long activity is gathered before it is sent in one call. */
   readonly gatherMs: number;
-  /** Every user of this router; who has left and is settled with the store is taken out. */
+  /** All users of this router. A user who has left is removed once the store has acknowledged that. */
   readonly users: Map<string, LocalUser>;
-  /** A beat is wanted: the lease is lost, or it is to be found out whether the store is there. */
+  /** Sends a heartbeat: to get a new lease, or to find out whether the store is available. */
   beat(): void;
   report(stage: ErrorStage, error: unknown, userId?: string): void;
-  /** What was reported as failed works again. */
+  /** An operation whose failure was reported works again. */
   worked(stage: ErrorStage): void;
 }
 
-/** Whether anything may be sent: while it is `leased` or `closing`. Only `enter` changes it. */
+/** Changes are sent while `leased` or `closing`. Only `enter` changes the state. */
 type State =
-  /** What changes waits for the heartbeat that brings a lease. */
+  /** Changes wait for a heartbeat that gets a lease. */
   | { readonly kind: 'unleased' }
   | { readonly kind: 'leased' }
-  /** What is left is sent, but nothing after `until`; `over` is called at the end. */
+  /** The remaining changes are sent, but none after `until`. `over` is called at the end. */
   | { readonly kind: 'closing'; readonly until: number; over(): void }
   | { readonly kind: 'stopped' };
 
-/** Whether the store has been told of everybody since a heartbeat said that it knew of no lease. */
+/** Whether all users have been registered under the present lease. */
 type Registration =
   | 'complete'
   | 'pending'
-  /** Everybody who was still missing is in the batch under way. */
+  /** All users who were still missing are in the batch in flight. */
   | 'last-batch';
 
 /**
- * Brings the store to what this router knows of its own users, in batches, one at a time: what changes while one is
- * under way is the next one. It holds users, not commands, so an outage of any length costs no more than one entry a
- * user, and who came and went meanwhile is no event.
+ * Sends the changes of this router's users to the store, one batch at a time. Changes during a call go into the next batch. It
+ * keeps users and not commands: an outage costs at most one entry for each user, and a user who connects and leaves during it
+ * causes no event.
  * @internal
  */
 export class Outbox {
@@ -63,9 +63,9 @@ export class Outbox {
   private registration: Registration = 'complete';
   private isApplying = false;
   private isFlushDue = false;
-  /** Calls in a row that the store has refused, though it knows the lease. */
+  /** The number of calls in a row for which the store had no lease. */
   private refusals = 0;
-  /** Calls that the store has not answered, given up or not. */
+  /** The number of calls that the store has not answered, including those that have timed out. */
   private unanswered = 0;
   private asideTimer: unknown;
 
@@ -80,10 +80,10 @@ export class Outbox {
     });
   }
 
-  /** The number of connections of this user went from or to none. */
+  /** The first connection of this user was made, or the last one has ended. */
   change(user: LocalUser): void {
     if (user.inFlight === 'nothing' && pendingOps(user, this.options.clock.now()).length === 0) {
-      // Came and went, or left and came, before the store heard of it: nothing to keep, however long it is away.
+      // The user is back in the state that the store has acknowledged, so nothing has to be kept during an outage.
       this.settle(user);
       return;
     }
@@ -96,29 +96,29 @@ export class Outbox {
     });
   }
 
-  /** Activity of which the store should know. */
+  /** Reports activity of a user to the store. */
   touch(user: LocalUser): void {
     this.activity.add(user);
   }
 
-  /** Resolves once the store agrees with this router on the user. */
+  /** Resolves once the store has acknowledged the state of the user, or the outbox has stopped. */
   settled(user: LocalUser): Promise<void> {
     return user.isSettled || this.state.kind === 'stopped' ? Promise.resolve() : user.woken();
   }
 
-  /** Whether the store is told of everybody. */
+  /** Whether the store has acknowledged all changes. */
   get isIdle(): boolean {
     return this.changed.size === 0 && !this.isApplying;
   }
 
   /**
-   * This node holds a lease. `anew`: what the store knows of its users is not certain any more. `isLatest`: the beat that
-   * says so was sent after the last one was wanted here.
+   * This router has a lease. `anew`: the lease is or may be a new one, so all users are registered again. `isLatest`: the
+   * heartbeat was sent after the last request for one.
    */
   hold(anew: boolean, isLatest: boolean): void {
     if (anew) {
       for (const user of this.options.users.values()) this.doubt(user);
-      // Whatever is under way was put together before.
+      // A batch in flight was assembled before, so it does not contain all of them.
       this.registration = 'pending';
       this.refusals = 0;
     }
@@ -127,12 +127,12 @@ export class Outbox {
     this.flush();
   }
 
-  /** A beat did not get through: what failed did so for want of a store. */
+  /** A heartbeat has failed: a batch that failed too did so because the store is unavailable. */
   miss(): void {
     this.batchSize.clear();
   }
 
-  /** Sends what has changed at once, so that a query that follows sees it. */
+  /** Sends changes at once, so that a query that follows sees them. */
   flush(): void {
     const { state } = this;
     if (this.isApplying || state.kind === 'unleased' || state.kind === 'stopped') return;
@@ -158,7 +158,7 @@ export class Outbox {
   }
 
   /**
-   * Resolves once everything is told, or could not be within `ms`; to whether all of it was. Nothing is sent after it.
+   * Sends the remaining changes for at most `ms`, and then stops. Resolves to whether the store has acknowledged all of them.
    */
   async finish(ms: number): Promise<boolean> {
     const { clock, users } = this.options;
@@ -179,7 +179,7 @@ export class Outbox {
     return told;
   }
 
-  /** Closing cannot be undone: only `stopped` follows `closing`, and nothing follows `stopped`. */
+  /** Closing cannot be undone: `closing` is followed only by `stopped`, and `stopped` by no state. */
   private enter(next: State): void {
     const { state } = this;
     if (state.kind === 'stopped' || (state.kind === 'closing' && next.kind !== 'stopped')) return;
@@ -195,7 +195,7 @@ export class Outbox {
     try {
       const { known } = await withDeadline(clock, ms, (onAnswer) => {
         const answer = store.apply(node, ops, () => {
-          // Whoever closes has so much time, and no more.
+          // While closing, a partial answer does not extend the deadline.
           if (this.state.kind === 'leased' || this.state.kind === 'unleased') onAnswer();
         });
         const answered = (): void => {
@@ -221,7 +221,7 @@ export class Outbox {
       this.options.report('apply', error, users.length === 1 ? users[0]?.userId : undefined);
       this.retryLater(() => this.flush());
       if (clock.now() - startedAt >= timeoutMs) this.batchSize.onTimeout();
-      // Refused because the store is still at one that was given up: that says nothing of those in it.
+      // While an earlier call is still under way, the store may have refused this one for that reason.
       else if (this.unanswered === 0 && !this.aside.isFull) {
         this.batchSize.suspect(users);
         this.options.beat();
@@ -229,7 +229,7 @@ export class Outbox {
     }
   }
 
-  /** The store is there. A batch that it has refused all the same is taken apart, down to the one user whom it refuses. */
+  /** The store is available. A batch that it has refused all the same is halved, down to the one user whom it refuses. */
   private judge(): void {
     if (!this.batchSize.hasSuspects || this.state.kind === 'stopped') return;
     const { clock } = this.options;
@@ -262,37 +262,37 @@ export class Outbox {
     else this.changed.add(user);
   }
 
-  /** What the store holds of a user is not known: whatever it is, it is told anew. */
+  /** It is not known what the store holds of a user, so the state of the user is sent again. */
   private doubt(user: LocalUser): void {
     user.doubt();
     this.changed.add(user);
   }
 
   /**
-   * The store does not hold a user, or may not. `isLost`: it has lost what it held, and what is on its way may have been part
-   * of that.
+   * Registers a user again whom the store does not hold, or may not. `isLost`: the store has lost data, perhaps including a join
+   * that is in flight.
    */
   reassert(userId: string, isLost = false): void {
     const user = this.options.users.get(userId);
     if (user === undefined || user.alive === 0) return;
     if (isLost) user.doubtInFlight();
-    // Where something is in flight the store is being told already.
+    // A call in flight already sends the state of the user.
     if (user.acknowledged !== 'held' || user.inFlight !== 'nothing') return;
     this.doubt(user);
     this.change(user);
   }
 
-  /** Where the heartbeat after it makes the lease anew, that is how routers find out. Else nobody would. */
+  /** The store had no lease for a call. A heartbeat normally gets a new one, which resets the count; otherwise it is reported. */
   private refused(): void {
     this.refusals += 1;
     if (this.refusals === REFUSALS) {
-      const message = `the store has refused ${REFUSALS} times what this router says of its users, and knows its lease all the same`;
+      const message = `the store has refused ${REFUSALS} calls in a row for want of a lease, although its heartbeats find the lease`;
       this.options.report('apply', new PresenceError('ERR_PRESENCE_STORE', message, undefined, 'other'));
     }
     this.lose();
   }
 
-  /** The store knows of no lease of this node. At once the first time; a store that goes on saying so is not hammered. */
+  /** The store has no lease of this router. The first heartbeat follows at once, and further ones after a back-off. */
   private lose(): void {
     const { kind } = this.state;
     if (kind === 'closing') this.enter({ kind: 'stopped' });
@@ -313,9 +313,9 @@ export class Outbox {
   private settle(user: LocalUser): void {
     this.changed.delete(user);
     this.aside.remove(user);
-    // The activity of a user who has left is of no use, however long there is no lease.
+    // Activity of a user who has left must not be kept until there is a lease again.
     if (user.alive === 0) this.activity.remove(user);
-    // By the object, not by the id: a newer one of the same user may stand there by now.
+    // The user may have come back meanwhile: the map then has a newer object under this id.
     if (user.alive === 0 && this.options.users.get(user.userId) === user) this.options.users.delete(user.userId);
     user.wake();
   }

@@ -2,17 +2,17 @@ import { graceLeft, type LocalUser } from '../connections/local-user';
 import type { PresenceOp } from '../stores/port';
 import type { SetAside } from './set-aside';
 
-/** What brings the store to what this router knows of a user; nothing where it is there. Pure. @internal */
+/** The operations by which the store gets the present state of a user; none where it has that already. Pure. @internal */
 export function pendingOps(user: LocalUser, now: number): PresenceOp[] {
   const { userId, acknowledged, departure } = user;
-  // A clock may give fractions; across the port go whole milliseconds.
+  // The clock may return fractions, and a store takes whole milliseconds.
   const ageMs = Math.ceil(Math.max(0, now - user.lastLife));
   const join: PresenceOp = { kind: 'join', userId, ageMs, reassert: acknowledged === 'doubted' };
   if (user.alive > 0) return acknowledged === 'held' ? [] : [join];
 
   const graceMs = Math.ceil(graceLeft(departure, now));
   const drop: PresenceOp = { kind: 'drop', userId, ageMs, graceMs };
-  // Lost before the store has heard of it at all: it has its grace all the same.
+  // The connection was lost before its join was sent. The user has a grace all the same.
   if (acknowledged === 'absent') return departure.ending === 'drop' && graceMs > 0 ? [join, drop] : [];
   if (departure.ending === 'drop' || graceMs > 0) return [drop];
   return [{ kind: 'leave', userId, ageMs, reason: departure.ending }];
@@ -22,15 +22,15 @@ export function pendingOps(user: LocalUser, now: number): PresenceOp[] {
 export interface Batch {
   readonly ops: readonly PresenceOp[];
   readonly users: readonly LocalUser[];
-  /** Of whom there is nothing to tell any more. */
+  /** Users who are back in the state that the store has acknowledged. */
   readonly unchanged: readonly LocalUser[];
-  /** Nobody is left for another batch, except those who are set aside. */
+  /** No user is left for another batch, except those who are set aside. */
   readonly isLast: boolean;
 }
 
 /**
- * What the store is told next of those who have changed: at most `most` changes; or, where somebody whom it has refused is due
- * to be tried again, that user alone. Pure.
+ * The next batch: at most `most` operations of users who have changed; or a single user whom the store has refused, once that
+ * user is due to be tried again. Pure.
  * @internal
  */
 export function nextBatch(

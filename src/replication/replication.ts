@@ -17,24 +17,24 @@ import { StoreHealth } from './store-health';
 export interface ReplicationOptions {
   readonly nodeId: string;
   readonly settings: Settings;
-  /** Those of this router. */
+  /** The users of this router. */
   readonly users: Map<string, LocalUser>;
   readonly failures: Failures;
   isClosed(): boolean;
   now(): number;
-  /** A user of whom a connection is alive here. */
+  /** Returns a user who has a connection to this router that is alive. */
   present(userId: string): LocalUser | undefined;
-  /** The store has answered: what waits for that can go on. */
+  /** The store has answered a heartbeat. */
   onBeat(): void;
-  /** Who is online is known now: for the first time, or `again`. */
+  /** The roster is complete: for the first time, or `again`, after changes may have been missed. */
   onKnown(again: boolean): void;
-  /** Changes may be missed since then; `undefined`: everything is received again. */
+  /** Changes may have been missed since then; `undefined`: all changes are received again. */
   onStale(since: number | undefined): void;
 }
 
 /**
- * This router and the store: brings the store to what this router knows of its own users (outbox), receives what others
- * change (feed), proves that this router is alive (heartbeat), and answers queries.
+ * Connects this router with the store. It sends the changes of this router's users (outbox), receives those of all routers
+ * (feed), proves that this router is alive (heartbeat), and answers queries.
  * @internal
  */
 export class Replication {
@@ -60,7 +60,7 @@ export class Replication {
       },
     };
     this.node = { nodeId, leaseMs: Math.ceil(leaseMs), ttlMs: Math.ceil(ttlMs), router: described };
-    // What proves that this router is alive must not wait longer than the proof lasts.
+    // A call must time out early enough for another heartbeat within the same lease.
     const timeoutMs = Math.min(commandTimeoutMs, leaseMs / 3);
     const shared = { clock, store, node: this.node, report, commandTimeoutMs };
     this.heartbeat = new Heartbeat({
@@ -123,14 +123,14 @@ export class Replication {
     return healthOf({ isClosed: this.options.isClosed(), asOf, startedAt, pendingSince, missedSince, problems });
   }
 
-  /** Resolves once the store has been told what is to be told of a user, or has not answered in time. */
+  /** Resolves once the store has acknowledged the state of a user, or has not answered in time. */
   async flushed(user: LocalUser): Promise<void> {
     this.outbox.flush();
-    // The leave stays queued where the store is away; the caller does not wait for that.
+    // While the store is unavailable the leave stays queued, and the caller does not wait for it.
     await this.queries.ask(() => this.outbox.settled(user)).catch(() => undefined);
   }
 
-  /** Tells the store what is left to tell, and that this router leaves, for as long as one command may take in all. */
+  /** Sends the remaining changes to the store, and then releases the lease. Both together may take as long as one command. */
   async close(isHandover: boolean): Promise<void> {
     const { settings, failures } = this.options;
     const { clock, commandTimeoutMs, store } = settings;
@@ -138,11 +138,11 @@ export class Replication {
     const told = await this.outbox.finish(commandTimeoutMs);
     this.heartbeat.stop();
     const leftMs = Math.min(commandTimeoutMs, until - clock.now());
-    // Released with users who could not be handed over, it would take them offline at once. Its lease lapses by itself.
+    // A release would take users who could not be handed over offline at once. Without one, the lease lapses.
     if (leftMs > 0 && (told || !isHandover)) {
       await withDeadline(clock, leftMs, () => store.release(this.node)).catch((error: PresenceError) => {
-        // Where everything was told nobody is left to be taken away, and the lease lapses by itself: nothing is wrong with a
-        // store that is only too far away to say so in the rest of the time.
+        // Where all changes were acknowledged, the lease holds no users and may lapse. So it is not an error if the store is too
+        // far away to answer in the rest of the time.
         if (!told || error.kind !== 'slow') failures.report('release', error);
       });
     }

@@ -3,7 +3,7 @@ import { type Clock, randomOf } from '../public/clock';
 
 const RETRIES = { leastMs: 100, mostMs: 1_000 };
 
-/** The back-off after calls that fail in a row: one wait at a time, and each longer than the one before. @internal */
+/** The back-off after calls that fail in a row. There is one wait at a time, and it grows with each failure. @internal */
 export class RetryTimer {
   private failures = 0;
   private timer: unknown;
@@ -19,13 +19,13 @@ export class RetryTimer {
     return backoffMs(this.failures, RETRIES, randomOf(this.clock));
   }
 
-  /** Counts a failure; returns how many there have been in a row. */
+  /** Counts a failure, and returns the number of failures in a row. */
   fail(): number {
     this.failures += 1;
     return this.failures;
   }
 
-  /** Counts a failure, and calls `retry` after `ms`. Where a call waits already there is nothing to add. */
+  /** Counts a failure, and calls `retry` after `ms`. It does nothing while another call waits. */
   wait(ms: number, retry: () => void): void {
     if (this.isWaiting) return;
     this.fail();
@@ -35,7 +35,7 @@ export class RetryTimer {
     }, ms);
   }
 
-  /** A call was successful: the next wait is a short one. */
+  /** A call has succeeded, so the next wait is short. */
   reset(): void {
     this.failures = 0;
   }

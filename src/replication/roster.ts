@@ -1,29 +1,29 @@
 import type { Sequence } from '../stores/port';
 
-/** Of so many users who are offline the last version is remembered. */
+/** The most offline users whose last version is remembered. */
 const MAX_TOMBSTONES = 65_536;
 
-/** What is known of a user. @internal */
+/** The versions of a user's status. @internal */
 export interface Known {
-  /** The version that the store gave to the status. */
+  /** The version that the store assigned. */
   readonly storeVersion: number;
-  /** The version with which it was published here; 0 where the initial sync found it, and nobody was told. */
+  /** The version that this router has published; 0 where the initial sync found the status, which is not published. */
   readonly publishedVersion: number;
 }
 
 /**
- * Who is online as far as this router has published it, or could have; and, as tombstones, who has left, the latest last. Pure:
- * it reads nothing and tells nobody.
+ * The users whom this router has published as online, or has read in its initial sync; and, as tombstones, those who have left,
+ * the latest last. It does not read the store, and emits nothing.
  * @internal
  */
 export class Roster {
   private readonly online = new Map<string, Known>();
   private readonly tombstones = new Map<string, Known>();
-  /** The highest version of those whose tombstones are not remembered any more. */
+  /** The highest version among tombstones that were removed. */
   private forgottenVersion = 0;
   /** The highest version that the store has published. */
   highestVersion = 0;
-  /** From where on every change is known; `undefined` while something has to be read. */
+  /** All changes after this point are known; `undefined` while the store has to be read. */
   completeFrom: Sequence | undefined;
 
   get size(): number {
@@ -57,12 +57,12 @@ export class Roster {
     }
   }
 
-  /** Who is online, in no order. Users who come while it is walked through are in it, too. */
+  /** The users who are online, in no particular order. Users who come online during the iteration are included. */
   onlineIds(): IterableIterator<string> {
     return this.online.keys();
   }
 
-  /** Who is online, and who has left, as far as that is remembered. */
+  /** The users who are online, and those who have left, as far as that is remembered. */
   knownIds(): Set<string> {
     return new Set([...this.online.keys(), ...this.tombstones.keys()]);
   }
@@ -72,10 +72,10 @@ export class Roster {
   }
 
   /**
-   * Where whoever has seen everything up to `version` can resume later, here or on another router.
+   * The cursor with which a client that has all changes up to `version` can resume later, on any router.
    *
-   * @param seen - the last version of which some was seen, where that is more: a router that has not come so far would show
-   * what was before
+   * @param seen - the highest version of which the client has any change. A router that has not received it yet would show older
+   * statuses
    */
   cursor(version: number = this.highestVersion, seen: number = version): string | undefined {
     if (this.completeFrom === undefined) return undefined;
@@ -83,9 +83,9 @@ export class Roster {
   }
 
   /**
-   * Whose status has changed after a cursor: of these users, or of all, as a walk, so that nobody need keep them. `later`:
-   * this router has not come so far yet as that cursor. `undefined`: it is from another time, or older than what this router
-   * knows.
+   * The users whose status has changed since a cursor, out of `ids` or of all; an iterator, so that no list has to be kept in
+   * memory. `later`: this router has not yet received all changes up to the cursor. `undefined`: the cursor is invalid, is of
+   * another epoch, or is older than what this router remembers.
    */
   changedSince(cursor: string, ids: Set<string> | undefined): IterableIterator<string> | 'later' | undefined {
     const [epoch, version, last = version] = cursor.split('.');

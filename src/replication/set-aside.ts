@@ -1,13 +1,13 @@
 import { backoffMs } from '../public/backoff';
 
-/** How long one is left alone after each refusal: the first may have been chance. */
+/** The wait after each refusal. The first is short, since that refusal may have been an exception. */
 const WAITS = { leastMs: 100, mostMs: 60_000, factor: 5 };
-/** Where so many are refused it is not they that are wrong. */
+/** Where this many users are refused, the store is at fault and not the users. */
 const MOST = 100;
 
 /**
- * Those whom the store refuses each time, though it takes others: each is tried again alone, slowly, so that nobody else
- * waits for it.
+ * Users whom the store refuses while it accepts others. Each is tried again alone, with growing waits, so that no other user is
+ * delayed.
  * @internal
  */
 export class SetAside<T> {
@@ -27,7 +27,7 @@ export class SetAside<T> {
     return this.waiting.has(one);
   }
 
-  /** It was refused, alone. Returns for how long it is left alone now. */
+  /** This one was refused alone. Returns the wait until it is tried again. */
   put(one: T, now: number): number {
     const times = this.waiting.get(one)?.times ?? 0;
     const waitMs = backoffMs(times, WAITS, this.random);
@@ -35,10 +35,10 @@ export class SetAside<T> {
     return waitMs;
   }
 
-  /** One whose time has come. */
+  /** One whose wait is over. */
   due(now: number): T | undefined {
     for (const [one, { until, waitMs }] of this.waiting) {
-      // Further away than it ever was: the clock was set back.
+      // Longer than the whole wait: the clock was set back.
       if (until <= now || until - now > waitMs) return one;
     }
     return undefined;

@@ -16,16 +16,16 @@ export interface StatusQueriesOptions {
   readonly commandTimeoutMs: number;
   isClosed(): boolean;
   now(): number;
-  /** A user of whom a connection is alive here. */
+  /** Returns a user who has a connection to this router that is alive. */
   present(userId: string): LocalUser | undefined;
-  /** Sends what has changed here, so that a query sees it. */
+  /** Sends the changes of this router, so that a query sees them. */
   flush(): void;
-  /** A query was answered. */
+  /** The store has answered a query. */
   onAnswered(): void;
 }
 
 /**
- * Answers who is online by the store, and of this router's own users by their connections.
+ * Answers queries from the store, and corrects the answers for users who are connected to this router.
  * @internal
  */
 export class StatusQueries {
@@ -34,7 +34,7 @@ export class StatusQueries {
   getStatuses(ids: Iterable<UserId>): Promise<{ [userId: string]: PresenceStatus }> {
     const userIds = Array.from(toUserIds(ids, 'ids'));
     const read = (store: PresenceStore, onAnswer: OnAnswer) => store.read(userIds, onAnswer);
-    // It answers for its own.
+    // This router knows the status of its own users, even where the store is not sure.
     const isSure = ({ users }: StoredStatuses) =>
       users.every(({ isUnsure, userId }) => isUnsure !== true || this.options.present(userId) !== undefined);
     return this.query(read, isSure).then(({ users, now }) => {
@@ -57,22 +57,22 @@ export class StatusQueries {
     return this.query(count, (online) => online !== undefined).then((online) => online as number);
   }
 
-  /** Asks the store, within the time that a query may take. */
+  /** Calls the store, with the time limit of a query. */
   ask<T>(run: (onAnswer: OnAnswer) => Promise<T>): Promise<T> {
     return withDeadline(this.options.clock, this.options.commandTimeoutMs, run);
   }
 
-  /** A connection that this router holds makes its user online, and seen when it was heard, whatever the store remembers. */
+  /** A user who is connected here is online, and was last seen at the last activity, whatever the store has recorded. */
   private corrected(stored: StoredStatus, storeNow: number): StoredStatus {
     const user = this.options.present(stored.userId);
     if (user === undefined) return stored;
     if (stored.online && user.lastLife <= user.refreshedAt) return stored;
-    // By the age, so that a wrong clock of this machine moves nothing.
+    // Computed from the age, so that a wrong clock of this machine has no effect.
     const heard = storeNow - Math.max(0, this.options.now() - user.lastLife);
     return { ...stored, online: true, lastSeen: Math.max(stored.lastSeen ?? 0, heard) };
   }
 
-  /** Sees what has changed here, too. */
+  /** The answer includes the changes of this router. */
   private query<T>(
     run: (store: PresenceStore, onAnswer: OnAnswer) => Promise<T>,
     isSure: (answer: T) => boolean,
@@ -81,7 +81,7 @@ export class StatusQueries {
     if (isClosed()) return Promise.reject(closedError());
     flush();
     const ask = () => {
-      // Asked once more, a store that was closed would connect again.
+      // A closed store would connect again for a repeated call.
       if (isClosed()) return Promise.reject(closedError());
       return this.ask((onAnswer) => run(store, onAnswer));
     };

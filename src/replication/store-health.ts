@@ -3,25 +3,25 @@ import type { Clock } from '../public/clock';
 /** @internal */
 export interface StoreHealthOptions {
   readonly clock: Clock;
-  /** Asks the store anything. */
+  /** Sends any query to the store. */
   ask(): Promise<unknown>;
-  /** Whether nothing that was missed has to be read any more. */
+  /** Whether all changes that were missed have been read. */
   isSettled(): boolean;
-  /** Changes may be missed since then; `undefined`: everything is heard again. */
+  /** Changes may have been missed since then; `undefined`: all changes are received again. */
   onChange(since: number | undefined): void;
 }
 
 /**
- * Whether this router hears what changes. Silence is never news: while it does not, its view is marked stale, and nobody
- * is turned offline.
+ * Whether this router receives all changes. While it does not, its data are marked as stale, and no user is taken offline: an
+ * unreachable store proves nothing about users.
  * @internal
  */
 export class StoreHealth {
   private readonly startedAt: number;
-  /** When the store was heard last, by its own clock. */
+  /** When the store last answered a heartbeat, by its own clock. */
   private heardAt: number | undefined;
   private isStale = false;
-  /** How often a beat has not got through: an answer to what was asked before the last time says nothing of it. */
+  /** The number of failed heartbeats: an answer to a query that was sent before the last of them does not end the outage. */
   private misses = 0;
   private missedAt = 0;
 
@@ -29,12 +29,12 @@ export class StoreHealth {
     this.startedAt = options.clock.now();
   }
 
-  /** A beat got through. `now`: by the clock of the store, where it says so. */
+  /** A heartbeat was answered. `now`: the time by the clock of the store, where the store returns it. */
   heard(now: number = this.options.clock.now()): void {
     this.heardAt = now;
   }
 
-  /** A beat did not get through. */
+  /** A heartbeat has failed. */
   missed(): void {
     if (!this.isStale) this.missedAt = this.options.clock.now();
     this.isStale = true;
@@ -43,8 +43,8 @@ export class StoreHealth {
   }
 
   /**
-   * The store answers. What was missed meanwhile stands before the answer to one more question, if no beat is missed
-   * between the two.
+   * The store answers again. Changes that were missed are received before the answer to one more query, so that answer ends the
+   * staleness, unless a heartbeat fails before it.
    */
   end(): void {
     if (!this.isStale) return;
@@ -59,12 +59,12 @@ export class StoreHealth {
     );
   }
 
-  /** When the store was heard last; `null` where it never was. */
+  /** When the store last answered a heartbeat, in ISO 8601; `null` before the first answer. */
   get asOf(): string | null {
     return this.heardAt === undefined ? null : new Date(this.heardAt).toISOString();
   }
 
-  /** Since when changes may have been missed that are not known yet. */
+  /** Since when changes may have been missed; `undefined` while none may. */
   get missedSince(): number | undefined {
     return this.isStale ? this.missedAt : undefined;
   }

@@ -5,8 +5,8 @@ import { PresenceError } from '../public/errors';
 const PAUSE_MS = 50;
 
 /**
- * Asks a store again while it is not sure of its answer, which it is not in the moment after it has lost what it held; for
- * `ms` at most, and rejects then.
+ * Repeats a query while the store is not sure of its answer: after a loss of data, until routers have registered their users
+ * again. Rejects after `ms`.
  * @internal
  */
 export async function untilSure<T>(
@@ -22,10 +22,10 @@ export async function untilSure<T>(
       clock.setTimeout(resolve, Math.min(PAUSE_MS, ms / 4));
     });
     const leftMs = until - clock.now();
-    // Further away than it ever was: the clock was set back.
+    // Longer than the whole wait: the clock was set back.
     if (leftMs <= 0 || leftMs > ms) throw unsure();
     answer = await withDeadline(clock, leftMs, ask).catch((error: PresenceError) => {
-      // What was left of the time was too short for one more answer. A timer may be a millisecond early.
+      // The rest of the time was too short for one more answer, so the doubt is the reason and not a slow store.
       throw error.kind === 'slow' ? unsure() : error;
     });
   }
@@ -34,7 +34,7 @@ export async function untilSure<T>(
 
 function unsure(): PresenceError {
   const message =
-    'the store has lost what it held, or is back since a moment, and not every router has told it its users again: ' +
-    'whoever is missing may be online';
+    'the store has lost data, or has only just come back, and not every router has registered its users again: ' +
+    'users who are missing may be online';
   return new PresenceError('ERR_PRESENCE_STORE', message, undefined, 'other');
 }

@@ -136,7 +136,7 @@ it('a store that knows the lease and takes nothing from its router is reported, 
   expect(reported).toEqual([]);
   state.knows = true;
   await clock.advance(4 * LEASE_MS);
-  expect(reported).toEqual([expect.stringContaining('apply: the store has refused 3 times what this router says')]);
+  expect(reported).toEqual([expect.stringContaining('apply: the store has refused 3 calls in a row')]);
   expect(presence.health()).toMatchObject({ status: 'degraded', problems: [{ stage: 'apply' }] });
   state.refuses = false;
   await clock.advance(LEASE_MS);

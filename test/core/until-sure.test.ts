@@ -90,7 +90,7 @@ describe.each(['getStatuses', 'listOnline', 'countOnline'] as const)('%s of a st
     await clock.advance(200);
     expect(failure).toMatchObject({
       code: 'ERR_PRESENCE_STORE',
-      message: expect.stringContaining('not every router has told it its users again'),
+      message: expect.stringContaining('not every router has registered its users again'),
     });
   });
 });
@@ -175,7 +175,9 @@ it('says why where the time is up before one more answer, also by a timer that i
     failure = error;
   });
   await clock.advance(400);
-  expect(failure).toMatchObject({ message: expect.stringContaining('not every router has told it its users again') });
+  expect(failure).toMatchObject({
+    message: expect.stringContaining('not every router has registered its users again'),
+  });
 });
 
 // A store that connects by itself would have connected again, and nobody would have ended that.

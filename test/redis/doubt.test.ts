@@ -289,7 +289,7 @@ it('a router that dies while everything is lost is waited for no longer than hal
   await sleep(leaseMs / 2);
   die();
   await flush();
-  const rejected = 'not every router has told it its users again: whoever is missing may be online';
+  const rejected = 'not every router has registered its users again: users who are missing may be online';
   await Promise.all([
     expect(presence.getStatuses(['ghost'])).rejects.toMatchObject({
       code: 'ERR_PRESENCE_STORE',
