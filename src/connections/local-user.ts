@@ -24,13 +24,13 @@ export type Acknowledged =
   | 'held'
   /** A call has failed, and nobody knows whether the store has carried it out. */
   | 'unknown'
-  /** It held the user, and may have lost that: the next join registers the user again, and is not a connect. */
+  /** It held the user, and may no longer: the next join registers the user again, and is not a connect. */
   | 'doubted';
 
-/** What the call in flight says of a user. `lost-join`: the store has had a loss since, in which this join may be. @internal */
+/** The operation that is in flight. `lost-join`: the store has lost data since, perhaps including this join. @internal */
 export type InFlight = 'nothing' | 'join' | 'leave' | 'lost-join';
 
-/** What the store holds once a call was acknowledged. `nothing`: a doubt came up meanwhile, which the answer does not settle. */
+/** The state after a call was acknowledged. `nothing`: it became uncertain during the call, which the answer does not settle. */
 const AFTER: { readonly [sent in InFlight]: Acknowledged } = {
   nothing: 'unknown',
   join: 'held',
@@ -95,27 +95,27 @@ export class LocalUser {
     return this.alive === 0;
   }
 
-  /** The state of the user goes to the store. */
+  /** A call with the present state of the user is sent. */
   send(): void {
     this.inFlight = this.alive > 0 ? 'join' : 'leave';
     if (this.alive > 0) this.refreshedAt = this.lastLife;
   }
 
-  /** The store has carried out what was sent. */
+  /** The store has acknowledged the call in flight. */
   acknowledge(): void {
     this.acknowledged = AFTER[this.inFlight];
     this.inFlight = 'nothing';
   }
 
-  /** What the store holds is not known any more: a call has failed, or the store may have lost something. */
+  /** The state in the store is uncertain: a call has failed, or the store may have lost data. */
   doubt(): void {
-    // Where it was never sent anything there is nothing that it could hold.
+    // A store that was sent nothing about the user cannot hold the user.
     if (this.acknowledged === 'absent' && this.inFlight === 'nothing') return;
     this.acknowledged = this.acknowledged === 'held' || this.acknowledged === 'doubted' ? 'doubted' : 'unknown';
     this.inFlight = 'nothing';
   }
 
-  /** The store has lost what it held, perhaps after it had carried out the call in flight. */
+  /** The store has lost data, perhaps after it had carried out the call in flight. */
   doubtInFlight(): void {
     if (this.inFlight === 'join') this.inFlight = 'lost-join';
   }

@@ -1,5 +1,5 @@
 /**
- * Lets so many things through a second on average, and so many at once after a pause: a token bucket.
+ * A token bucket: it allows `perSecond` operations a second on average, and `burst` at once after a pause.
  * @internal
  */
 export class TokenBucket {
@@ -13,9 +13,9 @@ export class TokenBucket {
     this.tokens = burst;
   }
 
-  /** Whether one more may pass now. */
+  /** Takes a token for one operation. Returns false where none is left. */
   take(now: number): boolean {
-    // Before it was filled last: the clock was set back.
+    // The difference is negative where the clock was set back.
     const passed = Math.max(0, now - this.filledAt);
     this.filledAt = now;
     this.tokens = Math.min(this.burst, this.tokens + (passed * this.perSecond) / 1_000);

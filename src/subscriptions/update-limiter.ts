@@ -3,7 +3,7 @@ import { type HeapItem, MinHeap } from '../public/min-heap';
 import type { PresenceUpdate } from '../public/types';
 
 const SECOND_MS = 1_000;
-/** Users that are looked at in one go: after a storm there are very many. */
+/** The most users of one turn of the event loop: after many changes at once, more may be due. */
 const MOST_AT_ONCE = 1_000;
 
 /** A change of a user's status, and the version that the store gave it. @internal */
@@ -16,22 +16,22 @@ export interface Change {
 /** A user whose status has changed within the last second. */
 interface Recent {
   readonly userId: string;
-  /** When changes were let through, within the last second. */
+  /** When changes of the user were delivered, within the last second. */
   times: number[];
-  /** When it is looked at again: the next change may pass, or the second is over. */
+  /** The entry in the heap of deadlines: the next change may be delivered, or the second is over. */
   item: HeapItem<Recent> | undefined;
 }
 
 /**
- * Lets through so many changes of one user within any second, and of more the latest once it may pass: a phone with a
- * loose contact costs a dashboard no more than that. All dashboards see the same changes, so one count a user serves them
- * all.
+ * Limits the changes of one user to `perSecond` in any second. Of further ones, only the latest is delivered, as soon as the
+ * limit allows. So a phone that reconnects all the time does not flood dashboards. All dashboards get the same changes, so there
+ * is one limit for each user and not for each dashboard.
  * @internal
  */
 export class UpdateLimiter {
   private readonly recent = new Map<string, Recent>();
   private readonly looks = new MinHeap<Recent>();
-  /** What is kept back, one a user, in the order of the versions. */
+  /** The changes that are kept back, at most one for each user, in the order of their versions. */
   private readonly held = new Map<string, { readonly change: Change; readonly number: number }>();
   private highest = 0;
   private number = 0;
@@ -44,23 +44,23 @@ export class UpdateLimiter {
     private readonly deliver: (change: Change, keptBackSince: number | undefined) => void,
   ) {}
 
-  /** The number of the last change that was offered: whoever is shown the truth now need not be told of those up to it. */
+  /** The number of the last change that was offered. A snapshot that is read now contains all changes up to it. */
   get lastNumber(): number {
     return this.number;
   }
 
-  /** The last version that was offered. */
+  /** The highest version that was offered. */
   get lastVersion(): number {
     return this.highest;
   }
 
-  /** The version up to which every change was let through, or superseded by one that is kept back. */
+  /** All changes up to this version were delivered, or replaced by a newer one that is kept back. */
   get settledVersion(): number {
     for (const { change } of this.held.values()) return Math.min(this.highest, change.version - 1);
     return this.highest;
   }
 
-  /** Of whom a change is kept back. */
+  /** The users of whom a change is kept back. */
   keptBackIds(): IterableIterator<string> {
     return this.held.keys();
   }
@@ -99,7 +99,7 @@ export class UpdateLimiter {
   }
 
   private mayPass(recent: Recent, now: number): boolean {
-    // One from the future: the clock was set back since.
+    // Times in the future are dropped, too: the clock was set back.
     recent.times = recent.times.filter((time) => time <= now && time > now - SECOND_MS);
     return recent.times.length < Math.floor(this.perSecond);
   }
@@ -128,7 +128,7 @@ export class UpdateLimiter {
 
   private look(): void {
     const now = this.clock.now();
-    // Further away than a second: the clock was set back since.
+    // No deadline is more than a second away, unless the clock was set back.
     const isBack = (this.looks.due ?? 0) > now + SECOND_MS;
     for (let count = 0; count < MOST_AT_ONCE; count += 1) {
       const recent = this.looks.take(isBack ? Number.POSITIVE_INFINITY : now);
