@@ -4,13 +4,13 @@ import type { StoreFeed } from '../port';
 /** An event for feeds: a change, or the time at which a grace will end. */
 type FeedEvent = { readonly update: PresenceUpdate; readonly lastSeen: number } | { readonly dueMs: number };
 
-/** Tells the feeds of a store its events, in order, and never from within a call to the store. @internal */
+/** Delivers events to the feeds of a store, in order, and never during a call to the store. @internal */
 export class FeedQueue {
   private readonly feeds = new Map<StoreFeed, { since: number }>();
   private readonly queued: FeedEvent[] = [];
   private isDraining = false;
 
-  /** Changes up to `version` are not told. Returns the function that ends the subscription. */
+  /** Changes up to `version` are not delivered. Returns a function that ends the subscription. */
   subscribe(feed: StoreFeed, version: number): () => void {
     this.feeds.set(feed, { since: version });
     return () => {

@@ -31,7 +31,7 @@ export interface MemoryStoreOptions {
   now?: () => number;
   /** How long the store remembers when an offline user was last seen. @default 2_592_000_000 // 30 days */
   retentionMs?: number;
-  /** For how many offline users it remembers that; those who left first are forgotten first. @default 100_000 */
+  /** The number of offline users for whom it remembers that; those who left first are forgotten first. @default 100_000 */
   maxRemembered?: number;
 }
 
@@ -72,9 +72,9 @@ export function memoryStore(options: MemoryStoreOptions = {}): PresenceStore {
 
 class MemoryStore implements PresenceStore {
   private readonly users = new Map<string, User>();
-  /** In the order in which they came online, which is the order of their versions. Pages rely on it. */
+  /** In the order in which the users came online, which is that of their versions. Pages rely on it. */
   private readonly online = new Map<string, User>();
-  /** In the order in which they went offline, so that the first is the next to be forgotten. */
+  /** In the order in which the users went offline, so that the first is the next to be forgotten. */
   private readonly offline = new Map<string, User>();
   private readonly leases = new Map<string, Lease>();
   private readonly graces = new MinHeap<User>();
@@ -100,7 +100,7 @@ class MemoryStore implements PresenceStore {
   async beat({ nodeId, leaseMs, ttlMs }: StoreNode): Promise<{ known: boolean; now: number }> {
     this.readClock();
     const lease = this.leases.get(nodeId);
-    // A lease that has lapsed counts as gone even before it was reaped: its router must register its users again.
+    // A lease that has lapsed no longer counts, even before it is reaped: its router must register its users again.
     const known = lease !== undefined && lease.endsAt > this.clock.elapsed;
     const renewed = { leaseMs, ttlMs, endsAt: this.clock.elapsed + leaseMs, extendedOnce: false };
     if (known) this.leases.set(nodeId, renewed);
@@ -198,7 +198,7 @@ class MemoryStore implements PresenceStore {
     this.settle();
   }
 
-  /** Applies what time alone has ended: leases, graces and the retention of offline users. */
+  /** Ends the leases, the graces and the retention of offline users that have run out. */
   private settle(): void {
     const { elapsed } = this.clock;
     for (const [nodeId, lease] of this.leases) {

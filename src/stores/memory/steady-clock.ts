@@ -1,8 +1,8 @@
-/** The time of a store, of which the wall clock may step, and durations must not. @internal */
+/** The clock of a store: the time of day, which may be set back, and the time that has passed, which is not. @internal */
 export class SteadyClock {
   /** The wall clock when it was last read, for timestamps. */
   wall: number;
-  /** The time that has passed. It only grows, so that no lease lasts longer because the wall clock was set back. */
+  /** The time that has passed. It never decreases, so that no lease lasts longer where the wall clock was set back. */
   elapsed = 0;
 
   constructor(private readonly now: () => number) {
@@ -15,7 +15,7 @@ export class SteadyClock {
     this.wall = wall;
   }
 
-  /** Converts a time that has passed to the wall clock. */
+  /** Converts a value of `elapsed` to the time of day. */
   wallTime(at: number | null): number | null {
     return at === null ? null : this.wall - (this.elapsed - at);
   }
