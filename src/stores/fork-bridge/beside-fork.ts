@@ -74,7 +74,7 @@ class BesideFork implements PresenceStore {
     const call = {};
     this.calls.set(node.nodeId, call);
     await this.users.holdMoved(ops);
-    // The core has given up this call and has sent a later one, so its operations may be out of date.
+    // The router's call has timed out and a later one was sent, so these operations may be out of date.
     if (this.calls.get(node.nodeId) !== call) throw new Error('a later call has overtaken this one');
     const answer = await this.store.apply(node, ops, onAnswer);
     this.own.apply(node.nodeId, ops, (userId) => this.messages.hasLeft(userId));

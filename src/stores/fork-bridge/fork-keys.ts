@@ -19,7 +19,7 @@ export const BATCH = 500;
 
 /** The key that exists while a user is online. @internal */
 export const keyOf = (userId: string): string => `presence:user:${userId}`;
-/** The hash without which the fork takes a user with a key for offline. @internal */
+/** The hash without which the fork shows a user as offline, even where the key exists. @internal */
 export const metaOf = (userId: string): string => `presence:meta:${userId}`;
 
 /** The values of the keys of users; `null` where there is no key. @internal */

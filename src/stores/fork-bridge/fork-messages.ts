@@ -5,7 +5,7 @@ import { BATCH, FORKS, type ForkClient, UPDATES, valuesOf } from './fork-keys';
 import type { ForkUsers } from './fork-users';
 import type { OwnUsers } from './own-users';
 
-/** Far more than a message of the fork about one user. */
+/** The most characters of a message. Those of the fork are far shorter. */
 const MAX_TEXT = 8_192;
 /** The most users whose messages wait for verification. Above it, all keys are scanned instead. */
 const MAX_SAID = 10_000;
@@ -25,7 +25,7 @@ export interface ForkMessagesOptions {
   readonly own: OwnUsers;
   /** Messages may have been missed, so the keys have to be scanned. */
   onMissed(): void;
-  /** Something has failed for which nobody waits. */
+  /** A background operation has failed. */
   onError(error: unknown): void;
 }
 
@@ -35,7 +35,7 @@ interface Said {
   readonly tries: number;
 }
 
-/** What routers of the fork publish. Anybody may publish, so it is verified by the keys before it is believed. @internal */
+/** Receives the messages of the fork's routers. Anybody may publish, so each is checked against the keys first. @internal */
 export class ForkMessages {
   /** The latest message about each user, until it is verified. */
   private readonly said = new Map<string, Said>();
@@ -67,7 +67,7 @@ export class ForkMessages {
     return this.left.delete(userId) && Math.abs(this.options.clock.now() - (at as number)) <= LEFT_MS;
   }
 
-  /** Checks messages against the keys, since the fork writes a key before it publishes. Then the fork is corrected. */
+  /** Checks messages against the keys, which the fork writes before it publishes. Then it corrects the fork about users here. */
   verify(): void {
     if (this.isVerifying || this.verifyTimer !== undefined || this.subscriber === undefined) return;
     if (this.said.size === 0 && !this.options.own.hasContradicted) return;
@@ -155,7 +155,7 @@ export class ForkMessages {
   }
 }
 
-/** `undefined` for what is no message of the fork. Those of this library have a `reason`; the store already has their changes. */
+/** Returns `undefined` for other messages. Those of this library have a `reason`, and the store already has their changes. */
 function toForkMessage(text: string): { readonly userId: string; readonly status: Said['status'] } | undefined {
   if (text.length > MAX_TEXT) return undefined;
   try {

@@ -8,7 +8,7 @@ export interface ForkUsersOptions {
   readonly client: ForkClient;
   /** Changes may be missing in the store, so the keys have to be scanned. */
   onMissed(): void;
-  /** Something has failed for which nobody waits. */
+  /** A background operation has failed. */
   onError(error: unknown): void;
 }
 
@@ -19,7 +19,7 @@ interface Bridge {
   isLeased: boolean;
 }
 
-/** The users whom routers of the fork hold, and how the store gets to know of them. @internal */
+/** The users whom routers of the fork hold, and their transfer to the store. @internal */
 export class ForkUsers {
   private readonly held = new Set<string>();
   /** For each user of the fork, the latest change that the store does not have yet. */
@@ -34,7 +34,7 @@ export class ForkUsers {
     this.set = new HeldSet(options.client, () => this.joinAgain());
   }
 
-  /** Makes the bridge part of a router, unless it is part of one. */
+  /** Makes the bridge part of a router, unless it is already part of one. */
   attach(node: StoreNode): void {
     const { nodeId } = node;
     this.bridge = this.bridge ?? { node: { ...node, nodeId: `${nodeId}.fork` }, owner: nodeId, isLeased: false };
@@ -122,7 +122,7 @@ export class ForkUsers {
     }
   }
 
-  /** Releases users whose keys have expired: a dead router of the fork publishes nothing, and another may not notice. */
+  /** Releases users whose keys have expired, since a router of the fork that has died does not publish them as offline. */
   async releaseExpired(): Promise<void> {
     for (const some of batchesOf(Array.from(this.held))) {
       const values = await valuesOf(this.options.client, some);

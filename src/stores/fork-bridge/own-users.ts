@@ -10,15 +10,15 @@ export interface OwnUsersOptions {
   readonly clock: Clock;
   /** The keys of these users may be gone. */
   onLost(isLost: (userId: string) => boolean): void;
-  /** The fork may take users for offline who are connected here, so they have to be looked for. */
+  /** The fork may show users as offline who are connected here, so they have to be searched for. */
   onMissed(): void;
 }
 
-/** The users who are connected to routers of this process, and what the fork takes them for. @internal */
+/** The users who are connected to routers of this process, and those of them whom the fork shows as offline. @internal */
 export class OwnUsers {
   /** For each router of this process, the users who are connected to it. */
   private readonly own = new Map<string, Set<string>>();
-  /** Users who are connected here, and whom the fork takes for offline. */
+  /** Users who are connected here, and whom the fork shows as offline. */
   private readonly contradicted = new Set<string>();
 
   constructor(private readonly options: OwnUsersOptions) {}
@@ -49,7 +49,7 @@ export class OwnUsers {
     this.own.delete(nodeId);
   }
 
-  /** The fork takes this user for offline. */
+  /** The fork shows this user as offline. */
   contradict(userId: string): void {
     this.contradicted.add(userId);
   }
@@ -58,7 +58,7 @@ export class OwnUsers {
     this.contradicted.clear();
   }
 
-  /** Corrects the fork about users who are connected here: it takes them for offline, and may have deleted their keys. */
+  /** Publishes as online the users whom the fork shows as offline, and restores their keys, which it may have deleted. */
   async correctFork(): Promise<void> {
     const { client, clock, onLost, onMissed } = this.options;
     const all = Array.from(this.contradicted).filter((userId) => this.has(userId));
@@ -93,7 +93,7 @@ export class OwnUsers {
     }
   }
 
-  /** Writes the hash without which the fork takes a user with a key for offline. */
+  /** Writes the hash without which the fork shows a user as offline. */
   async writeMeta(ops: readonly PresenceOp[]): Promise<void> {
     const now = this.options.clock.now();
     const commands: string[][] = [];
