@@ -230,8 +230,8 @@ function encoded(values: ReadonlyArray<string | number>): Uint8Array {
 export const PING = encoded([0x82, 'messageType', WATCH, 'request', 0xff]);
 
 /**
- * Encodes PRESENCE_WATCH as MessagePack. It consists of strings, a list and small numbers: an encoder of all that MessagePack
- * knows would make the client a third larger. `request` is at most 127.
+ * Encodes PRESENCE_WATCH as MessagePack. It consists of strings, a list and small numbers, and a complete encoder would make the
+ * client a third larger. `request` is at most 127.
  * @internal
  */
 export function watchFrame(ids: readonly string[] | true, cursor: string | undefined, request: number): Uint8Array {

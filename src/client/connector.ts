@@ -23,7 +23,7 @@ const MAX_REASON = 256;
  * - `asking`: it waits for a token
  * - `linked`: it has a connection, or attempts to open one
  * - `waiting`: it waits before the next attempt, at most until the machine wakes
- * - `throttled`: it waits after 4029, to the end even where the machine wakes
+ * - `throttled`: it waits after a close with 4029, even if the machine wakes meanwhile
  * - `closed`: it does not connect, unless it gets another token
  */
 type State =
@@ -71,7 +71,7 @@ export function createConnector(options: PresenceClientOptions, view: View, list
     onNotAllowed: (error) =>
       warn(
         'not-allowed',
-        `the router refuses to be asked who is online: ${error}. It sets no authorizeWatch, or that says no.`,
+        `the router does not let this client watch: ${error}. Its authorizeWatch is not set, or refuses.`,
       ),
   });
 
@@ -80,7 +80,7 @@ export function createConnector(options: PresenceClientOptions, view: View, list
     warned.add(what);
   }
 
-  /** Ends what the present state has started, and enters another one. Returns a function that says whether that one still lasts. */
+  /** Ends the waits and the connection of the present state, and enters another. Returns a check whether that one still lasts. */
   function enter(next: State): () => boolean {
     const { link } = state;
     state = next;
@@ -166,7 +166,7 @@ export function createConnector(options: PresenceClientOptions, view: View, list
       const isMine = enter({ kind: 'asking' });
       become('offline', refusal);
       if (isMine()) renew();
-      // A token that was accepted before, even briefly, may be again; one that never was is as good as the last.
+      // Credentials that were just accepted may be accepted again, and a cookie may be renewed. Others would be refused again.
     } else if (!isRenewed || backoff.isLive) {
       isRenewed = true;
       lose(refusal);
@@ -204,17 +204,17 @@ export function createConnector(options: PresenceClientOptions, view: View, list
     return isMine;
   }
 
-  /** Where the status endpoint refuses the token too, the router does. */
+  /** Asks the status endpoint whether the token is refused: the router then refuses it, too. */
   function check(): void {
     const { token } = credentials;
     endpoint.check(token, (status) => {
-      // Meanwhile the client may have connected, or have got another token.
+      // The client may have connected or received another token meanwhile.
       if (unopened === 0 || token !== credentials.token || listeners.connection.state === 'closed') return;
       refuseBy(status, 'the status endpoint');
     });
   }
 
-  /** The machine, the page or the network has slept, so the connection may be dead without an event. */
+  /** The machine, the page or the network was suspended, so the connection may be dead without an event. */
   function onWake(): void {
     if (state.link) state.link.wake();
     else if (state.kind === 'asking') credentials.hurry();

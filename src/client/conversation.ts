@@ -17,7 +17,7 @@ export interface ConversationOptions {
   onUnanswered(): void;
   /** The view is complete. */
   onWhole(): void;
-  /** The router refuses to let this client watch, for the reason that it gives. */
+  /** The router does not let this client watch; `error` is its reason. */
   onNotAllowed(error: string): void;
 }
 
@@ -42,11 +42,11 @@ export function createConversation(options: ConversationOptions): Conversation {
   let turn = 0;
   /** The ids of the next request, where they differ from those of the view. */
   let wanted: readonly string[] | true | undefined;
-  /** Whether the router has lost contact with its store, as it said last. */
+  /** Whether the router has lost contact with its store, by its last PRESENCE_STALE. */
   let isStale = false;
   const requests = createRequestPacer({ answerMs, send, isExcused: () => isStale, onUnanswered });
 
-  /** Sends a ping or a request. A request resumes at the cursor; without one, or for other ids, it asks for a complete snapshot. */
+  /** Sends a ping or a request. A request resumes at the cursor; without one, or for other ids, it gets a complete snapshot. */
   function send(isPing: boolean): boolean {
     if (isPing) return options.send(PING);
     const ids = wanted ?? view.ids;
@@ -59,7 +59,7 @@ export function createConversation(options: ConversationOptions): Conversation {
   }
 
   function refused({ error, code, request }: Extract<Said, { kind: typeof WATCH }>): void {
-    // The refusal is for an earlier request: a newer one is due or was sent, or it names none while none is pending.
+    // An earlier request was refused: a newer one is due or was sent, or the refusal has no number and none is pending.
     if (requests.isDue || (request === undefined ? !requests.isPending : request !== view.asked)) requests.progress();
     else if (code && PASSING.includes(code)) requests.backOff();
     else {
@@ -76,7 +76,7 @@ export function createConversation(options: ConversationOptions): Conversation {
     },
     open: requests.restart,
     probe() {
-      // Without a cursor the answer would be a complete snapshot, and a router that is stale cannot resume.
+      // A request without a cursor would cause a complete snapshot, and a router that has lost its store cannot resume.
       if (view.cursor && !isStale) requests.ask();
       else requests.ping();
     },

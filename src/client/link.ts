@@ -10,7 +10,7 @@ export interface LinkEnd {
   /** The close code. */
   readonly code?: unknown;
   readonly reason?: unknown;
-  /** The HTTP status with which the router refused the upgrade. `ws` tells it; browsers do not. */
+  /** The HTTP status with which the router refused the upgrade. `ws` reports it; browsers do not. */
   readonly status?: number | undefined;
   readonly wasOpen: boolean;
   /** The link was given up, and this is the time of its last frame; `undefined` where none arrived. */
@@ -54,7 +54,7 @@ export function createLink({ url, WebSocket, probeMs, answerMs, onOpen, onFrame,
   let wasOpen = false;
   let status: number | undefined;
   let heardAt: number | undefined;
-  /** The progress of a check whether the link is alive. */
+  /** Whether the link is being checked: a frame that is answered is to be sent, or was sent. */
   let probing: 'no' | 'due' | 'sent' = 'no';
 
   function end(how: Omit<LinkEnd, 'wasOpen' | 'status'>): void {
@@ -115,7 +115,7 @@ export function createLink({ url, WebSocket, probeMs, answerMs, onOpen, onFrame,
     send(frame) {
       if (!socket || !link.isOpen) return false;
       socket.send(frame);
-      // The answer is due from the first frame after the probe was wanted, and not from every later one.
+      // The first frame after the probe was requested starts the time for the answer. Later ones do not restart it.
       if (probing === 'due') awaitAnswer();
       return true;
     },

@@ -7,7 +7,7 @@ export type Refusal = Pick<Connection, 'refused' | 'refusedCode'>;
 export interface Listeners {
   readonly connection: Connection;
   readonly ready: Promise<void>;
-  /** Whether a listener is being called, and may be the caller of a function of the client. */
+  /** Whether a listener is being called, so that a call to the client may come from it. */
   readonly isTelling: boolean;
   become(state: Connection['state'], refusal?: Refusal, asOf?: string | null): void;
   tell(changed: readonly PresenceChange[]): void;

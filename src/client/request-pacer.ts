@@ -9,7 +9,7 @@ export interface RequestPacerOptions {
   readonly answerMs: number;
   /** Sends a ping or a request. Returns false where no connection is open. */
   send(isPing: boolean): boolean;
-  /** Whether the router has said that it cannot answer now. */
+  /** Whether the router has announced that it cannot answer now. */
   isExcused(): boolean;
   /** Neither the request nor its repetition was answered. */
   onUnanswered(): void;
@@ -25,9 +25,9 @@ export interface RequestPacer {
   ask(): void;
   /** Sends a ping, unless a request is due, which is as good. */
   ping(): void;
-  /** The router refused for now: sends the next request after a wait, which grows each time in a row. */
+  /** The router has refused for now: the request is repeated after a wait, which grows with each refusal in a row. */
   backOff(): void;
-  /** The router sends a part of the answer, or an answer to an earlier request: waits for the rest as long again. */
+  /** The router has sent a part of the answer, or an answer to an earlier request: restarts the wait. */
   progress(): void;
   /** The router has refused for good, so no further answer is due. */
   settle(): void;
@@ -35,7 +35,7 @@ export interface RequestPacer {
   granted(): void;
   /** There is a new connection, with a pace of its own: sends a request at once. */
   restart(): void;
-  /** Sends no more. */
+  /** Cancels all waits and requests. */
   stop(): void;
 }
 

@@ -7,13 +7,13 @@ import type { View } from './view';
 const MAX_LENGTH_PER_ID = 4_096;
 const MAX_LENGTH = 65_536;
 
-/** What a client learns over HTTP, where the router has a status endpoint. @internal */
+/** Requests to the status endpoint of the router, where it has one. @internal */
 export interface StatusEndpoint {
-  /** Shows the statuses of listed ids until the socket delivers them. Only the first call does anything. */
+  /** Loads the statuses of listed ids, to show them until the socket delivers them. Only the first call has an effect. */
   load(token: string | undefined): void;
   /** The socket has delivered them, or the client is closed: an answer that comes later is ignored. */
   outdate(): void;
-  /** Asks why the router does not accept connections, since a browser does not tell. `judge` gets the HTTP status. */
+  /** Finds out why the router refuses connections, since browsers do not report it. `judge` gets the HTTP status. */
   check(token: string | undefined, judge: (status: number) => void): void;
 }
 

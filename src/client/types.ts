@@ -33,7 +33,7 @@ export interface PresenceClientOptions {
   /**
    * The address of its status endpoint, such as `https://router.example/api/presence/status`. The client loads listed ids from
    * it before the socket is open. After two attempts without an open connection, it asks the endpoint whether the token is
-   * refused, since browsers do not tell. @default none
+   * refused, since browsers do not report that. @default none
    */
   statusUrl?: string;
   /**

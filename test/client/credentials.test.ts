@@ -453,7 +453,7 @@ describe('what the page is told', () => {
       await pass(500);
     }
     expect(warn.mock.calls).toEqual([
-      [expect.stringMatching(/this router takes no PRESENCE_WATCH.*sets no authorizeWatch/)],
+      [expect.stringMatching(/this router takes no PRESENCE_WATCH.*authorizeWatch is not set/)],
     ]);
   });
 
