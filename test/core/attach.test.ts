@@ -12,7 +12,7 @@ interface FakeTransport extends Transport {
   readonly calls: string[];
 }
 
-/** A transport with all its parts, less those that a runtime lacks. */
+/** A transport with all functions except those that a runtime lacks. */
 function fakeTransport(...lacks: Array<'terminate' | 'ping' | 'bufferedAmount'>): FakeTransport {
   const sent: Uint8Array[] = [];
   const calls: string[] = [];
@@ -118,7 +118,7 @@ describe('a transport that is not listened to', () => {
       attachment.closed(code);
     };
     await clock.advance(20_000);
-    // A drop with grace; and not terminated, since it is closed.
+    // The close is a drop with grace. The transport is not terminated afterwards, since it is closed already.
     expect(transport.calls.filter((call) => call !== 'ping')).toEqual(['close 4001']);
     expect(lines()).toEqual(['u online connect', 'u offline timeout']);
   });
@@ -166,7 +166,7 @@ describe('a transport that is not listened to', () => {
     expect(transport.sent).toHaveLength(1);
     transport.bufferedAmount = 0;
     await clock.advance(100);
-    // The latest of the two changes.
+    // Only the latest of the two changes is sent.
     expect(transport.sent).toHaveLength(2);
   });
 

@@ -52,7 +52,7 @@ describe('a wait', () => {
   });
 });
 
-/** When each of a fleet of routers calls a store that has just gone away under all of them. */
+/** The times at which each of ten routers calls a store that has just become unavailable for all of them. */
 async function callsOf(what: 'beat' | 'apply', breakIt: 'everything' | 'apply only'): Promise<number[][]> {
   const fleet = Array.from({ length: 10 }, async () => {
     const clock = { ...fakeClock(), random: next };
@@ -83,9 +83,9 @@ async function callsOf(what: 'beat' | 'apply', breakIt: 'everything' | 'apply on
 describe('routers that have lost one store together do not come back to it together', () => {
   it.each([
     ['beat', 'everything'],
-    // Refused, the store being there: they set their user aside.
+    // The store is available and refuses applies, so the routers set their user aside.
     ['apply', 'apply only'],
-    // Until a beat says whether the store is there.
+    // The routers wait for a heartbeat that shows whether the store is available.
     ['apply', 'everything'],
   ] as const)('%s, where it fails: %s', async (what, breakIt) => {
     const fleet = await callsOf(what, breakIt);

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { BatchSize } from '../../src/replication/batch-size';
 
-// What happens, and how large a batch may be after each of it. `refuses 8`: a batch of 8 has failed at once, and the store
-// takes a heartbeat; `away 8`: it takes none.
+// Events, and the limit after each. `refuses 8`: a batch of 8 has failed at once, and the store accepts a heartbeat; `away 8`: it
+// accepts none.
 const TABLE = `
 answer                                  1000
 timeout timeout timeout                 500 250 125
@@ -21,7 +21,7 @@ const rows = TABLE.trim()
   .split('\n')
   .map((line) => line.split(/\s{3,}/) as [events: string, sizes: string]);
 
-// A batch that was given up each time was never acknowledged, and one user whom the store refused kept out a thousand.
+// A batch that timed out each time was never acknowledged, and one user whom the store refused kept out a thousand others.
 describe('how many changes travel together', () => {
   it.each(rows)('%s: %s', (events, sizes) => {
     const size = new BatchSize<number>();

@@ -66,7 +66,7 @@ describe('a user', () => {
     expect(lines()).toEqual(['u online connect', 'u offline timeout']);
   });
 
-  // The tablet is closed by hand while the phone is in a tunnel: the phone is back after 5 s, and nobody should blink.
+  // The user closes the tablet while the phone is in a tunnel. The phone is back after 5 s, so no change may be published.
   it('with one device in its grace stays online when the other one closes', async () => {
     const { connect, lines, clock } = await router({ graceMs: 8_000 });
     const phone = await connect('u');
@@ -218,7 +218,7 @@ describe('an attachment', () => {
   });
 });
 
-// Each had four listeners of its own, and the eleventh made Node warn of a leak.
+// Each presence added four listeners of its own, and at the eleventh Node warned of a leak.
 describe('one socket attached to a dozen presences', () => {
   const counts = (socket: FakeSocket) =>
     ['message', 'ping', 'pong', 'close'].map((event) => socket.listenerCount(event));

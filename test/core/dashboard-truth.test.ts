@@ -8,7 +8,7 @@ import { router } from './world';
 const dashboard = { track: false };
 const limits = { updatesPerUserPerSecond: 1_000 };
 
-/** What a dashboard shows after these frames: the client's own reading of them. */
+/** The view of a dashboard after these frames, as the client computes it. */
 function shownBy(socket: FakeSocket, view: View = createView(true)): View {
   for (const data of socket.sent) {
     const said = readFrame(data);
@@ -31,7 +31,7 @@ describe('a dashboard ends up with the truth', () => {
     for (let user = 0; user < 1_200; user += 1) phones.push(await connect(`u${user}`));
     const socket = await connect('dash', dashboard);
     const { send } = socket;
-    // It takes the first frame, and nothing more for a while.
+    // The socket accepts the first frame, and no further one for a while.
     socket.send = (data) => {
       send.call(socket, data);
       socket.bufferedAmount = 100_000;
@@ -39,7 +39,7 @@ describe('a dashboard ends up with the truth', () => {
     socket.receive(watchFrame(true, undefined, 1));
     await clock.settle();
     expect(socket.sent).toHaveLength(1);
-    // Of those that it has been shown.
+    // These users were in the first part of the snapshot.
     for (const phone of phones.slice(0, 400)) phone.close();
     await clock.advance(1_000);
     socket.send = send;
@@ -82,7 +82,7 @@ describe('a dashboard ends up with the truth', () => {
     flaps.close();
     await clock.settle();
     const { send } = socket;
-    // It takes one of the two that wait, and is lost then.
+    // The socket accepts one of the two pending frames, and then loses its connection.
     socket.send = (data) => {
       send.call(socket, data);
       socket.bufferedAmount = 100_000;
@@ -115,7 +115,7 @@ describe('a dashboard ends up with the truth', () => {
     expect(socket.frames).toMatchObject([{ messageType: 31, fromId: 'a' }]);
   });
 
-  // Its first router had told it what the second one missed, and forgot nothing of when it found out.
+  // The first router had shown a user whose change the second one missed. After its gap, the second one did not send the offline.
   it('where it comes from a router that was ahead, and this one finds out that it has missed something', async () => {
     const clock = fakeClock();
     const { store, link, direct } = faultyStore(clock.now);
@@ -139,7 +139,7 @@ describe('a dashboard ends up with the truth', () => {
     view.asked = 2;
     next.receive(watchFrame(true, view.cursor, 2));
     await clock.settle();
-    // Nobody online has gone here, as far as this router has heard.
+    // This router has not received that the user came online, so it emits no offline now.
     leaves.close();
     await clock.settle();
     link.hear();

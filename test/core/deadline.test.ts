@@ -4,7 +4,7 @@ import { type FakeClock, fakeClock, fakeSocket } from 'voiceping-presence/testin
 import { withDeadline } from '../../src/diagnostics/call-timeout';
 import { withCallbackDeadline } from '../../src/diagnostics/callback-deadline';
 
-/** A store of which each query takes `answers` answers, one every `everyMs`; the last of them is the answer. */
+/** A store whose queries take `answers` partial answers, one every `everyMs`. The last one completes the query. */
 function slowStore(now: () => number, clock: ReturnType<typeof fakeClock>) {
   const behind = memoryStore({ now });
   const pace = { answers: 1, everyMs: 0 };
@@ -139,7 +139,7 @@ describe('a deadline', () => {
     expect(clock.timers).toBe(0);
   });
 
-  // Timers run before sockets are read: a router that was stopped for a while reported a store that had answered.
+  // Timers run before sockets are read: a router that had stood still reported a time-out of a store that had answered.
   it.each([
     ['a store', (clock: FakeClock, answer: Promise<void>) => withDeadline(clock, 1_000, () => answer)],
     ['a function', (clock: FakeClock, answer: Promise<void>) => withCallbackDeadline(clock, 1_000, 'f', () => answer)],

@@ -9,7 +9,7 @@ interface SnapshotFrame {
   readonly users: Array<{ userId: string }>;
 }
 
-/** A router on a store that answers after a round trip, with many users who are online. */
+/** A router with many online users, on a store that answers after a round trip. */
 async function farRouter(count: number, roundTripMs = ROUND_TRIP_MS) {
   const clock = fakeClock();
   const behind = memoryStore({ now: clock.now });
@@ -75,7 +75,7 @@ describe('a dashboard on a store that is far away', () => {
     let stalls = 0;
     socket.send = (data) => {
       send.call(socket, data);
-      // Each third frame fills it for a while.
+      // Every third frame fills the socket for a while.
       if (socket.sent.length % 3 === 0) {
         stalls += 1;
         socket.bufferedAmount = 10_000_000;

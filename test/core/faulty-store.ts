@@ -1,10 +1,10 @@
 import { memoryStore, type PresenceStore, type StoreFeed } from 'voiceping-presence';
 
-/** A memory store behind a link that can be cut, hang, lose an answer, go deaf, or find an empty store behind it. */
+/** A memory store behind a link that can be cut, can hang, can lose answers or messages, or can lead to an empty store. */
 export function faultyStore(now: () => number) {
   let behind = memoryStore({ now });
   const feeds = new Map<StoreFeed, () => void>();
-  /** Versions go on where they were: those of the store behind begin anew with each flush. */
+  /** Added to versions, so that they grow across a flush, after which those of the new memory store start over. */
   let base = 0;
   let highest = 0;
   const raised = <T extends { version: number }>(entry: T, by: number): T =>
@@ -14,7 +14,7 @@ export function faultyStore(now: () => number) {
     state: 'up' as 'up' | 'down' | 'hangs' | 'lost',
     deaf: false,
     calls: 0,
-    /** The store forgets everything, as after FLUSHALL. */
+    /** The store loses all data, as after FLUSHALL. */
     flush() {
       behind = memoryStore({ now });
       base = highest;
@@ -23,7 +23,7 @@ export function faultyStore(now: () => number) {
         feeds.set(feed, behind.subscribe(feed));
       }
     },
-    /** Hears again, and says that something may have been missed. */
+    /** Messages arrive again, and the feeds are informed of a gap. */
     hear() {
       link.deaf = false;
       for (const feed of feeds.keys()) feed.onGap();
@@ -41,7 +41,7 @@ export function faultyStore(now: () => number) {
     apply: (node, ops) => through((to) => to.apply(node, ops)),
     refresh: (node, signs) => through((to) => to.refresh(node, signs)),
     release: (node) => through((to) => to.release(node)),
-    // Raised by what holds for the store that is asked: by the time it has answered, there may be another one.
+    // `base` is read before the call, since a flush may replace the store during it.
     read: async (ids) => {
       const by = base;
       const answer = await through((to) => to.read(ids));

@@ -8,7 +8,7 @@ import { router } from './world';
 
 const LEASE_MS = 15_000;
 
-/** A feed on a store whose answers are written by hand. `early`: who is online when it begins to listen. */
+/** A feed on a store whose answers the test sets. `early`: the users who are online when the feed starts. */
 function bareFeed({
   early = [] as Array<[userId: string, version: number]>,
   gated = false,
@@ -21,7 +21,7 @@ function bareFeed({
   const clock = fakeClock();
   const known = new Map<string, StoredStatus>();
   for (const [userId, version] of early) known.set(userId, { userId, online: true, version, lastSeen: clock.now() });
-  /** Told to be online, and nothing proves it. */
+  /** A user who was published as online, although nothing proves it. */
   const putGhost = (userId: string, version: number) =>
     known.set(userId, { userId, online: false, isPublished: true, version, lastSeen: clock.now() });
   for (const [userId, version] of ghosts) putGhost(userId, version);
@@ -115,7 +115,7 @@ describe('the feed', () => {
     expect(told).toEqual(['v online resync', 'v offline disconnect']);
   });
 
-  // Once a page took one round trip, it overtook the messages of users who joined just before, and told them as found.
+  // A page that took a single round trip overtook the messages of users who had just joined, and they were emitted as `resync`.
   it('leaves to the store what is still to be told, which has a reason of its own', async () => {
     const { clock, feed, put, hear, told, state } = bareFeed();
     await clock.settle();
@@ -127,7 +127,7 @@ describe('the feed', () => {
     await clock.settle();
     expect(told).toEqual(['missed online resync']);
     hear('coming', 'online', 8);
-    // It could not be told after all.
+    // The message of the last one is lost.
     state.coming = [];
     feed.onGap();
     await clock.settle();
@@ -148,7 +148,7 @@ describe('the feed', () => {
     expect(versions).toEqual([40, 41, 42]);
     hear('u', 'offline', 43, 'disconnect');
     expect(told).toHaveLength(4);
-    // Asked about nobody who is as it was told, and by no reading of everybody.
+    // The users were not listed again, and a change in order caused no read.
     expect(state.lists).toBe(1);
   });
 
@@ -176,7 +176,7 @@ describe('the feed', () => {
     feed.onGap();
     hear('u', 'offline', 39, 'disconnect');
     await clock.advance(1_000);
-    // Everybody is listed, and the one who seemed to be late is looked for; then who was not listed is read.
+    // The list is read, and the user of the late change is rechecked. Then the users who are missing in the list are read.
     await open();
     expect(told).toEqual(['u online connect', 'u offline resync']);
     await open();
@@ -208,7 +208,7 @@ describe('the feed', () => {
     expect(told).toEqual(['u online connect']);
     await clock.advance(2);
     expect(told).toEqual(['u online connect', 'u offline resync']);
-    // The store, which saw 41, gives 42 to what really happens next: it is no repetition of what was invented.
+    // The store has seen 41, so its next change is 42, the version that the feed has assigned. It is emitted all the same.
     hear('u', 'online', 42);
     hear('u', 'offline', 50, 'disconnect');
     expect(told.slice(2)).toEqual(['u online connect', 'u offline disconnect']);
@@ -225,7 +225,7 @@ describe('the feed', () => {
     hear('u', 'online', 9, 'resync');
     await clock.advance(9_000);
     lose('u');
-    // It was found to be missing a lease ago, and was there since.
+    // The user was first found missing a lease ago, but has been in the store since then.
     await clock.advance(10_000);
     expect(told).toEqual([]);
     await clock.advance(LEASE_MS);
@@ -265,7 +265,7 @@ describe('the feed', () => {
     expect(told).toEqual(['u online connect', 'u offline timeout', 'u online connect']);
   });
 
-  // A server began to count anew while everybody was read, and the page was from before the user left.
+  // The versions of a server started over while pages were being read, and the page was older than the user's leave.
   it('tells who has left with a version that is lower than the one before, also where a reading has seen that user before', async () => {
     const { clock, feed, put, hear, state, open, told } = bareFeed();
     await clock.settle();
@@ -290,9 +290,9 @@ describe('the feed', () => {
     const { clock, feed, put, lose, hear, told } = bareFeed({ ghosts, sequence: { epoch: 'e', version: 5 } });
     await clock.settle();
     expect([feed.isKnown, feed.roster.isOnline('dead'), feed.roster.isOnline('back')]).toEqual([true, false, false]);
-    // Its router has renewed its lease, which changes nothing that was published.
+    // The router of this user has renewed its lease, which publishes no change.
     put('back', true, 4);
-    // Before two seconds have passed: it is no change that the first reading has missed.
+    // This is within two seconds of the sync. But its pages named the user, so the sync has not missed the change.
     hear('dead', 'offline', 6, 'node-down');
     lose('dead');
     expect(told).toEqual([]);
@@ -327,11 +327,11 @@ describe('the feed', () => {
     expect(told).toEqual(['v online resync']);
   });
 
-  // Of a reading that began anew whoever had been listed before was taken for listed, and nobody looked for them.
+  // A sync started over, and users from its discarded pages counted as listed, so that nobody checked them.
   it('looks for whom only a reading has listed that it has given up', async () => {
     const { clock, feed, lose, state, told, open } = bareFeed({ early: [['gone', 1]], gated: true, cursor: 'next' });
     await clock.settle();
-    // The rest of it is read of data that were lost.
+    // The store loses data before the next page is read.
     lose('gone');
     Object.assign(state, { gated: false, cursor: null, isUnsure: true });
     await open();
@@ -342,7 +342,7 @@ describe('the feed', () => {
     expect([told, feed.roster.isOnline('gone')]).toEqual([['gone offline resync'], false]);
   });
 
-  // A record was lost unnoticed, and the user was in no list any more although the router held the connection.
+  // A record was lost unnoticed, and the user was missing in lists although the router held the connection.
   it('asserts anew whom a reading does not list, where they are the own', async () => {
     const { clock, feed, put, lose, reasserted, told, hear } = bareFeed({ early: [['stays', 1]] });
     await clock.settle();
@@ -383,8 +383,8 @@ describe('the feed', () => {
     expect(told).toEqual(['u online connect']);
   });
 
-  // Of 3,000 users who left while the first reading of them went on, six were on pages that had not been read, and what
-  // was said of them came after the last page.
+  // Of 3,000 users who left during the initial sync, six were on pages that had not been read yet, and their changes arrived
+  // after the last page.
   it('tells who has left since the first reading began, and whom it did not find any more', async () => {
     const { clock, feed, hear, told } = bareFeed({ sequence: { epoch: 'e', version: 5 } });
     await clock.settle();
@@ -392,7 +392,7 @@ describe('the feed', () => {
     hear('since', 'offline', 6, 'disconnect');
     hear('since', 'offline', 6, 'disconnect');
     expect(told).toEqual(['since offline disconnect']);
-    // The store has begun to listen meanwhile, and reads the rest from its log.
+    // The store has subscribed meanwhile, and reads the missed changes from its log.
     feed.onGap();
     hear('from the log', 'offline', 7, 'disconnect');
     await clock.settle();
@@ -403,7 +403,7 @@ describe('the feed', () => {
     ]);
   });
 
-  // Its data came back as they were before, and the users of a router that had left by then were taken away once more.
+  // The store was restored to older data, and the users of a router that had left were published as offline once more.
   it('is silent about whoever leaves later and was never found', async () => {
     const { clock, hear, told } = bareFeed({ sequence: { epoch: 'e', version: 5 } });
     await clock.settle();
@@ -421,8 +421,8 @@ describe('the feed', () => {
     expect(feed.roster.changedSince('e.6', undefined)).not.toBeUndefined();
   });
 
-  // What is read may be ahead of what has come. A dashboard that came from another router with a cursor in between was let
-  // in: whoever had left by then was read as absent here, never told, and stayed online there.
+  // The data that were read may be newer than the last change that was received. A dashboard from another router resumed with a
+  // cursor in between: users who had left by then were absent in the data, no offline was sent, and they stayed online there.
   it('lets nobody go on from before what it has read, also where it has not heard of that yet', async () => {
     const { clock, feed, hear, told } = bareFeed({ sequence: { epoch: 'e', version: 7, told: 5 } });
     await clock.settle();
@@ -503,11 +503,11 @@ describe('the feed', () => {
     await clock.settle();
     hear('leaves', 'offline', 4, 'disconnect');
     await open();
-    // The list is read, and now that of the missing is.
+    // The list has been read, and the users who are missing in it are being read.
     hear('returns', 'online', 5);
     state.gated = false;
     await open();
-    // Found online at first, of which nobody was told; that it is online again is the first that anybody hears.
+    // The initial sync found the user online, which is not emitted. So this online is the first event of the user.
     expect(told).toEqual(['leaves offline disconnect', 'returns online connect']);
     expect([feed.roster.isOnline('leaves'), feed.roster.isOnline('returns')]).toEqual([false, true]);
   });
@@ -609,7 +609,7 @@ describe('the feed', () => {
 });
 
 describe('in the seconds after a flush', () => {
-  // The store was empty until the next beat, and a dashboard that came in between saw everybody offline for good.
+  // The store was empty until the next heartbeat, and a dashboard that connected before it showed all users as offline for good.
   it('a dashboard that connects is shown what is true, and so is a query on the own router', async () => {
     const clock = fakeClock();
     const { store, link } = faultyStore(clock.now);
@@ -627,8 +627,8 @@ describe('in the seconds after a flush', () => {
     expect(await presence.countOnline()).toBe(1);
   });
 
-  // A router that started while Redis was away told a user offline, missed that the user came back, found it by its first
-  // reading without a word, and told offline a second time.
+  // A router that started while Redis was unavailable emitted a user as offline and missed that the user came back. Its initial
+  // sync found that without an event, and then the router emitted offline a second time.
   it('tells what a first reading finds of those whom it has told of before', async () => {
     const { clock, feed, told, put, hear, state } = bareFeed({ away: true });
     await clock.settle();

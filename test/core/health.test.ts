@@ -3,11 +3,11 @@ import { createPresence, memoryStore, type Presence, type PresenceStore, type St
 import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { faultyStore } from './faulty-store';
 
-// What health() knows beyond heartbeats, on a fake clock: each problem by its stage, since when, and gone when it is over.
+// The problems in health(), on a fake clock: each has its stage and its start, and disappears when it is over.
 
 const LEASE_MS = 15_000;
 
-/** A store of which single functions can be made to fail, or to hang. */
+/** A store whose functions can each be made to fail or to hang. */
 function picky() {
   const clock = fakeClock();
   const store = memoryStore({ now: clock.now });
@@ -55,7 +55,7 @@ it('a first reading that is pending, or that never succeeds, makes it stale', as
   expect(presence.health()).toMatchObject({ status: 'stale', problems: [failed] });
   failing.set('list', NOPERM);
   await clock.advance(10 * LEASE_MS);
-  // Since it began, and with what is wrong now.
+  // The problem has its first time and its latest message.
   const { problems, status } = presence.health();
   expect({ status, problems }).toEqual({
     status: 'stale',
@@ -70,7 +70,7 @@ it('a first reading that is pending, or that never succeeds, makes it stale', as
   failing.clear();
   await clock.advance(LEASE_MS);
   expect(presence.health()).toMatchObject({ status: 'ok', problems: [] });
-  // Nobody wants to know any more.
+  // Without listeners, nothing has to be read.
   failing.set('list', NOPERM);
   end();
   await clock.advance(2 * LEASE_MS);
@@ -116,7 +116,7 @@ it('writes that are refused make it degraded until one succeeds', async () => {
   expect(presence.health()).toMatchObject({ status: 'ok', problems: [] });
 });
 
-// A store that was set back to older data did so: it knew the lease, and not what had been said since.
+// A store that was set back to older data did so: it had the lease, but not the later applies.
 it('a store that knows the lease and takes nothing from its router is reported, once, until it takes something', async () => {
   const clock = fakeClock();
   const behind = memoryStore({ now: clock.now });
@@ -129,7 +129,7 @@ it('a store that knows the lease and takes nothing from its router is reported, 
   const presence = createPresence({ store, clock, leaseMs: LEASE_MS, ttlMs: 60_000, onError });
   await clock.settle();
   state.refuses = true;
-  // A router that is told to register again has found out by that.
+  // The router registers its users again, so there is nothing to report.
   state.knows = false;
   presence.attachToSocket(fakeSocket(), { userId: 'u' });
   await clock.advance(4 * LEASE_MS);
@@ -194,11 +194,11 @@ it('an outage is one problem for heartbeats, and all are over after it', async (
       since: expect.any(String),
     },
   ]);
-  // The first heartbeat that failed was the next one due.
+  // The first heartbeat that failed was the next regular one.
   const began = Date.parse(problems[0]?.since as string);
   expect([began >= since.getTime(), began <= since.getTime() + LEASE_MS / 3]).toEqual([true, true]);
   link.state = 'up';
-  // The next heartbeat tries a second later; then what waits is written.
+  // The next heartbeat is sent within a second, and then the pending changes are.
   await clock.advance(LEASE_MS / 3);
   expect(presence.health()).toMatchObject({ status: 'ok', problems: [] });
 });
@@ -226,7 +226,7 @@ it('asOf is by the clock of the store', async () => {
   const presence = createPresence({ store, clock, logger: false });
   await clock.settle();
   expect(presence.health().asOf).toBe(new Date(clock.now() - 3_600_000).toISOString());
-  // One that does not say its time is as of the time here.
+  // Where a store does not return its time, the time of this router counts.
   const silent: PresenceStore = Object.assign(Object.create(store), {
     beat: async (node: never) => ({ known: (await store.beat(node)).known }),
   });

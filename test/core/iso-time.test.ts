@@ -20,7 +20,7 @@ test.each([
 test('and so is any other time, in any order', () => {
   const { seed, chance, below } = random();
   for (let round = 0; round < 20_000; round += 1) {
-    // Some days in turn, so that the day of the time before is of use, and is not.
+    // Half of the times are within three days, so that the cached day applies to some and not to others.
     const ms = chance(0.5)
       ? 1_700_000_000_000 + below(3 * 86_400_000)
       : below(4_000_000) * 1_000_000 + below(1_000_000);

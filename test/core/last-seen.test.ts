@@ -15,7 +15,7 @@ const ageOf = ({ lastSeen, timestamp }: { lastSeen: string; timestamp: string })
   Date.parse(timestamp) - Date.parse(lastSeen);
 
 describe('an update says when its user was last active', () => {
-  // It was the time of the change: a phone that had been dead for six minutes was "just seen".
+  // It was the time of the change, so that a phone which had been dead for six minutes was "just seen".
   it('of a phone that fell silent: a ttl before the change', async () => {
     const { connect, clock, presence } = await router({ ttlMs: TTL_MS });
     const watcher = await connect('dash', dashboard);

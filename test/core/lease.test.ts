@@ -18,7 +18,7 @@ function countedStore(now: () => number) {
 }
 
 describe('the lease', () => {
-  // Redis hangs, comes back empty, and answers every beat that was queued: only the first says that it knows nobody.
+  // Redis hangs, comes back empty, and answers all queued heartbeats. Only the first answer says that there was no lease.
   it('takes a lost answer for one that said "unknown"', async () => {
     const clock = fakeClock();
     const { store, link, direct } = countedStore(clock.now);

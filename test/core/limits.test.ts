@@ -21,7 +21,7 @@ const framesOf = (socket: FakeSocket) => socket.frames as Frame[];
 const codesOf = (socket: FakeSocket) => framesOf(socket).map(({ code }) => code);
 const watcher = { track: false };
 
-/** A socket that can be closed with a code, as those of ws can. */
+/** A socket that can be closed with a code, like those of ws. */
 async function closable(world: Awaited<ReturnType<typeof router>>, userId: string, identity: object = {}) {
   const codes: number[] = [];
   const socket = fakeSocket();
@@ -55,7 +55,7 @@ describe('requests of one connection', () => {
     expect(codes).toEqual([4029]);
     expect(framesOf(socket)).toHaveLength(20);
     await clock.advance(5_000);
-    // Its close frame did not get through.
+    // The close frame could not be sent.
     expect(socket.readyState).toBe(3);
     expect(lines()).toEqual(['hostile online connect']);
     await clock.advance(3_100);
@@ -172,7 +172,7 @@ describe('requests of one connection', () => {
     expect(framesOf(socket).map(({ code, request }) => [code, request])).toEqual(
       [1, 2, 3, 4, 5, 6].map((request) => ['timeout', request]),
     );
-    // Those that hang for ever are not many.
+    // The number of calls that never end is limited.
     expect(decisions).toHaveLength(4);
     expect(errors).toEqual(Array(4).fill({ code: 'ERR_PRESENCE_CALLBACK', stage: 'authorize', userId: 'd' }));
     for (const decide of decisions) decide(true);
@@ -211,7 +211,7 @@ describe('requests of one connection', () => {
 });
 
 describe('requests that come a little too fast', () => {
-  // Each that was granted forgave all before: fifty a second were refused for ever.
+  // Each granted request reset the count of refusals, so a client that sent fifty requests a second was never closed.
   it('for long are closed, too; a few are not', async () => {
     for (const [everyMs, codes] of [
       [20, [4029, 1006]],
@@ -252,7 +252,7 @@ describe('requests that come a little too fast', () => {
     expect(framesOf(socket)).toMatchObject([{ messageType: 33, code: 'timeout', request: 3 }]);
   });
 
-  // Its database connections had died with the answers: the dashboard was refused for as long as it was connected.
+  // The database connections of authorizeWatch died without an answer, and the dashboard was refused while it stayed connected.
   it('are decided again a minute after authorizeWatch has hung', async () => {
     let hangs = true;
     const { connect, clock } = await router({
@@ -284,7 +284,7 @@ describe('requests that come a little too fast', () => {
 });
 
 describe('a client that reads nothing', () => {
-  // Refusals were sent without a look at what is unsent: 16 MB of requests filled a gigabyte.
+  // Refusals were sent however many bytes were unsent, and 16 MB of requests filled a gigabyte.
   it('is owed one refusal at most, and closed with 4008 after half a minute', async () => {
     const world = await router({ authorizeWatch: () => false });
     const { clock, errors } = world;
@@ -316,7 +316,7 @@ describe('a client that reads nothing', () => {
     expect(codes).toEqual([]);
   });
 
-  /** A dashboard that is slow from now on, for the router sends it voice too. `leave`: what is unsent now leaves, ping and all. */
+  /** A dashboard that is slow, since the router also sends it voice. `leave`: all bytes that are unsent now are sent. */
   async function busy(unsent: number) {
     const world = await router();
     const { socket, codes } = await closable(world, 'd', { track: false, watch: true });
@@ -339,7 +339,7 @@ describe('a client that reads nothing', () => {
     return { ...world, socket, codes, pings, minute, leave };
   }
 
-  // It was closed: what is unsent does not get less while the router goes on sending.
+  // Such a socket was closed, since its unsent bytes do not decrease while the router keeps sending.
   it('is told from one that takes what it is sent, however much the router sends meanwhile', async () => {
     const { socket, codes, minute, leave, pings, connect } = await busy(60_000);
     let phones = 0;
@@ -352,7 +352,7 @@ describe('a client that reads nothing', () => {
       });
     }
     expect(codes).toEqual([]);
-    // One for each time at which all before it had left: no backlog of ours grows behind that of the router.
+    // One frame for each time at which the last one had been sent, so presence adds no backlog to that of the router.
     expect(socket.sent.length).toBe(12);
     socket.bufferedAmount = 0;
     await minute();
@@ -531,11 +531,11 @@ describe('changes of one user', () => {
     first.receive(watchFrame(true, undefined, 1));
     await world.clock.settle();
     await flap(world, 'u', 3);
-    await world.connect('u'); // the seventh change, kept back
+    await world.connect('u'); // The seventh change is kept back.
     await world.connect('v');
     expect(updatesOf(first)).toEqual(['u online', 'u offline', 'u online', 'u offline', 'v online']);
     const { cursor } = framesOf(first).at(-1) as Frame;
-    // All up to the sixth change, and some up to the eighth: a router that has not heard that one would show what was before.
+    // All changes up to the sixth, and some up to the eighth: a router without the eighth would show older statuses.
     expect(cursor).toMatch(/\.6\.8$/);
     first.drop();
     const second = await world.connect('d', watcher);

@@ -105,7 +105,7 @@ describe('liveness', () => {
     expect(await status('u')).toBe('online');
   });
 
-  // A laptop lid, a long collection, a debugger: when the process wakes, all phones seem silent for as long.
+  // When a process resumes after a closed lid, a long garbage collection or a debugger, all phones seem to have been silent.
   it('does not take its own stall for the silence of phones', async () => {
     const { connect, clock, lines, status } = await router({ ttlMs: 75_000 });
     await connect('alive');
@@ -118,7 +118,7 @@ describe('liveness', () => {
     expect(lines()).toEqual(['alive online connect', 'frozen online connect', 'frozen offline timeout']);
   });
 
-  // Its frames lay unread in the kernel, and it answers when it is pinged; half a ttl is time for that.
+  // The frames of the phone are unread in the kernel, and it answers the next ping. Half a ttl is enough for that.
   it.each([20_000, 300_000])('gives a phone time to be heard after a stall of %i ms', async (stall) => {
     const { connect, clock, lines } = await router({ ttlMs: 75_000 });
     const phone = await connect('u');
@@ -157,7 +157,7 @@ describe('liveness', () => {
     expect(refreshed.length).toBeGreaterThanOrEqual(4);
   });
 
-  // socket.removeAllListeners() in the router: the close was never heard.
+  // The router had called socket.removeAllListeners(), so presence did not receive the close.
   it('finds sockets that have closed unheard', async () => {
     const { connect, clock, lines, presence } = await router({ graceMs: 1_000 });
     const socket = await connect('u');
@@ -273,7 +273,7 @@ describe('many sockets, of which some leave', () => {
     const { presence, clock } = await router({ ttlMs: 30_000, pingIntervalMs: 10_000 });
     const sockets = Array.from({ length: 60 }, () => fakeSocket());
     for (const [index, socket] of sockets.entries()) presence.attachToSocket(socket, { userId: index });
-    // Several of each slot of the wheel, the first of them and those who took their places.
+    // Several sockets of each slot of the wheel leave: the first ones, and others that were moved into their places.
     const leaving = sockets.filter((_, index) => index < 20 || (index >= 40 && index < 50));
     for (const socket of leaving) socket.close();
     const staying = sockets.filter((socket) => !leaving.includes(socket));

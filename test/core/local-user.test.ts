@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { type Acknowledged, type InFlight, LocalUser } from '../../src/connections/local-user';
 
-// What the store has acknowledged (+ it holds the user, - it does not, ? unknown, ! doubted), and what is in flight; then what
-// happens, and both after it.
+// The state that the store has acknowledged (+ held, - absent, ? unknown, ! doubted) and the operation in flight; then an event,
+// and both after it.
 const TABLE = `
 -            doubt      -
 +            doubt      !
@@ -38,7 +38,7 @@ const EVENTS: { readonly [event: string]: (user: LocalUser) => void } = {
   loss: (user) => user.doubtInFlight(),
 };
 
-/** The states of a user, as they stand in the table. */
+/** A user in a state of the table. */
 function userIn(state: string): LocalUser {
   const [mark = '', sent = 'nothing'] = state.split(' ');
   const user = new LocalUser('u', 0);
@@ -51,7 +51,7 @@ const rows = TABLE.trim()
   .split('\n')
   .map((line) => line.split(/\s{2,}/) as [before: string, event: string, after: string]);
 
-// A join of which the answer was lost was sent again as a connect, and a user whom the store had lost was taken for held.
+// A join whose answer was lost was sent again as a connect, and a user whom the store had lost counted as held.
 describe('what the store is known to hold of a user', () => {
   it.each(rows)('%s, %s: %s', (before, event, after) => {
     const user = userIn(before);

@@ -21,7 +21,7 @@ describe('logs under vp:presence', () => {
     createDebug.log = write;
   });
 
-  /** Without the time and the namespace in front, and the time passed behind. */
+  /** The lines without their time, namespace and elapsed time. */
   const logged = () =>
     lines.map((line) =>
       stripVTControlCharacters(line)
@@ -29,7 +29,7 @@ describe('logs under vp:presence', () => {
         .replace(/ \+\d+m?s$/, ''),
     );
 
-  // The guide, "Testing", 1 and 5.
+  // See the presence guide, "Testing", 1 and 5.
   it("are the guide's, word for word", async () => {
     createDebug.enable('vp:*');
     const { connect, clock } = await router();
@@ -59,7 +59,7 @@ describe('logs under vp:presence', () => {
     expect(printable('acme_u1')).toBe('acme_u1');
   });
 
-  // A right-to-left override shows "acme_1u" for another user's id; what is not seen makes two ids look the same.
+  // A right-to-left override shows "acme_1u" for another user's id, and invisible characters make two ids look the same.
   it.each([
     ['turned round', 'acme_\u202e1u\u202c', 'acme_\\u202e1u\\u202c'],
     ['isolated', '\u2066admin\u2069', '\\u2066admin\\u2069'],

@@ -4,10 +4,10 @@ import { createPresence, memoryStore } from 'voiceping-presence';
 import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { attachPresence } from 'voiceping-presence/ws';
 
-/** The longest that a timer of Node waits; one that is set for longer runs at once, again and again. */
+/** The longest delay of a timer in Node. A timer with a longer one runs at once, and one that is renewed does so in a loop. */
 const LONGEST_MS = 2 ** 31 - 1;
 
-/** Everything is as long as the options allow. */
+/** A router with the longest durations that the options allow. */
 function longest(clock = fakeClock()) {
   const waits: number[] = [];
   const presence = createPresence({

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { memoryStore, type PresenceOp, type PresenceUpdate, type StoreFeed } from 'voiceping-presence';
 import { fakeClock } from 'voiceping-presence/testing';
 
-// What the embedded store does for several routers, on a fake clock.
+// The embedded store with several routers, on a fake clock.
 
 const LEASE_MS = 15_000;
 const HOUR_MS = 3_600_000;
@@ -38,7 +38,7 @@ function world() {
     told,
     updates,
     listen,
-    /** Time passes, and these routers beat. */
+    /** Lets time pass, while these routers send heartbeats. */
     async pass(ms: number, ...alive: Array<typeof A>) {
       for (let left = ms; left > 0; left -= LEASE_MS / 5) {
         await clock.advance(Math.min(left, LEASE_MS / 5));
@@ -68,7 +68,7 @@ describe('the embedded store', () => {
     await store.beat(A);
     await store.beat(B);
     await store.apply(B, [join('u')]);
-    // Nobody asks anything: the process stood still.
+    // The process stands still, so no call reaches the store.
     await clock.advance(LEASE_MS * 0.9);
     await store.beat(A);
     expect(told).toEqual(['u online connect']);

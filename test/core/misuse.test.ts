@@ -17,7 +17,7 @@ import { attachPresence } from 'voiceping-presence/ws';
 import { WebSocket, WebSocketServer } from 'ws';
 import { closest } from '../../src/public/closest';
 
-// What people hand in by mistake, and what they are told: the real things, at once.
+// Values that callers pass by mistake, taken from the real packages, and the errors that they get at once.
 
 const presence = createPresence({ logger: false });
 const identify = () => null;
@@ -26,10 +26,10 @@ const wss = new WebSocketServer({ noServer: true });
 const redis = new Redis({ lazyConnect: true });
 const cluster = new Cluster([{ host: '127.0.0.1', port: 1 }], { lazyConnect: true });
 const ioSocket = connectSocketIo('http://127.0.0.1:1', { autoConnect: false });
-/** Of the package redis, as the existing router has it, and later. */
+/** Clients of the package redis: the version of the existing router, and a later one. */
 const oldRedis = { send_command() {}, evalsha() {}, on() {}, duplicate() {} };
 const newRedis = { sendCommand() {}, evalSha() {}, on() {}, duplicate() {}, isOpen: false };
-/** A socket that is never open. */
+/** A socket that never opens. */
 const socket = (): WebSocket => {
   const client = new WebSocket('ws://127.0.0.1:1');
   client.on('error', () => undefined);
@@ -269,7 +269,7 @@ describe('the environment in another unit', () => {
     expect(warn.mock.calls).toEqual([[words, { code: 'VP_PRESENCE_UNIT' }]]);
   });
 
-  // All values of the guide, and what is meant.
+  // The TTLs of the presence guide, and other values that are plausible in seconds.
   it.each(['360', '240', '180', '90', '86400', '1'])('a TTL of %s does neither', (ttl) => {
     optionsFromEnv({ PRESENCE_TTL: ttl, PING_INTERVAL: ttl === '1' ? '' : '1000' });
     optionsFromEnv({ PING_INTERVAL: '120000' });

@@ -43,7 +43,7 @@ describe('while the store is away', () => {
     link.state = 'up';
     await clock.advance(10_000);
     expect(ready).toBe(true);
-    // Between users there is no order.
+    // The order of different users is not defined.
     expect(lines().slice(2).sort()).toEqual(['comes online connect', 'leaves offline disconnect']);
     expect(await direct().count()).toBe(2);
     stays.close();
@@ -183,7 +183,7 @@ describe('after a loss', () => {
     const before = lines().length;
     link.flush();
     expect(await direct().count()).toBe(0);
-    // Its own sockets are what this router knows best.
+    // The sockets of this router take precedence over the data of the store.
     expect((await presence.getStatuses(['a']))['a']?.status).toBe('online');
     await clock.advance(5_000);
     expect(await direct().count()).toBe(3);
@@ -203,7 +203,7 @@ describe('after a loss', () => {
     await clock.advance(6_000);
     link.hear();
     await clock.advance(5_000);
-    // Their router might yet assert them anew.
+    // Their router may still register them again.
     expect(west.lines()).toHaveLength(2);
     await clock.advance(15_000);
     for (const { lines, told } of [east, west]) {
@@ -272,7 +272,7 @@ describe('after a loss', () => {
   it('a user who is forgotten alone is asserted anew at the next sign of life', async () => {
     const { clock, connect, lines, direct, store } = await outageRouter();
     const phone = await connect('u');
-    // The store loses the entry, as by an eviction: from now on it does not know the user for this router.
+    // The store loses the record, as by an eviction, so it no longer holds the user for this router.
     let evicted = true;
     const refresh = store.refresh;
     store.refresh = async (node, signs) => {
@@ -314,7 +314,7 @@ describe('after a loss', () => {
     expect(await presence.countOnline()).toBe(1);
   });
 
-  // The question was on its way before the store went: its answer ended the outage for every dashboard, for seconds.
+  // The query was sent before the store became unavailable. Its late answer ended the outage at all dashboards for seconds.
   it('an answer to what was asked before a beat was missed does not end an outage', async () => {
     const { link, clock, presence, store } = await outageRouter({ commandTimeoutMs: 5_000, leaseMs: 3_000 });
     link.state = 'down';

@@ -13,7 +13,7 @@ import { Outbox } from '../../src/replication/outbox';
 import { faultyStore } from './faulty-store';
 import { router } from './world';
 
-/** A store of which each answer can be held back, and which tells what it was asked. */
+/** A store whose answers can be held back, and which records its calls. */
 function heldStore() {
   const clock = fakeClock();
   const { store, link, direct } = faultyStore(clock.now);
@@ -74,7 +74,7 @@ it('tells the store whole milliseconds, whatever clock and options there are', a
 });
 
 describe('the outbox', () => {
-  // The store had done it, and lost it again, before the answer came; of its router it was taken for stored.
+  // The store carried out the call and lost its effect before the answer arrived, and the router counted the user as held.
   it('tells once more who was on the way when the store lost what it held', async () => {
     const clock = fakeClock();
     const { store: memory } = faultyStore(clock.now);
@@ -110,7 +110,7 @@ describe('the outbox', () => {
     await presence.close();
   });
 
-  // The leave of a first life was answered when a second life had begun and ended, and took the third one's entry along.
+  // A user left, came back, left and came back. The answer to the first leave removed the entry of the third connection.
   it('never loses a user who comes back while an earlier leave is under way', async () => {
     const { clock, store, state, release, link } = heldStore();
     const { connect, presence, status, lines } = await router({ store }, clock);
@@ -136,7 +136,7 @@ describe('the outbox', () => {
     expect(lines().filter((line) => line.includes('offline')).length).toBe(lines().length / 2);
   });
 
-  // A storm on a store that is shared by very many: each batch was done, given up before the answer, and done again, for ever.
+  // On a busy store, each batch was carried out, timed out before its answer, and was sent again, for ever.
   it('gets through to a store that takes longer for a whole batch than is waited for', async () => {
     const clock = fakeClock();
     const { store } = faultyStore(clock.now);
@@ -163,11 +163,11 @@ describe('the outbox', () => {
     for (const { ready } of attachments) void ready.then(() => (told += 1));
     await clock.advance(30_000);
     expect(told).toBe(3_000);
-    // Not more than what was given up was done twice.
+    // Only batches that timed out were carried out twice.
     expect(done).toBeLessThan(3_000 * 2);
   });
 
-  // Each call failed at once, and made the next one smaller, until ten users a second were told of a hundred who came.
+  // Each call failed at once and halved the next one, until ten users a second were sent while a hundred a second came.
   it('a master that hangs does not hold up the users of the others', async () => {
     const clock = fakeClock();
     const joined = new Set<string>();
@@ -175,7 +175,7 @@ describe('the outbox', () => {
     const isOnHung = (userId: string): boolean => Number(userId.slice(1)) % 3 === 0;
     const store: PresenceStore = {
       ...faultyStore(clock.now).store,
-      // As the store on a Cluster does: each master for itself, and one call at a time.
+      // Like the store on a Cluster: one call at a time to each master, independently of the others.
       async apply(_node, ops) {
         for (const { kind, userId } of ops) {
           if (isOnHung(userId)) continue;
@@ -203,7 +203,7 @@ describe('the outbox', () => {
     expect(joined.has('u1')).toBe(false);
   });
 
-  // One record that was none made its whole batch fail for ever.
+  // A single invalid record made its whole batch fail for ever.
   it.each([2, 51, 1_001])('one user of %d whom the store refuses holds up nobody else', async (count) => {
     const clock = fakeClock();
     const { store } = faultyStore(clock.now);
@@ -229,11 +229,11 @@ describe('the outbox', () => {
     }
     await clock.advance(1_000);
     expect(await store.count()).toBe(count - 2);
-    // Those who come later wait for nobody.
+    // Users who come later are not delayed.
     presence.attachToSocket(fakeSocket(), { userId: 'later' });
     await clock.advance(10);
     expect(await store.count()).toBe(count - 1);
-    // Tried again, slowly, alone, and reported by name.
+    // The refused users are tried again rarely and alone, and are reported by name.
     const before = refused;
     await clock.advance(600_000);
     expect(refused - before).toBeGreaterThan(10);
@@ -247,7 +247,7 @@ describe('the outbox', () => {
     expect(clock.timers).toBe(0);
   });
 
-  // It was sent while the store was there: what failed after it failed for want of a store, and was sent again at once.
+  // The heartbeat was sent while the store was available, the batch failed because it no longer was, and was repeated at once.
   it('an answer to a beat that was under way when a batch failed says nothing about those in the batch', async () => {
     const { clock, store, applied } = heldStore();
     const beats: Array<() => void> = [];
@@ -396,7 +396,7 @@ describe('the outbox', () => {
     await clock.settle();
     user.depart('disconnect', clock.now(), 0);
     outbox.change(user);
-    // The same id, another life: it is not the first one's to take out.
+    // A newer object of the same user, which the first one must not remove.
     const next = new LocalUser('u', clock.now());
     users.set('u', next);
     await clock.settle();
@@ -411,7 +411,7 @@ describe('the outbox', () => {
     expect(users.size).toBe(0);
   });
 
-  // A join was under way, its answer was lost, and the phone had closed by then: nobody ever told the store.
+  // The answer to a join was lost, and the phone had closed by then, so the store never received the leave.
   it('tells of a leave also when the join before it was never answered', async () => {
     const { clock, store, link, direct } = heldStore();
     const { connect, lines } = await router({ store, leaseMs: 600_000 }, clock);
@@ -567,7 +567,7 @@ describe('the outbox', () => {
       await clock.advance(1_000);
       for (const phone of phones) phone.receive(Buffer.from([0xc0]));
     }
-    // One at a time, each given up after commandTimeoutMs.
+    // One call at a time, and each times out after commandTimeoutMs.
     expect(refreshed.length).toBeLessThanOrEqual(30);
   });
 
@@ -693,7 +693,7 @@ describe('close', () => {
     await held.ready;
   });
 
-  // What was waited for was a lease, which had come by another beat meanwhile, and nothing was tried again but that.
+  // The back-off waited to send a heartbeat although another one had got the lease meanwhile, and the batch was not repeated.
   it('gives up also where it was refused, holds a lease again, and the store goes away', async () => {
     const { clock, store, link } = heldStore();
     const refusing: PresenceStore = {
@@ -703,7 +703,7 @@ describe('close', () => {
         return { known: false };
       },
     };
-    // Wherever it is between two tries just then.
+    // The store becomes unavailable at each point between two attempts.
     for (let ms = 0; ms < 1_000; ms += 100) {
       const { presence, connect } = await router({ store: refusing, leaseMs: 1_500 }, clock);
       await connect('u');

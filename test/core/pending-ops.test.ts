@@ -5,8 +5,8 @@ import { SetAside } from '../../src/replication/set-aside';
 
 const NOW = 1_000_000;
 
-// Connections that are alive, what the store holds (+ the user, - not, ? unknown, ! doubted), how the last one ended, and
-// so long ago; then what the store is told: join, again (a join that registers the user once more), leave, timeout, or
+// The number of connections that are alive, the acknowledged state (+ held, - absent, ? unknown, ! doubted), how the last
+// connection ended and how long ago; then the operations: join, again (a join that registers the user again), leave, timeout, or
 // drop with its grace.
 const TABLE = `
 1 -              join
@@ -45,7 +45,7 @@ const rows = TABLE.trim()
     return [state, told] as const;
   });
 
-/** `kept`: a clean close while the grace of another connection runs. */
+/** `kept`: a clean close while the grace of another connection is running. */
 function userOf(state: string): LocalUser {
   const [alive, mark, ending = 'disconnect', graceMs = '0', agoMs = '0'] = state.split(' ');
   const user = new LocalUser('u', NOW - 700);
@@ -71,8 +71,8 @@ describe('what the store is told of a user', () => {
   });
 });
 
-// Those who have changed, in order: j has a join to tell, d a join and a drop, n nothing; how many changes a batch may have;
-// who is set aside (`!`: and due again); then who is in the batch, who is taken out, and whether it is the last one.
+// The changed users in order (j has a join, d a join and a drop, n no operation), the limit of a batch, and the users who are set
+// aside (`!`: and due again); then the users in the batch, the unchanged ones, and whether it is the last batch.
 const BATCHES = `
 nobody           10  -         -            last
 j1 j2            10  -         j1 j2        last
@@ -91,7 +91,7 @@ j1 n2 j3         10  !n2       -n2          more
 j1 j3            10  !j2       j1 j3        more
 `;
 
-// The store refused a thousand users for one of them, who was told to it each time together with them.
+// The store refused a thousand users because of one of them, who was sent together with them each time.
 describe('what the store is told next', () => {
   const batches = BATCHES.trim()
     .split('\n')

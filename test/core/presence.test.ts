@@ -288,7 +288,7 @@ describe('close', () => {
     expect(clock.timers).toBe(0);
   });
 
-  // Each of two calls had all of the time.
+  // Each of the two calls could take the whole time.
   it('takes no longer than commandTimeoutMs, whatever the store does', async () => {
     const clock = fakeClock();
     const { store, link } = faultyStore(clock.now);
@@ -323,7 +323,7 @@ describe('close', () => {
     expect(isClosed).toBe(false);
     await clock.advance(300);
     expect(isClosed).toBe(true);
-    // The second one did not end in time; that of the store itself is still under way.
+    // Only the second call timed out. The remaining timer is that of the store.
     expect(errors.map(({ stage }) => stage)).toEqual(['apply']);
     expect(clock.timers).toBe(1);
   });
@@ -335,7 +335,7 @@ describe('close', () => {
       const { presence, errors, connect } = await router({ store, commandTimeoutMs: 1_000 }, clock);
       await connect('u');
       store.release = () => new Promise(() => undefined);
-      // It was given up, and there is no time for another one.
+      // The call fails too late for another attempt.
       if (!isTold) {
         store.apply = () =>
           new Promise((_, reject) => clock.setTimeout(() => reject(new Error('the connection is lost')), 950));
@@ -439,7 +439,7 @@ describe('a router that dies', () => {
     const dying = createPresence({ store: faulty.store, clock });
     for (let id = 0; id < 10; id += 1) dying.attachToSocket(fakeSocket(), { userId: id });
     await clock.settle();
-    // Killed: nothing of it reaches the store any more.
+    // The router is killed: its calls no longer reach the store.
     faulty.link.state = 'hangs';
     await clock.advance(20_000);
     for (const { lines } of survivors) {
@@ -545,6 +545,6 @@ it('what getStatuses gives is compared as a copy, whatever the ids', async () =>
   const { presence } = await router();
   const statuses = await presence.getStatuses(['u', '__proto__']);
   const never = (userId: string) => ({ userId, status: 'offline', lastSeen: null });
-  // As its docstring says it. A computed name is a key; a plain one would be the prototype.
+  // As the docstring promises. The name is computed, since a plain `__proto__` would set the prototype.
   assert.deepStrictEqual({ ...statuses }, { u: never('u'), ['__proto__']: never('__proto__') });
 });

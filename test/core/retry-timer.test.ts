@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { fakeClock } from 'voiceping-presence/testing';
 import { RetryTimer } from '../../src/replication/retry-timer';
 
-// On this clock each wait is as long as it may be.
+// This clock makes each random wait as long as possible.
 describe('the wait after a call that failed', () => {
   it('is twice as long each time, up to a second, and short again after a success', async () => {
     const clock = fakeClock();
@@ -18,7 +18,7 @@ describe('the wait after a call that failed', () => {
     expect(retry.nextMs()).toBe(100);
   });
 
-  // Two calls that failed together made two retries, and each of these two more.
+  // Two calls that failed together caused two retries, and each of these caused two more.
   it('is one for all who ask, and counts one failure', async () => {
     const clock = fakeClock();
     const retry = new RetryTimer(clock);

@@ -15,7 +15,7 @@ interface Frame {
   cursor?: string;
 }
 
-/** What a dashboard sees, in order: `stale`, `fresh`, `u online`. */
+/** The frames of a dashboard, in order, as `stale`, `fresh` or `u online`. */
 function linesOf(socket: FakeSocket): string[] {
   const lines: string[] = [];
   for (const { messageType, fromId, status, users = [], stale } of socket.frames as Frame[]) {
@@ -26,7 +26,7 @@ function linesOf(socket: FakeSocket): string[] {
   return lines;
 }
 
-/** Two routers on one store: one is cut off from it and does not hear what happens on the other. */
+/** Two routers on one store. The first is cut off from it, and does not receive the changes of the other. */
 async function outage(options = {}) {
   const clock = fakeClock();
   const { store, link, direct } = faultyStore(clock.now);
@@ -46,12 +46,12 @@ async function outage(options = {}) {
       link.deaf = true;
       await clock.advance(20_000);
     },
-    /** What the dashboards of the other router miss. */
+    /** Changes on the second router, which the dashboards of the first one miss. */
     async change() {
       leaves.close();
       await there.connect('comes');
     },
-    /** The store answers again; what was missed is found out as the store says. */
+    /** The store answers again, and the first router is informed of a gap. */
     async end() {
       link.state = 'up';
       link.hear();
@@ -86,7 +86,7 @@ describe('what was missed in an outage is shown before its end is told', () => {
     await change();
     const all = await connect('dash', { track: false, watch: true });
     const some = await connect('dash', { track: false, watch: ['comes', 'leaves'] });
-    // Each is shown whom it watches by a question of its own, and the answer takes a while.
+    // Each dashboard has a query of its own, whose answer takes a while.
     const { read } = store;
     const waiting: Array<() => void> = [];
     store.read = async (ids) => {
@@ -190,7 +190,7 @@ describe('what was missed in an outage is shown before its end is told', () => {
     const { connect, begin, end, link, clock, there } = await outage();
     const dashboard = await connect('dash', { track: false, watch: true });
     await begin();
-    // Messages come on their own connection: what the log held is told one by one, all of it within a moment.
+    // Messages have a connection of their own, and changes from the log follow one by one within a moment.
     link.deaf = false;
     const phones: FakeSocket[] = [];
     for (let round = 0; round < 3; round += 1) {
@@ -214,7 +214,7 @@ describe('what was missed in an outage is shown before its end is told', () => {
     dashboard.bufferedAmount = 100_000;
     await change();
     await end();
-    // It takes a little now and then, or it would be closed.
+    // The socket makes some progress, since it would be closed otherwise.
     dashboard.bufferedAmount = 90_000;
     await begin();
     dashboard.bufferedAmount = 80_000;
@@ -258,7 +258,7 @@ describe('what was missed in an outage is shown before its end is told', () => {
     await clock.advance(2_000);
     const early = answers.splice(0);
     expect(early.length).toBeGreaterThan(0);
-    // Away again: what is missed from now on the early answers know nothing of.
+    // The store is unavailable again. The early answers prove nothing about changes from now on.
     link.state = 'down';
     await clock.advance(6_000);
     for (const answer of early) answer();
@@ -285,7 +285,7 @@ describe('what was missed in an outage is shown before its end is told', () => {
     link.deaf = false;
     await clock.advance(1_000);
     expect(linesOf(dashboard)).toEqual(['stale']);
-    // It does not say: the next heartbeat asks again.
+    // There was no answer, so the next heartbeat repeats the query.
     await clock.advance(10_000);
     expect(linesOf(dashboard)).toEqual(['stale']);
     caughtUp?.();

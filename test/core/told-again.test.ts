@@ -6,7 +6,7 @@ import { router } from './world';
 
 const SECOND = 1_000;
 
-/** A router whose phones are not pinged, on a store that may fail to renew them. */
+/** A router that does not ping phones, on a store whose `refresh` may fail. */
 async function renewing({ failures = 0 } = {}) {
   const clock = fakeClock();
   const { store } = faultyStore(clock.now);
@@ -26,7 +26,7 @@ async function renewing({ failures = 0 } = {}) {
     ...world,
     clock,
     phone,
-    /** Of the store, since the phone came. */
+    /** The last activity by the store, counted from the arrival of the phone. */
     async seenAfterMs() {
       const [user] = (await store.read(['u'])).users;
       return (user?.lastSeen ?? Number.NaN) - joinedAt;
@@ -120,7 +120,7 @@ describe('what the store is told again', () => {
 });
 
 describe('a close that hands over', () => {
-  // Released in the rest of the time, its lease would have taken everybody offline at once.
+  // The rest of the time was enough to release the lease, which would have taken all users offline at once.
   it('keeps its lease where it could not be told, though there would be time to give it back', async () => {
     const clock = fakeClock();
     const { store, direct } = faultyStore(clock.now);
@@ -153,7 +153,7 @@ describe('a socket that is attached twice', () => {
     presence.attachToSocket(socket, { userId: 'u' });
     await clock.settle();
     expect(await presence.countOnline()).toBe(1);
-    // Another device that comes and goes takes nobody along.
+    // A second device that connects and closes does not take the user offline.
     (await connect('u')).close();
     await clock.advance(60_000);
     expect(lines()).toEqual(['u online connect']);

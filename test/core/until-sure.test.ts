@@ -3,7 +3,7 @@ import { createPresence, memoryStore, type PresenceOp, type PresenceStore } from
 import { fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { untilSure } from '../../src/replication/until-sure';
 
-/** A store that has lost what it held, until `state.isSure`; `state.registered` counts what it is told. */
+/** A store that has lost its data, until `state.isSure`. `state.registered` counts the calls of `registered`. */
 function forgetful(commandTimeoutMs = 2_000) {
   const clock = fakeClock();
   const behind = memoryStore({ now: clock.now });
@@ -119,7 +119,7 @@ describe('a store is told that it knows everybody again', () => {
     expect(state.registered).toBe(1);
   });
 
-  // The batch under way was whole before; who was to be told once more was not in it.
+  // The batch in flight was the last one before, but it did not contain the users to be registered again.
   it('not for a batch that was under way when it turned out to know nobody', async () => {
     const { clock, state, presence } = forgetful();
     await clock.advance(4_000);
@@ -160,7 +160,7 @@ it('is asked again within commandTimeoutMs, however short that is', async () => 
   expect(await answer).toBe(0);
 });
 
-// Of a server far away the time is up while it is asked once more: what it did answer is why, not that it was slow just now.
+// The time ends during one more call to a distant server. The error names the doubt of its last answer, and not a time-out.
 it('says why where the time is up before one more answer, also by a timer that is early', async () => {
   const clock = fakeClock();
   const early = { ...clock, setTimeout: (run: () => void, ms: number) => clock.setTimeout(run, Math.max(0, ms - 1)) };
@@ -180,7 +180,7 @@ it('says why where the time is up before one more answer, also by a timer that i
   });
 });
 
-// A store that connects by itself would have connected again, and nobody would have ended that.
+// A store that connects on demand would have connected again, and that connection would never have been closed.
 it('a query that is asked again asks nobody any more once the presence is closed', async () => {
   const { clock, state, presence } = forgetful();
   await presence.ready();

@@ -3,7 +3,7 @@ import type { PresenceUpdate } from 'voiceping-presence';
 import { fakeClock } from 'voiceping-presence/testing';
 import { UpdateLimiter } from '../../src/subscriptions/update-limiter';
 
-/** What a limiter of two changes a second lets through. */
+/** A limiter of two changes a second, and the changes that it delivers. */
 function limiting() {
   const clock = fakeClock();
   const shown: string[] = [];
@@ -41,7 +41,7 @@ it('a cursor is never ahead of what is kept back of anybody', async () => {
   const { clock, limiter, shown, change } = limiting();
   for (const userId of ['u', 'u', 'v', 'v']) change(userId);
   expect(limiter.settledVersion).toBe(4);
-  // Kept back: of u, then of v, then of u once more.
+  // Changes of u, of v and of u again are kept back.
   for (const userId of ['u', 'v', 'u']) change(userId);
   expect(Array.from(limiter.keptBackIds())).toEqual(['v', 'u']);
   expect(limiter.settledVersion).toBe(5);

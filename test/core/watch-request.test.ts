@@ -36,7 +36,7 @@ describe('PRESENCE_WATCH', () => {
     ]);
   });
 
-  // Without it a client took the refusal of an older request for that of its last one.
+  // Without the number, a client took the refusal of an older request for that of its latest one.
   it('says in each refusal which request it answers', async () => {
     const { connect, clock } = await router({
       authorizeWatch: () => false,
@@ -67,7 +67,7 @@ describe('PRESENCE_WATCH', () => {
       limits: { watchRequestBurst: 2 },
     });
     const socket = await connect('d', dashboard);
-    // The refusal waits for a socket that is slow.
+    // The refusal waits until the socket is no longer slow.
     socket.bufferedAmount = 20_000;
     socket.receive(watchFrame(true, undefined, 1));
     await clock.settle();
@@ -106,7 +106,7 @@ describe('PRESENCE_WATCH', () => {
     for (const decide of decisions) decide(true);
     for (const { socket } of all) {
       socket.bufferedAmount = 0;
-      // Nor what it asks from now on.
+      // Later requests are not answered either.
       socket.receive(watchFrame(true, undefined, 3));
     }
     await clock.advance(10_000);
@@ -181,8 +181,8 @@ describe('PRESENCE_WATCH', () => {
     expect(socket.sent.length).toBe(before);
   });
 
-  // Both sides counted, each for itself. A first frame that came before anybody listened made them differ, and the client
-  // took every answer for an old one: it never had a cursor, and never noticed that its link was dead.
+  // Client and router each counted requests. A first frame that arrived before there was a listener made the counts differ, and
+  // the client took every answer for an old one: it never got a cursor, and never noticed that its connection was dead.
   it('is answered by the name that the client gave it, whatever came before', async () => {
     const { connect, clock } = await router({ authorizeWatch: () => true });
     const socket = await connect('d', dashboard);
@@ -198,7 +198,7 @@ describe('PRESENCE_WATCH', () => {
     expect(framesOf(socket)[0]).not.toHaveProperty('request');
   });
 
-  // It was sent the new ones alone, as the beginning of a snapshot, and forgot all others.
+  // The client was sent only the new users, as the start of a snapshot, and removed all others.
   it('is not undone where the router changes what such a client watches: all of it is shown', async () => {
     const { presence, clock } = await router({ authorizeWatch: () => true });
     const socket = fakeSocket();
@@ -219,7 +219,7 @@ describe('PRESENCE_WATCH', () => {
     const socket = await connect('d', dashboard);
     for (const [index, id] of ['old', 'newer', 'new'].entries()) socket.receive(watchFrame([id], undefined, index));
     await clock.settle();
-    // One decision at a time, and of what waits the newest.
+    // One decision is made at a time, and then one for the latest request that waits.
     expect(decisions).toHaveLength(1);
     decisions[0]?.(true);
     await clock.settle();
@@ -283,7 +283,7 @@ describe('who comes back with a cursor', () => {
       const expected = ['a online', 'b offline', 'd online', ...(ids === true ? ['x offline'] : [])];
       expect(shown(answer)?.sort()).toEqual(expected);
 
-      // And nothing, where nothing has changed.
+      // Without a change, the snapshot is empty.
       const third = await ask(east, ids, answer?.cursor);
       expect(framesOf(third)).toEqual([
         { messageType: 32, users: [], request: 1, part: 0, more: false, resumed: true, cursor: answer?.cursor },
@@ -373,7 +373,7 @@ describe('a watcher that takes nothing', () => {
     }
     expect(view.size).toBe(2_000);
     for (const [userId, status] of view) expect(status).toBe(Number(userId.slice(1)) < 1_000 ? 'online' : 'offline');
-    // Not a frame for each of 3,000 changes.
+    // Far fewer frames than the 3,000 changes.
     expect(slow.sent.length - before).toBeLessThan(300);
   });
 

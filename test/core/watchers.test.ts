@@ -114,7 +114,7 @@ describe('watching', () => {
     expect(new Set(snapshotsOf(all).flat()).size).toBe(1_234);
   });
 
-  // Read "online" first, heard "offline" meanwhile: sent in that order the dot would be right; the other way it lies.
+  // The store is read as "online", and an "offline" arrives meanwhile. In the opposite order, the dashboard would stay wrong.
   it('changes during the snapshot are in it or sent after it, never undone by it', async () => {
     const clock = fakeClock();
     const store = memoryStore({ now: clock.now });
@@ -147,7 +147,7 @@ describe('watching', () => {
     expect(updatesOf(all)).toEqual(['leaves offline', 'comes online']);
   });
 
-  // The feed is late: the store knows already what it has yet to tell.
+  // The feed is behind: the store already has a change that the feed has not received.
   it('shows what the feed has told, so that what follows is no news told twice, nor an old state', async () => {
     const clock = fakeClock();
     const { store } = faultyStore(clock.now);
@@ -244,7 +244,7 @@ describe('watching', () => {
     expect(updatesOf(slow)).toEqual(['b offline']);
   });
 
-  // What was owed was taken back while something waited behind it, and nothing ever moved again.
+  // A pending snapshot was cancelled while an update waited for it, and nothing was sent after that.
   it('goes on when what it waited for is taken back', async () => {
     const clock = fakeClock();
     const { store, link } = faultyStore(clock.now);
@@ -365,7 +365,7 @@ describe('watching', () => {
     const stuck = await connect('dash', { watch: true });
     stuck.bufferedAmount = 100_000;
     const close = stuck.close.bind(stuck);
-    // Its close frame does not get through.
+    // The close frame cannot be sent.
     let isCut = false;
     stuck.close = (code) => {
       if (code === 4008) isCut = true;
@@ -381,7 +381,7 @@ describe('watching', () => {
     expect(stuck.readyState).toBe(3);
   });
 
-  // It went on showing everybody online of whom it was told nothing any more.
+  // The dashboard kept showing users as online although it no longer received their changes.
   it('a dashboard on a router that closes is told that what it shows is from then', async () => {
     const { presence, connect, clock } = await router();
     const watchers = [await connect('dash', dashboard(true)), await connect('slow', dashboard(true))];

@@ -1,7 +1,7 @@
 import { createPresence, memoryStore, type PresenceOptions, type PresenceUpdate } from 'voiceping-presence';
 import { type FakeClock, type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
 
-/** One router on a fake clock: what it told, and what went wrong. */
+/** A router on a fake clock, with the changes that it published and the errors that it reported. */
 export async function router(options: PresenceOptions = {}, clock: FakeClock = fakeClock()) {
   const errors: Array<{ code: string; stage: string; userId?: string }> = [];
   const presence = createPresence({
@@ -18,7 +18,7 @@ export async function router(options: PresenceOptions = {}, clock: FakeClock = f
     presence,
     errors,
     told,
-    /** What was told, as `user status reason`. */
+    /** The published changes, as `user status reason`. */
     lines: () => told.map(({ userId, status, reason }) => `${userId} ${status} ${reason}`),
     async connect(userId: string | number, identity: object = {}): Promise<FakeSocket> {
       const socket = fakeSocket();
