@@ -7,7 +7,7 @@ const SOCKET_IO = 'src/adapters/socket.io.ts';
 export const ADAPTERS: readonly Mutant[] = [
   {
     id: 'early-question-lost',
-    fault: 'A dashboard that asks while identify decides is never answered.',
+    fault: 'A dashboard that sends a request while identify decides is never answered.',
     file: EACH,
     find: 'if (attachment !== undefined) for (const frame of frames) receive(attachment, frame);',
     put: '',
@@ -16,7 +16,7 @@ export const ADAPTERS: readonly Mutant[] = [
   {
     id: 'early-frames-let-go-in-part',
     fault:
-      'Each socket that was identified late leaves a little of what all of them may keep, until nothing is kept any more.',
+      'Each socket that is identified late takes up a part of the shared memory for early frames, until no frame is kept any more.',
     file: EARLY,
     find: 'totalBytes -= this.bytes;',
     put: '',
@@ -24,7 +24,7 @@ export const ADAPTERS: readonly Mutant[] = [
   },
   {
     id: 'early-frames-unbounded',
-    fault: 'A stranger fills the memory while identify decides.',
+    fault: 'An unidentified client fills the memory while identify decides.',
     file: EARLY,
     find: 'if (this.frames.length === MAX_FRAMES || this.bytes + length > MAX_BYTES) return;',
     put: '',
@@ -32,7 +32,7 @@ export const ADAPTERS: readonly Mutant[] = [
   },
   {
     id: 'early-frame-shares-memory',
-    fault: 'A question that was kept while identify decided is overwritten by what came after it.',
+    fault: 'A request that is kept while identify decides is overwritten by later frames.',
     file: EARLY,
     find: 'this.keep(Uint8Array.from(bytes), bytes.length);',
     put: 'this.keep(bytes, bytes.length);',
@@ -40,7 +40,7 @@ export const ADAPTERS: readonly Mutant[] = [
   },
   {
     id: 'identity-of-nobody-closes',
-    fault: 'Sockets that identify leaves alone are closed, unless an option says so.',
+    fault: 'By default, sockets are closed for which identify returns null, or fails.',
     file: EACH,
     find: "const { identifyTimeoutMs, closeUnidentified = ['timeout'] } = options;",
     put: "const { identifyTimeoutMs, closeUnidentified = ['null', 'error', 'timeout'] } = options;",
@@ -48,7 +48,7 @@ export const ADAPTERS: readonly Mutant[] = [
   },
   {
     id: 'token-in-the-log',
-    fault: 'Where identify gives a token by mistake, the token stands in the log.',
+    fault: 'Where identify returns a token by mistake, the log contains the token.',
     file: EACH,
     find: 'identify gave ${typeName(identity)}; ${IDENTITY_RULE}',
     put: 'identify gave ${shown(identity)}; ${IDENTITY_RULE}',
@@ -56,7 +56,7 @@ export const ADAPTERS: readonly Mutant[] = [
   },
   {
     id: 'deploy-kicks-drop',
-    fault: 'A disconnect() of the server of socket.io is taken for a lost connection.',
+    fault: 'A disconnect() by the server of socket.io counts as a lost connection.',
     file: SOCKET_IO,
     find: "'server namespace disconnect',",
     put: '',
@@ -64,7 +64,7 @@ export const ADAPTERS: readonly Mutant[] = [
   },
   {
     id: 'slow-socket-io-looks-idle',
-    fault: 'A dashboard on socket.io that takes nothing is sent snapshot after snapshot.',
+    fault: 'A dashboard on socket.io that reads nothing is sent snapshot after snapshot.',
     file: SOCKET_IO,
     find: 'return Math.max(packets * PACKET_BYTES, this.emittedBytes);',
     put: 'return packets * PACKET_BYTES;',
@@ -72,7 +72,7 @@ export const ADAPTERS: readonly Mutant[] = [
   },
   {
     id: 'slow-once-slow-for-ever',
-    fault: 'A dashboard on socket.io that was sent much is slow for ever.',
+    fault: 'A dashboard on socket.io that was once sent many frames counts as slow for ever.',
     file: SOCKET_IO,
     find: 'if (packets === 0) this.emittedBytes = 0;',
     put: '',
@@ -88,7 +88,7 @@ export const ADAPTERS: readonly Mutant[] = [
   },
   {
     id: 'attached-twice-by-socket-io',
-    fault: 'A dashboard on socket.io that is attached twice hears twice of each change.',
+    fault: 'A dashboard on socket.io that is attached twice gets each change twice.',
     file: SOCKET_IO,
     find: 'transports.set(socket, transport);',
     put: '',

@@ -14,7 +14,7 @@ import { SUBSCRIPTIONS } from './subscriptions';
 import { TESTING } from './testing';
 import { WIRE } from './wire';
 
-/** By folder of `src`; `core` are the files of `src` itself. */
+/** All faults, by folder of `src`; `core` are the files of `src` itself. */
 export const MUTANTS: { readonly [folder: string]: readonly Mutant[] } = {
   core: CORE,
   adapters: ADAPTERS,

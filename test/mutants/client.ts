@@ -8,7 +8,7 @@ const CONVERSATION = 'src/client/conversation.ts';
 export const CLIENT: readonly Mutant[] = [
   {
     id: 'versions-kept-over-resumption',
-    fault: 'After a move to a router that is behind, the last change of a user is dropped, and the dot lies for good.',
+    fault: 'After a move to a router that is behind, the last change of a user is dropped, and the status stays wrong.',
     file: VIEW,
     find: 'else versions.delete(user.userId);',
     put: '',
@@ -16,7 +16,7 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'versions-kept-over-snapshot',
-    fault: 'After a snapshot of other data every update is dropped, for its version is below the old ones.',
+    fault: 'After a snapshot of new data every update is dropped, since its version is below the old ones.',
     file: VIEW,
     find: 'versions.clear(); next = undefined;',
     put: 'next = undefined;',
@@ -24,7 +24,8 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'cursor-kept-over-snapshot',
-    fault: 'A connection that is lost in the middle of a snapshot goes on from before it, and what it had shown stays.',
+    fault:
+      'A client that loses its connection during a snapshot resumes from before it, and statuses from its parts stay.',
     file: VIEW,
     find: 'if (next) view.cursor = undefined;',
     put: '',
@@ -32,7 +33,8 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'cursor-kept-over-watch',
-    fault: 'A client that watches others goes on with the cursor of those before, and is not shown the new ones.',
+    fault:
+      'A client that watches other users resumes with the cursor of the former ones, and does not get the new ones.',
     file: VIEW,
     find: 'watched = new Set(others === true ? [] : others); view.cursor = undefined;',
     put: 'watched = new Set(others === true ? [] : others);',
@@ -40,7 +42,7 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'half-a-snapshot-kept',
-    fault: 'What a connection had begun to show before it was lost is ended by the next one.',
+    fault: 'An unfinished snapshot of a lost connection is completed by the frames of the next one.',
     file: VIEW,
     find: 'view.isWhole = false; next = undefined;',
     put: 'view.isWhole = false;',
@@ -48,7 +50,7 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'whole-since-last-time',
-    fault: 'A client says live on a new connection before it was shown anything there.',
+    fault: 'A client is live on a new connection before it has got a snapshot there.',
     file: VIEW,
     find: 'view.isWhole = false; next = undefined;',
     put: 'next = undefined;',
@@ -56,7 +58,7 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'gone-stay-online',
-    fault: 'Who left while a dashboard was away stays online there.',
+    fault: 'A user who left while a dashboard was disconnected stays online there.',
     file: VIEW,
     find: 'else if (put(gone)) changed.push(gone);',
     put: '',
@@ -72,7 +74,7 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'probe-asks-nothing',
-    fault: 'A client on a dead link says live, for it waits for an answer to a question that it never asks.',
+    fault: 'A client on a dead connection stays live, since it waits for the answer to a request that it never sends.',
     file: CONVERSATION,
     find: 'if (view.cursor && !isStale) requests.ask(); else requests.ping();',
     put: 'if (view.cursor && !isStale) requests.ask();',
@@ -80,7 +82,7 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'probe-brings-everything',
-    fault: 'Each probe of a client without a cursor has everybody sent again.',
+    fault: 'Each probe of a client without a cursor causes a complete snapshot.',
     file: CONVERSATION,
     find: 'if (view.cursor && !isStale) requests.ask(); else requests.ping();',
     put: 'requests.ask();',
@@ -96,7 +98,7 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'stale-kept-over-reconnection',
-    fault: 'A client that was told "stale" by a router that died stays stale at the next one.',
+    fault: 'A client that got "stale" from a router that died stays stale at the next one.',
     file: CONVERSATION,
     find: 'isStale = false; view.restart();',
     put: 'view.restart();',
@@ -104,7 +106,7 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'unanswered-not-asked-again',
-    fault: 'A question that the router was not ready for is not asked again: the link is given up.',
+    fault: 'A request for which the router was not ready is not repeated, and the connection is given up.',
     file: PACER,
     find: 'isRepeated = true; wait(); pacer.ask();',
     put: 'isRepeated = true; wait();',
@@ -112,7 +114,7 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'unanswered-for-ever',
-    fault: 'A router that answers nothing is asked for ever, and nobody is told.',
+    fault: 'A client repeats its request for ever to a router that does not answer, and stays live.',
     file: PACER,
     find: 'else if (isRepeated) onUnanswered();',
     put: '',
@@ -120,7 +122,7 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'back-off-never-longer',
-    fault: 'A client that is asked to ask less often asks again every second.',
+    fault: 'A client that is refused for too many requests repeats its request every second or two.',
     file: PACER,
     find: 'pause(floodWaitMs(backOffs)); backOffs += 1;',
     put: 'pause(floodWaitMs(backOffs));',
@@ -128,7 +130,7 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'junk-is-life',
-    fault: 'A link that carries everything but presence is taken for alive.',
+    fault: 'A connection that carries frames but none of presence counts as alive.',
     file: 'src/client/link.ts',
     find: 'if (!said) return; heardAt = Date.now(); isAlive();',
     put: 'heardAt = Date.now(); isAlive(); if (!said) return;',
@@ -136,7 +138,7 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'dead-link-never-given-up',
-    fault: 'A client on a link that is dead without a word says live for ever.',
+    fault: 'A client on a connection that is dead without an event stays live for ever.',
     file: 'src/client/link.ts',
     find: "if (probing === 'due') awaitAnswer();",
     put: "if (probing === 'due') { probing = 'sent'; later(); }",
@@ -144,7 +146,7 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'thousand-at-once',
-    fault: 'All dashboards come back to a router in the same moment.',
+    fault: 'All dashboards reconnect to a router at the same moment.',
     file: 'src/client/backoff.ts',
     find: 'let wait = jitteredMs(attempts, minMs, maxMs, 0, Math.random());',
     put: 'let wait = jitteredMs(attempts, minMs, maxMs, 1, Math.random());',
@@ -152,7 +154,7 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'back-off-starts-over',
-    fault: 'A router that closes each dashboard right after it was shown everything is connected to without a pause.',
+    fault: 'Dashboards reconnect without a pause to a router that closes each right after its snapshot.',
     file: 'src/client/backoff.ts',
     find: 'if (lasted()) attempts = 0;',
     put: 'if (liveAt !== undefined) attempts = 0;',
@@ -160,7 +162,7 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'token-taken-once',
-    fault: 'A client that is refused for an old token comes back with the same one.',
+    fault: 'A client whose token has expired reconnects with the same token.',
     file: CONNECTOR,
     find: 'if (other === token) { stay(); return; }',
     put: '',
@@ -168,7 +170,7 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'refused-and-going-on',
-    fault: 'A client that may not connect knocks for ever.',
+    fault: 'A client that is not allowed to connect tries again for ever.',
     file: CONNECTOR,
     find: "refuse('not-allowed', why || 'this client is not allowed');",
     put: 'lose();',
@@ -176,7 +178,7 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'old-answer-of-http-shown',
-    fault: 'An answer over HTTP that comes late overwrites what the socket has shown.',
+    fault: 'A late answer of the status endpoint overwrites newer statuses from the socket.',
     file: CONNECTOR,
     find: 'endpoint.outdate(); backoff.live();',
     put: 'backoff.live();',
@@ -184,7 +186,7 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'sleep-goes-unnoticed',
-    fault: 'A laptop that wakes shows for half a minute what was true before it slept.',
+    fault: 'A laptop that wakes shows statuses from before its sleep for half a minute.',
     file: 'src/client/waking.ts',
     find: 'if (Math.abs(now - before - TICK_MS) > JUMP_MS) onWake();',
     put: '',
@@ -192,7 +194,7 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'late-token-used',
-    fault: 'A token that comes after reconnect() with another one replaces it.',
+    fault: 'A token that arrives after reconnect(token) replaces the new one.',
     file: 'src/client/credentials.ts',
     find: 'if (mine !== asked) return;',
     put: '',
@@ -200,7 +202,7 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'bad-user-in-the-map',
-    fault: 'A frame with one user that is none is shown up to there.',
+    fault: 'A frame with an invalid status is accepted.',
     file: 'src/client/codec.ts',
     find: 'status: required(status, isStatus),',
     put: "status: status as PresenceStatus['status'],",
@@ -208,7 +210,7 @@ export const CLIENT: readonly Mutant[] = [
   },
   {
     id: 'listener-ends-listeners',
-    fault: 'A listener that throws keeps the others from hearing.',
+    fault: 'After a listener that throws, the other listeners are not called.',
     file: 'src/client/listeners.ts',
     find: 'setTimeout(() => { throw error; });',
     put: 'throw error;',

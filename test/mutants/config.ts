@@ -14,7 +14,7 @@ export const CONFIG: readonly Mutant[] = [
   },
   {
     id: 'timer-overflows',
-    fault: 'A ttl of a month is taken, and every phone times out at once, for timers of Node overflow.',
+    fault: 'A TTL of a month is accepted, and every phone times out at once, since timers of Node overflow.',
     file: VALIDATION,
     find: 'if (value > MAX_MS) throw optionError(`${name} is ${value}; it is in milliseconds and at most ${MAX_MS}`);',
     put: '',
@@ -22,7 +22,7 @@ export const CONFIG: readonly Mutant[] = [
   },
   {
     id: 'not-a-number-is-a-duration',
-    fault: 'A duration that was computed from an unset variable is taken, and nothing ever times out.',
+    fault: 'A duration that was computed from an unset variable is accepted, and nothing ever times out.',
     file: VALIDATION,
     find: "if (typeof value !== 'number' || Number.isNaN(value)) throw",
     put: "if (typeof value !== 'number') throw",
@@ -38,7 +38,7 @@ export const CONFIG: readonly Mutant[] = [
   },
   {
     id: 'clock-without-a-timer',
-    fault: 'A clock that lacks a function is taken, and fails at the first timer.',
+    fault: 'A clock that lacks a function is accepted, and fails at the first timer.',
     file: VALIDATION,
     find: "const functions: Array<keyof Clock> = ['now', 'setTimeout', 'clearTimeout'];",
     put: "const functions: Array<keyof Clock> = ['now', 'setTimeout'];",
@@ -46,7 +46,7 @@ export const CONFIG: readonly Mutant[] = [
   },
   {
     id: 'engine-taken-for-ws',
-    fault: 'Who hands over the engine of socket.io is told that it is a server of ws.',
+    fault: 'The error for the engine of socket.io calls it a server of ws.',
     file: LOOKALIKES,
     find: "['a server of engine.io', (thing) => has(thing, 'handleUpgrade', 'handleRequest')],",
     put: '',
@@ -62,7 +62,7 @@ export const CONFIG: readonly Mutant[] = [
   },
   {
     id: 'store-not-awaited',
-    fault: 'Who forgets to await a store is not told so.',
+    fault: 'The error for a promise in place of a store does not say that it is a promise.',
     file: LOOKALIKES,
     find: "['a promise', (thing) => has(thing, 'then')],",
     put: '',
@@ -70,7 +70,7 @@ export const CONFIG: readonly Mutant[] = [
   },
   {
     id: 'http-server-as-ws-server',
-    fault: 'Who hands over an http server where that of ws is wanted is told nothing, and no phone is ever seen.',
+    fault: 'An HTTP server in place of one of ws causes no error, and no phone is ever attached.',
     file: VALIDATION,
     find: 'if (hint !== undefined) throw optionError(`${name} is ${what}; ${rule}: ${hint}`);',
     put: '',

@@ -7,7 +7,7 @@ const WHEEL = 'src/connections/ping-wheel.ts';
 export const CONNECTIONS: readonly Mutant[] = [
   {
     id: 'lost-connection-is-a-goodbye',
-    fault: 'A connection that is lost counts as closed by the phone, which has no grace then.',
+    fault: 'A lost connection counts as closed by the phone, and the user has no grace.',
     file: CONNECTION,
     find: 'code !== undefined && code !== 0 && code !== ABNORMAL_CLOSURE',
     put: 'true',
@@ -15,7 +15,7 @@ export const CONNECTIONS: readonly Mutant[] = [
   },
   {
     id: 'grace-outlives-return',
-    fault: 'Who was back within the grace, and leaves cleanly, stays online until the old grace has ended.',
+    fault: 'A user who came back within the grace and closes cleanly stays online until the old grace ends.',
     file: LOCAL_USER,
     find: 'this.departure = NO_DEPARTURE; return',
     put: 'return',
@@ -31,7 +31,7 @@ export const CONNECTIONS: readonly Mutant[] = [
   },
   {
     id: 'pings-are-silence',
-    fault: 'A phone that pings the router, and says nothing else, is taken for dead.',
+    fault: 'A phone that only pings the router times out.',
     file: 'src/connections/socket-listeners.ts',
     find: 'for (const attachment of this.attachments) attachment.touch();',
     put: '',
@@ -39,7 +39,7 @@ export const CONNECTIONS: readonly Mutant[] = [
   },
   {
     id: 'silent-for-ever',
-    fault: 'A phone that was silent for too long and speaks again stays offline.',
+    fault: 'A phone that timed out and is active again stays offline.',
     file: CONNECTION,
     find: "} else if (this.state === 'silent' && isOpen(this.channel)) {",
     put: "} else if (this.state === 'gone') {",
@@ -47,7 +47,7 @@ export const CONNECTIONS: readonly Mutant[] = [
   },
   {
     id: 'second-presence-deafened',
-    fault: 'Of two presences on one socket the second hears nothing more once the first has let go of it.',
+    fault: 'Of two presences on one socket, the second gets no events once the first has detached.',
     file: 'src/connections/socket-listeners.ts',
     find: 'if (this.attachments.length > 0) return false;',
     put: '',
@@ -55,7 +55,7 @@ export const CONNECTIONS: readonly Mutant[] = [
   },
   {
     id: 'third-presence-deafened',
-    fault: 'Of three presences on one socket the third hears nothing more once the first has let go of it.',
+    fault: 'Of three presences on one socket, the third gets no events once the first has detached.',
     file: 'src/connections/socket-listeners.ts',
     find: 'this.attachments = this.attachments.filter((other) => other !== attachment);',
     put: 'this.attachments = this.attachments.slice(1, 2);',
@@ -63,7 +63,7 @@ export const CONNECTIONS: readonly Mutant[] = [
   },
   {
     id: 'wheel-loses-a-place',
-    fault: 'When a phone leaves, another one is never pinged again, or the wrong one is let go of.',
+    fault: 'When a phone leaves, another one is never pinged again, or the wrong one is removed.',
     file: WHEEL,
     find: 'last.index = connection.index;',
     put: '',
@@ -71,7 +71,7 @@ export const CONNECTIONS: readonly Mutant[] = [
   },
   {
     id: 'stall-kills-everybody',
-    fault: 'A router that stood still for longer than the ttl times out every phone before it reads what they said.',
+    fault: 'A router that stood still for longer than the TTL times out all phones before it reads their frames.',
     file: WHEEL,
     find: 'if (passed > this.tickMs + ttlMs / 10) this.holdUntil = now + ttlMs / 2;',
     put: '',
@@ -79,7 +79,7 @@ export const CONNECTIONS: readonly Mutant[] = [
   },
   {
     id: 'clock-back-holds-for-ever',
-    fault: 'After the clock was set back no phone times out until it has caught up.',
+    fault: 'After the clock was set back, no phone times out until it has caught up.',
     file: WHEEL,
     find: 'if (passed < 0) this.holdUntil = Math.min(this.holdUntil, now + ttlMs / 2);',
     put: '',
@@ -87,7 +87,7 @@ export const CONNECTIONS: readonly Mutant[] = [
   },
   {
     id: 'immortal-since-clock-back',
-    fault: 'A phone that was heard before the clock was set back is never timed out.',
+    fault: 'A phone whose last activity was before the clock was set back never times out.',
     file: WHEEL,
     find: 'if (connection.lastLife > now) connection.lastLife = now;',
     put: '',
@@ -95,7 +95,7 @@ export const CONNECTIONS: readonly Mutant[] = [
   },
   {
     id: 'closed-unheard',
-    fault: 'A socket whose listeners somebody has stripped stays online after it closed.',
+    fault: 'A socket whose listeners were removed by other code stays online after it has closed.',
     file: WHEEL,
     find: 'this.options.onFoundClosed(connection); continue;',
     put: 'continue;',
@@ -135,7 +135,7 @@ export const CONNECTIONS: readonly Mutant[] = [
   },
   {
     id: 'disabled-says-everybody-is-offline',
-    fault: 'A presence that is disabled answers queries, and everybody is offline.',
+    fault: 'A disabled presence answers queries with an empty result, in place of rejecting them.',
     file: 'src/connections/disabled-presence.ts',
     find: "toUserIds(ids, 'ids'); return refuse();",
     put: "toUserIds(ids, 'ids'); return Promise.resolve({});",
@@ -143,7 +143,7 @@ export const CONNECTIONS: readonly Mutant[] = [
   },
   {
     id: 'no-terminate-no-end',
-    fault: 'A transport without terminate() that has fallen silent is kept open for ever.',
+    fault: 'A transport without terminate() that has timed out is kept open for ever.',
     file: 'src/connections/registry.ts',
     find: 'channel.terminate !== undefined ? channel.terminate() : channel.close?.()',
     put: 'channel.terminate?.()',
@@ -151,7 +151,7 @@ export const CONNECTIONS: readonly Mutant[] = [
   },
   {
     id: 'closed-and-terminated',
-    fault: 'A transport that has closed is terminated five seconds later, which some runtimes punish.',
+    fault: 'A transport that has closed is terminated five seconds later, which throws in some runtimes.',
     file: 'src/connections/registry.ts',
     find: 'this.closer.closed(connection.channel);',
     put: '',
@@ -168,7 +168,7 @@ export const CONNECTIONS: readonly Mutant[] = [
   {
     id: 'registered-again-as-a-connect',
     fault:
-      'A user who was held, and is told to the store again after two calls in a row have failed, is announced anew.',
+      'A user whom the store held, and who is registered again after two failed calls in a row, is published as a new connect.',
     file: LOCAL_USER,
     find: "this.acknowledged === 'held' || this.acknowledged === 'doubted' ? 'doubted' : 'unknown'",
     put: "this.acknowledged === 'held' ? 'doubted' : 'unknown'",
@@ -176,7 +176,7 @@ export const CONNECTIONS: readonly Mutant[] = [
   },
   {
     id: 'never-sent-and-doubted',
-    fault: 'Who came and went while there was no lease is told to the store as having left.',
+    fault: 'For a user who came and went while there was no lease, a leave is sent to the store.',
     file: LOCAL_USER,
     find: "if (this.acknowledged === 'absent' && this.inFlight === 'nothing') return;",
     put: '',

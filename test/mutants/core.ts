@@ -6,11 +6,11 @@ const PRESENCE = 'src/presence.ts';
 const WATCHERS = 'src/subscriptions/subscriptions.ts';
 const SNAPSHOTS = 'src/subscriptions/snapshots.ts';
 
-/** Of the files of `src` itself. */
+/** Faults in the files of `src` itself, and in parts that have no list of their own. */
 export const CORE: readonly Mutant[] = [
   {
     id: 'renewal-not-tried-again',
-    fault: 'After a renewal that failed the presence key is not renewed until the phone speaks again, and lapses.',
+    fault: 'After a renewal that failed, the presence key is not renewed until the next activity, and expires.',
     file: OUTBOX,
     find: 'for (const user of users) user.refreshedAt = 0;',
     put: '',
@@ -18,7 +18,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'drop-before-join',
-    fault: 'Who drops before the store has heard of them gets no grace, and is never shown.',
+    fault: 'A user who drops before the join was sent gets no grace, and is never shown.',
     file: OUTBOX,
     find: "return departure.ending === 'drop' && graceMs > 0 ? [join, drop] : [];",
     put: 'return [];',
@@ -26,7 +26,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'lost-on-the-way',
-    fault: 'A user whose join was under way when the store lost what it held is not told to it again.',
+    fault: 'A user whose join was in flight when the store lost its data is not registered again.',
     file: OUTBOX,
     find: 'if (isLost) user.doubtInFlight();',
     put: '',
@@ -34,7 +34,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'slow-store-same-batch',
-    fault: 'A store too slow for a thousand changes at once is sent the same thousand for ever.',
+    fault: 'A store that is too slow for a thousand changes at once is sent the same thousand for ever.',
     file: 'src/replication/batch-size.ts',
     find: 'this.limit = Math.max(LEAST, this.limit >> 1);',
     put: 'this.limit = MOST;',
@@ -42,7 +42,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'refused-in-silence',
-    fault: 'A store that was set back keeps the users of a router out, and nobody is told.',
+    fault: 'A store that was set back refuses the users of a router, and no error is reported.',
     file: OUTBOX,
     find: 'if (this.refusals === REFUSALS) {',
     put: 'if (this.refusals < 0) {',
@@ -50,7 +50,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'renewals-past-a-thousand',
-    fault: 'Of more than a thousand signs of life at once the rest wait until somebody speaks again.',
+    fault: 'Of the activity of more than a thousand users at once, the rest waits until the next activity.',
     file: 'src/replication/activity-batch.ts',
     find: 'for (const userId of missing) this.options.onMissing(userId); void this.send();',
     put: 'for (const userId of missing) this.options.onMissing(userId);',
@@ -58,7 +58,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'missing-not-reasserted',
-    fault: 'A user whom the store says it does not hold is not told to it again.',
+    fault: 'A user whom the store names as missing is not registered again.',
     file: 'src/replication/activity-batch.ts',
     find: 'for (const userId of missing) this.options.onMissing(userId);',
     put: '',
@@ -74,7 +74,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'users-not-told-anew',
-    fault: 'After a lease that lapsed nobody who is still connected is told to the store again.',
+    fault: 'After a lease has lapsed, users who are still connected are not registered again.',
     file: OUTBOX,
     find: 'for (const user of this.options.users.values()) this.doubt(user);',
     put: '',
@@ -82,7 +82,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'told-too-soon',
-    fault: 'A router says that it has told all of its users after the first batch of them.',
+    fault: 'A router reports all of its users as registered after their first batch.',
     file: OUTBOX,
     find: "if (this.registration !== 'last-batch') return;",
     put: "if (this.registration === 'complete') return;",
@@ -90,7 +90,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'retries-without-back-off',
-    fault: 'A store that fails is asked ten times a second by every router, for as long as it fails.',
+    fault: 'A store that fails is called ten times a second by every router, as long as it fails.',
     file: 'src/replication/retry-timer.ts',
     find: 'if (this.isWaiting) return; this.fail();',
     put: 'if (this.isWaiting) return;',
@@ -98,7 +98,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'leaves-unanswered',
-    fault: 'detach() and close() never resolve where a user came and went before the store heard of it.',
+    fault: 'detach() and close() never resolve for a user who came and went before the join was sent.',
     file: LOCAL_USER,
     find: 'if (waiting !== undefined) for (const resolve of waiting) resolve();',
     put: '',
@@ -106,7 +106,8 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'handover-untold-but-claimed',
-    fault: 'A close that could not tell its handover in time claims that it did, and releases its users offline.',
+    fault:
+      'A close whose handover was not acknowledged in time counts as complete, and its release takes users offline.',
     file: OUTBOX,
     find: 'const told = this.changed.size === 0;',
     put: 'const told = true;',
@@ -114,8 +115,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'handover-released',
-    fault:
-      'A router whose handover was not told releases its lease all the same: everybody goes offline at each deploy.',
+    fault: 'A router whose handover was not acknowledged releases its lease all the same, and its users go offline.',
     file: 'src/replication/replication.ts',
     find: 'if (leftMs > 0 && (told || !isHandover)) {',
     put: 'if (leftMs > 0) {',
@@ -123,7 +123,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'lost-answer-believed',
-    fault: 'After a heartbeat without an answer, which may have made a new lease, nobody is told to the store again.',
+    fault: 'After a heartbeat without an answer, which may have made a new lease, users are not registered again.',
     file: 'src/replication/heartbeat.ts',
     find: 'const certain = known && !this.missed;',
     put: 'const certain = known;',
@@ -147,7 +147,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'second-heartbeat-unsent',
-    fault: 'A heartbeat that is wanted while another one is under way waits for a third of a lease.',
+    fault: 'A heartbeat that is requested while another one is under way waits for a third of a lease.',
     file: 'src/replication/heartbeat.ts',
     find: 'this.scheduleNext(isLatest ? this.beatMs : 0);',
     put: 'this.scheduleNext(this.beatMs);',
@@ -155,7 +155,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'late-change-ignored',
-    fault: 'A change that comes late and contradicts what is shown is never looked into: a dashboard stays wrong.',
+    fault: 'A change that is out of order and contradicts the roster is never checked, and a dashboard stays wrong.',
     file: 'src/replication/reconciler.ts',
     find: 'this.reading?.changedDuringRead.add(userId); this.scheduleRecheck(userId, known);',
     put: 'this.reading?.changedDuringRead.add(userId);',
@@ -163,7 +163,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'late-change-looked-at-once',
-    fault: 'Where looking into a late change fails, it is never looked at again.',
+    fault: 'Where the check of an out-of-order change fails, it is not repeated.',
     file: 'src/replication/reconciler.ts',
     find: 'if (this.isAwake) for (const [id, before] of users) this.scheduleRecheck(id, before);',
     put: '',
@@ -171,7 +171,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'own-user-published-offline',
-    fault: 'A router believes "offline" of a user who is connected to it.',
+    fault: 'A router accepts an "offline" of a user who is connected to it, and does not register the user again.',
     file: 'src/replication/change-feed.ts',
     find: 'if (!online) this.options.reassert(userId);',
     put: '',
@@ -179,7 +179,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'reading-overrules-change',
-    fault: 'A reading of everybody that began before a change undoes it.',
+    fault: 'A resync that began before a change undoes the change.',
     file: 'src/replication/reconciler.ts',
     find: 'if (reading.changedDuringRead.has(user.userId)) continue;',
     put: '',
@@ -187,8 +187,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'cursor-across-a-gap',
-    fault:
-      'A cursor that was given while changes were missing is taken for whole, and who comes back with it misses them.',
+    fault: 'A cursor is issued while changes are missing, and a client that resumes with it misses them.',
     file: 'src/replication/reconciler.ts',
     find: "this.options.roster.completeFrom = undefined; this.wanted = this.isSynced ? 'resync' : 'initial';",
     put: "this.wanted = this.isSynced ? 'resync' : 'initial';",
@@ -196,7 +195,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'found-version-repeats',
-    fault: 'A change that was missed is told with the version of the one before, and listeners drop it.',
+    fault: 'A missed change is emitted with the version of the one before, and listeners drop it.',
     file: 'src/replication/change-feed.ts',
     find: 'Math.max(storeVersion, before.storeVersion + 1, before.publishedVersion + 1)',
     put: 'Math.max(storeVersion, before.publishedVersion)',
@@ -204,7 +203,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'versions-fall-after-loss',
-    fault: 'After a loss listeners are told versions below those that they have seen.',
+    fault: 'After a loss of data, listeners get versions below those that they have seen.',
     file: 'src/replication/change-feed.ts',
     find: 'const published = Math.max(version, (before?.publishedVersion ?? 0) + 1);',
     put: 'const published = version;',
@@ -212,7 +211,8 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'lost-users-offline-at-once',
-    fault: 'After a loss users of other routers are told offline before those had the time to tell them again.',
+    fault:
+      'After a loss of data, users of other routers are published as offline before these can register them again.',
     file: 'src/replication/reconciler.ts',
     find: 'if (isRemembered || now - since >= leaseMs) this.find(user);',
     put: 'if (isRemembered || now - since >= 0) this.find(user);',
@@ -220,7 +220,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'gap-while-reading',
-    fault: 'What is missed while everybody is read for the first time is read for the first time again, and not told.',
+    fault: 'Changes that are missed during the initial sync are read by another initial sync, and not emitted.',
     file: 'src/replication/reconciler.ts',
     find: "if (this.wanted === 'initial') this.wanted = 'resync';",
     put: '',
@@ -228,7 +228,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'passed-by-first-reading',
-    fault: 'Who comes and goes while everybody is read for the first time is never told offline.',
+    fault: 'A user who leaves during the initial sync, and is on none of its pages, is never published as offline.',
     file: 'src/replication/reconciler.ts',
     find: 'return passedBy !== undefined && version > passedBy.from && this.options.clock.now() <= passedBy.until;',
     put: 'return false;',
@@ -236,7 +236,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'forgotten-departures',
-    fault: 'A cursor from before departures that are not remembered any more is resumed, without them.',
+    fault: 'A cursor that is older than the remembered departures is resumed, without the forgotten ones.',
     file: 'src/replication/roster.ts',
     find: 'if (storeVersion > this.forgottenVersion) this.forgottenVersion = storeVersion;',
     put: '',
@@ -244,7 +244,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'stale-ends-unsettled',
-    fault: 'Dashboards are told that all is current while what was missed has yet to be read.',
+    fault: 'Dashboards become live while missed changes have not been read yet.',
     file: 'src/replication/store-health.ts',
     find: 'if (!this.isStale || misses !== this.misses || !this.options.isSettled()) return;',
     put: 'if (!this.isStale || misses !== this.misses) return;',
@@ -252,7 +252,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'stale-ends-by-old-answer',
-    fault: 'An answer to a question from before the last heartbeat that was missed ends the staleness.',
+    fault: 'The answer to a query that was sent before the last failed heartbeat ends the staleness.',
     file: 'src/replication/store-health.ts',
     find: 'if (!this.isStale || misses !== this.misses || !this.options.isSettled()) return;',
     put: 'if (!this.isStale || !this.options.isSettled()) return;',
@@ -260,7 +260,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'stale-as-of-now',
-    fault: 'A dashboard is told that what it shows is of now, when the store has been away for minutes.',
+    fault: 'A stale dashboard shows its data as of now, although the store has been unavailable for minutes.',
     file: 'src/replication/store-health.ts',
     find: 'this.options.onChange(this.heardAt ?? this.startedAt);',
     put: 'this.options.onChange(this.options.clock.now());',
@@ -268,7 +268,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'health-ok-while-first-reading',
-    fault: 'health() says ok while it is not known yet who is online.',
+    fault: 'health() says ok before the initial sync is complete.',
     file: 'src/diagnostics/health.ts',
     find: "pending('resync', 'who is online is being read for the first time', pendingSince);",
     put: '',
@@ -276,7 +276,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'health-ok-while-missing',
-    fault: 'health() says ok while what was missed is still being read.',
+    fault: 'health() says ok while missed changes are still being read.',
     file: 'src/diagnostics/health.ts',
     find: "pending('resync', 'what was missed is being read', missedSince);",
     put: '',
@@ -284,7 +284,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'last-seen-by-local-clock',
-    fault: 'A router whose clock is an hour fast says that its users were seen in an hour.',
+    fault: 'A router whose clock is an hour fast returns last seen an hour in the future.',
     file: 'src/replication/status-queries.ts',
     find: 'const heard = storeNow - Math.max(0, this.options.now() - user.lastLife);',
     put: 'const heard = user.lastLife;',
@@ -292,7 +292,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'attached-twice-at-once',
-    fault: 'A socket that is attached a second time before the store has heard of it takes its user offline.',
+    fault: 'A socket that is attached a second time before its join was sent takes its user offline.',
     file: PRESENCE,
     find: "if (user !== undefined) this.arrive(user); if (before !== undefined) this.release(before, 'disconnect');",
     put: "if (before !== undefined) this.release(before, 'disconnect'); if (user !== undefined) this.arrive(user);",
@@ -300,7 +300,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'handover-is-a-leave',
-    fault: 'close({ handoverMs }) says goodbye for everybody: each deploy is seen as everybody leaving.',
+    fault: 'close({ handoverMs }) closes all users cleanly, so that each deploy publishes all of them as offline.',
     file: PRESENCE,
     find: "this.release(connection, handoverMs > 0 ? 'drop' : 'disconnect', handoverMs);",
     put: "this.release(connection, 'disconnect', handoverMs);",
@@ -308,7 +308,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'closed-by-us-without-grace',
-    fault: 'A phone that the router closes for being slow, or with new credentials due, is offline at once.',
+    fault: 'A phone that the router closes, since it is slow or its credentials have expired, is offline at once.',
     file: PRESENCE,
     find: "this.release(connection, 'drop'); this.closer.close(",
     put: "this.release(connection, 'disconnect'); this.closer.close(",
@@ -316,7 +316,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'last-seen-before-goodbye',
-    fault: 'Who closes cleanly was last seen at the message before, perhaps minutes ago.',
+    fault: 'Last seen of a user who closes cleanly is the time of the last frame, perhaps minutes before.',
     file: PRESENCE,
     find: 'if (clean && connection.user !== undefined) connection.user.lastLife = this.now();',
     put: '',
@@ -332,7 +332,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'signs-never-gathered-up',
-    fault: 'A phone that answers pings only is not renewed in the store, and goes offline after the ttl.',
+    fault: 'A phone that only answers pings is not renewed in the store, and goes offline after the TTL.',
     file: 'src/connections/registry.ts',
     find: 'if (user.lastLife > user.refreshedAt) this.options.onActivity(user);',
     put: '',
@@ -340,7 +340,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'pings-pile-up',
-    fault: 'A socket that takes nothing gets a ping behind each ping.',
+    fault: 'A socket that reads nothing is sent another ping at each interval.',
     file: PRESENCE,
     find: 'if (isSlow(connection) && this.now() - connection.lastLife >= this.pingAfterMs) return;',
     put: '',
@@ -348,7 +348,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'own-users-in-doubt',
-    fault: "While other routers tell lost data again, queries of this router's own users wait or reject.",
+    fault: "While other routers register their users again, queries about this router's own users wait or reject.",
     file: 'src/replication/status-queries.ts',
     find: 'users.every(({ isUnsure, userId }) => isUnsure !== true || this.options.present(userId) !== undefined)',
     put: 'users.every(({ isUnsure }) => isUnsure !== true)',
@@ -356,7 +356,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'silence-is-a-departure-with-grace',
-    fault: 'A phone that has been silent for the whole ttl is online for a grace longer.',
+    fault: 'A phone that has timed out stays online for a grace.',
     file: PRESENCE,
     find: "this.depart(connection.user, 'timeout', 0);",
     put: "this.depart(connection.user, 'drop', this.settings.graceMs);",
@@ -364,7 +364,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'offline-among-everybody',
-    fault: 'Who goes offline while everybody is being shown is shown twice, as offline and by the update.',
+    fault: 'A user who goes offline during a snapshot is sent twice, as offline and by an update.',
     file: SNAPSHOTS,
     find: "if (subscription.interest === 'all' && !isResumed && !online) continue;",
     put: '',
@@ -372,7 +372,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'update-behind-snapshot',
-    fault: 'An update that a snapshot has shown already is sent after it.',
+    fault: 'An update that a snapshot already contains is sent after it.',
     file: SNAPSHOTS,
     find: 'subscription.pending.delete(userId); const lastSeen =',
     put: 'const lastSeen =',
@@ -380,7 +380,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'cursor-ahead-not-awaited',
-    fault: 'A dashboard that moves to a router which is a moment behind is shown everything anew, from before.',
+    fault: 'A dashboard that moves to a router which is a moment behind gets a complete snapshot of older statuses.',
     file: SNAPSHOTS,
     find: "if (changed === 'later' && waitMs > 0 && waitMs <= CATCH_UP_MS) {",
     put: "if (changed === 'later' && waitMs > CATCH_UP_MS) {",
@@ -388,7 +388,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'overrun-forgotten',
-    fault: 'Of more changes during a long snapshot than are kept, none is ever shown.',
+    fault: 'Where more changes occur during a long snapshot than are kept, they are never sent.',
     file: SNAPSHOTS,
     find: 'subscription.owe(snapshot.isOverrun ? this.owed({ since: subscription.cursor }) : undefined);',
     put: 'subscription.owe(undefined);',
@@ -396,7 +396,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'walk-goes-on-after-failure',
-    fault: 'Users who were to be shown when the store failed are never shown.',
+    fault: 'Users whose snapshot failed with the store are never sent.',
     file: SNAPSHOTS,
     find: 'snapshot.ids = undefined; if (subscription.request !== undefined) snapshot.part = 0;',
     put: 'if (subscription.request !== undefined) snapshot.part = 0;',
@@ -404,7 +404,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'held-out-of-order',
-    fault: 'A slow dashboard gets its updates in the order of the oldest, and a cursor that skips some.',
+    fault: 'A slow dashboard gets its updates in the order of replaced ones, and a cursor that skips some.',
     file: 'src/subscriptions/subscription.ts',
     find: 'pending.delete(userId); pending.set(',
     put: 'pending.set(',
@@ -412,7 +412,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'too-many-held-are-lost',
-    fault: 'A dashboard that is slow for more changes than are kept never hears of them.',
+    fault: 'A dashboard that is slow for more changes than are kept never gets them.',
     file: 'src/subscriptions/subscription.ts',
     find: 'else this.owe(this.host.snapshots.owed({ since }));',
     put: '',
@@ -420,7 +420,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'narrowed-and-hears-all',
-    fault: 'A dashboard that narrows what it watches goes on to hear of everybody.',
+    fault: 'A dashboard that reduces the users it watches still gets the updates of all users.',
     file: 'src/replication/interest-index.ts',
     find: 'this.ofAll.delete(listener);',
     put: '',
@@ -428,7 +428,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'current-before-shown',
-    fault: 'A dashboard is told that it is current before it has been shown what it missed.',
+    fault: 'A dashboard becomes live before it has got the changes that it missed.',
     file: 'src/subscriptions/subscription.ts',
     find: "if (!isStale && (this.state.kind !== 'live' || host.hasKeptBack())) return;",
     put: '',
@@ -436,7 +436,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'close-without-stale',
-    fault: 'A router that shuts down leaves its dashboards saying that what they show is current.',
+    fault: 'A router that shuts down does not mark its dashboards as stale.',
     file: WATCHERS,
     find: 'subscription.sendStale(true);',
     put: '',
@@ -444,7 +444,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'ahead-of-gap-not-shown-again',
-    fault: 'A dashboard that came from a router which was ahead keeps what that one showed, after a gap here.',
+    fault: 'A dashboard that came from a router which was ahead keeps statuses of that one after a gap here.',
     file: WATCHERS,
     find: 'if (again && subscription.request !== undefined) subscription.owe(this.snapshots.owed({ since: undefined }));',
     put: '',
@@ -460,7 +460,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'answers-do-not-count',
-    fault: 'A query to a store that is far away rejects although answer after answer arrives.',
+    fault: 'A query to a distant store rejects although partial answers keep arriving.',
     file: 'src/diagnostics/call-timeout.ts',
     find: 'answer(ask(wait))',
     put: 'answer(ask(() => undefined))',
@@ -468,7 +468,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'half-a-surrogate',
-    fault: 'Two users whose ids end in half of an emoji are one on the wire.',
+    fault: 'Two users whose ids end in a lone surrogate have the same id on the wire.',
     file: 'src/public/user-id.ts',
     find: 'if (LONE_SURROGATE.test(value)) {',
     put: 'if (value === undefined) {',
@@ -476,7 +476,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'grace-by-default',
-    fault: 'Without an option a phone that changes cells is offline for a moment each time.',
+    fault: 'By default, a phone that changes cells is offline for a moment each time.',
     file: 'src/config/options.ts',
     find: "checkedMs('graceMs', options.graceMs, 0, 8_000)",
     put: "checkedMs('graceMs', options.graceMs, 0, 0)",
@@ -484,7 +484,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'ttl-of-the-environment',
-    fault: 'PRESENCE_TTL=360 is taken for milliseconds.',
+    fault: 'PRESENCE_TTL=360 is read as milliseconds.',
     file: 'src/config/env.ts',
     find: "'seconds', 1_000, 1_000)",
     put: "'seconds', 1_000, 10)",
@@ -492,7 +492,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'midnight',
-    fault: 'After midnight every last seen bears the date of the day before.',
+    fault: 'After midnight, every last seen has the date of the day before.',
     file: 'src/wire/iso-time.ts',
     find: 'if (day !== lastDay) {',
     put: 'if (Number.isNaN(lastDay)) {',
@@ -500,7 +500,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'heap-out-of-order',
-    fault: 'A grace that was put off by another one ends after those that end later.',
+    fault: 'After one grace was removed, another one ends too late.',
     file: 'src/public/min-heap.ts',
     find: 'this.sink(last); this.rise(last);',
     put: 'this.sink(last);',
@@ -516,7 +516,8 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'told-as-doubtful-after-return',
-    fault: 'Who was found missing after a loss, and is heard of since, is told offline all the same.',
+    fault:
+      'A user who was found missing after a loss, and has had a change since, is published as offline all the same.',
     file: 'src/replication/reconciler.ts',
     find: 'this.reading?.changedDuringRead.add(userId); this.suspected.delete(userId);',
     put: 'this.reading?.changedDuringRead.add(userId);',
@@ -524,7 +525,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'unlistened-still-heard',
-    fault: 'A listener that ends another one during an update has that one called all the same.',
+    fault: 'A listener that is removed by another one during an update is called all the same.',
     file: 'src/replication/interest-index.ts',
     find: 'if (listeners.has(listener)) run(listener);',
     put: 'run(listener);',
@@ -532,8 +533,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'cursor-of-older-data',
-    fault:
-      'A cursor from before a flush is resumed by a router that has counted as far, and what differs is never shown.',
+    fault: 'A cursor from before a flush is resumed once versions have come as far, and differences are never sent.',
     file: 'src/replication/roster.ts',
     find: 'if (completeFrom === undefined || epoch !== completeFrom.epoch) return undefined;',
     put: 'if (completeFrom === undefined) return undefined;',
@@ -541,7 +541,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'kept-back-in-an-outage',
-    fault: 'A dashboard is told that it is current while a change of the outage is still kept back from it.',
+    fault: 'A dashboard becomes live while a change from the outage is still kept back.',
     file: WATCHERS,
     find: 'if (since === undefined) for (const userId of this.limiter.keptBackIds()) this.keptBack.add(userId);',
     put: '',
@@ -549,7 +549,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'shown-since-and-told-again',
-    fault: 'A change that was kept back is sent to a dashboard that was shown it since.',
+    fault: 'A change that was kept back is sent to a dashboard whose snapshot contained it.',
     file: WATCHERS,
     find: 'if (keptBackSince > subscription.shownUpTo) subscription.offer(encoded);',
     put: 'subscription.offer(encoded);',
@@ -557,7 +557,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'limited-by-nobody',
-    fault: 'A dashboard that is slow keeps an update of each user whom it does not watch any more.',
+    fault: 'The queue of a slow dashboard keeps updates of users whom it no longer watches.',
     file: WATCHERS,
     find: "if (interest !== 'all' && !interest.has(id)) subscription.pending.delete(id);",
     put: '',
@@ -578,7 +578,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'untracked-is-a-user',
-    fault: 'A dashboard is shown as a user who is online.',
+    fault: 'A dashboard is published as an online user.',
     file: PRESENCE,
     find: 'const user = track ? this.localUser(userId) : undefined;',
     put: 'const user = track || channel !== undefined ? this.localUser(userId) : undefined;',
@@ -586,7 +586,8 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'closed-and-not-released',
-    fault: 'A router that closes leaves its lease to lapse: what it could not tell stays online for a lease.',
+    fault:
+      'A router that closes does not release its lease, so users whose leave was not sent stay online for a lease.',
     file: PRESENCE,
     find: 'withDeadline(clock, leftMs, () => store.release(this.node))',
     put: 'withDeadline(clock, leftMs, async () => undefined)',
@@ -594,7 +595,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'problem-outlives-outage',
-    fault: 'health() names what failed in an outage for a lease longer than the outage.',
+    fault: 'health() lists the failures of an outage for a lease after its end.',
     file: 'src/diagnostics/error-reporter.ts',
     find: 'if (!LASTING.includes(name)) this.problems.delete(name);',
     put: '',
@@ -602,7 +603,7 @@ export const CORE: readonly Mutant[] = [
   },
   {
     id: 'every-failure-in-an-outage',
-    fault: 'While the store is away health() names everything that fails for want of it.',
+    fault: 'While the store is unavailable, health() lists every call that fails because of that.',
     file: 'src/diagnostics/error-reporter.ts',
     find: "if ((isOutage && stage !== 'beat') || except.some(",
     put: 'if (except.some(',

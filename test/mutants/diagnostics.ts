@@ -6,7 +6,7 @@ const FAILURE = 'src/diagnostics/store-failure.ts';
 export const DIAGNOSTICS: readonly Mutant[] = [
   {
     id: 'line-at-each-failure',
-    fault: 'A store that is away writes a line for each heartbeat of each router.',
+    fault: 'While the store is unavailable, each heartbeat of each router writes a line.',
     file: LOG,
     find: "if (before === undefined) { this.begin(kind, text, ''); return; }",
     put: "if (before === undefined || text !== '') { this.repeated.delete(kind); this.begin(kind, text, ''); return; }",
@@ -14,7 +14,7 @@ export const DIAGNOSTICS: readonly Mutant[] = [
   },
   {
     id: 'never-over',
-    fault: 'That the store is back is not in the log.',
+    fault: 'The log does not say when the store is available again.',
     file: LOG,
     find: "this.write('warn', more === 0 ? text : `${text} (it had failed ${more} more times)`);",
     put: '',
@@ -38,7 +38,7 @@ export const DIAGNOSTICS: readonly Mutant[] = [
   },
   {
     id: 'password-in-the-log',
-    fault: 'The password of a Redis URL stands in errors and in the log.',
+    fault: 'Errors and the log contain the password of a Redis URL.',
     file: 'src/public/printable.ts',
     find: "text.replace(/:\\/\\/\\S*@/g, '://').replace(",
     put: 'text.replace(',
@@ -54,7 +54,7 @@ export const DIAGNOSTICS: readonly Mutant[] = [
   },
   {
     id: 'outermost-cause',
-    fault: 'An error says "failed" and not why, for the cause inside it is not looked for.',
+    fault: 'An error says "failed" without the reason, since its cause is not read.',
     file: FAILURE,
     find: 'const causes = causesOf(error).reverse();',
     put: 'const causes = causesOf(error).slice(0, 1);',
@@ -78,7 +78,7 @@ export const DIAGNOSTICS: readonly Mutant[] = [
   },
   {
     id: 'shared-listener-called-after-end',
-    fault: 'Who has stopped listening during an event is called with it all the same.',
+    fault: 'A listener that was removed during an event is called with it all the same.',
     file: 'src/diagnostics/shared-listener.ts',
     find: 'if (this.entries.has(entry)) entry.listener(...values);',
     put: 'entry.listener(...values);',
@@ -86,7 +86,7 @@ export const DIAGNOSTICS: readonly Mutant[] = [
   },
   {
     id: 'shared-listener-left-behind',
-    fault: 'A router that attaches and lets go leaves listeners behind, and Node warns of a leak.',
+    fault: 'Attaching and detaching leaves listeners behind, and Node warns of a leak.',
     file: 'src/diagnostics/shared-listener.ts',
     find: 'this.emitter.removeListener(this.event, this.onEvent);',
     put: '',
@@ -94,7 +94,7 @@ export const DIAGNOSTICS: readonly Mutant[] = [
   },
   {
     id: 'misspelt-option',
-    fault: 'Who misspells an option is told that it is unknown, and not what it is called.',
+    fault: 'The error for a misspelled option does not suggest the right name.',
     file: 'src/public/closest.ts',
     find: 'let least = Math.floor(given.length / 3) + 0.5;',
     put: 'let least = 0.5;',

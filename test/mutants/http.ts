@@ -7,7 +7,7 @@ const IDS = 'src/http/body-ids.ts';
 export const HTTP: readonly Mutant[] = [
   {
     id: 'authorized-after-reading',
-    fault: 'authorize is asked after the statuses were read: a stranger costs the store a query.',
+    fault: 'authorize is called after the statuses were read, so that an unauthorized request costs the store a query.',
     file: STATUS,
     find: 'await admit(request.original, userIds); const statuses = await presence.getStatuses(userIds);',
     put: 'const statuses = await presence.getStatuses(userIds); await admit(request.original, userIds);',
@@ -15,7 +15,7 @@ export const HTTP: readonly Mutant[] = [
   },
   {
     id: 'body-before-head',
-    fault: 'The body of a stranger is kept in memory before authorize has seen the head of the request.',
+    fault: 'The body of an unauthorized request is kept in memory before authorize has decided by its headers.',
     file: STATUS,
     find: 'checkHead(request); await admit(request.original, []);',
     put: 'checkHead(request);',
@@ -23,7 +23,7 @@ export const HTTP: readonly Mutant[] = [
   },
   {
     id: 'one-admits-all',
-    fault: 'authorize: () => 1 lets everybody in.',
+    fault: 'authorize: () => 1 admits every request.',
     file: STATUS,
     find: 'if (verdict === true) return;',
     put: 'if (verdict === true || verdict === 1) return;',
@@ -31,7 +31,7 @@ export const HTTP: readonly Mutant[] = [
   },
   {
     id: 'every-origin',
-    fault: 'An origin that is not in the list may ask.',
+    fault: 'An origin that is not in the list is allowed.',
     file: STATUS,
     find: "return origin !== undefined && cors.includes(origin) ? { 'access-control-allow-origin': origin, ...vary } : vary;",
     put: "return origin !== undefined ? { 'access-control-allow-origin': origin, ...vary } : vary;",
@@ -39,7 +39,7 @@ export const HTTP: readonly Mutant[] = [
   },
   {
     id: 'cache-mixes-origins',
-    fault: 'A cache gives the refusal for one origin to another one.',
+    fault: 'A cache serves the refusal of one origin to another one.',
     file: STATUS,
     find: "{ 'access-control-allow-origin': origin, ...vary } : vary;",
     put: "{ 'access-control-allow-origin': origin, ...vary } : {};",
@@ -63,7 +63,7 @@ export const HTTP: readonly Mutant[] = [
   },
   {
     id: 'host-names-leak',
-    fault: 'The answer to a stranger has the words of the store in it: hosts, paths and keys.',
+    fault: 'The response to a client contains the error of the store, with hosts, paths and keys.',
     file: 'src/http/responses.ts',
     find: "return error.kind === 'slow' ? 'the store did not answer in time' : 'the store failed';",
     put: 'return error.message;',
@@ -71,7 +71,7 @@ export const HTTP: readonly Mutant[] = [
   },
   {
     id: 'answers-are-cached',
-    fault: 'A proxy caches who is online.',
+    fault: 'A proxy caches statuses.',
     file: 'src/http/responses.ts',
     find: "'cache-control': 'no-store',",
     put: '',
@@ -79,7 +79,7 @@ export const HTTP: readonly Mutant[] = [
   },
   {
     id: 'body-without-end',
-    fault: 'A body of any size is kept.',
+    fault: 'A body of any size is kept in memory.',
     file: BODY,
     find: 'if (this.size <= MAX_BODY_BYTES) {',
     put: 'if (this.size >= 0) {',
@@ -87,7 +87,7 @@ export const HTTP: readonly Mutant[] = [
   },
   {
     id: 'sender-never-cut-off',
-    fault: 'Who goes on sending after the answer is read for ever.',
+    fault: 'A request that keeps sending after the response is read for ever.',
     file: BODY,
     find: 'if (this.size > MAX_DISCARDED_BYTES) cutOff(this.incoming);',
     put: '',
@@ -95,7 +95,7 @@ export const HTTP: readonly Mutant[] = [
   },
   {
     id: 'two-users-become-one',
-    fault: 'Two ids that are no UTF-8 are asked for as one and the same.',
+    fault: 'Two different ids that are not valid UTF-8 are read as the same id.',
     file: IDS,
     find: "new TextDecoder('utf-8', FATAL)",
     put: "new TextDecoder('utf-8')",
@@ -103,7 +103,7 @@ export const HTTP: readonly Mutant[] = [
   },
   {
     id: 'rounded-id',
-    fault: 'A number beyond 2^53 is asked for as its neighbour.',
+    fault: 'An id that is a number beyond 2^53 is read as its neighbour.',
     file: IDS,
     find: "if (typeof id === 'number' && Math.abs(id) > Number.MAX_SAFE_INTEGER) {",
     put: "if (typeof id === 'number' && Math.abs(id) === Number.POSITIVE_INFINITY) {",
@@ -111,7 +111,7 @@ export const HTTP: readonly Mutant[] = [
   },
   {
     id: 'answered-twice',
-    fault: 'Where a time-out in front has answered already the process ends with ERR_HTTP_HEADERS_SENT.',
+    fault: 'Where a time-out middleware has already answered, the process ends with ERR_HTTP_HEADERS_SENT.',
     file: 'src/http/node.ts',
     find: 'if (response.headersSent || response.finished) return;',
     put: '',
@@ -119,7 +119,7 @@ export const HTTP: readonly Mutant[] = [
   },
   {
     id: 'vary-replaced',
-    fault: 'What an answer varies by already is lost, and a cache mixes languages.',
+    fault: 'The Vary header that a response already has is overwritten, and a cache mixes languages.',
     file: BODY,
     find: "return names.concat(added).join(', ');",
     put: 'return added;',

@@ -1,6 +1,6 @@
 import type { Mutant } from './mutant';
 
-/** Which mutants there are, a line each. */
+/** The list of all mutants, one on each line. */
 export function listOf(mutants: { readonly [folder: string]: readonly Mutant[] }): string {
   const count = Object.values(mutants).reduce((sum, { length }) => sum + length, 0);
   const lines = [

@@ -7,11 +7,11 @@ const DATA = ['test/redis/steps-data.test.ts'];
 const ATTACKED = ['test/redis/steps-attacked.test.ts'];
 const QUERIES = ['test/redis/steps-queries.test.ts'];
 
-/** Of the scripts that run in Redis. */
+/** Faults in the scripts that run in Redis. */
 export const LUA: readonly Mutant[] = [
   {
     id: 'key-lives-seconds',
-    fault: 'The presence key of who joins lives a thousand times too long.',
+    fault: 'The presence key of a user who joins lives a thousand times too long.',
     file: `${folder}/apply.lua`,
     find: "call('SET', mirror, format('%d', heard), 'PX', ttl)",
     put: "call('SET', mirror, format('%d', heard), 'EX', ttl)",
@@ -27,7 +27,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'renewal-makes-a-key',
-    fault: 'A renewal that comes after its user has left makes a key for somebody who is offline.',
+    fault: 'A renewal that arrives after its user has left creates a key for a user who is offline.',
     file: `${folder}/refresh.lua`,
     find: "'PX', ttl, 'XX')",
     put: "'PX', ttl)",
@@ -35,7 +35,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'key-stays',
-    fault: 'The presence key of who has left stays, and says that they are online.',
+    fault: 'The presence key of a user who has left stays, and shows the user as online.',
     file: `${folder}/shared.lua`,
     find: "if mirror then call('DEL', mirror) else",
     put: 'if not mirror then',
@@ -43,7 +43,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'reap-ends-a-grace',
-    fault: 'A user who is in grace goes offline at once when another one of their routers dies.',
+    fault: 'A user in grace goes offline at once when another router that held the user dies.',
     file: `${folder}/decide.lua`,
     find: "reason = 'node-down'",
     put: "reason, grace = 'node-down', 0",
@@ -51,7 +51,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'reap-of-several',
-    fault: 'Of two routers that die together one leaves its users online.',
+    fault: 'Of two routers that die together, one leaves its users online.',
     file: `${folder}/reap.lua`,
     find: 'if dead[owner] then held[',
     put: 'if owner == tags[1] then held[',
@@ -59,7 +59,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'dead-router-remembered',
-    fault: 'A router that is gone for good is given a lease and reaped again, for ever.',
+    fault: 'A router that is gone for good gets a lease and is reaped again, for ever.',
     file: `${folder}/reap.lua`,
     find: "try('HDEL', nodesKey, tag)",
     put: '',
@@ -67,7 +67,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'versions-start-over',
-    fault: 'After a flush versions start over, and listeners drop all changes.',
+    fault: 'After a flush, versions start over, and listeners drop all changes.',
     file: `${folder}/begin.lua`,
     find: 'if isNew or seq == 0 then seq = math.max(seq, versionNow()) end',
     put: '',
@@ -92,7 +92,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'buckets-skipped-in-a-sweep',
-    fault: 'A sweep that was interrupted goes on a bucket later.',
+    fault: 'A sweep that was interrupted continues one bucket too late.',
     file: `${folder}/sweep.lua`,
     find: 'examined = examined + 1 + #fields / 2 done = done + 1 end',
     put: 'examined = examined + 1 + #fields / 2 done = done + 1 end if examined >= most then done = done + 1 end',
@@ -100,7 +100,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'unknown-owners-for-ever',
-    fault: 'Users of a router of which only they are left stay online for ever.',
+    fault: 'Users whose records are all that is left of their router stay online for ever.',
     file: `${folder}/sweep.lua`,
     find: "call('ZADD', leaseKey, format('%d', now + lease), owner)",
     put: '',
@@ -108,7 +108,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'last-seen-forgotten-at-once',
-    fault: 'When somebody was last seen is forgotten by the next sweep.',
+    fault: 'The next sweep deletes when an offline user was last seen.',
     file: `${folder}/sweep.lua`,
     find: 'elseif not isOnline and user.seen < now - retention then',
     put: 'elseif not isOnline then',
@@ -116,7 +116,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'last-seen-kept-for-ever',
-    fault: 'Whoever was here once is kept in Redis for ever.',
+    fault: 'Every user who was ever connected is kept in Redis for ever.',
     file: `${folder}/sweep.lua`,
     find: 'elseif not isOnline and user.seen < now - retention then',
     put: 'elseif not isOnline and user.seen < 0 then',
@@ -125,7 +125,7 @@ export const LUA: readonly Mutant[] = [
   {
     id: 'stray-key-stays',
     fault:
-      'A presence key of somebody who is offline, as after a restore, says online until it expires, and is never looked at.',
+      'A presence key of an offline user, as after a restore, shows the user as online until it expires, and is never checked.',
     file: `${folder}/stray.lua`,
     find: "if mirror and call('DEL', mirror) == 1 then junk",
     put: "if mirror and call('EXISTS', mirror) == 1 then junk",
@@ -133,7 +133,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'sent-again-done-again',
-    fault: 'A call that the client sends again after a lost answer is done twice: users flicker.',
+    fault: 'A call that the client repeats after a lost answer is carried out twice, and users flicker.',
     file: `${folder}/apply.lua`,
     find: 'local isRepeated = node.last >= sent',
     put: 'local isRepeated = false',
@@ -141,7 +141,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'lost-work-unnoticed',
-    fault: 'A router whose acknowledged work a failover has lost goes on as if nothing had happened.',
+    fault: 'A router does not detect that a failover has lost calls that were acknowledged.',
     file: `${folder}/apply.lua`,
     find: 'or node.last < acknowledged or',
     put: 'or',
@@ -149,7 +149,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'dead-router-writes',
-    fault: 'A router whose lease has lapsed goes on to write, and its users are ghosts once it is reaped.',
+    fault: 'A router whose lease has lapsed still writes, and its users are ghosts once it is reaped.',
     file: `${folder}/apply.lua`,
     find: 'tonumber(deadline) <= now or',
     put: '',
@@ -157,7 +157,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'dead-router-renews',
-    fault: 'A router whose lease has lapsed renews keys, and is not told that its lease is gone.',
+    fault: 'A router whose lease has lapsed still renews keys, and does not learn that its lease is gone.',
     file: `${folder}/refresh.lua`,
     find: "if type(deadline) ~= 'string' or tonumber(deadline) <= now then return '?' end",
     put: "if type(deadline) ~= 'string' then return '?' end",
@@ -165,7 +165,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'grace-over-stays-in-the-set',
-    fault: 'The grace of who came back ends a second time, and each return leaves something behind in Redis.',
+    fault: 'The grace of a user who came back ends a second time, and each return leaves an entry behind in Redis.',
     file: `${folder}/shared.lua`,
     find: "elseif grace == 0 and before > 0 then try('ZREM', graceKey, member)",
     put: 'elseif grace == 0 and before > 0 then',
@@ -173,7 +173,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'late-return-has-one-change',
-    fault: 'Who comes back after the grace has run out, which nobody has noticed, was never offline to anybody.',
+    fault: 'For a user who comes back after a grace has run out unnoticed, no offline is published.',
     file: `${folder}/shared.lua`,
     find: 'if settled then user.version = flip(key, mirror, id, online == (reason == nil), last, settled) end',
     put: 'if settled and not reason then user.version = flip(key, mirror, id, online, last, settled) end',
@@ -182,7 +182,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'lua-settles-late',
-    fault: 'In Redis a grace that ends in this very millisecond runs.',
+    fault: 'In Redis, a grace that ends at this very millisecond is still running.',
     file: `${folder}/decide.lua`,
     find: 'if grace <= now then grace = 0 end',
     put: 'if grace < now then grace = 0 end',
@@ -190,7 +190,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'lua-takes-leaves-of-strangers',
-    fault: 'In Redis a router that does not hold a user moves when they were last seen.',
+    fault: 'In Redis, a router that does not hold a user changes when the user was last seen.',
     file: `${folder}/decide.lua`,
     find: 'if not from and not isJoin then return',
     put: "if not from and not isJoin and event ~= 'a' then return",
@@ -198,7 +198,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'joined-twice',
-    fault: 'Who is told to have joined twice stays online after one leave.',
+    fault: 'A user whose join was sent twice stays online after one leave.',
     file: `${folder}/decide.lua`,
     find: "if not from then owners = owners .. owner .. ',' end",
     put: "owners = owners .. owner .. ','",
@@ -222,7 +222,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'asserted-without-grace',
-    fault: 'After a loss a leave on one router takes a user offline whom another router has not asserted yet.',
+    fault: 'After a loss, a leave on one router takes a user offline whom another router has not registered again yet.',
     file: `${folder}/apply.lua`,
     find: "if kind == 'r' then grace = now + ASSERTED end",
     put: '',
@@ -230,7 +230,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'asserted-is-a-connect',
-    fault: 'After a flush everybody is published as having just connected.',
+    fault: 'After a flush, all users are published with the reason connect.',
     file: `${folder}/decide.lua`,
     find: "grace, reason = 0, event == 'r' and 'resync' or 'connect'",
     put: "grace, reason = 0, 'connect'",
@@ -238,7 +238,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'extended-again-and-again',
-    fault: 'A router that died is taken for one that waits each time that Redis was away, and its users stay.',
+    fault: 'Each outage of Redis extends the lease of a router that died, and its users stay online.',
     file: `${folder}/decide.lua`,
     find: 'if wasAway and endsAt > activeAt and not extendedOnce then',
     put: 'if wasAway and endsAt > activeAt then',
@@ -246,7 +246,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'no-self-preservation',
-    fault: 'A Redis that hangs for longer than a lease has everybody told offline.',
+    fault: 'After Redis has hung for longer than a lease, all users are published as offline.',
     file: `${folder}/decide.lua`,
     find: 'local wasAway = now - activeAt > leaseMs / 2',
     put: 'local wasAway = false',
@@ -254,7 +254,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'one-has-told-all-have',
-    fault: 'After a loss the first router that has told its users ends the doubt about those of all the others.',
+    fault: 'After a loss, queries are sure again once the first router has registered its users, and not the others.',
     file: `${folder}/registered.lua`,
     find: 'if name ~= router then left[#left + 1] = name end',
     put: '',
@@ -262,7 +262,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'others-are-not-awaited',
-    fault: 'After a loss users of routers that have not come back yet are said to be offline.',
+    fault: 'After a loss, queries answer offline for users of routers that have not come back yet.',
     file: `${folder}/beat.lua`,
     find: 'if other ~= router and (isOlder or (beatenEpoch ~= epoch and not isHere[other])) then await(other) end',
     put: '',
@@ -270,7 +270,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'ghosts-of-a-dead-fleet',
-    fault: 'After all routers have died queries say for a whole lease that everybody is online.',
+    fault: 'After all routers have died, queries show their users as online for a whole lease.',
     file: `${folder}/proof.lua`,
     find: "(verdict == 'runs' and node.extended) then standing[name] = 'extended' end",
     put: "(verdict == 'runs' and node.extended) then standing[name] = 'live' end",
@@ -278,7 +278,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'dead-lease-proves',
-    fault: 'Until somebody has noticed that a router died, everybody on it is online to whoever asks.',
+    fault: 'Until a dead router is reaped, queries show its users as online.',
     file: `${folder}/proof.lua`,
     find: "standing[name] = endsAt > now and 'live' or 'dead'",
     put: "standing[name] = 'live'",
@@ -287,7 +287,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'grace-over-is-online',
-    fault: 'Until a heartbeat has ended a grace, whoever asks is told that the user is online.',
+    fault: 'Until a heartbeat settles a grace that has run out, queries show the user as online.',
     file: `${folder}/read.lua`,
     find: 'local isDue = isAny or isAnyGraceOver(graceKey)',
     put: 'local isDue = isAny',
@@ -296,7 +296,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'grace-over-is-counted',
-    fault: 'A count is larger than the list of those counted, until a heartbeat has ended a grace.',
+    fault: 'Until a heartbeat settles a grace that has run out, the count includes a user whom the list does not.',
     file: `${folder}/count.lua`,
     find: '(isAny or isAnyGraceOver(graceKey))',
     put: 'isAny',
@@ -305,7 +305,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'lapsed-in-a-page',
-    fault: 'A list shows everybody on a router that has died, until somebody has noticed.',
+    fault: 'Until a dead router is reaped, lists contain its users.',
     file: `${folder}/list.lua`,
     find: 'no = -1 }',
     put: 'no = 1 }',
@@ -314,7 +314,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'february',
-    fault: 'In January and February published timestamps are a year too early.',
+    fault: 'In January and February, published timestamps are a year too early.',
     file: `${folder}/shared.lua`,
     find: 'local year = yoe + era * 400 + (month <= 2 and 1 or 0)',
     put: 'local year = yoe + era * 400',
@@ -322,7 +322,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'quote-in-an-id',
-    fault: 'A user whose id has a quotation mark breaks every message that they are in.',
+    fault: 'An id with a quotation mark makes every message about its user invalid.',
     file: `${folder}/shared.lua`,
     find: "if find(text, '[%c\"\\\\]') then",
     put: "if find(text, '[%c\\\\]') then",
@@ -330,7 +330,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'channel-of-the-other-status',
-    fault: 'Who listens to presence:online hears of those who leave.',
+    fault: 'The channel presence:online carries users who go offline.',
     file: `${folder}/shared.lua`,
     find: 'publicPrefix .. status }',
     put: "publicPrefix .. (online and 'offline' or 'online') }",
@@ -338,7 +338,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'nothing-on-updates',
-    fault: 'The channel of all changes is silent.',
+    fault: 'Nothing is published on the channel of all changes.',
     file: `${folder}/shared.lua`,
     find: "send('PUBLISH', updates, messages[i + 1])",
     put: '',
@@ -346,7 +346,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'count-goes-up-only',
-    fault: 'countOnline() counts everybody who was ever here.',
+    fault: 'countOnline() also counts users who have left.',
     file: `${folder}/shared.lua`,
     find: 'counts[key] = (counts[key] or 0) + (online and 1 or -1)',
     put: 'counts[key] = (counts[key] or 0) + (online and 1 or 0)',
@@ -362,7 +362,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'seed-of-nobody',
-    fault: 'A router that starts later looks for users where they are not, and every user is there twice.',
+    fault: 'A router that starts later uses other buckets than the data, and every user exists twice.',
     file: `${folder}/meta.lua`,
     find: 'if meta.seed and meta.seed ~= seed then',
     put: 'if meta.seed == nil then',
@@ -378,7 +378,8 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'lost-counts-are-other-data',
-    fault: 'Where the counts were lost, what the same heartbeat has told is dropped by whoever learns of it first.',
+    fault:
+      'Where the counts were lost, the changes of the same heartbeat are dropped by routers that learn of the loss first.',
     file: `${folder}/beat.lua`,
     find: 'lose({})',
     put: "epoch = time[1] .. '.' .. time[2] call('HSET', KEYS[3], 'epoch', epoch, 'lost', '0', 'lostAt', format('%d', now))",
@@ -386,7 +387,8 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'lost-counts-unnoticed',
-    fault: 'Where the counts were lost nobody asserts whom it holds, and who was lost with them stays offline.',
+    fault:
+      'Where the counts were lost, routers do not register their users again, and users who were lost with them stay offline.',
     file: `${folder}/beat.lua`,
     find: 'elseif isUncounted or (till and till <= now) then',
     put: 'elseif false then',
@@ -394,7 +396,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'beat-sent-again-is-a-loss',
-    fault: 'A router whose connection was cut tells all of its users again, though its lease was there all the time.',
+    fault: 'A router whose connection was cut registers all users again, although its lease has never lapsed.',
     file: `${folder}/beat.lua`,
     find: 'own.last <= sent + 1',
     put: 'own.last <= sent',
@@ -402,8 +404,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'last-seen-is-when-they-came',
-    fault:
-      'Who was on a router that nobody found dead in time was last seen when the connection was made, hours before.',
+    fault: 'Last seen of users whose router is reaped late is the time of their connection, hours before.',
     file: `${folder}/reap.lua`,
     find: 'seen = math.max(seen, dead[owner])',
     put: '',
@@ -411,7 +412,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'last-seen-back-on-a-cluster',
-    fault: 'On a Cluster the death of a router sets back when its users were last seen.',
+    fault: 'On a Cluster, the death of a router sets back when its users were last seen.',
     file: `${folder}/reap.lua`,
     find: 'math.max(latest(mirror, user.seen), seen, known and known <= now and known or 0)',
     put: 'known or math.max(latest(mirror, user.seen), seen)',

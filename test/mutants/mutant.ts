@@ -1,29 +1,29 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** A fault that is planted in `src`, to see whether a test notices it. */
+/** A fault that is planted in `src`, to check that a test notices it. */
 export interface Mutant {
   readonly id: string;
-  /** What a user would suffer, in a line. */
+  /** The consequence for a user, in one line. */
   readonly fault: string;
-  /** Where the text stands; where it does not, all of `src` is searched, so that a file may move. */
+  /** The file with the code. If the code is not in it, all of `src` is searched, so that code may move. */
   readonly file: string;
-  /** Code that stands there exactly once, however it is formatted. */
+  /** Code that is in the file exactly once, however it is formatted. */
   readonly find: string;
   readonly put: string;
   /** The test files that should notice. */
   readonly tests: readonly string[];
-  /** Only those of their tests whose name has this in it, where the files are slow. */
+  /** Where the files are slow: only tests whose name contains this are run. */
   readonly named?: string;
 }
 
-/** Made of the Lua files. */
+/** Generated from the Lua files. */
 const GENERATED = 'src/stores/redis/lua/scripts.generated.ts';
 
-/** What may stand between two tokens: space, and comments of either language. */
+/** Matches white space and comments of both languages between two tokens. */
 const GAP = '(?:\\s|//.*|--\\s.*)*';
 
-/** The same code whatever lines it is broken into, what is said between them, and whether a list ends with a comma. */
+/** A pattern for code that ignores line breaks, comments and trailing commas. */
 export function patternOf(code: string): RegExp {
   const tokens = code.match(/\w+|[^\s\w]/g) ?? [];
   let pattern = '';
@@ -38,7 +38,7 @@ export function patternOf(code: string): RegExp {
   return new RegExp(/\w$/.test(code.trim()) ? `${pattern}\\b` : pattern, 'g');
 }
 
-/** All files of `src` that are written by hand. */
+/** All files of `src` that are not generated. */
 export function sourcesOf(root: string): string[] {
   return readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
     .map((name) => `src/${name}`)
@@ -47,7 +47,7 @@ export function sourcesOf(root: string): string[] {
 }
 
 /**
- * The file in which a mutant goes, and its text with the fault in it.
+ * Returns the file of a mutant, and its text with the fault in it.
  *
  * @throws Error where the code is in no file, or is not there exactly once
  */
@@ -64,7 +64,7 @@ export function planted(root: string, { id, file, find, put }: Mutant): { file: 
   return { file: place, text: read(place).replace(pattern, () => put) };
 }
 
-/** A third of the mutants, of all folders: of three days in a row each day another one. */
+/** A third of the mutants, from all folders. Three days in a row cover all of them. */
 export function thirdOf<T>(mutants: readonly T[], date: Date): T[] {
   const day = Math.floor(date.getTime() / 86_400_000);
   return mutants.filter((_, index) => index % 3 === day % 3);

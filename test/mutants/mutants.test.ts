@@ -11,7 +11,7 @@ import { type Mutant, planted, thirdOf } from './mutant';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const all = Object.values(MUTANTS).flat();
 
-/** A tree with these files in its `src`. */
+/** Creates a temporary tree with these files in `src`, and returns its path. */
 function tree(onEnd: (end: () => void) => void, files: { [name: string]: string }): string {
   const directory = mkdtempSync(join(tmpdir(), 'mutants-test-'));
   onEnd(() => rmSync(directory, { recursive: true }));

@@ -9,11 +9,11 @@ const HEARING = ['test/stores/redis-hearing.test.ts'];
 const LINK = ['test/stores/redis-link.test.ts', 'test/stores/redis-wrong-server.test.ts'];
 const SUBSCRIBER = ['test/stores/redis-subscriber.test.ts'];
 
-/** Of the store on Redis, without its scripts. */
+/** Faults in the store on Redis, without its scripts. */
 export const REDIS: readonly Mutant[] = [
   {
     id: 'key-lives-seconds-on-a-cluster',
-    fault: 'On a Cluster the presence key of who joins lives a thousand times too long.',
+    fault: 'On a Cluster, the presence key of a user who joins lives a thousand times too long.',
     file: `${folder}/presenceKeys.ts`,
     find: "String(seen), 'PX', ttl])",
     put: "String(seen), 'EX', ttl])",
@@ -21,7 +21,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'renewal-makes-a-key-on-a-cluster',
-    fault: 'On a Cluster a renewal makes a key for somebody who is offline.',
+    fault: 'On a Cluster, a renewal creates a key for a user who is offline.',
     file: `${folder}/presenceKeys.ts`,
     find: "'PX', ttl, 'XX', ]",
     put: "'PX', ttl ]",
@@ -29,7 +29,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'newer-key-deleted-on-a-cluster',
-    fault: 'On a Cluster the key of who has just come back is deleted by the end of their last visit.',
+    fault: 'On a Cluster, the late delete after a leave removes the key of a user who has just come back.',
     file: `${folder}/presenceKeys.ts`,
     find: "if seen and (tonumber(seen) or 0) <= tonumber(ARGV[1]) then redis.call('DEL', KEYS[1]) end",
     put: "redis.call('DEL', KEYS[1])",
@@ -37,7 +37,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'last-sign-lost-on-a-cluster',
-    fault: 'On a Cluster who leaves was last seen when the router was told, and not when another one has heard them.',
+    fault: 'On a Cluster, last seen of a user who leaves ignores later activity on another router.',
     file: `${folder}/runner.ts`,
     find: 'if (at !== undefined && at > known && at <= now) later.push([userId, at]);',
     put: '',
@@ -45,7 +45,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'last-seen-of-the-dead-on-a-cluster',
-    fault: 'On a Cluster users of a router that died were last seen when they came.',
+    fault: 'On a Cluster, last seen of users of a dead router is the time of their connection.',
     file: `${folder}/reaper.ts`,
     find: "String(seen[index] ?? '')",
     put: "''",
@@ -53,7 +53,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'seen-later-than-heard',
-    fault: 'Renewals say that phones were heard later than they were.',
+    fault: 'Renewals report activity as later than it was.',
     file: `${folder}/mutations.ts`,
     find: 'Math.ceil(ageMs / SIGN_GRID_MS) * SIGN_GRID_MS',
     put: 'Math.floor(ageMs / 1_000) * 1_000',
@@ -61,7 +61,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'wrong-one-is-missing',
-    fault: 'Of several users who are renewed the wrong one is told to be missing.',
+    fault: 'Of several users who are renewed, the wrong one is named as missing.',
     file: `${folder}/mutations.ts`,
     find: '(group[Number(place)] as SignOfLife).userId',
     put: '(group[0] as SignOfLife).userId',
@@ -70,7 +70,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'timeout-is-a-disconnect',
-    fault: 'Who fell silent is published as having said goodbye.',
+    fault: 'A time-out is published with the reason disconnect.',
     file: `${folder}/mutations.ts`,
     find: "return op.reason === 'disconnect' ? 'l' : 't';",
     put: "return 'l';",
@@ -79,7 +79,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'acknowledged-never',
-    fault: 'A router never finds out that a failover has lost what it was told to be done.',
+    fault: 'A router never finds out that a failover has lost calls that were acknowledged.',
     file: `${folder}/mutations.ts`,
     find: 'if (answer.known && incarnation.tag === tag) incarnation.acknowledged = number;',
     put: '',
@@ -87,7 +87,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'same-name-again',
-    fault: 'A router that lost its lease twice goes on under a name that is being reaped.',
+    fault: 'A router that lost its lease twice continues under an incarnation that is being reaped.',
     file: `${folder}/incarnation.ts`,
     find: 'this.generation += 1;',
     put: 'this.generation = 1;',
@@ -95,7 +95,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'left-and-still-online',
-    fault: 'What a router that leaves still held stays online until another router happens to look.',
+    fault: 'Users whom a leaving router still held stay online until another router sends a heartbeat.',
     file: `${folder}/maintenance.ts`,
     find: "if (released === '1') await this.reaper.reap(partition, [tag], this.ttlMs);",
     put: '',
@@ -111,7 +111,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'odd-records-stay',
-    fault: 'A sweep finds users whose grace has ended long ago, and nobody acts on it.',
+    fault: 'A sweep finds users whose grace ended long ago, and does not settle them.',
     file: `${folder}/sweeper.ts`,
     find: "if (odd.length > 0) await this.settle(partition, odd, 'record');",
     put: '',
@@ -119,7 +119,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'left-over-keys-stay',
-    fault: 'A presence key of somebody who is offline stays, and says for ever that they are online.',
+    fault: 'A presence key of an offline user stays, and shows the user as online for ever.',
     file: `${folder}/sweeper.ts`,
     find: 'if (offline.length > 0) await this.findLeftOver(partition, offline);',
     put: '',
@@ -127,7 +127,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'due-graces-stay',
-    fault: 'A heartbeat finds graces that have ended, and nobody ends them.',
+    fault: 'A heartbeat finds graces that have run out, and does not settle them.',
     file: `${folder}/maintenance.ts`,
     find: '(await this.endGraces(partition, answer, onAnswer))',
     put: 'true',
@@ -135,7 +135,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'dead-are-never-buried',
-    fault: 'A dead router is found dead again and again: nothing ends its lease for good.',
+    fault: 'A dead router is found again by each heartbeat, since its lease is never removed.',
     file: `${folder}/reaper.ts`,
     find: 'if (!isAlive && !this.runner.isClosed) await this.take(partition, tags, [], ttlMs);',
     put: '',
@@ -143,7 +143,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'sweep-stops-at-the-end',
-    fault: 'A sweep that goes round the end leaves out the buckets at the beginning.',
+    fault: 'A sweep that wraps around skips the buckets at the beginning.',
     file: `${folder}/sweeper.ts`,
     find: 'await this.walk(partition, 0, first + count - end);',
     put: '',
@@ -151,7 +151,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'told-what-was-before',
-    fault: 'Who subscribes is told changes from before.',
+    fault: 'A new subscriber gets changes from before its subscription.',
     file: `${folder}/changeStream.ts`,
     find: 'if (update.version > (since[partition.index] as number)) feed.onTransition(update, lastSeen);',
     put: 'if (since !== undefined) feed.onTransition(update, lastSeen);',
@@ -159,7 +159,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'loss-of-all-untold',
-    fault: 'After a flush nobody is told again before the next heartbeat finds it out.',
+    fault: 'After a flush, users are not registered again until the next heartbeat detects it.',
     file: `${folder}/changeStream.ts`,
     find: 'for (const feed of this.feeds.keys()) feed.onLost(isLostUser);',
     put: '',
@@ -167,7 +167,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'lost-message-unnoticed',
-    fault: 'A message between routers that gets lost is never looked for.',
+    fault: 'A lost message between routers is never detected.',
     file: `${folder}/hearing.ts`,
     find: 'if (this.overdue === undefined) this.awaitVersion();',
     put: '',
@@ -175,7 +175,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'message-told-twice',
-    fault: 'A change that was read from the log is told once more when its message comes.',
+    fault: 'A change that was read from the log is emitted again when its message arrives.',
     file: `${folder}/hearing.ts`,
     find: 'return this.heard !== undefined && epoch === this.epoch && first === this.heard + 1;',
     put: 'return this.heard !== undefined && epoch === this.epoch && first <= this.heard + 1;',
@@ -183,7 +183,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'log-of-other-data',
-    fault: 'Versions of data that were lost are taken for those of the new data.',
+    fault: 'Versions of lost data count as versions of the new data.',
     file: `${folder}/hearing.ts`,
     find: 'return this.heard !== undefined && epoch === this.epoch && first === this.heard + 1;',
     put: 'return this.heard !== undefined && first === this.heard + 1;',
@@ -191,7 +191,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'new-data-unnoticed',
-    fault: 'That Redis was flushed is noticed, and nobody is told to say again who is there.',
+    fault: 'A flush of Redis is detected, but routers are not asked to register their users again.',
     file: `${folder}/hearing.ts`,
     find: 'if (isOther) this.options.onAnew();',
     put: '',
@@ -199,7 +199,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'unreadable-log-is-silence',
-    fault: 'Where the log does not reach back far enough, what was missed is never read.',
+    fault: 'Where the log does not reach back far enough, missed changes are never read.',
     file: `${folder}/hearing.ts`,
     find: 'if (this.leaps > 2) this.distrustUntil = 0; this.options.onGap();',
     put: 'if (this.leaps > 2) this.distrustUntil = 0;',
@@ -207,7 +207,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'forged-number-believed',
-    fault: 'Whoever may publish can make a router believe anything about anybody.',
+    fault: 'A forged message changes statuses, since it is not compared with the log.',
     file: `${folder}/hearing.ts`,
     find: 'const isForged = disputed.some(({ first, digest }) => (written.get(first) ?? digest) !== digest);',
     put: 'const isForged = disputed.length === 0;',
@@ -215,7 +215,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'caught-up-too-soon',
-    fault: 'A dashboard is told that it is current before this router has heard what Redis knows.',
+    fault: 'A dashboard becomes live before this router has received all changes from Redis.',
     file: `${folder}/hearing.ts`,
     find: 'if (this.closed || !this.isBehind()) return Promise.resolve();',
     put: 'if (this.closed || this.heard !== undefined) return Promise.resolve();',
@@ -223,7 +223,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'queue-without-end',
-    fault: 'While Redis hangs commands pile up in the memory of the router.',
+    fault: 'While Redis hangs, commands accumulate in the memory of the router.',
     file: `${folder}/link.ts`,
     find: "if (silentMs > STUCK_MS) throw new Error('Redis does not answer');",
     put: '',
@@ -231,7 +231,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'dead-connection-kept',
-    fault: 'A connection that is dead without a word is used for ever.',
+    fault: 'A connection that is dead without an event is used for ever.',
     file: `${folder}/link.ts`,
     find: "if (silentMs > SILENCE_MS && this.events.isOwn === true) this.shared.reconnect('Redis does not answer');",
     put: '',
@@ -247,7 +247,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'waiting-past-the-end',
-    fault: 'A query on a client that has ended waits in place of failing.',
+    fault: 'A query on a client that has ended waits instead of failing.',
     file: `${folder}/link.ts`,
     find: "if (status === 'end') return Promise.reject(new Error('the Redis client has ended its connection'));",
     put: '',
@@ -255,7 +255,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'wrong-server-for-good',
-    fault: 'After a failover behind a name a router stays with the old master, and writes nothing.',
+    fault: 'After a failover behind a host name, a router stays connected to the old master, and writes nothing.',
     file: `${folder}/shared-client.ts`,
     find: 'if (comesBack) this.client.disconnect(true);',
     put: '',
@@ -271,7 +271,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'deaf-connection-kept',
-    fault: 'A connection for messages that is dead without a word is never made anew.',
+    fault: 'A subscriber connection that is dead without an event is never replaced.',
     file: `${folder}/subscriber.ts`,
     find: "this.options.onError(new Error('the connection for messages gives no answer, and is replaced')); this.replace();",
     put: "this.options.onError(new Error('the connection for messages gives no answer, and is replaced'));",
@@ -279,7 +279,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'never-probed',
-    fault: 'That the connection for messages is dead nobody finds out while nothing changes.',
+    fault: 'A dead subscriber connection is not detected while there are no changes.',
     file: `${folder}/subscriber.ts`,
     find: "this.enter({ kind: 'listening' }, PROBE_MS, () => this.ask());",
     put: "this.enter({ kind: 'listening' });",
@@ -287,7 +287,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'refused-and-silent',
-    fault: 'A subscription that was refused once is not tried again.',
+    fault: 'A subscription that was refused once is not repeated.',
     file: `${folder}/subscriber.ts`,
     find: "this.enter({ kind: 'refused', disconnection: { since, error } }, RETRY_MS, () => this.ask());",
     put: "this.enter({ kind: 'refused', disconnection: { since, error } });",
@@ -295,7 +295,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'page-with-a-hole',
-    fault: 'A page is given although an answer in the middle of it is still out.',
+    fault: 'A page is returned although an answer in the middle of it has not arrived yet.',
     file: `${folder}/page-walk.ts`,
     find: "if (state !== 'read') return undefined;",
     put: "if (state !== 'read') continue;",
@@ -303,7 +303,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'loss-forgotten',
-    fault: 'Whoever was lost and has no router any more stays online at those who were told so.',
+    fault: 'A user who was lost, and whose router is gone, stays online at listeners.',
     file: `${folder}/losses.ts`,
     find: 'if (this.isAsserted(at, now) && this.due.has(bucket)) isOver = true;',
     put: '',
@@ -311,7 +311,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'ids-that-meet',
-    fault: 'Whoever knows the hash can put all of his users into one bucket, and make it slow for everybody.',
+    fault: 'An attacker who knows the hash can put many users into one bucket, which makes it slow.',
     file: `${folder}/keyspace.ts`,
     find: 'let hash = fnv(userId, start) ^ end;',
     put: 'let hash = fnv(userId, 0);',
@@ -320,7 +320,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'key-of-a-restore',
-    fault: 'After a backup was restored whoever had a presence key then is said to be online.',
+    fault: 'After a backup was restored, queries show users with an old presence key as online.',
     file: `${folder}/queries.ts`,
     find: 'return at !== undefined && at > now - this.options.ttlMs() - SLACK_MS && at <= now + SLACK_MS;',
     put: 'return at !== undefined && at <= now + SLACK_MS;',
@@ -328,7 +328,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'key-of-tomorrow',
-    fault: 'Whoever may write a key can say that somebody is online for ever.',
+    fault: 'A forged presence key shows a user as online for ever.',
     file: `${folder}/queries.ts`,
     find: 'return at !== undefined && at > now - this.options.ttlMs() - SLACK_MS && at <= now + SLACK_MS;',
     put: 'return at !== undefined && at > now - this.options.ttlMs() - SLACK_MS;',
@@ -336,7 +336,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'set-back-unnoticed',
-    fault: 'After a failover that lost writes a query says offline of who came since the last one that was kept.',
+    fault: 'After a failover that lost writes, queries answer offline for users whose joins were lost.',
     file: `${folder}/doubt.ts`,
     find: 'const isOther = e !== beaten.epoch || seq < highest;',
     put: 'const isOther = e !== beaten.epoch;',
@@ -352,7 +352,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'standing-problem-repeated',
-    fault: 'A channel that may not be published on is reported at each change.',
+    fault: 'A channel on which publishing is forbidden is reported at each change.',
     file: `${folder}/standing-problems.ts`,
     find: 'if (before?.message === message && before.until > now) {',
     put: 'if (before === undefined && message === undefined) {',
@@ -360,7 +360,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'standing-problem-for-ever',
-    fault: 'health() goes on to name what nobody has met for hours.',
+    fault: 'health() lists problems that have not occurred for hours.',
     file: `${folder}/standing-problems.ts`,
     find: 'if (until > now) problems.push({ stage, message, since });',
     put: 'if (until > 0) problems.push({ stage, message, since });',
@@ -368,7 +368,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'junk-reported-each-time',
-    fault: 'Somebody who writes junk once a second fills the log of every router.',
+    fault: 'An invalid message every second fills the log of every router.',
     file: `${folder}/standing-problems.ts`,
     find: 'if ((this.quietUntil.get(key) ?? 0) > now) continue;',
     put: '',
@@ -376,7 +376,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'seed-learned-and-forgotten',
-    fault: 'A router that starts later looks for every user twice.',
+    fault: 'A router that starts later makes two calls for every user.',
     file: `${folder}/script.ts`,
     find: 'partition.learn(misplaced.e, misplaced.seed); }',
     put: 'partition.learn(partition.knownEpoch, misplaced.seed); }',
@@ -384,7 +384,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'seed-asked-for-ever',
-    fault: 'A seed that somebody changes all the time has routers ask without an end.',
+    fault: 'A seed that keeps changing makes routers repeat a call without end.',
     file: `${folder}/script.ts`,
     find: "if (look === MOST_LOOKS) throw new Error('the seed of the buckets changes faster than it can be learned');",
     put: "if (look === 20) throw new Error('the seed of the buckets changes faster than it can be learned');",
@@ -392,7 +392,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'reason-of-the-other-status',
-    fault: 'A message that says "offline, because of a connect" is believed.',
+    fault: 'A message with the status offline and the reason connect is accepted.',
     file: `${folder}/changes.ts`,
     find: 'if (!REASONS[status].includes(reason)) return undefined;',
     put: '',
@@ -400,7 +400,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'frozen-by-nobody',
-    fault: 'A listener that changes what it is told changes it for all others.',
+    fault: 'A listener that modifies an update modifies it for all others.',
     file: `${folder}/changes.ts`,
     find: 'const update: PresenceUpdate = Object.freeze({ userId, status, timestamp, version, reason });',
     put: 'const update: PresenceUpdate = { userId, status, timestamp, version, reason };',
@@ -416,7 +416,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'late-answer-counts',
-    fault: 'A connection for messages that answered too late is taken for one that listens.',
+    fault: 'A subscriber connection that answered too late counts as subscribed.',
     file: `${folder}/subscriber.ts`,
     find: 'if (this.state === asking) this.listen();',
     put: 'this.listen();',
@@ -424,8 +424,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'silent-servers-hammered',
-    fault:
-      'A server that accepts connections and answers nothing gets a new one every three seconds from every router.',
+    fault: 'A server that accepts connections and never answers gets a new one from every router every three seconds.',
     file: `${folder}/subscriber.ts`,
     find: 'this.silences += 1;',
     put: '',
@@ -433,7 +432,8 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'forgotten-call-waits',
-    fault: 'After a failover a router waits two seconds for what its client has forgotten, and a short lease lapses.',
+    fault:
+      'After a failover, a router waits two seconds for a command that its client has dropped, and a short lease lapses.',
     file: `${folder}/link.ts`,
     find: '.then(() => client.ping?.())',
     put: '.then(() => new Promise<void>(() => undefined))',
@@ -441,7 +441,7 @@ export const REDIS: readonly Mutant[] = [
   },
   {
     id: 'gap-in-the-count-of-losses',
-    fault: 'A loss whose message was lost is taken for the one that was heard.',
+    fault: 'A loss whose message was lost counts as the one whose message arrived.',
     file: `${folder}/losses.ts`,
     find: 'if (buckets.length === 0) return [];',
     put: 'if (buckets.length === 0) continue;',

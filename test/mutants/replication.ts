@@ -15,7 +15,7 @@ export const REPLICATION: readonly Mutant[] = [
   },
   {
     id: 'everybody-set-aside',
-    fault: 'A store that refuses everybody has every user tried again alone, a minute apart.',
+    fault: 'A store that refuses all users has each tried again alone, with waits of up to a minute.',
     file: ASIDE,
     find: 'return this.waiting.size >= MOST;',
     put: 'return false;',
@@ -31,7 +31,7 @@ export const REPLICATION: readonly Mutant[] = [
   },
   {
     id: 'set-aside-for-ever',
-    fault: 'A user whom the store takes again after a refusal goes on to be told alone, and late.',
+    fault: 'A user whom the store accepts again after a refusal is still sent alone, and late.',
     file: ASIDE,
     find: 'this.waiting.delete(one);',
     put: '',
@@ -39,7 +39,7 @@ export const REPLICATION: readonly Mutant[] = [
   },
   {
     id: 'doubt-is-an-answer',
-    fault: 'A query right after the store has lost everything says that everybody is offline.',
+    fault: 'A query right after the store has lost all data answers that all users are offline.',
     file: SURE,
     find: 'while (!isSure(answer)) {',
     put: 'while (answer === undefined) {',
@@ -55,7 +55,7 @@ export const REPLICATION: readonly Mutant[] = [
   },
   {
     id: 'doubt-until-the-clock-catches-up',
-    fault: 'A query in doubt waits for hours where the clock was set back meanwhile.',
+    fault: 'A query to a store that is not sure waits for hours where the clock was set back meanwhile.',
     file: SURE,
     find: 'if (leftMs <= 0 || leftMs > ms) throw unsure();',
     put: 'if (leftMs <= 0) throw unsure();',
@@ -63,7 +63,7 @@ export const REPLICATION: readonly Mutant[] = [
   },
   {
     id: 'doubt-without-a-pause',
-    fault: 'A query in doubt asks the store two hundred times a second.',
+    fault: 'A query to a store that is not sure calls it two hundred times a second.',
     file: SURE,
     find: 'clock.setTimeout(resolve, Math.min(PAUSE_MS, ms / 4));',
     put: 'clock.setTimeout(resolve, Math.min(PAUSE_MS, ms / 4) / 10);',
@@ -71,7 +71,7 @@ export const REPLICATION: readonly Mutant[] = [
   },
   {
     id: 'one-keeps-out-a-thousand',
-    fault: 'A store that refuses one user takes nobody who is told together with that one.',
+    fault: 'Where the store refuses one user, all users in the same batch stay unregistered.',
     file: BATCH_SIZE,
     find: 'this.limit = Math.max(1, suspects.length >> 1);',
     put: '',
@@ -79,7 +79,7 @@ export const REPLICATION: readonly Mutant[] = [
   },
   {
     id: 'batches-stay-small',
-    fault: 'After the store was slow for a while it is told of ten users a call, for ever.',
+    fault: 'After the store was slow for a while, calls contain ten users for ever.',
     file: BATCH_SIZE,
     find: 'this.limit = Math.min(MOST, this.limit + (this.limit >> 2) + 1);',
     put: '',
@@ -87,7 +87,7 @@ export const REPLICATION: readonly Mutant[] = [
   },
   {
     id: 'waits-stay-long',
-    fault: 'After a long outage the first call that fails is made again a second later, and not at once.',
+    fault: 'After a long outage, the first call that fails is repeated a second later, and not after a short wait.',
     file: 'src/replication/retry-timer.ts',
     find: 'this.failures = 0;',
     put: '',
@@ -95,7 +95,7 @@ export const REPLICATION: readonly Mutant[] = [
   },
   {
     id: 'refused-among-others',
-    fault: 'A user whom the store refuses is told to it among others again, who are refused together with that one.',
+    fault: 'A user whom the store refuses is sent with others again, who are refused together with that user.',
     file: 'src/replication/pending-ops.ts',
     find: 'if (user !== alone && aside.has(user)) continue;',
     put: '',
@@ -103,7 +103,7 @@ export const REPLICATION: readonly Mutant[] = [
   },
   {
     id: 'last-batch-but-one',
-    fault: 'A router says that it has told all of its users while some wait for the next batch.',
+    fault: 'A router reports all of its users as registered while some wait for the next batch.',
     file: 'src/replication/pending-ops.ts',
     find: 'isLast = false; break;',
     put: 'break;',

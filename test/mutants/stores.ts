@@ -7,11 +7,11 @@ const RULE = 'src/stores/transitions.ts';
 const TABLE = ['test/stores/transitions.test.ts'];
 const TESTS = ['test/stores/memory.test.ts', 'test/core/memory-duties.test.ts'];
 
-/** Of the store in memory, and what stores have in common. */
+/** Faults in the store in memory, and in the parts that stores share. */
 export const STORES: readonly Mutant[] = [
   {
     id: 'memory-reap-ends-a-grace',
-    fault: 'A user who is in grace goes offline at once when another one of their routers dies.',
+    fault: 'A user in grace goes offline at once when another router that held the user dies.',
     file: RULE,
     find: "owners = without(owners, event.owner); publish('node-down');",
     put: "owners = without(owners, event.owner); graceUntil = 0; publish('node-down');",
@@ -19,7 +19,7 @@ export const STORES: readonly Mutant[] = [
   },
   {
     id: 'memory-lapsed-lease-lives',
-    fault: 'A router whose lease has lapsed, and nobody noticed, need not tell its users again, and they are gone.',
+    fault: 'A router whose lease has lapsed unnoticed does not have to register its users again, and they are lost.',
     file: MEMORY,
     find: 'const known = lease !== undefined && lease.endsAt > this.clock.elapsed;',
     put: 'const known = lease !== undefined;',
@@ -27,7 +27,7 @@ export const STORES: readonly Mutant[] = [
   },
   {
     id: 'memory-extended-again',
-    fault: 'A router that died is taken for one that waits each time that the process stood still.',
+    fault: 'Each stall of the process extends the lease of a router that died.',
     file: RULE,
     find: 'if (wasAway && lease.endsAt > activeAt && !lease.extendedOnce)',
     put: 'if (wasAway && lease.endsAt > activeAt)',
@@ -35,7 +35,7 @@ export const STORES: readonly Mutant[] = [
   },
   {
     id: 'memory-last-seen-goes-back',
-    fault: 'Who leaves on one router was last seen before another one has heard them.',
+    fault: 'Last seen of a user who leaves on one router ignores later activity on another one.',
     file: RULE,
     find: 'lastSeen = Math.max(lastSeen ?? Number.NEGATIVE_INFINITY, now - event.ageMs);',
     put: 'lastSeen = now - event.ageMs;',
@@ -43,7 +43,7 @@ export const STORES: readonly Mutant[] = [
   },
   {
     id: 'memory-told-what-was-before',
-    fault: 'Who subscribes is told changes from before.',
+    fault: 'A new subscriber gets changes from before its subscription.',
     file: QUEUE,
     find: 'else if (item.update.version > since) feed.onTransition(item.update, item.lastSeen);',
     put: 'else if (since >= 0) feed.onTransition(item.update, item.lastSeen);',
@@ -59,7 +59,7 @@ export const STORES: readonly Mutant[] = [
   },
   {
     id: 'memory-renews-for-others',
-    fault: 'A router that does not hold a user renews it, and never learns that the store does not know it from there.',
+    fault: 'A router renews a user whom it does not hold in the store, and never learns that.',
     file: RULE,
     find: "if (!isHeld && event.kind !== 'join') return decided(true);",
     put: "if (!isHeld && event.kind !== 'join' && event.kind !== 'activity') return decided(true);",
@@ -67,7 +67,7 @@ export const STORES: readonly Mutant[] = [
   },
   {
     id: 'memory-clock-set-back',
-    fault: 'After the clock was set back graces and leases last hours longer.',
+    fault: 'After the clock was set back, graces and leases last hours longer.',
     file: 'src/stores/memory/steady-clock.ts',
     find: 'if (wall > this.wall) this.elapsed += wall - this.wall;',
     put: 'this.elapsed += wall - this.wall;',
@@ -75,7 +75,7 @@ export const STORES: readonly Mutant[] = [
   },
   {
     id: 'memory-grows',
-    fault: 'The embedded store remembers everybody who was ever here.',
+    fault: 'The embedded store remembers every user who was ever connected.',
     file: MEMORY,
     find: 'if (user.forgetAt > elapsed && this.offline.size <= this.maxRemembered) break;',
     put: 'if (user.forgetAt > elapsed) break;',
@@ -83,7 +83,7 @@ export const STORES: readonly Mutant[] = [
   },
   {
     id: 'memory-update-can-be-changed',
-    fault: 'A listener that changes what it is told changes it for all others.',
+    fault: 'A listener that modifies an update modifies it for all others.',
     file: MEMORY,
     find: 'this.queue.add({ update: Object.freeze(update), lastSeen:',
     put: 'this.queue.add({ update, lastSeen:',
@@ -91,7 +91,7 @@ export const STORES: readonly Mutant[] = [
   },
   {
     id: 'memory-leave-by-a-stranger',
-    fault: 'A leave by a router that does not hold the user takes it offline.',
+    fault: 'A leave by a router that does not hold the user takes the user offline.',
     file: RULE,
     find: "if (!isHeld && event.kind !== 'join') return decided(true);",
     put: "if (!isHeld && event.kind !== 'join' && event.kind !== 'leave') return decided(true);",
@@ -99,7 +99,7 @@ export const STORES: readonly Mutant[] = [
   },
   {
     id: 'memory-feed-that-throws',
-    fault: 'A presence whose feed throws keeps all others from hearing.',
+    fault: 'After a feed that throws, the other feeds do not get the change.',
     file: QUEUE,
     find: '} catch { }',
     put: '} finally { }',
@@ -107,7 +107,7 @@ export const STORES: readonly Mutant[] = [
   },
   {
     id: 'rule-grace-ends-late',
-    fault: 'A grace that has run out, and that nobody has ended, keeps the user online through whatever happens next.',
+    fault: 'A grace that has run out unnoticed keeps the user online at the next event.',
     file: RULE,
     find: 'if (graceUntil <= now) graceUntil = 0;',
     put: 'if (graceUntil < now) graceUntil = 0;',
@@ -115,7 +115,7 @@ export const STORES: readonly Mutant[] = [
   },
   {
     id: 'rule-contradiction-stays',
-    fault: 'A user whom a router holds, and who was published as offline, stays so.',
+    fault: 'A user whom a router holds, but who was published as offline, stays offline.',
     file: RULE,
     find: "publish(online ? 'timeout' : 'resync');",
     put: "if (online) publish('timeout');",
@@ -123,7 +123,7 @@ export const STORES: readonly Mutant[] = [
   },
   {
     id: 'rule-join-keeps-the-grace',
-    fault: 'Who is back, and closes, stays online until the grace of the drop before ends.',
+    fault: 'A user who came back and closes stays online until the grace of the earlier drop ends.',
     file: RULE,
     find: 'graceUntil = 0; publish(event.reassert',
     put: 'publish(event.reassert',
@@ -147,7 +147,7 @@ export const STORES: readonly Mutant[] = [
   },
   {
     id: 'rule-dead-lease-extended',
-    fault: 'A router that was dead before the store stood still is given a lease anew.',
+    fault: 'A router that was dead before the store stood still gets its lease extended.',
     file: RULE,
     find: 'if (wasAway && lease.endsAt > activeAt && !lease.extendedOnce)',
     put: 'if (wasAway && !lease.extendedOnce)',
@@ -155,7 +155,7 @@ export const STORES: readonly Mutant[] = [
   },
   {
     id: 'rule-extended-lease-proves',
-    fault: 'Of a router that died while the store stood still, everybody is online to whoever asks.',
+    fault: 'Queries show the users of a router that died while the store stood still as online.',
     file: RULE,
     find: 'return !lease.extendedOnce ||',
     put: 'return lease.extendedOnce ||',
@@ -163,7 +163,7 @@ export const STORES: readonly Mutant[] = [
   },
   {
     id: 'memory-count-of-the-published',
-    fault: 'A count says online of users of whom a status says offline.',
+    fault: 'A count includes users whose status is offline.',
     file: MEMORY,
     find: 'if (this.isOnline(user)) count += 1;',
     put: 'count += 1;',
@@ -171,7 +171,7 @@ export const STORES: readonly Mutant[] = [
   },
   {
     id: 'memory-unproven-lost',
-    fault: 'Whoever begins to listen while leases are extended never learns who goes offline after it.',
+    fault: 'A router that subscribes while leases are extended misses users who go offline when these end.',
     file: MEMORY,
     find: '(stored.online ? users : unproven).push(stored);',
     put: 'if (stored.online) users.push(stored);',
@@ -179,7 +179,7 @@ export const STORES: readonly Mutant[] = [
   },
   {
     id: 'question-asked-in-a-loop',
-    fault: 'Whoever may publish makes a router ask Redis as fast as it can.',
+    fault: 'Forged messages make a router query Redis as fast as it can.',
     file: INQUIRY,
     find: 'this.finish(hasFound ? 0 : PACE_MS);',
     put: 'this.finish(0);',
@@ -187,7 +187,7 @@ export const STORES: readonly Mutant[] = [
   },
   {
     id: 'question-forgotten',
-    fault: 'A question that failed is not asked again.',
+    fault: 'A query that failed is not repeated.',
     file: INQUIRY,
     find: 'this.isFailing = true; this.isWanted = true;',
     put: 'this.isFailing = true;',
@@ -195,7 +195,7 @@ export const STORES: readonly Mutant[] = [
   },
   {
     id: 'question-waits-for-the-clock',
-    fault: 'After the clock was set back a question waits until it has caught up.',
+    fault: 'After the clock was set back, a query waits until it has caught up.',
     file: INQUIRY,
     find: 'Math.min(waitMs, PACE_MS)',
     put: 'waitMs',
@@ -203,7 +203,7 @@ export const STORES: readonly Mutant[] = [
   },
   {
     id: 'no-jitter',
-    fault: 'The routers of a fleet that lost a server together come back to it together.',
+    fault: 'The routers of a fleet that lost a server together reconnect to it together.',
     file: 'src/public/backoff.ts',
     find: 'return Math.ceil(jitteredMs(failures, leastMs, mostMs, 0.5, random(), factor));',
     put: 'return Math.ceil(jitteredMs(failures, leastMs, mostMs, 1, random(), factor));',

@@ -7,7 +7,7 @@ const LIMITER = 'src/subscriptions/update-limiter.ts';
 export const SUBSCRIPTIONS: readonly Mutant[] = [
   {
     id: 'granted-to-nobody',
-    fault: 'A dashboard that has gone while authorizeWatch decided is watched for, for ever.',
+    fault: 'A dashboard that disconnects while authorizeWatch decides stays subscribed for ever.',
     file: REQUESTS,
     find: "if (asker.connection.state === 'gone') return;",
     put: '',
@@ -15,7 +15,7 @@ export const SUBSCRIPTIONS: readonly Mutant[] = [
   },
   {
     id: 'granted-to-the-next-one',
-    fault: 'What was allowed to one user is granted to another, who was attached to the socket meanwhile.',
+    fault: 'A permission for one user is granted to another one, who was attached to the socket meanwhile.',
     file: REQUESTS,
     find: "else if (connection !== asker.connection) this.refuse(asker.connection, 'timeout', LATE, request.request);",
     put: '',
@@ -31,7 +31,7 @@ export const SUBSCRIPTIONS: readonly Mutant[] = [
   },
   {
     id: 'truthy-is-allowed',
-    fault: "authorizeWatch that gives 'no' lets a stranger watch everybody.",
+    fault: "An authorizeWatch that returns 'no' allows a client to watch all users.",
     file: REQUESTS,
     find: 'if (allowed === true) return true; } catch',
     put: 'if (allowed) return true; } catch',
@@ -39,7 +39,7 @@ export const SUBSCRIPTIONS: readonly Mutant[] = [
   },
   {
     id: 'flood-never-closed',
-    fault: 'A client that asks a thousand times a second is refused a thousand times a second.',
+    fault: 'A client that sends a thousand requests a second gets a thousand refusals a second.',
     file: REQUESTS,
     find: 'if (!asker.refusals.take(clock.now())) {',
     put: 'if (asker.refusals === undefined) {',
@@ -47,7 +47,7 @@ export const SUBSCRIPTIONS: readonly Mutant[] = [
   },
   {
     id: 'hung-decisions-pile-up',
-    fault: 'Each request of a client has authorizeWatch called once more, though none of its calls ever ends.',
+    fault: 'Each request of a client calls authorizeWatch again, although none of its calls ever ends.',
     file: REQUESTS,
     find: "if (asker.abandoned.size >= MAX_ABANDONED) return { code: 'timeout', error: LATE };",
     put: '',
@@ -55,7 +55,7 @@ export const SUBSCRIPTIONS: readonly Mutant[] = [
   },
   {
     id: 'limit-per-attachment',
-    fault: 'Who is attached anew at each request may ask as often as it likes.',
+    fault: 'A client that is attached again before each request has no limit on its requests.',
     file: REQUESTS,
     find: 'this.askers.set(connection.channel, asker);',
     put: '',
@@ -63,7 +63,7 @@ export const SUBSCRIPTIONS: readonly Mutant[] = [
   },
   {
     id: 'bucket-emptied-by-clock',
-    fault: 'After the clock was set back a dashboard is refused until it has caught up.',
+    fault: 'After the clock was set back, a dashboard is refused until it has caught up.',
     file: 'src/subscriptions/token-bucket.ts',
     find: 'const passed = Math.max(0, now - this.filledAt);',
     put: 'const passed = now - this.filledAt;',
@@ -71,7 +71,7 @@ export const SUBSCRIPTIONS: readonly Mutant[] = [
   },
   {
     id: 'bucket-overflows',
-    fault: 'Who was quiet for an hour may send thousands of requests at once.',
+    fault: 'A client that was quiet for an hour may send thousands of requests at once.',
     file: 'src/subscriptions/token-bucket.ts',
     find: 'this.tokens = Math.min(this.burst, this.tokens + (passed * this.perSecond) / 1_000);',
     put: 'this.tokens = this.tokens + (passed * this.perSecond) / 1_000;',
@@ -79,7 +79,7 @@ export const SUBSCRIPTIONS: readonly Mutant[] = [
   },
   {
     id: 'slow-taker-closed',
-    fault: 'A dashboard on a slow link that takes what it can is closed after half a minute.',
+    fault: 'A dashboard on a slow connection is closed after half a minute although it makes progress.',
     file: QUEUE,
     find: 'waiting.stuckChecks = bufferedAmount < waiting.unsent ? 0 : waiting.stuckChecks + 1;',
     put: 'waiting.stuckChecks = waiting.stuckChecks + 1;',
@@ -87,7 +87,7 @@ export const SUBSCRIPTIONS: readonly Mutant[] = [
   },
   {
     id: 'stuck-socket-kept',
-    fault: 'A socket that takes nothing is kept for ever.',
+    fault: 'A socket that reads nothing is kept for ever.',
     file: QUEUE,
     find: 'if (waiting.stuckChecks >= waiting.patience) this.disconnectSlow(connection);',
     put: 'if (waiting.stuckChecks < 0) this.disconnectSlow(connection);',
@@ -95,7 +95,7 @@ export const SUBSCRIPTIONS: readonly Mutant[] = [
   },
   {
     id: 'much-voice-starves-presence',
-    fault: 'A dashboard that hears voice on a full link never hears of presence.',
+    fault: 'A dashboard whose connection is full of voice never gets presence.',
     file: QUEUE,
     find: "connection.isTaking = waiting.probe === 'left';",
     put: 'connection.isTaking = false;',
@@ -103,7 +103,7 @@ export const SUBSCRIPTIONS: readonly Mutant[] = [
   },
   {
     id: 'last-change-swallowed',
-    fault: 'A phone that flickers ends up shown as what it was before.',
+    fault: 'A phone that flickers keeps an earlier status in the end.',
     file: LIMITER,
     find: 'this.held.set(userId, { change, number: this.number }); this.lookAt(recent,',
     put: 'this.lookAt(recent,',
@@ -111,7 +111,7 @@ export const SUBSCRIPTIONS: readonly Mutant[] = [
   },
   {
     id: 'held-change-of-first-place',
-    fault: 'A cursor says that it knows changes which are still kept back: who resumes with it misses them.',
+    fault: 'A cursor covers changes that are still kept back, and a client that resumes with it misses them.',
     file: LIMITER,
     find: 'for (const { change } of this.held.values()) return Math.min(this.highest, change.version - 1);',
     put: '',
@@ -120,7 +120,7 @@ export const SUBSCRIPTIONS: readonly Mutant[] = [
   {
     id: 'older-change-shown-last',
     fault:
-      'Of a phone that flickers an earlier change is shown after the last one, and a cursor skips those of others.',
+      'An earlier change of a phone that flickers is sent after the last one, and a cursor skips changes of others.',
     file: LIMITER,
     find: 'this.held.delete(userId); const recent =',
     put: 'const recent =',

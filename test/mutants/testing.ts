@@ -3,7 +3,7 @@ import type { Mutant } from './mutant';
 const CLOCK = 'src/testing/fake-clock.ts';
 const SOCKET = 'src/testing/fake-socket.ts';
 
-/** What users test with. */
+/** Faults in the helpers for tests of users. */
 export const TESTING: readonly Mutant[] = [
   {
     id: 'timers-out-of-order',
@@ -15,7 +15,7 @@ export const TESTING: readonly Mutant[] = [
   },
   {
     id: 'timers-at-the-end',
-    fault: 'A timer of the fake clock runs at the end of what passes, and not at its own time.',
+    fault: 'A timer of the fake clock runs at the end of an advance, and not at its own time.',
     file: CLOCK,
     find: 'if (!keepTime) elapsed = Math.max(elapsed, timer.due);',
     put: 'if (!keepTime) elapsed = Math.max(elapsed, until);',
@@ -23,7 +23,7 @@ export const TESTING: readonly Mutant[] = [
   },
   {
     id: 'timers-moved-by-the-wall-clock',
-    fault: 'Setting the fake clock moves the timers that run.',
+    fault: 'Setting the fake clock moves its running timers.',
     file: CLOCK,
     find: 'offset = now - elapsed;',
     put: 'elapsed = now - offset;',
@@ -39,7 +39,7 @@ export const TESTING: readonly Mutant[] = [
   },
   {
     id: 'no-time-between-timers',
-    fault: 'What a timer of the fake clock has awaited is not done when the next one runs.',
+    fault: 'Promises that a timer of the fake clock awaits are not settled when the next timer runs.',
     file: CLOCK,
     find: 'timer.run(); await settle();',
     put: 'timer.run();',
@@ -47,7 +47,7 @@ export const TESTING: readonly Mutant[] = [
   },
   {
     id: 'closed-twice',
-    fault: 'A fake socket that is closed twice says so twice.',
+    fault: 'A fake socket that is closed twice emits close twice.',
     file: SOCKET,
     find: 'if (this.readyState === CLOSED) return;',
     put: '',
@@ -55,7 +55,7 @@ export const TESTING: readonly Mutant[] = [
   },
   {
     id: 'drop-is-a-close',
-    fault: 'A fake socket that loses its connection closes cleanly, so a test of graces tests none.',
+    fault: 'A fake socket that loses its connection closes cleanly, so that no test of a grace has one.',
     file: SOCKET,
     find: 'this.close(1006);',
     put: 'this.close();',

@@ -6,7 +6,7 @@ const DECODE = 'src/wire/decode-watch.ts';
 export const WIRE: readonly Mutant[] = [
   {
     id: 'promised-length-believed',
-    fault: 'A frame of ten bytes that promises a list of four thousand million ids has that many read.',
+    fault: 'A frame of ten bytes whose header claims four thousand million ids makes the router read that many.',
     file: READER,
     find: "if (length * leastBytes > this.bytes.length - this.at) throw new RangeError('too short');",
     put: '',
@@ -22,7 +22,7 @@ export const WIRE: readonly Mutant[] = [
   },
   {
     id: 'proto-in-a-frame',
-    fault: 'A field called __proto__ changes what other fields are.',
+    fault: 'A field called __proto__ changes the values of other fields.',
     file: READER,
     find: 'const map: { [key: string]: unknown } = Object.create(null);',
     put: 'const map: { [key: string]: unknown } = {};',
@@ -30,7 +30,7 @@ export const WIRE: readonly Mutant[] = [
   },
   {
     id: 'negative-long',
-    fault: 'A time before 1970, or a large negative number, is read as another one.',
+    fault: 'A time before 1970, or a large negative number, is read as another value.',
     file: READER,
     find: 'this.scalar(view.getInt32(this.take(4)) * 2 ** 32 + this.unsigned(4))',
     put: 'this.scalar(this.unsigned(4) * 2 ** 32 + this.unsigned(4))',
@@ -46,7 +46,7 @@ export const WIRE: readonly Mutant[] = [
   },
   {
     id: 'one-id-too-many',
-    fault: 'A client may watch one more user than it may.',
+    fault: 'A client may watch one more user than the limit.',
     file: DECODE,
     find: 'if (count > maxIds) throw new Malformed(`ids has',
     put: 'if (count > maxIds + 1) throw new Malformed(`ids has',
@@ -54,7 +54,7 @@ export const WIRE: readonly Mutant[] = [
   },
   {
     id: 'refusal-without-a-name',
-    fault: 'A refusal does not say which request it refuses where the request was broken.',
+    fault: 'The refusal of a malformed request lacks the number of the request.',
     file: DECODE,
     find: 'const request = fields.request ?? requestOf(data);',
     put: 'const request = fields.request;',
@@ -62,7 +62,7 @@ export const WIRE: readonly Mutant[] = [
   },
   {
     id: 'trailing-bytes',
-    fault: 'A frame with something behind it is taken for what stands in front.',
+    fault: 'A frame with trailing bytes is accepted.',
     file: DECODE,
     find: 'if (ids === undefined || !reader.isAtEnd) throw new Malformed(rule);',
     put: 'if (ids === undefined) throw new Malformed(rule);',
@@ -70,7 +70,7 @@ export const WIRE: readonly Mutant[] = [
   },
   {
     id: 'heartbeat-in-a-map',
-    fault: 'A frame whose type stands behind another field is taken for none of presence.',
+    fault: 'A frame whose type is not its first field is not recognized as a presence frame.',
     file: 'src/wire/peek.ts',
     find: 'if (next === undefined || next >= data.length) return undefined; at = next;',
     put: 'return undefined;',
@@ -78,7 +78,7 @@ export const WIRE: readonly Mutant[] = [
   },
   {
     id: 'list-of-buffers',
-    fault: 'A frame that a socket gives in fragments is read from its first fragment only.',
+    fault: 'A frame that arrives as fragments is read from its first fragment only.',
     file: 'src/wire/frame-bytes.ts',
     find: 'at += Math.min(part.length, bytes.length - at);',
     put: 'break;',
@@ -86,7 +86,7 @@ export const WIRE: readonly Mutant[] = [
   },
   {
     id: 'never-seen-in-1970',
-    fault: 'The router of the existing fork shows a user who was never seen as seen in 1970, or not at all.',
+    fault: 'Clients of the existing fork show a user who was never seen as seen in 1970, or not at all.',
     file: 'src/wire/encode.ts',
     find: 'const lastSeen = message.lastSeen ?? 0;',
     put: 'const { lastSeen } = message;',
@@ -94,7 +94,7 @@ export const WIRE: readonly Mutant[] = [
   },
   {
     id: 'group-of-the-other-dialect',
-    fault: 'Clients of the existing router take presence for a message to a person.',
+    fault: 'Clients of the existing router show presence frames as messages to a person.',
     file: 'src/wire/encode.ts',
     find: 'const ROUTER_GROUP = 0;',
     put: 'const ROUTER_GROUP = GUIDE_GROUP;',

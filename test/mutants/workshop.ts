@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { basename, join, relative } from 'node:path';
 import { type Mutant, planted } from './mutant';
 
-/** Not copied: the tests make it anew, or need none of it. */
+/** Not copied, since the tests generate it or do not need it. */
 const LEFT_OUT = new Set(['node_modules', '.git', '.built', '.recipes', 'coverage', 'dist']);
-/** Whoever waits in vain waits no longer than this in one test, and in a run of them. */
+/** The time limits of one test, and of a run, since a fault may make a test wait for ever. */
 const TEST_MS = 15_000;
 const RUN_MS = 120_000;
 
@@ -14,7 +14,7 @@ export type Verdict =
   | { readonly kind: 'green' }
   /** A test has failed. */
   | { readonly kind: 'noticed'; readonly by: string }
-  /** It ended otherwise, so it says nothing. */
+  /** The run ended in another way, so it proves nothing. */
   | { readonly kind: 'broken'; readonly why: string };
 
 interface Report {
@@ -36,13 +36,13 @@ export class Workshop {
   private readonly root: string;
 
   constructor(private readonly original: string) {
-    // As modules see it, whatever the way to it.
+    // The path without symbolic links, which module paths have too.
     this.root = realpathSync(mkdtempSync(join(tmpdir(), 'mutants-')));
     cpSync(original, this.root, { recursive: true, filter: (path) => !LEFT_OUT.has(basename(path)) });
     symlinkSync(realpathSync(join(original, 'node_modules')), join(this.root, 'node_modules'));
   }
 
-  /** What the tests say of a fault. */
+  /** Plants a fault, and returns the verdict of its tests. */
   async judge(mutant: Mutant): Promise<Verdict> {
     const { file, text } = planted(this.original, mutant);
     const isLua = file.endsWith('.lua');
@@ -56,7 +56,7 @@ export class Workshop {
     }
   }
 
-  /** What tests say, the first that fails being enough. */
+  /** Runs tests up to the first failure, and returns the verdict. */
   async test(files: readonly string[], named?: string): Promise<Verdict> {
     const output = join(this.root, 'report.json');
     rmSync(output, { force: true });
@@ -110,7 +110,7 @@ export class Workshop {
 
   private run(program: string, args: readonly string[]): Promise<{ code: number | null; stderr: string }> {
     return new Promise((resolve, reject) => {
-      // A group of its own, so that whatever hangs ends with all that it has started.
+      // A process group of its own, so that a run that hangs can be ended with all of its child processes.
       const child = spawn(program, args, { cwd: this.root, detached: true, stdio: ['ignore', 'ignore', 'pipe'] });
       let stderr = '';
       child.stderr.on('data', (chunk) => {
