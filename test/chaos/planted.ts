@@ -74,7 +74,7 @@ export const PLANTED: readonly Planted[] = [
     name: 'the log is not read after a gap',
     file: 'src/stores/change-receiver.ts',
     from: 'if (wasBehind) await this.catchUp();',
-    to: 'if (wasBehind) this.heard = this.expected;',
+    to: 'if (wasBehind) progress.hear(progress.expected);',
   },
   {
     name: 'a lost lease is not noticed',

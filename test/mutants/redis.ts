@@ -5,6 +5,8 @@ const STEPS = ['test/redis/steps.test.ts'];
 const DATA = ['test/redis/steps-data.test.ts'];
 const QUERIES = ['test/redis/steps-queries.test.ts'];
 const CLUSTER = ['test/redis/steps-cluster.test.ts'];
+const RECEIVER = 'src/stores/change-receiver.ts';
+const PROGRESS = 'src/stores/progress.ts';
 const HEARING = ['test/stores/redis-hearing.test.ts'];
 const LINK = ['test/stores/redis-link.test.ts', 'test/stores/redis-wrong-server.test.ts'];
 const SUBSCRIBER = ['test/stores/redis-subscriber.test.ts'];
@@ -168,7 +170,7 @@ export const REDIS: readonly Mutant[] = [
   {
     id: 'lost-message-unnoticed',
     fault: 'A lost message between routers is never detected.',
-    file: `${folder}/hearing.ts`,
+    file: RECEIVER,
     find: 'if (this.overdue === undefined) this.awaitVersion();',
     put: '',
     tests: HEARING,
@@ -176,49 +178,49 @@ export const REDIS: readonly Mutant[] = [
   {
     id: 'message-told-twice',
     fault: 'A change that was read from the log is emitted again when its message arrives.',
-    file: `${folder}/hearing.ts`,
-    find: 'return this.heard !== undefined && epoch === this.epoch && first === this.heard + 1;',
-    put: 'return this.heard !== undefined && epoch === this.epoch && first <= this.heard + 1;',
+    file: PROGRESS,
+    find: 'return this.epoch === epoch && first === this.heard + 1;',
+    put: 'return this.epoch === epoch && first <= this.heard + 1;',
     tests: HEARING,
   },
   {
     id: 'log-of-other-data',
     fault: 'Versions of lost data count as versions of the new data.',
-    file: `${folder}/hearing.ts`,
-    find: 'return this.heard !== undefined && epoch === this.epoch && first === this.heard + 1;',
-    put: 'return this.heard !== undefined && first === this.heard + 1;',
+    file: PROGRESS,
+    find: 'return this.epoch === epoch && first === this.heard + 1;',
+    put: 'return this.epoch !== undefined && first === this.heard + 1;',
     tests: HEARING,
   },
   {
     id: 'new-data-unnoticed',
     fault: 'A flush of Redis is detected, but routers are not asked to register their users again.',
-    file: `${folder}/hearing.ts`,
-    find: 'if (isOther) this.options.onAnew();',
+    file: RECEIVER,
+    find: "if (before !== undefined && before !== '') this.options.onAnew();",
     put: '',
     tests: HEARING,
   },
   {
     id: 'unreadable-log-is-silence',
     fault: 'Where the log does not reach back far enough, missed changes are never read.',
-    file: `${folder}/hearing.ts`,
-    find: 'if (this.leaps > 2) this.distrustUntil = 0; this.options.onGap();',
-    put: 'if (this.leaps > 2) this.distrustUntil = 0;',
+    file: RECEIVER,
+    find: 'this.leap(); this.options.onGap();',
+    put: 'this.leap();',
     tests: HEARING,
   },
   {
     id: 'forged-number-believed',
     fault: 'A forged message changes statuses, since it is not compared with the log.',
-    file: `${folder}/hearing.ts`,
-    find: 'const isForged = disputed.some(({ first, digest }) => (written.get(first) ?? digest) !== digest);',
-    put: 'const isForged = disputed.length === 0;',
+    file: 'src/stores/believed-batches.ts',
+    find: 'return disputed.some(({ first, digest }) => (written.get(first) ?? digest) !== digest);',
+    put: 'return disputed.length === 0;',
     tests: HEARING,
   },
   {
     id: 'caught-up-too-soon',
     fault: 'A dashboard becomes live before this router has received all changes from Redis.',
-    file: `${folder}/hearing.ts`,
-    find: 'if (this.closed || !this.isBehind()) return Promise.resolve();',
-    put: 'if (this.closed || this.heard !== undefined) return Promise.resolve();',
+    file: RECEIVER,
+    find: 'if (this.isClosed || !this.progress.isBehind) return Promise.resolve();',
+    put: 'if (this.isClosed || this.progress.epoch !== undefined) return Promise.resolve();',
     tests: HEARING,
   },
   {
@@ -409,7 +411,7 @@ export const REDIS: readonly Mutant[] = [
   {
     id: 'count-beyond-what-is-exact',
     fault: 'A forged version near 2^53 stops all versions after it.',
-    file: `${folder}/hearing.ts`,
+    file: PROGRESS,
     find: 'if (version > this.highest && version <= MAX_VERSION / 4) this.highest = version;',
     put: 'if (version > this.highest) this.highest = version;',
     tests: HEARING,

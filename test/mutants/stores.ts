@@ -3,7 +3,11 @@ import type { Mutant } from './mutant';
 const MEMORY = 'src/stores/memory/memory-store.ts';
 const QUEUE = 'src/stores/memory/feed-queue.ts';
 const INQUIRY = 'src/stores/inquiry.ts';
+const BELIEVED = 'src/stores/believed-batches.ts';
+const HELD = 'src/stores/held-batches.ts';
+const PROGRESS = 'src/stores/progress.ts';
 const RULE = 'src/stores/transitions.ts';
+const BATCHES = ['test/stores/batches.test.ts'];
 const TABLE = ['test/stores/transitions.test.ts'];
 const TESTS = ['test/stores/memory.test.ts', 'test/core/memory-duties.test.ts'];
 
@@ -208,5 +212,61 @@ export const STORES: readonly Mutant[] = [
     find: 'return Math.ceil(jitteredMs(failures, leastMs, mostMs, 0.5, random(), factor));',
     put: 'return Math.ceil(jitteredMs(failures, leastMs, mostMs, 1, random(), factor));',
     tests: ['test/core/backoff.test.ts'],
+  },
+  {
+    id: 'new-data-count-from-below',
+    fault: 'After a loss versions go on below those that were told, and routers ignore what changes then.',
+    file: PROGRESS,
+    find: 'this.see(this.knownVersion); this.see(version);',
+    put: 'this.see(version);',
+    tests: ['test/stores/progress.test.ts'],
+  },
+  {
+    id: 'ahead-for-ever',
+    fault: 'A forged version that no answer of the store ever reaches is believed for as long as nothing else comes.',
+    file: PROGRESS,
+    find: 'ahead !== undefined && version < ahead.version ? ahead : { version: heard, since: now };',
+    put: '{ version: heard, since: now };',
+    tests: ['test/stores/progress.test.ts'],
+  },
+  {
+    id: 'flood-is-held',
+    fault: 'Whoever may publish fills the memory of every router.',
+    file: HELD,
+    find: 'if (this.changes > MAX_HELD) {',
+    put: 'if (this.changes < 0) {',
+    tests: BATCHES,
+  },
+  {
+    id: 'held-until-a-failure',
+    fault: 'A change that came out of order is dropped where the store cannot be asked about it.',
+    file: HELD,
+    find: 'const all = this.asked.concat(this.take());',
+    put: 'const all = this.take();',
+    tests: BATCHES,
+  },
+  {
+    id: 'passed-by-before-the-first-answer',
+    fault: 'Of changes that came before the first answer the older ones are passed by, and nobody reads them.',
+    file: HELD,
+    find: 'isWhole: oldest > from',
+    put: 'isWhole: true',
+    tests: BATCHES,
+  },
+  {
+    id: 'second-entry-wins',
+    fault: 'Whoever may write to the log can make routers drop what the store has published.',
+    file: BELIEVED,
+    find: 'if (!written.has(batch.first)) written.set(batch.first, batch.digest);',
+    put: 'written.set(batch.first, batch.digest);',
+    tests: BATCHES,
+  },
+  {
+    id: 'believed-without-end',
+    fault: 'A router remembers every change that it has ever heard.',
+    file: BELIEVED,
+    find: 'if (this.latest.length > REMEMBERED) this.latest.shift();',
+    put: '',
+    tests: BATCHES,
   },
 ];

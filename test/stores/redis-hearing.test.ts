@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { type Batch, ChangeReceiver, type Head } from '../../src/stores/change-receiver';
+import type { Batch, Head } from '../../src/stores/batch';
+import { ChangeReceiver } from '../../src/stores/change-receiver';
 import { parseMessage, toBatch } from '../../src/stores/redis/changes/message-codec';
 
 const EPOCH = '1700000000.5';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Batch } from '../../src/stores/change-receiver';
+import type { Batch } from '../../src/stores/batch';
 import { parseMessage } from '../../src/stores/redis/changes/message-codec';
 import { askPlaced, script } from '../../src/stores/redis/commands/script';
 import { Keyspace, type Partition } from '../../src/stores/redis/keyspace';

@@ -1,7 +1,8 @@
 import { storeFailure } from '../../../diagnostics/store-failure';
 import type { Clock } from '../../../public/clock';
 import type { ErrorStage } from '../../../public/types';
-import { type Batch, ChangeReceiver, type Head, MAX_VERSION } from '../../change-receiver';
+import { type Batch, type Head, MAX_VERSION } from '../../batch';
+import { ChangeReceiver } from '../../change-receiver';
 import { Inquiry } from '../../inquiry';
 import type { StoreFeed, StoreNode } from '../../port';
 import type { ScriptRunner } from '../commands/script-runner';

@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from '../../../public/clock';
-import { MAX_VERSION } from '../../change-receiver';
+import { MAX_VERSION } from '../../batch';
 import { isCount, type Loss } from './message-codec';
 
 /** After so long a message is not expected any more. */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { PresenceUpdate, UpdateReason } from '../../../public/types';
 import { toUserId } from '../../../public/user-id';
-import { type Batch, MAX_VERSION } from '../../change-receiver';
+import { type Batch, MAX_VERSION } from '../../batch';
 
 /** The buckets of a loss of users; an empty list where it may be all. @internal */
 export interface Loss {
