@@ -93,14 +93,14 @@ class BesideFork implements PresenceStore {
     await this.store.release(node);
   }
 
-  refresh: PresenceStore['refresh'] = (node, signs, onAnswer) => this.store.refresh(node, signs, onAnswer);
-  read: PresenceStore['read'] = (userIds, onAnswer) => this.store.read(userIds, onAnswer);
-  list: PresenceStore['list'] = (page, onAnswer) => this.store.list(page, onAnswer);
-  count: PresenceStore['count'] = (onAnswer) => this.store.count(onAnswer);
-  caughtUp: NonNullable<PresenceStore['caughtUp']> = async () => this.store.caughtUp?.();
-  registered: NonNullable<PresenceStore['registered']> = async (node) => this.store.registered?.(node);
-  problems: NonNullable<PresenceStore['problems']> = () => this.store.problems?.() ?? [];
-  describe: NonNullable<PresenceStore['describe']> = () => `${this.store.describe?.() ?? 'a store'}, beside the fork`;
+  readonly refresh: PresenceStore['refresh'] = (node, signs, onAnswer) => this.store.refresh(node, signs, onAnswer);
+  readonly read: PresenceStore['read'] = (userIds, onAnswer) => this.store.read(userIds, onAnswer);
+  readonly list: PresenceStore['list'] = (page, onAnswer) => this.store.list(page, onAnswer);
+  readonly count: PresenceStore['count'] = (onAnswer) => this.store.count(onAnswer);
+  readonly caughtUp: NonNullable<PresenceStore['caughtUp']> = async () => this.store.caughtUp?.();
+  readonly registered: NonNullable<PresenceStore['registered']> = async (node) => this.store.registered?.(node);
+  readonly problems: NonNullable<PresenceStore['problems']> = () => this.store.problems?.() ?? [];
+  readonly describe: NonNullable<PresenceStore['describe']> = () => `${this.store.describe?.() ?? 'a store'}, beside the fork`;
 
   subscribe(feed: StoreFeed): () => void {
     const unsubscribe = this.store.subscribe(feed);
