@@ -349,7 +349,7 @@ export const REDIS: readonly Mutant[] = [
     fault: 'A user whose record was copied is listed twice.',
     file: `${folder}/listing.ts`,
     find: 'if (isAtHome) found.push(',
-    put: 'found.push(',
+    put: 'if (isAtHome || bucket >= 0) found.push(',
     tests: QUERIES,
   },
   {
