@@ -100,7 +100,8 @@ class BesideFork implements PresenceStore {
   readonly caughtUp: NonNullable<PresenceStore['caughtUp']> = async () => this.store.caughtUp?.();
   readonly registered: NonNullable<PresenceStore['registered']> = async (node) => this.store.registered?.(node);
   readonly problems: NonNullable<PresenceStore['problems']> = () => this.store.problems?.() ?? [];
-  readonly describe: NonNullable<PresenceStore['describe']> = () => `${this.store.describe?.() ?? 'a store'}, beside the fork`;
+  readonly describe: NonNullable<PresenceStore['describe']> = () =>
+    `${this.store.describe?.() ?? 'a store'}, beside the fork`;
 
   subscribe(feed: StoreFeed): () => void {
     const unsubscribe = this.store.subscribe(feed);
