@@ -47,4 +47,16 @@ export type {
   StoreNode,
   StoreProblem,
 } from './stores/port';
+export {
+  type Decision,
+  decide,
+  isOnlineNow,
+  judgeLease,
+  type Lease,
+  NEVER_SEEN,
+  type OwnerId,
+  type Transition,
+  type UserEvent,
+  type UserRecord,
+} from './stores/transitions';
 export { MessageType } from './wire/message-type';

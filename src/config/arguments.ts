@@ -20,6 +20,12 @@ export function checkSocket(socket: SocketLike): void {
 /** @internal */
 export function checkTransport(transport: Transport): void {
   checkFunctions('transport', transport, ['send', 'close'], 'it has the functions send and close');
+  for (const part of ['terminate', 'ping'] as const) {
+    const value: unknown = transport[part];
+    if (value !== undefined && typeof value !== 'function') {
+      throw optionError(`transport.${part} is ${shown(value)}; it is a function, or left out`);
+    }
+  }
 }
 
 /** @internal */

@@ -37,7 +37,9 @@ export type UserEvent =
 
 /** A change of status. */
 export interface Transition {
+  /** The status from now on. */
   readonly online: boolean;
+  /** Why it has changed. */
   readonly reason: UpdateReason;
   /** When the user was last seen, as known at the time of the change. */
   readonly lastSeen: number | null;

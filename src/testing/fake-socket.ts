@@ -9,21 +9,25 @@ const CLOSED = 3;
 export class FakeSocket extends EventEmitter implements SocketLike {
   readyState: number = OPEN;
   bufferedAmount = 0;
-  /** The frames that were sent, as bytes. */
+  /** The binary frames that were sent, as bytes. */
   readonly sent: Uint8Array[] = [];
+  /** The texts that were sent, by the router itself: presence sends none. */
+  readonly texts: string[] = [];
   /** How often it was pinged. */
   pings = 0;
   /** Whether it answers pings, like a phone that is alive. */
   answersPings = true;
 
-  /** The frames that were sent, decoded. */
+  /** The binary frames that were sent, decoded. */
   get frames(): unknown[] {
     return this.sent.map((data) => decode(data));
   }
 
-  /** Keeps a frame in `sent`. */
+  /** Keeps a frame in `sent`, or a text in `texts`. */
   send(data: Uint8Array): void {
-    this.sent.push(data);
+    const frame: unknown = data;
+    if (typeof frame === 'string') this.texts.push(frame);
+    else this.sent.push(data);
   }
 
   /** Counts the ping, and answers it where `answersPings` is true. */

@@ -185,11 +185,15 @@ describe('a transport that is not listened to', () => {
     expect(new Set(errors)).toEqual(new Set(['send', 'ping', 'terminate']));
   });
 
-  it.each([
+  const part = () => undefined;
+  const REFUSED: ReadonlyArray<readonly [string, unknown]> = [
     ['nothing', undefined],
-    ['no send', { close: () => undefined }],
-    ['no close', { send: () => undefined }],
-  ])('is refused where it is %s', (_what, transport) => {
+    ['no send', { close: part }],
+    ['no close', { send: part }],
+    ['a ping that is a number', { send: part, close: part, ping: 1 }],
+    ['a terminate that is a text', { send: part, close: part, terminate: 'x' }],
+  ];
+  it.each(REFUSED)('is refused where it is %s', (_what, transport) => {
     expect(() => createPresence().attach(transport as never, { userId: 'u' })).toThrow(/transport/);
   });
 

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { decode } from '@msgpack/msgpack';
+import { decode, encode } from '@msgpack/msgpack';
 import { Redis } from 'ioredis';
 import jwt from 'jsonwebtoken';
 import { io } from 'socket.io-client';
@@ -158,6 +158,15 @@ const USES: { readonly [title: string]: (port: number) => Promise<void> } = {
     await until('it is told', () => dashboard.frames.length === 2);
     expect(dashboard.frames[1]).toMatchObject({ messageType: 31, fromId: 'acme_u1', status: 'online' });
     expect(phone.frames).toEqual([]);
+    for (const { socket } of [dashboard, phone]) socket.terminate();
+  },
+  'A dashboard in fifteen lines': async (port) => {
+    const dashboard = await connected(`ws://127.0.0.1:${port}`, { protocols: ['dashboard_1', 'web'] });
+    dashboard.socket.send(encode({ messageType: 33, ids: true }));
+    await until('it has its snapshot', () => dashboard.frames.length === 1);
+    const phone = await connected(`ws://127.0.0.1:${port}`, { protocols: ['acme_u1', 'phone'] });
+    await until('it is sent the change', () => dashboard.frames.length === 2);
+    expect(dashboard.frames[1]).toMatchObject({ messageType: 31, fromId: 'acme_u1', status: 'online' });
     for (const { socket } of [dashboard, phone]) socket.terminate();
   },
   JWT: async (port) => {

@@ -103,7 +103,9 @@ describe('the runbook', () => {
     expect(Number(lease[1])).toBeGreaterThan(Date.now() - 60_000);
     const counts = print(command('HVALS presence:count')).split('\n').map(Number);
     expect(counts.reduce((sum, count) => sum + count, 0)).toBe(1);
-    expect(JSON.parse(print(command('HVALS presence:routers')))).toMatchObject({ name: 'east', address: null });
+    const [id, described] = print(command('HGETALL presence:routers')).split('\n');
+    expect(id).toBe(lease[0]);
+    expect(JSON.parse(described as string)).toMatchObject({ name: 'east', address: null });
     presence.onUpdate(() => undefined);
     await until('it listens', () => print(command('PUBSUB NUMSUB')).split('\n')[1] === '1');
   });

@@ -106,7 +106,13 @@ export const graces: readonly Case[] = [
     async check(world) {
       const [a, b] = [await world.router(), await world.router()];
       const order = ['m', 'z', 'a', 'q', 'c', 'x'];
-      await a.apply(...order.map((userId) => join(userId)));
+      // Neither in the order in which the graces begin, nor in that in which they end.
+      await a.apply(
+        ...order
+          .slice()
+          .sort()
+          .map((userId) => join(userId)),
+      );
       // The graces that end last begin first.
       const since = await world.now();
       for (const userId of order.slice().reverse()) {
