@@ -511,9 +511,14 @@ describe('the entry', () => {
   it('exports what the public surface names, and nothing else', () => {
     expect(Object.keys(entry).sort()).toEqual([
       'MessageType',
+      // The rule, for stores of others.
+      'NEVER_SEEN',
       'PresenceError',
       'createPresence',
+      'decide',
+      'isOnlineNow',
       'isPresenceError',
+      'judgeLease',
       'memoryStore',
       'optionsFromEnv',
     ]);
