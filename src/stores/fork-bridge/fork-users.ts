@@ -28,7 +28,7 @@ export class ForkUsers {
   private bridge: Bridge | undefined;
   private isBusy = false;
   /** The end of the last transfer of changes to the store. */
-  private transfer: Promise<void> = Promise.resolve();
+  private lastTransfer: Promise<void> = Promise.resolve();
 
   constructor(private readonly options: ForkUsersOptions) {
     this.set = new HeldSet(options.client, () => this.joinAgain());
@@ -93,7 +93,7 @@ export class ForkUsers {
     const moved = leaving.filter((userId, index) => values[index] === FORKS && !this.held.has(userId));
     for (const userId of moved) this.hold(userId);
     // `flush` reports a failure, which must not delay the caller's operations.
-    if (moved.length > 0) await this.transfer.catch(() => undefined);
+    if (moved.length > 0) await this.lastTransfer.catch(() => undefined);
   }
 
   /** Finds the users whom the fork holds: in the set that routers of this library keep, and by keys that the fork wrote. */
@@ -136,8 +136,8 @@ export class ForkUsers {
 
   private flush(): void {
     if (this.isBusy) return;
-    this.transfer = this.transferAll();
-    this.transfer.catch((error) => this.options.onError(error));
+    this.lastTransfer = this.transferAll();
+    this.lastTransfer.catch((error) => this.options.onError(error));
   }
 
   private async transferAll(): Promise<void> {
