@@ -51,6 +51,23 @@ function start() {
   return { truth, excuses, holding, judge, beat, beatOther, beatFor, told, verdict, user: user as number };
 }
 
+describe('whom the store may have recorded as online', () => {
+  it('is who is connected, who is about to be, and who has just left, but nobody who left long ago', () => {
+    const { judge, truth, holding, user } = start();
+    const id = userIdOf(user);
+    expect(judge.recordedOnline.sort()).toEqual(truth.connected.map(userIdOf).sort());
+    // What is sent is not acknowledged yet.
+    const coming = holding.draw(1).map(({ operation: [, of] }) => userIdOf(of));
+    expect(judge.recordedOnline).toEqual(expect.arrayContaining(coming));
+    const all = holding.closeAll();
+    expect(judge.recordedOnline).toContain(id);
+    holding.acknowledge(all, Date.now());
+    expect(judge.recordedOnline).toContain(id);
+    pass(SLACK_MS * 10);
+    expect(judge.recordedOnline).not.toContain(id);
+  });
+});
+
 describe('offline of one who is connected', () => {
   it('is noticed', () => {
     const { told, verdict } = start();

@@ -73,6 +73,15 @@ export class Judge {
     );
   }
 
+  /**
+   * Whom the store may have recorded as online: who is connected, or about to be, and who has left so lately that the store may
+   * not know. A router that dies takes with it the batch that would have said so.
+   */
+  get recordedOnline(): string[] {
+    const present = Array.from(this.userOf).filter(([, user]) => this.truth.goneSince(user) === undefined);
+    return present.map(([id]) => id).concat(this.leaving);
+  }
+
   /** A change on the public channels. */
   onChange(update: PresenceUpdate): void {
     const { userId, status, reason } = update;

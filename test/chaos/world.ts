@@ -252,7 +252,7 @@ export class ChaosWorld {
 
   /** Routers that come later never knew who was there; they need not tell that these have gone. */
   private async dieWhole(): Promise<void> {
-    const users = new Set(this.truth.connected.map(userIdOf));
+    const users = new Set(this.judge.recordedOnline);
     const over = this.excuses.begin(['deaf'], { users });
     await this.fleet.dieWhole();
     over();
