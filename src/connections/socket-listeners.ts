@@ -3,26 +3,34 @@ import type { SocketLike, TransportAttachment } from '../public/types';
 /** The close code of a connection that ended without a close frame. RFC 6455, section 7.1.5. */
 const NORMAL_CLOSURE = 1000;
 
+const NO_OTHERS: readonly TransportAttachment[] = [];
+
 /**
  * The listeners of one socket, which pass its events on to each of its attachments. If each of several presences listened, Node
  * would warn of a leak at the eleventh, and only the caller should raise that limit.
  */
 class SocketListeners {
+  /** Nearly every socket has one attachment, and a list of one would take 56 bytes. */
+  private attachment: TransportAttachment | undefined;
   /** Never changed in place, since an event may end an attachment. */
-  private attachments: readonly TransportAttachment[] = [];
+  private others: readonly TransportAttachment[] = NO_OTHERS;
 
   constructor(private readonly socket: SocketLike) {}
 
   add(attachment: TransportAttachment): void {
-    this.attachments = this.attachments.concat(attachment);
-    if (this.attachments.length > 1) return;
+    if (this.attachment !== undefined) {
+      this.others = this.others.concat(attachment);
+      return;
+    }
+    this.attachment = attachment;
     for (const [event, listener] of this.listeners()) this.socket.on(event, listener);
   }
 
   /** Removes exactly the listeners that were added, once they serve no attachment. Returns whether that is so. */
   remove(attachment: TransportAttachment): boolean {
-    this.attachments = this.attachments.filter((other) => other !== attachment);
-    if (this.attachments.length > 0) return false;
+    if (this.attachment === attachment) [this.attachment, ...this.others] = this.others;
+    else this.others = this.others.filter((other) => other !== attachment);
+    if (this.attachment !== undefined) return false;
     for (const [event, listener] of this.listeners()) this.socket.removeListener(event, listener);
     return true;
   }
@@ -37,22 +45,30 @@ class SocketListeners {
   }
 
   private readonly onMessage = (data: unknown): void => {
-    for (const attachment of this.attachments) attachment.received(data);
+    const { attachment, others } = this;
+    attachment?.received(data);
+    for (const other of others) other.received(data);
   };
 
   /** The payload of a ping is opaque, and not a frame of presence. RFC 6455, section 5.5.2. */
   private readonly onPing = (): void => {
-    for (const attachment of this.attachments) attachment.touch();
+    const { attachment, others } = this;
+    attachment?.touch();
+    for (const other of others) other.touch();
   };
 
   private readonly onPong = (): void => {
-    for (const attachment of this.attachments) attachment.pinged();
+    const { attachment, others } = this;
+    attachment?.pinged();
+    for (const other of others) other.pinged();
   };
 
   private readonly onClose = (code: unknown): void => {
     // Every version of ws gives a code: 1005 where the close frame had none, and 1006 where there was no close frame.
     const known = typeof code === 'number' ? code : NORMAL_CLOSURE;
-    for (const attachment of this.attachments) attachment.closed(known);
+    const { attachment, others } = this;
+    attachment?.closed(known);
+    for (const other of others) other.closed(known);
   };
 }
 

@@ -143,11 +143,25 @@ describe('a record', () => {
       const change = lastChange(String(await rig.admin.hget(await rig.bucketOf('u'), 'u')));
       const [batch] = (await rig.admin.xrevrange(rig.key('log'), '+', '-', 'COUNT', 1)).map(([, fields]) => fields[1]);
       expect(change.letter).toBe(letter);
-      // A tenth of a second is not written down.
-      expect(Math.abs(change.at - JSON.parse(batch as string).t)).toBeLessThan(100);
+      // Less than a second is not written down.
+      expect(Math.abs(change.at - JSON.parse(batch as string).t)).toBeLessThan(1_000);
       expect(JSON.parse(batch as string).u.pop()[3]).toBe(reason);
     }),
   );
+
+  it('has the time of the change exactly where it is a second after last seen, or later', () =>
+    on(async (rig) => {
+      const a = await rig.router('a');
+      for (const [userId, ageMs, isKept] of [
+        ['soon', 900, false],
+        ['late', 1_100, true],
+      ] as const) {
+        await a.apply(join(userId, ageMs));
+        const record = String(await rig.admin.hget(await rig.bucketOf(userId), userId));
+        expect(record.includes('+')).toBe(isKept);
+        expect(lastChange(record).at - lastChange(record).seen).toBe(isKept ? ageMs : 0);
+      }
+    }));
 
   it('goes on saying so when somebody else of the user is seen later, and what a later version has added is passed by', () =>
     on(async (rig) => {

@@ -15,7 +15,9 @@ import { CONTRADICTIONS, LEASE_ROWS, NOW, ROWS, type Row } from './rule-table';
 
 // The rule as Redis runs it, beside the one in TypeScript.
 
-const RULE = readFileSync(new URL('../../src/stores/redis/lua/decide.lua', import.meta.url), 'utf8');
+/** The rule, after the functions of Lua that meta.lua names for all scripts. */
+const RULE = `local find, sub, max = string.find, string.sub, math.max
+${readFileSync(new URL('../../src/stores/redis/lua/decide.lua', import.meta.url), 'utf8')}`;
 
 /** Five arguments an event: time, kind, owner, time of the activity, and the record, which is empty for the one just decided. */
 const DECIDE = `${RULE}

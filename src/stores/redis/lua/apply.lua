@@ -41,11 +41,12 @@ for i = 0, isRepeated and -1 or size - 1 do
   local key, mirror, id = KEYS[firstBucket + i]
   if userAt > 1 then
     mirror = KEYS[firstMirror + i]
-    id = string.sub(mirror, userAt)
+    id = sub(mirror, userAt)
   else
     id = ARGV[firstId + i]
   end
-  local record = try('HGET', key, id)
+  local record = pcall('HGET', key, id)
+  if type(record) == 'table' then record = try('HGET', key, id) end
   local user = parse(record)
   if record and not user then drop(key, id) end
   local heard = now - age
@@ -55,7 +56,7 @@ for i = 0, isRepeated and -1 or size - 1 do
     change(key, mirror, id, user, kind, tag, heard, now)
     -- The grace is longer than that of the drop, or began when a record was lost. The router that started it may be dead.
     if not isJoin and user.owners ~= owners and user.owners == ',' and grace > 0 and user.grace == grace then
-      due = math.max(due or 0, grace - now)
+      due = max(due or 0, grace - now)
     end
     if isJoin and mirror then call('SET', mirror, format('%d', user.seen), 'PX', ttl) end
   elseif isJoin then
@@ -64,17 +65,17 @@ for i = 0, isRepeated and -1 or size - 1 do
     local online, grace, owners, _, _, reason = decide(false, 0, ',', heard, kind, tag, heard, now)
     if kind == 'r' then grace = now + ASSERTED end
     local version = flip(key, mirror, id, online, heard, reason)
-    save(key, id, { version = version, letter = LETTERS[reason], seen = heard, changed = now, grace = grace, owners = owners })
+    save(key, id, userOf(version, LETTERS[reason], heard, now, grace, owners))
     if mirror then call('SET', mirror, format('%d', heard), 'PX', ttl) end
   elseif not mirror then
     gone[#gone + 1] = format('[%s,%d]', json(id), heard)
   elseif call('EXISTS', mirror) == 1 then
     -- The bucket was lost, which was not noticed before. Another router may also hold the user.
-    local bucket = string.sub(key, #bucketPrefix + 1)
+    local bucket = sub(key, #bucketPrefix + 1)
     missing[#missing + 1] = bucket
-    local grace = now + math.max(ASSERTED, tonumber(kind) or 0)
-    due = math.max(due or 0, grace - now)
-    save(key, id, { version = math.max(1, seq), letter = 'r', seen = heard, changed = heard, grace = grace, owners = ',' })
+    local grace = now + max(ASSERTED, tonumber(kind) or 0)
+    due = max(due or 0, grace - now)
+    save(key, id, userOf(max(1, seq), 'r', heard, heard, grace, ','))
     try('ZADD', graceKey, format('%d', grace), bucket .. ':' .. id)
   end
 end

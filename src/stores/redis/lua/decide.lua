@@ -15,6 +15,8 @@
   Returns the new values of the first four; the reason of a change before the event, and the reason of the change by
   the event, each nil where there was none; and whether the event was ignored.
 ]]
+local lastOwner, alone = '', ',,'
+
 local function decide(online, grace, owners, seen, event, owner, heard, now)
   local settled, reason
   if grace <= now then grace = 0 end
@@ -25,14 +27,16 @@ local function decide(online, grace, owners, seen, event, owner, heard, now)
   if event == 'due' then return online, grace, owners, seen, settled, nil, false end
 
   local isJoin = event == 'j' or event == 'r'
-  local from, to = string.find(owners, ',' .. owner .. ',', 1, true)
+  -- Nearly all users are held by one router, and those of a call by the same one.
+  if owner ~= lastOwner then lastOwner, alone = owner, ',' .. owner .. ',' end
+  local from, to = find(owners, alone, 1, true)
   if not from and not isJoin then return online, grace, owners, seen, settled, nil, true end
   if event ~= 'dead' and heard > seen then seen = heard end
   if isJoin then
-    if not from then owners = owners .. owner .. ',' end
+    if not from then owners = owners == ',' and alone or owners .. owner .. ',' end
     grace, reason = 0, event == 'r' and 'resync' or 'connect'
   elseif event ~= 'a' then
-    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+    owners = owners == alone and ',' or sub(owners, 1, from) .. sub(owners, to + 1)
     if event == 'l' then
       reason = 'disconnect'
     elseif event == 't' then
@@ -41,7 +45,7 @@ local function decide(online, grace, owners, seen, event, owner, heard, now)
       reason = 'node-down'
     else
       local ms = tonumber(event)
-      if ms > 0 then grace = math.max(grace, now + ms) end
+      if ms > 0 then grace = max(grace, now + ms) end
       reason = 'timeout'
     end
   end

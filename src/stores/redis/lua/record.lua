@@ -7,8 +7,8 @@
     version      the version of the last change minus the base; negative while the user is offline
     reason       why the last change happened: j connect, l disconnect, t timeout, n node-down, r resync
     last seen    the time of the last activity in the record; the presence key may have a later one
-    later        how much later (+) or earlier (-) than that the last change happened; absent where it is less than a tenth of a second
-                 later, as nearly always, which saves three bytes a user
+    later        how much later (+) or earlier (-) than that the last change happened; absent where it is less than a second later,
+                 as nearly always, which saves three bytes a user
     grace until  when the grace ends
     owner        the incarnation of a router that holds the user
     further      fields of later versions of this library, which this one ignores
@@ -19,9 +19,7 @@
   An entry of the hash "nodes" is "<lease in ms> <extended 0|1> <number of its last apply> <claimed by a reaper until>". Later versions
   may add fields after a space.
 ]]
-local CLOSE_MS = 100
-local MINUS = 45
-local sub, byte = string.sub, string.byte
+local CLOSE_MS = 1000
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 
 -- Whether a text is a valid id: 1 to 256 bytes of UTF-8, RFC 3629.
@@ -47,25 +45,42 @@ end
 
 -- The base of the versions in records, by the seed of the caller.
 local base = 0
-local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
+local function baseOf(seed) return tonumber(sub(seed, 17), 16) or 0 end
 
--- What the last parsed record says. One table serves all of them, since scripts look at one user at a time, and a table for each
--- would cost a twentieth of a join.
-local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+-- The user whom a script looks at. One table serves all of them, since that is one user at a time, and a table for each would cost
+-- a twentieth of a join.
+local current = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+
+-- A user, until the next one.
+local function userOf(version, letter, seen, changed, grace, owners)
+  local user = current
+  user.version, user.letter, user.seen, user.changed, user.grace, user.owners = version, letter, seen, changed, grace, owners
+  return user
+end
+
+local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
+-- The last owners that were found valid: most users have the same ones as the user before.
+local validOwners = ''
 
 -- The user of a record, until the next call; nil for an invalid record.
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
-  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
-  -- No user is on so many routers, and no name is so long.
-  if #owners > 256 then
-    local left = 512
-    for owner in string.gmatch(owners, '[^,]+') do
-      left = left - 1
-      if left < 0 or #owner > 256 then return nil end
+  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  if owners ~= validOwners and owners ~= '' then
+    if not find(owners, OWNERS) then
+      owners = match(owners, '^([^;]*);')
+      if not owners or (owners ~= '' and not find(owners, OWNERS)) then return nil end
     end
+    -- No user is on so many routers, and no name is so long.
+    if #owners > 256 then
+      local left = 512
+      for owner in string.gmatch(owners, '[^,]+') do
+        left = left - 1
+        if left < 0 or #owner > 256 then return nil end
+      end
+    end
+    validOwners = owners
   end
   -- A user who is online is held by a router, or in grace.
   if minus == '' and grace == '' and owners == '' then return nil end
@@ -77,30 +92,29 @@ local function parse(record)
   -- The option of a grace cannot be longer.
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if later ~= '' then
-    local ms = tonumber(sub(later, 2), 16) or 0
-    changed = byte(later) == MINUS and seen - ms or seen + ms
+  if side ~= '' then
+    local ms = tonumber(later, 16) or 0
+    changed = side == '-' and seen - ms or seen + ms
   end
-  local user = parsed
-  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
-  user.owners = owners == '' and ',' or owners
-  return user
+  return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
 
--- The text of a record.
+-- The text of a record. One call of "format" a record: each takes as long as a tenth of a leave.
 local function compose(user)
-  local version, seen, owners = user.version, user.seen, user.owners
+  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
   local later = user.changed - seen
-  if later < 0 then
-    owners = format('-%x%s', -later, owners)
-  elseif later >= CLOSE_MS then
-    owners = format('+%x%s', later, owners)
+  local letter, sign = user.letter, ''
+  if version < 0 then version, sign = -version, '-' end
+  if later >= 0 and later < CLOSE_MS then
+    if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
+    return format('%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, grace - EPOCH, owners)
   end
-  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
-  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
+  local side = '+'
+  if later < 0 then later, side = -later, '-' end
+  if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
+  return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
 end
 
 -- Parses the entry of a router; nil where it is invalid.

@@ -5,7 +5,8 @@ export const apply = script('apply', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
-local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
+local call, pcall, type, tonumber, floor, max = redis.call, redis.pcall, type, tonumber, math.floor, math.max
+local format, match, find, sub = string.format, string.match, string.find, string.sub
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
 local function number(text)
@@ -50,9 +51,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
-local CLOSE_MS = 100
-local MINUS = 45
-local sub, byte = string.sub, string.byte
+local CLOSE_MS = 1000
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -72,19 +71,33 @@ local function json(text)
   return '"' .. text .. '"'
 end
 local base = 0
-local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
-local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function baseOf(seed) return tonumber(sub(seed, 17), 16) or 0 end
+local current = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function userOf(version, letter, seen, changed, grace, owners)
+  local user = current
+  user.version, user.letter, user.seen, user.changed, user.grace, user.owners = version, letter, seen, changed, grace, owners
+  return user
+end
+
+local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
+local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
-  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
-  if #owners > 256 then
-    local left = 512
-    for owner in string.gmatch(owners, '[^,]+') do
-      left = left - 1
-      if left < 0 or #owner > 256 then return nil end
+  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  if owners ~= validOwners and owners ~= '' then
+    if not find(owners, OWNERS) then
+      owners = match(owners, '^([^;]*);')
+      if not owners or (owners ~= '' and not find(owners, OWNERS)) then return nil end
     end
+    if #owners > 256 then
+      local left = 512
+      for owner in string.gmatch(owners, '[^,]+') do
+        left = left - 1
+        if left < 0 or #owner > 256 then return nil end
+      end
+    end
+    validOwners = owners
   end
   if minus == '' and grace == '' and owners == '' then return nil end
   version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
@@ -93,28 +106,27 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if later ~= '' then
-    local ms = tonumber(sub(later, 2), 16) or 0
-    changed = byte(later) == MINUS and seen - ms or seen + ms
+  if side ~= '' then
+    local ms = tonumber(later, 16) or 0
+    changed = side == '-' and seen - ms or seen + ms
   end
-  local user = parsed
-  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
-  user.owners = owners == '' and ',' or owners
-  return user
+  return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
 local function compose(user)
-  local version, seen, owners = user.version, user.seen, user.owners
+  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
   local later = user.changed - seen
-  if later < 0 then
-    owners = format('-%x%s', -later, owners)
-  elseif later >= CLOSE_MS then
-    owners = format('+%x%s', later, owners)
+  local letter, sign = user.letter, ''
+  if version < 0 then version, sign = -version, '-' end
+  if later >= 0 and later < CLOSE_MS then
+    if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
+    return format('%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, grace - EPOCH, owners)
   end
-  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
-  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
+  local side = '+'
+  if later < 0 then later, side = -later, '-' end
+  if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
+  return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -127,6 +139,8 @@ end
 local function composeNode(node)
   return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
 end
+local lastOwner, alone = '', ',,'
+
 local function decide(online, grace, owners, seen, event, owner, heard, now)
   local settled, reason
   if grace <= now then grace = 0 end
@@ -137,14 +151,15 @@ local function decide(online, grace, owners, seen, event, owner, heard, now)
   if event == 'due' then return online, grace, owners, seen, settled, nil, false end
 
   local isJoin = event == 'j' or event == 'r'
-  local from, to = string.find(owners, ',' .. owner .. ',', 1, true)
+  if owner ~= lastOwner then lastOwner, alone = owner, ',' .. owner .. ',' end
+  local from, to = find(owners, alone, 1, true)
   if not from and not isJoin then return online, grace, owners, seen, settled, nil, true end
   if event ~= 'dead' and heard > seen then seen = heard end
   if isJoin then
-    if not from then owners = owners .. owner .. ',' end
+    if not from then owners = owners == ',' and alone or owners .. owner .. ',' end
     grace, reason = 0, event == 'r' and 'resync' or 'connect'
   elseif event ~= 'a' then
-    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+    owners = owners == alone and ',' or sub(owners, 1, from) .. sub(owners, to + 1)
     if event == 'l' then
       reason = 'disconnect'
     elseif event == 't' then
@@ -153,7 +168,7 @@ local function decide(online, grace, owners, seen, event, owner, heard, now)
       reason = 'node-down'
     else
       local ms = tonumber(event)
-      if ms > 0 then grace = math.max(grace, now + ms) end
+      if ms > 0 then grace = max(grace, now + ms) end
       reason = 'timeout'
     end
   end
@@ -195,7 +210,7 @@ if not meta.epoch or meta.layout ~= LAYOUT or meta.seed ~= seed then return '!{"
 local seq, epoch, at, stored = meta.seq, meta.epoch, meta.at, meta.seq
 base = baseOf(seed)
 if seq == 0 then seq = versionNow() end
-seq = math.max(seq, highest, base)
+seq = max(seq, highest, base)
 if stored == 0 then
   stored = seq
   try('HSET', metaKey, 'epoch', epoch, 'seq', format('%d', seq))
@@ -234,7 +249,7 @@ end
 local updates = publicPrefix .. 'updates'
 local function latest(mirror, seen)
   local known = mirror and number(pcall('GET', mirror))
-  return known and known <= now and math.max(seen, known) or seen
+  return known and known <= now and max(seen, known) or seen
 end
 local function flip(key, mirror, id, online, seen, reason)
   seq = seq + 1
@@ -251,7 +266,7 @@ local function flip(key, mirror, id, online, seen, reason)
   return online and seq or -seq
 end
 local function schedule(key, id, before, grace, owners)
-  local member = string.sub(key, #bucketPrefix + 1) .. ':' .. id
+  local member = sub(key, #bucketPrefix + 1) .. ':' .. id
   if grace > 0 and (grace ~= before or owners == ',') then
     try('ZADD', graceKey, format('%d', grace), member)
   elseif grace == 0 and before > 0 then
@@ -302,7 +317,7 @@ local function finish()
   local fields, changes = {}, {}
   for key, by in pairs(counts) do
     if by ~= 0 then
-      fields[#fields + 1] = string.sub(key, #bucketPrefix + 1)
+      fields[#fields + 1] = sub(key, #bucketPrefix + 1)
       changes[#changes + 1] = by
     end
   end
@@ -316,7 +331,7 @@ local function finish()
     call('HSET', countKey, unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  log(format('%d-0', before + 1), format('%d', math.max(0, seq - logged)), batch)
+  log(format('%d-0', before + 1), format('%d', max(0, seq - logged)), batch)
   for i = 1, #messages, 2 do
     send('PUBLISH', messages[i], messages[i + 1])
     send('PUBLISH', updates, messages[i + 1])
@@ -353,11 +368,12 @@ for i = 0, isRepeated and -1 or size - 1 do
   local key, mirror, id = KEYS[firstBucket + i]
   if userAt > 1 then
     mirror = KEYS[firstMirror + i]
-    id = string.sub(mirror, userAt)
+    id = sub(mirror, userAt)
   else
     id = ARGV[firstId + i]
   end
-  local record = try('HGET', key, id)
+  local record = pcall('HGET', key, id)
+  if type(record) == 'table' then record = try('HGET', key, id) end
   local user = parse(record)
   if record and not user then drop(key, id) end
   local heard = now - age
@@ -366,23 +382,23 @@ for i = 0, isRepeated and -1 or size - 1 do
     local grace, owners = user.grace, user.owners
     change(key, mirror, id, user, kind, tag, heard, now)
     if not isJoin and user.owners ~= owners and user.owners == ',' and grace > 0 and user.grace == grace then
-      due = math.max(due or 0, grace - now)
+      due = max(due or 0, grace - now)
     end
     if isJoin and mirror then call('SET', mirror, format('%d', user.seen), 'PX', ttl) end
   elseif isJoin then
     local online, grace, owners, _, _, reason = decide(false, 0, ',', heard, kind, tag, heard, now)
     if kind == 'r' then grace = now + ASSERTED end
     local version = flip(key, mirror, id, online, heard, reason)
-    save(key, id, { version = version, letter = LETTERS[reason], seen = heard, changed = now, grace = grace, owners = owners })
+    save(key, id, userOf(version, LETTERS[reason], heard, now, grace, owners))
     if mirror then call('SET', mirror, format('%d', heard), 'PX', ttl) end
   elseif not mirror then
     gone[#gone + 1] = format('[%s,%d]', json(id), heard)
   elseif call('EXISTS', mirror) == 1 then
-    local bucket = string.sub(key, #bucketPrefix + 1)
+    local bucket = sub(key, #bucketPrefix + 1)
     missing[#missing + 1] = bucket
-    local grace = now + math.max(ASSERTED, tonumber(kind) or 0)
-    due = math.max(due or 0, grace - now)
-    save(key, id, { version = math.max(1, seq), letter = 'r', seen = heard, changed = heard, grace = grace, owners = ',' })
+    local grace = now + max(ASSERTED, tonumber(kind) or 0)
+    due = max(due or 0, grace - now)
+    save(key, id, userOf(max(1, seq), 'r', heard, heard, grace, ','))
     try('ZADD', graceKey, format('%d', grace), bucket .. ':' .. id)
   end
 end
@@ -400,7 +416,8 @@ export const beat = script('beat', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
-local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
+local call, pcall, type, tonumber, floor, max = redis.call, redis.pcall, type, tonumber, math.floor, math.max
+local format, match, find, sub = string.format, string.match, string.find, string.sub
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
 local function number(text)
@@ -445,9 +462,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
-local CLOSE_MS = 100
-local MINUS = 45
-local sub, byte = string.sub, string.byte
+local CLOSE_MS = 1000
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -467,19 +482,33 @@ local function json(text)
   return '"' .. text .. '"'
 end
 local base = 0
-local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
-local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function baseOf(seed) return tonumber(sub(seed, 17), 16) or 0 end
+local current = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function userOf(version, letter, seen, changed, grace, owners)
+  local user = current
+  user.version, user.letter, user.seen, user.changed, user.grace, user.owners = version, letter, seen, changed, grace, owners
+  return user
+end
+
+local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
+local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
-  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
-  if #owners > 256 then
-    local left = 512
-    for owner in string.gmatch(owners, '[^,]+') do
-      left = left - 1
-      if left < 0 or #owner > 256 then return nil end
+  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  if owners ~= validOwners and owners ~= '' then
+    if not find(owners, OWNERS) then
+      owners = match(owners, '^([^;]*);')
+      if not owners or (owners ~= '' and not find(owners, OWNERS)) then return nil end
     end
+    if #owners > 256 then
+      local left = 512
+      for owner in string.gmatch(owners, '[^,]+') do
+        left = left - 1
+        if left < 0 or #owner > 256 then return nil end
+      end
+    end
+    validOwners = owners
   end
   if minus == '' and grace == '' and owners == '' then return nil end
   version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
@@ -488,28 +517,27 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if later ~= '' then
-    local ms = tonumber(sub(later, 2), 16) or 0
-    changed = byte(later) == MINUS and seen - ms or seen + ms
+  if side ~= '' then
+    local ms = tonumber(later, 16) or 0
+    changed = side == '-' and seen - ms or seen + ms
   end
-  local user = parsed
-  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
-  user.owners = owners == '' and ',' or owners
-  return user
+  return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
 local function compose(user)
-  local version, seen, owners = user.version, user.seen, user.owners
+  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
   local later = user.changed - seen
-  if later < 0 then
-    owners = format('-%x%s', -later, owners)
-  elseif later >= CLOSE_MS then
-    owners = format('+%x%s', later, owners)
+  local letter, sign = user.letter, ''
+  if version < 0 then version, sign = -version, '-' end
+  if later >= 0 and later < CLOSE_MS then
+    if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
+    return format('%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, grace - EPOCH, owners)
   end
-  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
-  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
+  local side = '+'
+  if later < 0 then later, side = -later, '-' end
+  if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
+  return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -522,6 +550,8 @@ end
 local function composeNode(node)
   return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
 end
+local lastOwner, alone = '', ',,'
+
 local function decide(online, grace, owners, seen, event, owner, heard, now)
   local settled, reason
   if grace <= now then grace = 0 end
@@ -532,14 +562,15 @@ local function decide(online, grace, owners, seen, event, owner, heard, now)
   if event == 'due' then return online, grace, owners, seen, settled, nil, false end
 
   local isJoin = event == 'j' or event == 'r'
-  local from, to = string.find(owners, ',' .. owner .. ',', 1, true)
+  if owner ~= lastOwner then lastOwner, alone = owner, ',' .. owner .. ',' end
+  local from, to = find(owners, alone, 1, true)
   if not from and not isJoin then return online, grace, owners, seen, settled, nil, true end
   if event ~= 'dead' and heard > seen then seen = heard end
   if isJoin then
-    if not from then owners = owners .. owner .. ',' end
+    if not from then owners = owners == ',' and alone or owners .. owner .. ',' end
     grace, reason = 0, event == 'r' and 'resync' or 'connect'
   elseif event ~= 'a' then
-    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+    owners = owners == alone and ',' or sub(owners, 1, from) .. sub(owners, to + 1)
     if event == 'l' then
       reason = 'disconnect'
     elseif event == 't' then
@@ -548,7 +579,7 @@ local function decide(online, grace, owners, seen, event, owner, heard, now)
       reason = 'node-down'
     else
       local ms = tonumber(event)
-      if ms > 0 then grace = math.max(grace, now + ms) end
+      if ms > 0 then grace = max(grace, now + ms) end
       reason = 'timeout'
     end
   end
@@ -590,7 +621,7 @@ if not meta.epoch or meta.layout ~= LAYOUT or meta.seed ~= seed then return '!{"
 local seq, epoch, at, stored = meta.seq, meta.epoch, meta.at, meta.seq
 base = baseOf(seed)
 if seq == 0 then seq = versionNow() end
-seq = math.max(seq, highest, base)
+seq = max(seq, highest, base)
 if stored == 0 then
   stored = seq
   try('HSET', metaKey, 'epoch', epoch, 'seq', format('%d', seq))
@@ -629,7 +660,7 @@ end
 local updates = publicPrefix .. 'updates'
 local function latest(mirror, seen)
   local known = mirror and number(pcall('GET', mirror))
-  return known and known <= now and math.max(seen, known) or seen
+  return known and known <= now and max(seen, known) or seen
 end
 local function flip(key, mirror, id, online, seen, reason)
   seq = seq + 1
@@ -646,7 +677,7 @@ local function flip(key, mirror, id, online, seen, reason)
   return online and seq or -seq
 end
 local function schedule(key, id, before, grace, owners)
-  local member = string.sub(key, #bucketPrefix + 1) .. ':' .. id
+  local member = sub(key, #bucketPrefix + 1) .. ':' .. id
   if grace > 0 and (grace ~= before or owners == ',') then
     try('ZADD', graceKey, format('%d', grace), member)
   elseif grace == 0 and before > 0 then
@@ -697,7 +728,7 @@ local function finish()
   local fields, changes = {}, {}
   for key, by in pairs(counts) do
     if by ~= 0 then
-      fields[#fields + 1] = string.sub(key, #bucketPrefix + 1)
+      fields[#fields + 1] = sub(key, #bucketPrefix + 1)
       changes[#changes + 1] = by
     end
   end
@@ -711,7 +742,7 @@ local function finish()
     call('HSET', countKey, unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  log(format('%d-0', before + 1), format('%d', math.max(0, seq - logged)), batch)
+  log(format('%d-0', before + 1), format('%d', max(0, seq - logged)), batch)
   for i = 1, #messages, 2 do
     send('PUBLISH', messages[i], messages[i + 1])
     send('PUBLISH', updates, messages[i + 1])
@@ -937,7 +968,8 @@ export const begin = script('begin', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
-local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
+local call, pcall, type, tonumber, floor, max = redis.call, redis.pcall, type, tonumber, math.floor, math.max
+local format, match, find, sub = string.format, string.match, string.find, string.sub
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
 local function number(text)
@@ -982,9 +1014,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
-local CLOSE_MS = 100
-local MINUS = 45
-local sub, byte = string.sub, string.byte
+local CLOSE_MS = 1000
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -1004,19 +1034,33 @@ local function json(text)
   return '"' .. text .. '"'
 end
 local base = 0
-local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
-local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function baseOf(seed) return tonumber(sub(seed, 17), 16) or 0 end
+local current = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function userOf(version, letter, seen, changed, grace, owners)
+  local user = current
+  user.version, user.letter, user.seen, user.changed, user.grace, user.owners = version, letter, seen, changed, grace, owners
+  return user
+end
+
+local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
+local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
-  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
-  if #owners > 256 then
-    local left = 512
-    for owner in string.gmatch(owners, '[^,]+') do
-      left = left - 1
-      if left < 0 or #owner > 256 then return nil end
+  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  if owners ~= validOwners and owners ~= '' then
+    if not find(owners, OWNERS) then
+      owners = match(owners, '^([^;]*);')
+      if not owners or (owners ~= '' and not find(owners, OWNERS)) then return nil end
     end
+    if #owners > 256 then
+      local left = 512
+      for owner in string.gmatch(owners, '[^,]+') do
+        left = left - 1
+        if left < 0 or #owner > 256 then return nil end
+      end
+    end
+    validOwners = owners
   end
   if minus == '' and grace == '' and owners == '' then return nil end
   version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
@@ -1025,28 +1069,27 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if later ~= '' then
-    local ms = tonumber(sub(later, 2), 16) or 0
-    changed = byte(later) == MINUS and seen - ms or seen + ms
+  if side ~= '' then
+    local ms = tonumber(later, 16) or 0
+    changed = side == '-' and seen - ms or seen + ms
   end
-  local user = parsed
-  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
-  user.owners = owners == '' and ',' or owners
-  return user
+  return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
 local function compose(user)
-  local version, seen, owners = user.version, user.seen, user.owners
+  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
   local later = user.changed - seen
-  if later < 0 then
-    owners = format('-%x%s', -later, owners)
-  elseif later >= CLOSE_MS then
-    owners = format('+%x%s', later, owners)
+  local letter, sign = user.letter, ''
+  if version < 0 then version, sign = -version, '-' end
+  if later >= 0 and later < CLOSE_MS then
+    if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
+    return format('%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, grace - EPOCH, owners)
   end
-  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
-  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
+  local side = '+'
+  if later < 0 then later, side = -later, '-' end
+  if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
+  return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -1099,7 +1142,8 @@ export const count = script('count', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
-local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
+local call, pcall, type, tonumber, floor, max = redis.call, redis.pcall, type, tonumber, math.floor, math.max
+local format, match, find, sub = string.format, string.match, string.find, string.sub
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
 local function number(text)
@@ -1144,9 +1188,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
-local CLOSE_MS = 100
-local MINUS = 45
-local sub, byte = string.sub, string.byte
+local CLOSE_MS = 1000
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -1166,19 +1208,33 @@ local function json(text)
   return '"' .. text .. '"'
 end
 local base = 0
-local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
-local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function baseOf(seed) return tonumber(sub(seed, 17), 16) or 0 end
+local current = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function userOf(version, letter, seen, changed, grace, owners)
+  local user = current
+  user.version, user.letter, user.seen, user.changed, user.grace, user.owners = version, letter, seen, changed, grace, owners
+  return user
+end
+
+local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
+local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
-  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
-  if #owners > 256 then
-    local left = 512
-    for owner in string.gmatch(owners, '[^,]+') do
-      left = left - 1
-      if left < 0 or #owner > 256 then return nil end
+  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  if owners ~= validOwners and owners ~= '' then
+    if not find(owners, OWNERS) then
+      owners = match(owners, '^([^;]*);')
+      if not owners or (owners ~= '' and not find(owners, OWNERS)) then return nil end
     end
+    if #owners > 256 then
+      local left = 512
+      for owner in string.gmatch(owners, '[^,]+') do
+        left = left - 1
+        if left < 0 or #owner > 256 then return nil end
+      end
+    end
+    validOwners = owners
   end
   if minus == '' and grace == '' and owners == '' then return nil end
   version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
@@ -1187,28 +1243,27 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if later ~= '' then
-    local ms = tonumber(sub(later, 2), 16) or 0
-    changed = byte(later) == MINUS and seen - ms or seen + ms
+  if side ~= '' then
+    local ms = tonumber(later, 16) or 0
+    changed = side == '-' and seen - ms or seen + ms
   end
-  local user = parsed
-  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
-  user.owners = owners == '' and ',' or owners
-  return user
+  return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
 local function compose(user)
-  local version, seen, owners = user.version, user.seen, user.owners
+  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
   local later = user.changed - seen
-  if later < 0 then
-    owners = format('-%x%s', -later, owners)
-  elseif later >= CLOSE_MS then
-    owners = format('+%x%s', later, owners)
+  local letter, sign = user.letter, ''
+  if version < 0 then version, sign = -version, '-' end
+  if later >= 0 and later < CLOSE_MS then
+    if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
+    return format('%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, grace - EPOCH, owners)
   end
-  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
-  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
+  local side = '+'
+  if later < 0 then later, side = -later, '-' end
+  if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
+  return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -1221,6 +1276,8 @@ end
 local function composeNode(node)
   return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
 end
+local lastOwner, alone = '', ',,'
+
 local function decide(online, grace, owners, seen, event, owner, heard, now)
   local settled, reason
   if grace <= now then grace = 0 end
@@ -1231,14 +1288,15 @@ local function decide(online, grace, owners, seen, event, owner, heard, now)
   if event == 'due' then return online, grace, owners, seen, settled, nil, false end
 
   local isJoin = event == 'j' or event == 'r'
-  local from, to = string.find(owners, ',' .. owner .. ',', 1, true)
+  if owner ~= lastOwner then lastOwner, alone = owner, ',' .. owner .. ',' end
+  local from, to = find(owners, alone, 1, true)
   if not from and not isJoin then return online, grace, owners, seen, settled, nil, true end
   if event ~= 'dead' and heard > seen then seen = heard end
   if isJoin then
-    if not from then owners = owners .. owner .. ',' end
+    if not from then owners = owners == ',' and alone or owners .. owner .. ',' end
     grace, reason = 0, event == 'r' and 'resync' or 'connect'
   elseif event ~= 'a' then
-    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+    owners = owners == alone and ',' or sub(owners, 1, from) .. sub(owners, to + 1)
     if event == 'l' then
       reason = 'disconnect'
     elseif event == 't' then
@@ -1247,7 +1305,7 @@ local function decide(online, grace, owners, seen, event, owner, heard, now)
       reason = 'node-down'
     else
       local ms = tonumber(event)
-      if ms > 0 then grace = math.max(grace, now + ms) end
+      if ms > 0 then grace = max(grace, now + ms) end
       reason = 'timeout'
     end
   end
@@ -1351,7 +1409,8 @@ export const held = script('held', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
-local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
+local call, pcall, type, tonumber, floor, max = redis.call, redis.pcall, type, tonumber, math.floor, math.max
+local format, match, find, sub = string.format, string.match, string.find, string.sub
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
 local function number(text)
@@ -1396,9 +1455,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
-local CLOSE_MS = 100
-local MINUS = 45
-local sub, byte = string.sub, string.byte
+local CLOSE_MS = 1000
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -1418,19 +1475,33 @@ local function json(text)
   return '"' .. text .. '"'
 end
 local base = 0
-local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
-local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function baseOf(seed) return tonumber(sub(seed, 17), 16) or 0 end
+local current = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function userOf(version, letter, seen, changed, grace, owners)
+  local user = current
+  user.version, user.letter, user.seen, user.changed, user.grace, user.owners = version, letter, seen, changed, grace, owners
+  return user
+end
+
+local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
+local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
-  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
-  if #owners > 256 then
-    local left = 512
-    for owner in string.gmatch(owners, '[^,]+') do
-      left = left - 1
-      if left < 0 or #owner > 256 then return nil end
+  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  if owners ~= validOwners and owners ~= '' then
+    if not find(owners, OWNERS) then
+      owners = match(owners, '^([^;]*);')
+      if not owners or (owners ~= '' and not find(owners, OWNERS)) then return nil end
     end
+    if #owners > 256 then
+      local left = 512
+      for owner in string.gmatch(owners, '[^,]+') do
+        left = left - 1
+        if left < 0 or #owner > 256 then return nil end
+      end
+    end
+    validOwners = owners
   end
   if minus == '' and grace == '' and owners == '' then return nil end
   version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
@@ -1439,28 +1510,27 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if later ~= '' then
-    local ms = tonumber(sub(later, 2), 16) or 0
-    changed = byte(later) == MINUS and seen - ms or seen + ms
+  if side ~= '' then
+    local ms = tonumber(later, 16) or 0
+    changed = side == '-' and seen - ms or seen + ms
   end
-  local user = parsed
-  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
-  user.owners = owners == '' and ',' or owners
-  return user
+  return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
 local function compose(user)
-  local version, seen, owners = user.version, user.seen, user.owners
+  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
   local later = user.changed - seen
-  if later < 0 then
-    owners = format('-%x%s', -later, owners)
-  elseif later >= CLOSE_MS then
-    owners = format('+%x%s', later, owners)
+  local letter, sign = user.letter, ''
+  if version < 0 then version, sign = -version, '-' end
+  if later >= 0 and later < CLOSE_MS then
+    if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
+    return format('%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, grace - EPOCH, owners)
   end
-  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
-  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
+  local side = '+'
+  if later < 0 then later, side = -later, '-' end
+  if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
+  return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -1517,7 +1587,8 @@ export const list = script('list', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
-local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
+local call, pcall, type, tonumber, floor, max = redis.call, redis.pcall, type, tonumber, math.floor, math.max
+local format, match, find, sub = string.format, string.match, string.find, string.sub
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
 local function number(text)
@@ -1562,9 +1633,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
-local CLOSE_MS = 100
-local MINUS = 45
-local sub, byte = string.sub, string.byte
+local CLOSE_MS = 1000
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -1584,19 +1653,33 @@ local function json(text)
   return '"' .. text .. '"'
 end
 local base = 0
-local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
-local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function baseOf(seed) return tonumber(sub(seed, 17), 16) or 0 end
+local current = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function userOf(version, letter, seen, changed, grace, owners)
+  local user = current
+  user.version, user.letter, user.seen, user.changed, user.grace, user.owners = version, letter, seen, changed, grace, owners
+  return user
+end
+
+local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
+local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
-  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
-  if #owners > 256 then
-    local left = 512
-    for owner in string.gmatch(owners, '[^,]+') do
-      left = left - 1
-      if left < 0 or #owner > 256 then return nil end
+  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  if owners ~= validOwners and owners ~= '' then
+    if not find(owners, OWNERS) then
+      owners = match(owners, '^([^;]*);')
+      if not owners or (owners ~= '' and not find(owners, OWNERS)) then return nil end
     end
+    if #owners > 256 then
+      local left = 512
+      for owner in string.gmatch(owners, '[^,]+') do
+        left = left - 1
+        if left < 0 or #owner > 256 then return nil end
+      end
+    end
+    validOwners = owners
   end
   if minus == '' and grace == '' and owners == '' then return nil end
   version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
@@ -1605,28 +1688,27 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if later ~= '' then
-    local ms = tonumber(sub(later, 2), 16) or 0
-    changed = byte(later) == MINUS and seen - ms or seen + ms
+  if side ~= '' then
+    local ms = tonumber(later, 16) or 0
+    changed = side == '-' and seen - ms or seen + ms
   end
-  local user = parsed
-  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
-  user.owners = owners == '' and ',' or owners
-  return user
+  return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
 local function compose(user)
-  local version, seen, owners = user.version, user.seen, user.owners
+  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
   local later = user.changed - seen
-  if later < 0 then
-    owners = format('-%x%s', -later, owners)
-  elseif later >= CLOSE_MS then
-    owners = format('+%x%s', later, owners)
+  local letter, sign = user.letter, ''
+  if version < 0 then version, sign = -version, '-' end
+  if later >= 0 and later < CLOSE_MS then
+    if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
+    return format('%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, grace - EPOCH, owners)
   end
-  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
-  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
+  local side = '+'
+  if later < 0 then later, side = -later, '-' end
+  if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
+  return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -1639,6 +1721,8 @@ end
 local function composeNode(node)
   return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
 end
+local lastOwner, alone = '', ',,'
+
 local function decide(online, grace, owners, seen, event, owner, heard, now)
   local settled, reason
   if grace <= now then grace = 0 end
@@ -1649,14 +1733,15 @@ local function decide(online, grace, owners, seen, event, owner, heard, now)
   if event == 'due' then return online, grace, owners, seen, settled, nil, false end
 
   local isJoin = event == 'j' or event == 'r'
-  local from, to = string.find(owners, ',' .. owner .. ',', 1, true)
+  if owner ~= lastOwner then lastOwner, alone = owner, ',' .. owner .. ',' end
+  local from, to = find(owners, alone, 1, true)
   if not from and not isJoin then return online, grace, owners, seen, settled, nil, true end
   if event ~= 'dead' and heard > seen then seen = heard end
   if isJoin then
-    if not from then owners = owners .. owner .. ',' end
+    if not from then owners = owners == ',' and alone or owners .. owner .. ',' end
     grace, reason = 0, event == 'r' and 'resync' or 'connect'
   elseif event ~= 'a' then
-    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+    owners = owners == alone and ',' or sub(owners, 1, from) .. sub(owners, to + 1)
     if event == 'l' then
       reason = 'disconnect'
     elseif event == 't' then
@@ -1665,7 +1750,7 @@ local function decide(online, grace, owners, seen, event, owner, heard, now)
       reason = 'node-down'
     else
       local ms = tonumber(event)
-      if ms > 0 then grace = math.max(grace, now + ms) end
+      if ms > 0 then grace = max(grace, now + ms) end
       reason = 'timeout'
     end
   end
@@ -1804,7 +1889,8 @@ export const read = script('read', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
-local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
+local call, pcall, type, tonumber, floor, max = redis.call, redis.pcall, type, tonumber, math.floor, math.max
+local format, match, find, sub = string.format, string.match, string.find, string.sub
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
 local function number(text)
@@ -1849,9 +1935,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
-local CLOSE_MS = 100
-local MINUS = 45
-local sub, byte = string.sub, string.byte
+local CLOSE_MS = 1000
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -1871,19 +1955,33 @@ local function json(text)
   return '"' .. text .. '"'
 end
 local base = 0
-local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
-local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function baseOf(seed) return tonumber(sub(seed, 17), 16) or 0 end
+local current = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function userOf(version, letter, seen, changed, grace, owners)
+  local user = current
+  user.version, user.letter, user.seen, user.changed, user.grace, user.owners = version, letter, seen, changed, grace, owners
+  return user
+end
+
+local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
+local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
-  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
-  if #owners > 256 then
-    local left = 512
-    for owner in string.gmatch(owners, '[^,]+') do
-      left = left - 1
-      if left < 0 or #owner > 256 then return nil end
+  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  if owners ~= validOwners and owners ~= '' then
+    if not find(owners, OWNERS) then
+      owners = match(owners, '^([^;]*);')
+      if not owners or (owners ~= '' and not find(owners, OWNERS)) then return nil end
     end
+    if #owners > 256 then
+      local left = 512
+      for owner in string.gmatch(owners, '[^,]+') do
+        left = left - 1
+        if left < 0 or #owner > 256 then return nil end
+      end
+    end
+    validOwners = owners
   end
   if minus == '' and grace == '' and owners == '' then return nil end
   version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
@@ -1892,28 +1990,27 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if later ~= '' then
-    local ms = tonumber(sub(later, 2), 16) or 0
-    changed = byte(later) == MINUS and seen - ms or seen + ms
+  if side ~= '' then
+    local ms = tonumber(later, 16) or 0
+    changed = side == '-' and seen - ms or seen + ms
   end
-  local user = parsed
-  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
-  user.owners = owners == '' and ',' or owners
-  return user
+  return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
 local function compose(user)
-  local version, seen, owners = user.version, user.seen, user.owners
+  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
   local later = user.changed - seen
-  if later < 0 then
-    owners = format('-%x%s', -later, owners)
-  elseif later >= CLOSE_MS then
-    owners = format('+%x%s', later, owners)
+  local letter, sign = user.letter, ''
+  if version < 0 then version, sign = -version, '-' end
+  if later >= 0 and later < CLOSE_MS then
+    if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
+    return format('%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, grace - EPOCH, owners)
   end
-  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
-  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
+  local side = '+'
+  if later < 0 then later, side = -later, '-' end
+  if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
+  return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -1926,6 +2023,8 @@ end
 local function composeNode(node)
   return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
 end
+local lastOwner, alone = '', ',,'
+
 local function decide(online, grace, owners, seen, event, owner, heard, now)
   local settled, reason
   if grace <= now then grace = 0 end
@@ -1936,14 +2035,15 @@ local function decide(online, grace, owners, seen, event, owner, heard, now)
   if event == 'due' then return online, grace, owners, seen, settled, nil, false end
 
   local isJoin = event == 'j' or event == 'r'
-  local from, to = string.find(owners, ',' .. owner .. ',', 1, true)
+  if owner ~= lastOwner then lastOwner, alone = owner, ',' .. owner .. ',' end
+  local from, to = find(owners, alone, 1, true)
   if not from and not isJoin then return online, grace, owners, seen, settled, nil, true end
   if event ~= 'dead' and heard > seen then seen = heard end
   if isJoin then
-    if not from then owners = owners .. owner .. ',' end
+    if not from then owners = owners == ',' and alone or owners .. owner .. ',' end
     grace, reason = 0, event == 'r' and 'resync' or 'connect'
   elseif event ~= 'a' then
-    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+    owners = owners == alone and ',' or sub(owners, 1, from) .. sub(owners, to + 1)
     if event == 'l' then
       reason = 'disconnect'
     elseif event == 't' then
@@ -1952,7 +2052,7 @@ local function decide(online, grace, owners, seen, event, owner, heard, now)
       reason = 'node-down'
     else
       local ms = tonumber(event)
-      if ms > 0 then grace = math.max(grace, now + ms) end
+      if ms > 0 then grace = max(grace, now + ms) end
       reason = 'timeout'
     end
   end
@@ -2050,7 +2150,8 @@ export const reap = script('reap', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
-local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
+local call, pcall, type, tonumber, floor, max = redis.call, redis.pcall, type, tonumber, math.floor, math.max
+local format, match, find, sub = string.format, string.match, string.find, string.sub
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
 local function number(text)
@@ -2095,9 +2196,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
-local CLOSE_MS = 100
-local MINUS = 45
-local sub, byte = string.sub, string.byte
+local CLOSE_MS = 1000
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -2117,19 +2216,33 @@ local function json(text)
   return '"' .. text .. '"'
 end
 local base = 0
-local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
-local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function baseOf(seed) return tonumber(sub(seed, 17), 16) or 0 end
+local current = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function userOf(version, letter, seen, changed, grace, owners)
+  local user = current
+  user.version, user.letter, user.seen, user.changed, user.grace, user.owners = version, letter, seen, changed, grace, owners
+  return user
+end
+
+local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
+local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
-  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
-  if #owners > 256 then
-    local left = 512
-    for owner in string.gmatch(owners, '[^,]+') do
-      left = left - 1
-      if left < 0 or #owner > 256 then return nil end
+  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  if owners ~= validOwners and owners ~= '' then
+    if not find(owners, OWNERS) then
+      owners = match(owners, '^([^;]*);')
+      if not owners or (owners ~= '' and not find(owners, OWNERS)) then return nil end
     end
+    if #owners > 256 then
+      local left = 512
+      for owner in string.gmatch(owners, '[^,]+') do
+        left = left - 1
+        if left < 0 or #owner > 256 then return nil end
+      end
+    end
+    validOwners = owners
   end
   if minus == '' and grace == '' and owners == '' then return nil end
   version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
@@ -2138,28 +2251,27 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if later ~= '' then
-    local ms = tonumber(sub(later, 2), 16) or 0
-    changed = byte(later) == MINUS and seen - ms or seen + ms
+  if side ~= '' then
+    local ms = tonumber(later, 16) or 0
+    changed = side == '-' and seen - ms or seen + ms
   end
-  local user = parsed
-  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
-  user.owners = owners == '' and ',' or owners
-  return user
+  return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
 local function compose(user)
-  local version, seen, owners = user.version, user.seen, user.owners
+  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
   local later = user.changed - seen
-  if later < 0 then
-    owners = format('-%x%s', -later, owners)
-  elseif later >= CLOSE_MS then
-    owners = format('+%x%s', later, owners)
+  local letter, sign = user.letter, ''
+  if version < 0 then version, sign = -version, '-' end
+  if later >= 0 and later < CLOSE_MS then
+    if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
+    return format('%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, grace - EPOCH, owners)
   end
-  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
-  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
+  local side = '+'
+  if later < 0 then later, side = -later, '-' end
+  if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
+  return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -2172,6 +2284,8 @@ end
 local function composeNode(node)
   return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
 end
+local lastOwner, alone = '', ',,'
+
 local function decide(online, grace, owners, seen, event, owner, heard, now)
   local settled, reason
   if grace <= now then grace = 0 end
@@ -2182,14 +2296,15 @@ local function decide(online, grace, owners, seen, event, owner, heard, now)
   if event == 'due' then return online, grace, owners, seen, settled, nil, false end
 
   local isJoin = event == 'j' or event == 'r'
-  local from, to = string.find(owners, ',' .. owner .. ',', 1, true)
+  if owner ~= lastOwner then lastOwner, alone = owner, ',' .. owner .. ',' end
+  local from, to = find(owners, alone, 1, true)
   if not from and not isJoin then return online, grace, owners, seen, settled, nil, true end
   if event ~= 'dead' and heard > seen then seen = heard end
   if isJoin then
-    if not from then owners = owners .. owner .. ',' end
+    if not from then owners = owners == ',' and alone or owners .. owner .. ',' end
     grace, reason = 0, event == 'r' and 'resync' or 'connect'
   elseif event ~= 'a' then
-    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+    owners = owners == alone and ',' or sub(owners, 1, from) .. sub(owners, to + 1)
     if event == 'l' then
       reason = 'disconnect'
     elseif event == 't' then
@@ -2198,7 +2313,7 @@ local function decide(online, grace, owners, seen, event, owner, heard, now)
       reason = 'node-down'
     else
       local ms = tonumber(event)
-      if ms > 0 then grace = math.max(grace, now + ms) end
+      if ms > 0 then grace = max(grace, now + ms) end
       reason = 'timeout'
     end
   end
@@ -2240,7 +2355,7 @@ if not meta.epoch or meta.layout ~= LAYOUT or meta.seed ~= seed then return '!{"
 local seq, epoch, at, stored = meta.seq, meta.epoch, meta.at, meta.seq
 base = baseOf(seed)
 if seq == 0 then seq = versionNow() end
-seq = math.max(seq, highest, base)
+seq = max(seq, highest, base)
 if stored == 0 then
   stored = seq
   try('HSET', metaKey, 'epoch', epoch, 'seq', format('%d', seq))
@@ -2279,7 +2394,7 @@ end
 local updates = publicPrefix .. 'updates'
 local function latest(mirror, seen)
   local known = mirror and number(pcall('GET', mirror))
-  return known and known <= now and math.max(seen, known) or seen
+  return known and known <= now and max(seen, known) or seen
 end
 local function flip(key, mirror, id, online, seen, reason)
   seq = seq + 1
@@ -2296,7 +2411,7 @@ local function flip(key, mirror, id, online, seen, reason)
   return online and seq or -seq
 end
 local function schedule(key, id, before, grace, owners)
-  local member = string.sub(key, #bucketPrefix + 1) .. ':' .. id
+  local member = sub(key, #bucketPrefix + 1) .. ':' .. id
   if grace > 0 and (grace ~= before or owners == ',') then
     try('ZADD', graceKey, format('%d', grace), member)
   elseif grace == 0 and before > 0 then
@@ -2347,7 +2462,7 @@ local function finish()
   local fields, changes = {}, {}
   for key, by in pairs(counts) do
     if by ~= 0 then
-      fields[#fields + 1] = string.sub(key, #bucketPrefix + 1)
+      fields[#fields + 1] = sub(key, #bucketPrefix + 1)
       changes[#changes + 1] = by
     end
   end
@@ -2361,7 +2476,7 @@ local function finish()
     call('HSET', countKey, unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  log(format('%d-0', before + 1), format('%d', math.max(0, seq - logged)), batch)
+  log(format('%d-0', before + 1), format('%d', max(0, seq - logged)), batch)
   for i = 1, #messages, 2 do
     send('PUBLISH', messages[i], messages[i + 1])
     send('PUBLISH', updates, messages[i + 1])
@@ -2485,7 +2600,8 @@ export const seen = script('seen', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
-local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
+local call, pcall, type, tonumber, floor, max = redis.call, redis.pcall, type, tonumber, math.floor, math.max
+local format, match, find, sub = string.format, string.match, string.find, string.sub
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
 local function number(text)
@@ -2530,9 +2646,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
-local CLOSE_MS = 100
-local MINUS = 45
-local sub, byte = string.sub, string.byte
+local CLOSE_MS = 1000
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -2552,19 +2666,33 @@ local function json(text)
   return '"' .. text .. '"'
 end
 local base = 0
-local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
-local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function baseOf(seed) return tonumber(sub(seed, 17), 16) or 0 end
+local current = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function userOf(version, letter, seen, changed, grace, owners)
+  local user = current
+  user.version, user.letter, user.seen, user.changed, user.grace, user.owners = version, letter, seen, changed, grace, owners
+  return user
+end
+
+local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
+local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
-  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
-  if #owners > 256 then
-    local left = 512
-    for owner in string.gmatch(owners, '[^,]+') do
-      left = left - 1
-      if left < 0 or #owner > 256 then return nil end
+  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  if owners ~= validOwners and owners ~= '' then
+    if not find(owners, OWNERS) then
+      owners = match(owners, '^([^;]*);')
+      if not owners or (owners ~= '' and not find(owners, OWNERS)) then return nil end
     end
+    if #owners > 256 then
+      local left = 512
+      for owner in string.gmatch(owners, '[^,]+') do
+        left = left - 1
+        if left < 0 or #owner > 256 then return nil end
+      end
+    end
+    validOwners = owners
   end
   if minus == '' and grace == '' and owners == '' then return nil end
   version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
@@ -2573,28 +2701,27 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if later ~= '' then
-    local ms = tonumber(sub(later, 2), 16) or 0
-    changed = byte(later) == MINUS and seen - ms or seen + ms
+  if side ~= '' then
+    local ms = tonumber(later, 16) or 0
+    changed = side == '-' and seen - ms or seen + ms
   end
-  local user = parsed
-  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
-  user.owners = owners == '' and ',' or owners
-  return user
+  return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
 local function compose(user)
-  local version, seen, owners = user.version, user.seen, user.owners
+  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
   local later = user.changed - seen
-  if later < 0 then
-    owners = format('-%x%s', -later, owners)
-  elseif later >= CLOSE_MS then
-    owners = format('+%x%s', later, owners)
+  local letter, sign = user.letter, ''
+  if version < 0 then version, sign = -version, '-' end
+  if later >= 0 and later < CLOSE_MS then
+    if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
+    return format('%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, grace - EPOCH, owners)
   end
-  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
-  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
+  local side = '+'
+  if later < 0 then later, side = -later, '-' end
+  if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
+  return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -2630,7 +2757,8 @@ export const settle = script('settle', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
-local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
+local call, pcall, type, tonumber, floor, max = redis.call, redis.pcall, type, tonumber, math.floor, math.max
+local format, match, find, sub = string.format, string.match, string.find, string.sub
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
 local function number(text)
@@ -2675,9 +2803,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
-local CLOSE_MS = 100
-local MINUS = 45
-local sub, byte = string.sub, string.byte
+local CLOSE_MS = 1000
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -2697,19 +2823,33 @@ local function json(text)
   return '"' .. text .. '"'
 end
 local base = 0
-local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
-local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function baseOf(seed) return tonumber(sub(seed, 17), 16) or 0 end
+local current = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function userOf(version, letter, seen, changed, grace, owners)
+  local user = current
+  user.version, user.letter, user.seen, user.changed, user.grace, user.owners = version, letter, seen, changed, grace, owners
+  return user
+end
+
+local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
+local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
-  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
-  if #owners > 256 then
-    local left = 512
-    for owner in string.gmatch(owners, '[^,]+') do
-      left = left - 1
-      if left < 0 or #owner > 256 then return nil end
+  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  if owners ~= validOwners and owners ~= '' then
+    if not find(owners, OWNERS) then
+      owners = match(owners, '^([^;]*);')
+      if not owners or (owners ~= '' and not find(owners, OWNERS)) then return nil end
     end
+    if #owners > 256 then
+      local left = 512
+      for owner in string.gmatch(owners, '[^,]+') do
+        left = left - 1
+        if left < 0 or #owner > 256 then return nil end
+      end
+    end
+    validOwners = owners
   end
   if minus == '' and grace == '' and owners == '' then return nil end
   version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
@@ -2718,28 +2858,27 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if later ~= '' then
-    local ms = tonumber(sub(later, 2), 16) or 0
-    changed = byte(later) == MINUS and seen - ms or seen + ms
+  if side ~= '' then
+    local ms = tonumber(later, 16) or 0
+    changed = side == '-' and seen - ms or seen + ms
   end
-  local user = parsed
-  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
-  user.owners = owners == '' and ',' or owners
-  return user
+  return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
 local function compose(user)
-  local version, seen, owners = user.version, user.seen, user.owners
+  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
   local later = user.changed - seen
-  if later < 0 then
-    owners = format('-%x%s', -later, owners)
-  elseif later >= CLOSE_MS then
-    owners = format('+%x%s', later, owners)
+  local letter, sign = user.letter, ''
+  if version < 0 then version, sign = -version, '-' end
+  if later >= 0 and later < CLOSE_MS then
+    if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
+    return format('%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, grace - EPOCH, owners)
   end
-  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
-  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
+  local side = '+'
+  if later < 0 then later, side = -later, '-' end
+  if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
+  return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -2752,6 +2891,8 @@ end
 local function composeNode(node)
   return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
 end
+local lastOwner, alone = '', ',,'
+
 local function decide(online, grace, owners, seen, event, owner, heard, now)
   local settled, reason
   if grace <= now then grace = 0 end
@@ -2762,14 +2903,15 @@ local function decide(online, grace, owners, seen, event, owner, heard, now)
   if event == 'due' then return online, grace, owners, seen, settled, nil, false end
 
   local isJoin = event == 'j' or event == 'r'
-  local from, to = string.find(owners, ',' .. owner .. ',', 1, true)
+  if owner ~= lastOwner then lastOwner, alone = owner, ',' .. owner .. ',' end
+  local from, to = find(owners, alone, 1, true)
   if not from and not isJoin then return online, grace, owners, seen, settled, nil, true end
   if event ~= 'dead' and heard > seen then seen = heard end
   if isJoin then
-    if not from then owners = owners .. owner .. ',' end
+    if not from then owners = owners == ',' and alone or owners .. owner .. ',' end
     grace, reason = 0, event == 'r' and 'resync' or 'connect'
   elseif event ~= 'a' then
-    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+    owners = owners == alone and ',' or sub(owners, 1, from) .. sub(owners, to + 1)
     if event == 'l' then
       reason = 'disconnect'
     elseif event == 't' then
@@ -2778,7 +2920,7 @@ local function decide(online, grace, owners, seen, event, owner, heard, now)
       reason = 'node-down'
     else
       local ms = tonumber(event)
-      if ms > 0 then grace = math.max(grace, now + ms) end
+      if ms > 0 then grace = max(grace, now + ms) end
       reason = 'timeout'
     end
   end
@@ -2820,7 +2962,7 @@ if not meta.epoch or meta.layout ~= LAYOUT or meta.seed ~= seed then return '!{"
 local seq, epoch, at, stored = meta.seq, meta.epoch, meta.at, meta.seq
 base = baseOf(seed)
 if seq == 0 then seq = versionNow() end
-seq = math.max(seq, highest, base)
+seq = max(seq, highest, base)
 if stored == 0 then
   stored = seq
   try('HSET', metaKey, 'epoch', epoch, 'seq', format('%d', seq))
@@ -2859,7 +3001,7 @@ end
 local updates = publicPrefix .. 'updates'
 local function latest(mirror, seen)
   local known = mirror and number(pcall('GET', mirror))
-  return known and known <= now and math.max(seen, known) or seen
+  return known and known <= now and max(seen, known) or seen
 end
 local function flip(key, mirror, id, online, seen, reason)
   seq = seq + 1
@@ -2876,7 +3018,7 @@ local function flip(key, mirror, id, online, seen, reason)
   return online and seq or -seq
 end
 local function schedule(key, id, before, grace, owners)
-  local member = string.sub(key, #bucketPrefix + 1) .. ':' .. id
+  local member = sub(key, #bucketPrefix + 1) .. ':' .. id
   if grace > 0 and (grace ~= before or owners == ',') then
     try('ZADD', graceKey, format('%d', grace), member)
   elseif grace == 0 and before > 0 then
@@ -2927,7 +3069,7 @@ local function finish()
   local fields, changes = {}, {}
   for key, by in pairs(counts) do
     if by ~= 0 then
-      fields[#fields + 1] = string.sub(key, #bucketPrefix + 1)
+      fields[#fields + 1] = sub(key, #bucketPrefix + 1)
       changes[#changes + 1] = by
     end
   end
@@ -2941,7 +3083,7 @@ local function finish()
     call('HSET', countKey, unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  log(format('%d-0', before + 1), format('%d', math.max(0, seq - logged)), batch)
+  log(format('%d-0', before + 1), format('%d', max(0, seq - logged)), batch)
   for i = 1, #messages, 2 do
     send('PUBLISH', messages[i], messages[i + 1])
     send('PUBLISH', updates, messages[i + 1])
@@ -2989,7 +3131,8 @@ export const stray = script('stray', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
-local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
+local call, pcall, type, tonumber, floor, max = redis.call, redis.pcall, type, tonumber, math.floor, math.max
+local format, match, find, sub = string.format, string.match, string.find, string.sub
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
 local function number(text)
@@ -3034,9 +3177,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
-local CLOSE_MS = 100
-local MINUS = 45
-local sub, byte = string.sub, string.byte
+local CLOSE_MS = 1000
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -3056,19 +3197,33 @@ local function json(text)
   return '"' .. text .. '"'
 end
 local base = 0
-local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
-local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function baseOf(seed) return tonumber(sub(seed, 17), 16) or 0 end
+local current = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function userOf(version, letter, seen, changed, grace, owners)
+  local user = current
+  user.version, user.letter, user.seen, user.changed, user.grace, user.owners = version, letter, seen, changed, grace, owners
+  return user
+end
+
+local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
+local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
-  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
-  if #owners > 256 then
-    local left = 512
-    for owner in string.gmatch(owners, '[^,]+') do
-      left = left - 1
-      if left < 0 or #owner > 256 then return nil end
+  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  if owners ~= validOwners and owners ~= '' then
+    if not find(owners, OWNERS) then
+      owners = match(owners, '^([^;]*);')
+      if not owners or (owners ~= '' and not find(owners, OWNERS)) then return nil end
     end
+    if #owners > 256 then
+      local left = 512
+      for owner in string.gmatch(owners, '[^,]+') do
+        left = left - 1
+        if left < 0 or #owner > 256 then return nil end
+      end
+    end
+    validOwners = owners
   end
   if minus == '' and grace == '' and owners == '' then return nil end
   version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
@@ -3077,28 +3232,27 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if later ~= '' then
-    local ms = tonumber(sub(later, 2), 16) or 0
-    changed = byte(later) == MINUS and seen - ms or seen + ms
+  if side ~= '' then
+    local ms = tonumber(later, 16) or 0
+    changed = side == '-' and seen - ms or seen + ms
   end
-  local user = parsed
-  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
-  user.owners = owners == '' and ',' or owners
-  return user
+  return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
 local function compose(user)
-  local version, seen, owners = user.version, user.seen, user.owners
+  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
   local later = user.changed - seen
-  if later < 0 then
-    owners = format('-%x%s', -later, owners)
-  elseif later >= CLOSE_MS then
-    owners = format('+%x%s', later, owners)
+  local letter, sign = user.letter, ''
+  if version < 0 then version, sign = -version, '-' end
+  if later >= 0 and later < CLOSE_MS then
+    if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
+    return format('%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, grace - EPOCH, owners)
   end
-  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
-  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
+  local side = '+'
+  if later < 0 then later, side = -later, '-' end
+  if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
+  return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -3111,6 +3265,8 @@ end
 local function composeNode(node)
   return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
 end
+local lastOwner, alone = '', ',,'
+
 local function decide(online, grace, owners, seen, event, owner, heard, now)
   local settled, reason
   if grace <= now then grace = 0 end
@@ -3121,14 +3277,15 @@ local function decide(online, grace, owners, seen, event, owner, heard, now)
   if event == 'due' then return online, grace, owners, seen, settled, nil, false end
 
   local isJoin = event == 'j' or event == 'r'
-  local from, to = string.find(owners, ',' .. owner .. ',', 1, true)
+  if owner ~= lastOwner then lastOwner, alone = owner, ',' .. owner .. ',' end
+  local from, to = find(owners, alone, 1, true)
   if not from and not isJoin then return online, grace, owners, seen, settled, nil, true end
   if event ~= 'dead' and heard > seen then seen = heard end
   if isJoin then
-    if not from then owners = owners .. owner .. ',' end
+    if not from then owners = owners == ',' and alone or owners .. owner .. ',' end
     grace, reason = 0, event == 'r' and 'resync' or 'connect'
   elseif event ~= 'a' then
-    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+    owners = owners == alone and ',' or sub(owners, 1, from) .. sub(owners, to + 1)
     if event == 'l' then
       reason = 'disconnect'
     elseif event == 't' then
@@ -3137,7 +3294,7 @@ local function decide(online, grace, owners, seen, event, owner, heard, now)
       reason = 'node-down'
     else
       local ms = tonumber(event)
-      if ms > 0 then grace = math.max(grace, now + ms) end
+      if ms > 0 then grace = max(grace, now + ms) end
       reason = 'timeout'
     end
   end
@@ -3179,7 +3336,7 @@ if not meta.epoch or meta.layout ~= LAYOUT or meta.seed ~= seed then return '!{"
 local seq, epoch, at, stored = meta.seq, meta.epoch, meta.at, meta.seq
 base = baseOf(seed)
 if seq == 0 then seq = versionNow() end
-seq = math.max(seq, highest, base)
+seq = max(seq, highest, base)
 if stored == 0 then
   stored = seq
   try('HSET', metaKey, 'epoch', epoch, 'seq', format('%d', seq))
@@ -3218,7 +3375,7 @@ end
 local updates = publicPrefix .. 'updates'
 local function latest(mirror, seen)
   local known = mirror and number(pcall('GET', mirror))
-  return known and known <= now and math.max(seen, known) or seen
+  return known and known <= now and max(seen, known) or seen
 end
 local function flip(key, mirror, id, online, seen, reason)
   seq = seq + 1
@@ -3235,7 +3392,7 @@ local function flip(key, mirror, id, online, seen, reason)
   return online and seq or -seq
 end
 local function schedule(key, id, before, grace, owners)
-  local member = string.sub(key, #bucketPrefix + 1) .. ':' .. id
+  local member = sub(key, #bucketPrefix + 1) .. ':' .. id
   if grace > 0 and (grace ~= before or owners == ',') then
     try('ZADD', graceKey, format('%d', grace), member)
   elseif grace == 0 and before > 0 then
@@ -3286,7 +3443,7 @@ local function finish()
   local fields, changes = {}, {}
   for key, by in pairs(counts) do
     if by ~= 0 then
-      fields[#fields + 1] = string.sub(key, #bucketPrefix + 1)
+      fields[#fields + 1] = sub(key, #bucketPrefix + 1)
       changes[#changes + 1] = by
     end
   end
@@ -3300,7 +3457,7 @@ local function finish()
     call('HSET', countKey, unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  log(format('%d-0', before + 1), format('%d', math.max(0, seq - logged)), batch)
+  log(format('%d-0', before + 1), format('%d', max(0, seq - logged)), batch)
   for i = 1, #messages, 2 do
     send('PUBLISH', messages[i], messages[i + 1])
     send('PUBLISH', updates, messages[i + 1])
@@ -3362,7 +3519,8 @@ export const sweep = script('sweep', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
 local FLOOR_PER_MS = 256
-local call, pcall, floor, format, match, find = redis.call, redis.pcall, math.floor, string.format, string.match, string.find
+local call, pcall, type, tonumber, floor, max = redis.call, redis.pcall, type, tonumber, math.floor, math.max
+local format, match, find, sub = string.format, string.match, string.find, string.sub
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
 local function number(text)
@@ -3407,9 +3565,7 @@ local function misplaced(meta, seed, knownEpoch)
   if meta.seed and meta.seed ~= seed then return format('!{"seed":"%s","e":"%s"}', meta.seed, meta.epoch or '') end
   return nil
 end
-local CLOSE_MS = 100
-local MINUS = 45
-local sub, byte = string.sub, string.byte
+local CLOSE_MS = 1000
 local LETTERS = { connect = 'j', disconnect = 'l', timeout = 't', ['node-down'] = 'n', resync = 'r' }
 local function isId(text)
   if text == '' or #text > 256 then return false end
@@ -3429,19 +3585,33 @@ local function json(text)
   return '"' .. text .. '"'
 end
 local base = 0
-local function baseOf(seed) return tonumber(string.sub(seed, 17), 16) or 0 end
-local parsed = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function baseOf(seed) return tonumber(sub(seed, 17), 16) or 0 end
+local current = { version = 0, letter = '', seen = 0, changed = 0, grace = 0, owners = '' }
+local function userOf(version, letter, seen, changed, grace, owners)
+  local user = current
+  user.version, user.letter, user.seen, user.changed, user.grace, user.owners = version, letter, seen, changed, grace, owners
+  return user
+end
+
+local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
+local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?%x*)/?(%x*)([^;]*)')
-  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
-  if owners ~= '' and not find(owners, '^,[%w_+/=.:~%%,-]*[^,],$') then return nil end
-  if #owners > 256 then
-    local left = 512
-    for owner in string.gmatch(owners, '[^,]+') do
-      left = left - 1
-      if left < 0 or #owner > 256 then return nil end
+  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  if owners ~= validOwners and owners ~= '' then
+    if not find(owners, OWNERS) then
+      owners = match(owners, '^([^;]*);')
+      if not owners or (owners ~= '' and not find(owners, OWNERS)) then return nil end
     end
+    if #owners > 256 then
+      local left = 512
+      for owner in string.gmatch(owners, '[^,]+') do
+        left = left - 1
+        if left < 0 or #owner > 256 then return nil end
+      end
+    end
+    validOwners = owners
   end
   if minus == '' and grace == '' and owners == '' then return nil end
   version, seen = tonumber(version, 16) + base, tonumber(seen, 16) + EPOCH
@@ -3450,28 +3620,27 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if later ~= '' then
-    local ms = tonumber(sub(later, 2), 16) or 0
-    changed = byte(later) == MINUS and seen - ms or seen + ms
+  if side ~= '' then
+    local ms = tonumber(later, 16) or 0
+    changed = side == '-' and seen - ms or seen + ms
   end
-  local user = parsed
-  user.version, user.letter, user.seen, user.changed, user.grace = version, letter, seen, changed, grace
-  user.owners = owners == '' and ',' or owners
-  return user
+  return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
 local function compose(user)
-  local version, seen, owners = user.version, user.seen, user.owners
+  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  if user.grace > 0 then owners = format('/%x%s', user.grace - EPOCH, owners) end
   local later = user.changed - seen
-  if later < 0 then
-    owners = format('-%x%s', -later, owners)
-  elseif later >= CLOSE_MS then
-    owners = format('+%x%s', later, owners)
+  local letter, sign = user.letter, ''
+  if version < 0 then version, sign = -version, '-' end
+  if later >= 0 and later < CLOSE_MS then
+    if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
+    return format('%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, grace - EPOCH, owners)
   end
-  if version < 0 then return format('-%x%s%x%s', -version - base, user.letter, seen - EPOCH, owners) end
-  return format('%x%s%x%s', version - base, user.letter, seen - EPOCH, owners)
+  local side = '+'
+  if later < 0 then later, side = -later, '-' end
+  if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
+  return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -3484,6 +3653,8 @@ end
 local function composeNode(node)
   return format('%d %s %d %d', node.lease, node.extended and '1' or '0', node.last, node.claimed)
 end
+local lastOwner, alone = '', ',,'
+
 local function decide(online, grace, owners, seen, event, owner, heard, now)
   local settled, reason
   if grace <= now then grace = 0 end
@@ -3494,14 +3665,15 @@ local function decide(online, grace, owners, seen, event, owner, heard, now)
   if event == 'due' then return online, grace, owners, seen, settled, nil, false end
 
   local isJoin = event == 'j' or event == 'r'
-  local from, to = string.find(owners, ',' .. owner .. ',', 1, true)
+  if owner ~= lastOwner then lastOwner, alone = owner, ',' .. owner .. ',' end
+  local from, to = find(owners, alone, 1, true)
   if not from and not isJoin then return online, grace, owners, seen, settled, nil, true end
   if event ~= 'dead' and heard > seen then seen = heard end
   if isJoin then
-    if not from then owners = owners .. owner .. ',' end
+    if not from then owners = owners == ',' and alone or owners .. owner .. ',' end
     grace, reason = 0, event == 'r' and 'resync' or 'connect'
   elseif event ~= 'a' then
-    owners = string.sub(owners, 1, from) .. string.sub(owners, to + 1)
+    owners = owners == alone and ',' or sub(owners, 1, from) .. sub(owners, to + 1)
     if event == 'l' then
       reason = 'disconnect'
     elseif event == 't' then
@@ -3510,7 +3682,7 @@ local function decide(online, grace, owners, seen, event, owner, heard, now)
       reason = 'node-down'
     else
       local ms = tonumber(event)
-      if ms > 0 then grace = math.max(grace, now + ms) end
+      if ms > 0 then grace = max(grace, now + ms) end
       reason = 'timeout'
     end
   end
@@ -3552,7 +3724,7 @@ if not meta.epoch or meta.layout ~= LAYOUT or meta.seed ~= seed then return '!{"
 local seq, epoch, at, stored = meta.seq, meta.epoch, meta.at, meta.seq
 base = baseOf(seed)
 if seq == 0 then seq = versionNow() end
-seq = math.max(seq, highest, base)
+seq = max(seq, highest, base)
 if stored == 0 then
   stored = seq
   try('HSET', metaKey, 'epoch', epoch, 'seq', format('%d', seq))
@@ -3591,7 +3763,7 @@ end
 local updates = publicPrefix .. 'updates'
 local function latest(mirror, seen)
   local known = mirror and number(pcall('GET', mirror))
-  return known and known <= now and math.max(seen, known) or seen
+  return known and known <= now and max(seen, known) or seen
 end
 local function flip(key, mirror, id, online, seen, reason)
   seq = seq + 1
@@ -3608,7 +3780,7 @@ local function flip(key, mirror, id, online, seen, reason)
   return online and seq or -seq
 end
 local function schedule(key, id, before, grace, owners)
-  local member = string.sub(key, #bucketPrefix + 1) .. ':' .. id
+  local member = sub(key, #bucketPrefix + 1) .. ':' .. id
   if grace > 0 and (grace ~= before or owners == ',') then
     try('ZADD', graceKey, format('%d', grace), member)
   elseif grace == 0 and before > 0 then
@@ -3659,7 +3831,7 @@ local function finish()
   local fields, changes = {}, {}
   for key, by in pairs(counts) do
     if by ~= 0 then
-      fields[#fields + 1] = string.sub(key, #bucketPrefix + 1)
+      fields[#fields + 1] = sub(key, #bucketPrefix + 1)
       changes[#changes + 1] = by
     end
   end
@@ -3673,7 +3845,7 @@ local function finish()
     call('HSET', countKey, unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  log(format('%d-0', before + 1), format('%d', math.max(0, seq - logged)), batch)
+  log(format('%d-0', before + 1), format('%d', max(0, seq - logged)), batch)
   for i = 1, #messages, 2 do
     send('PUBLISH', messages[i], messages[i + 1])
     send('PUBLISH', updates, messages[i + 1])

@@ -63,7 +63,7 @@ local seq, epoch, at, stored = meta.seq, meta.epoch, meta.at, meta.seq
 base = baseOf(seed)
 -- After a loss, versions continue above all earlier ones, and above the highest one that the caller has seen.
 if seq == 0 then seq = versionNow() end
-seq = math.max(seq, highest, base)
+seq = max(seq, highest, base)
 -- The first write: a server that accepts none (full, or a replica) must fail before half of a step is published.
 if stored == 0 then
   stored = seq
@@ -112,7 +112,7 @@ local updates = publicPrefix .. 'updates'
 -- Returns the later of a time and that of the presence key: activity renews only the key, and not the record.
 local function latest(mirror, seen)
   local known = mirror and number(pcall('GET', mirror))
-  return known and known <= now and math.max(seen, known) or seen
+  return known and known <= now and max(seen, known) or seen
 end
 
 -- Numbers, collects and counts a change of status, and deletes the presence key of a user who goes offline (on a Cluster the caller
@@ -135,7 +135,7 @@ end
 
 -- Adds a running grace to the set of graces with its end, and removes one that is over.
 local function schedule(key, id, before, grace, owners)
-  local member = string.sub(key, #bucketPrefix + 1) .. ':' .. id
+  local member = sub(key, #bucketPrefix + 1) .. ':' .. id
   if grace > 0 and (grace ~= before or owners == ',') then
     try('ZADD', graceKey, format('%d', grace), member)
   elseif grace == 0 and before > 0 then
@@ -199,7 +199,7 @@ local function finish()
   local fields, changes = {}, {}
   for key, by in pairs(counts) do
     if by ~= 0 then
-      fields[#fields + 1] = string.sub(key, #bucketPrefix + 1)
+      fields[#fields + 1] = sub(key, #bucketPrefix + 1)
       changes[#changes + 1] = by
     end
   end
@@ -214,7 +214,7 @@ local function finish()
     call('HSET', countKey, unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  log(format('%d-0', before + 1), format('%d', math.max(0, seq - logged)), batch)
+  log(format('%d-0', before + 1), format('%d', max(0, seq - logged)), batch)
   for i = 1, #messages, 2 do
     send('PUBLISH', messages[i], messages[i + 1])
     send('PUBLISH', updates, messages[i + 1])
