@@ -23,7 +23,11 @@ class SocketListeners {
       return;
     }
     this.attachment = attachment;
-    for (const [event, listener] of this.listeners()) this.socket.on(event, listener);
+    const { socket } = this;
+    socket.on('message', this.onMessage);
+    socket.on('ping', this.onPing);
+    socket.on('pong', this.onPong);
+    socket.on('close', this.onClose);
   }
 
   /** Removes exactly the listeners that were added, once they serve no attachment. Returns whether that is so. */
@@ -31,17 +35,12 @@ class SocketListeners {
     if (this.attachment === attachment) [this.attachment, ...this.others] = this.others;
     else this.others = this.others.filter((other) => other !== attachment);
     if (this.attachment !== undefined) return false;
-    for (const [event, listener] of this.listeners()) this.socket.removeListener(event, listener);
+    const { socket } = this;
+    socket.removeListener('message', this.onMessage);
+    socket.removeListener('ping', this.onPing);
+    socket.removeListener('pong', this.onPong);
+    socket.removeListener('close', this.onClose);
     return true;
-  }
-
-  private listeners(): ReadonlyArray<readonly [event: string, listener: (value: unknown) => void]> {
-    return [
-      ['message', this.onMessage],
-      ['ping', this.onPing],
-      ['pong', this.onPong],
-      ['close', this.onClose],
-    ];
   }
 
   private readonly onMessage = (data: unknown): void => {
