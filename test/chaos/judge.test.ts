@@ -48,7 +48,7 @@ function start() {
     return judge.violations;
   };
   beatFor(LEASE_MS * 4);
-  return { truth, excuses, holding, judge, beat, beatOther, beatFor, told, verdict, user: user as number };
+  return { truth, excuses, holding, judge, life, beat, beatOther, beatFor, told, verdict, user: user as number };
 }
 
 describe('whom the store may have recorded as online', () => {
@@ -65,6 +65,27 @@ describe('whom the store may have recorded as online', () => {
     expect(judge.recordedOnline).toContain(id);
     pass(SLACK_MS * 10);
     expect(judge.recordedOnline).not.toContain(id);
+  });
+});
+
+describe('a lease that lapses', () => {
+  it('is wrong soon after it was granted', () => {
+    const { judge, life, verdict } = start();
+    judge.onBeat(life, { known: false, sentAt: Date.now(), at: Date.now() });
+    judge.violations.length = 0;
+    pass(71);
+    judge.onBeat(life, { known: false, sentAt: Date.now(), at: Date.now() });
+    expect(verdict()).toHaveLength(1);
+  });
+
+  // A new router was stopped before it had seen the answer to its first heartbeat.
+  it('is right where it was granted long before the router saw that', () => {
+    const { judge, life, verdict } = start();
+    judge.onBeat(life, { known: false, sentAt: Date.now() - LEASE_MS * 2, at: Date.now() });
+    judge.violations.length = 0;
+    pass(71);
+    judge.onBeat(life, { known: false, sentAt: Date.now(), at: Date.now() });
+    expect(verdict()).toEqual([]);
   });
 });
 

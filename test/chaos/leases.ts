@@ -20,7 +20,8 @@ export class Leases {
       last.renewedAt = sentAt;
       return undefined;
     }
-    this.tenures.push({ from: at, renewedAt: at });
+    // The router may have stood still before it saw the answer.
+    this.tenures.push({ from: at, renewedAt: sentAt });
     return last?.renewedAt;
   }
 
