@@ -27,6 +27,7 @@ import type {
   TransportAttachment,
   UserId,
 } from './public/types';
+import { toUserId } from './public/user-id';
 import { Replication } from './replication/replication';
 import { memoryStore } from './stores/memory/memory-store';
 import { SubscribeRequests } from './subscriptions/subscribe-requests';
@@ -151,6 +152,10 @@ class LocalPresence implements Presence, WithInternals {
 
   listOnline(page: { cursor?: string; limit?: number } = {}): Promise<OnlinePage> {
     return this.replication.queries.listOnline(page);
+  }
+
+  isOnline(id: UserId): boolean | undefined {
+    return this.replication.isOnline(toUserId(id, 'id'));
   }
 
   countOnline(): Promise<number> {

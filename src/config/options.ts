@@ -24,6 +24,7 @@ export interface Settings {
   readonly wire: 'guide' | 'router';
   readonly commandTimeoutMs: number;
   readonly terminateDeadSockets: boolean;
+  readonly roster: boolean;
   readonly authorizeWatch: PresenceOptions['authorizeWatch'];
   readonly maxWatchIds: number;
   readonly limits: Limits;
@@ -44,6 +45,7 @@ const NAMES: ReadonlyArray<keyof Settings> = [
   'wire',
   'commandTimeoutMs',
   'terminateDeadSockets',
+  'roster',
   'authorizeWatch',
   'maxWatchIds',
   'limits',
@@ -106,6 +108,7 @@ export function toSettings(options: PresenceOptions, storeOf: (now: () => number
     wire: options.wire ?? 'guide',
     commandTimeoutMs,
     terminateDeadSockets: checkedFlag('terminateDeadSockets', options.terminateDeadSockets, true),
+    roster: checkedFlag('roster', options.roster, false),
     authorizeWatch: options.authorizeWatch,
     maxWatchIds,
     limits: toLimits(options.limits, commandTimeoutMs),

@@ -1,7 +1,7 @@
 import { checkClose, checkIdentity, checkListener, checkPage, checkSocket, checkTransport } from '../config/arguments';
 import { closedError, PresenceError } from '../public/errors';
 import type { Identity, Presence, TransportAttachment } from '../public/types';
-import { toUserIds } from '../public/user-id';
+import { toUserId, toUserIds } from '../public/user-id';
 import { inertAttachment } from './inert-attachment';
 
 /**
@@ -38,6 +38,10 @@ export function disabledPresence(nodeId: string): Presence {
     listOnline(page = {}) {
       checkPage(page);
       return refuse();
+    },
+    isOnline(id) {
+      toUserId(id, 'id');
+      return undefined;
     },
     countOnline: refuse,
     health: () => ({ status: closed ? 'closed' : 'disabled', asOf: null, problems: [] }),

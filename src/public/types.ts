@@ -256,6 +256,11 @@ export interface PresenceOptions {
   /** Whether a socket without activity for `ttlMs` is terminated, so that its phone reconnects. @default true */
   terminateDeadSockets?: boolean;
   /**
+   * Whether the router keeps its own copy of who is online from the start, from which `isOnline` answers. Otherwise the first call
+   * of `isOnline` begins it. It takes about 150 bytes of heap a user who is online, and all changes are received. @default false
+   */
+  roster?: boolean;
+  /**
    * Decides whether a client may watch the users whom it asks for with a PRESENCE_WATCH frame, or all (`true`). `identity` is
    * the one with which its socket was attached. Only `true` permits it. An error is a refusal, and is reported to `onError`.
    * @default none: every request is refused
@@ -358,6 +363,18 @@ export interface Presence {
    * @returns rejects like `getStatuses`
    */
   listOnline(page?: { cursor?: string; limit?: number }): Promise<OnlinePage>;
+  /**
+   * Whether a user is online, at once and without a call to the store: from the router's own roster, which the option `roster` or
+   * the first call of this function begins. False for a user who was never seen. `undefined` while that is not known: until
+   * the roster is complete, while changes may have been missed (`health()` is degraded then), and where the presence is disabled or
+   * closed. Then ask `getStatuses`, which always asks the store.
+   *
+   * @throws TypeError `ERR_PRESENCE_INVALID_ID`
+   *
+   * @example
+   * const online = presence.isOnline('acme_u1') ?? (await presence.getStatuses(['acme_u1'])).acme_u1.status === 'online';
+   */
+  isOnline(id: UserId): boolean | undefined;
   /** The number of users who are online. Rejects like `getStatuses`. */
   countOnline(): Promise<number>;
   /** The health of the presence, at once and without a call to the store. */

@@ -35,6 +35,8 @@ export class ChangeFeed implements StoreFeed {
   private readonly listeners = new InterestIndex<Listener>();
   private readonly reconciler: Reconciler;
   private listenerCount = 0;
+  /** Whether the roster is kept without listeners, too. */
+  private isKept = false;
   private sleepTimer: unknown;
   private readonly unsubscribe: () => void;
 
@@ -69,8 +71,16 @@ export class ChangeFeed implements StoreFeed {
       ended = true;
       this.listeners.remove(guarded, interest);
       this.listenerCount -= 1;
-      if (this.listenerCount === 0) this.sleepLater();
+      if (this.listenerCount === 0 && !this.isKept) this.sleepLater();
     };
+  }
+
+  /** Keeps the roster from now on, whether there are listeners or not. */
+  keep(): void {
+    if (this.isKept) return;
+    this.isKept = true;
+    this.options.clock.clearTimeout(this.sleepTimer);
+    this.reconciler.wake();
   }
 
   onTransition(update: PresenceUpdate, lastSeen: number): void {

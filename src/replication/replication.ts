@@ -99,6 +99,7 @@ export class Replication {
       isClosed: options.isClosed,
       now: options.now,
       present: options.present,
+      believed: (userId) => this.feed.roster.isOnline(userId) || users.has(userId),
       flush: () => this.outbox.flush(),
       onAnswered: () => worked('query'),
     });
@@ -111,7 +112,17 @@ export class Replication {
   }
 
   start(): void {
+    if (this.options.settings.roster) this.feed.keep();
     this.heartbeat.beat();
+  }
+
+  /** From the roster, which the first call begins; undefined while it may not be what the store says. */
+  isOnline(userId: string): boolean | undefined {
+    const { feed, storeHealth, options } = this;
+    if (options.isClosed()) return undefined;
+    feed.keep();
+    if (!feed.isKnown || !feed.isSettled || storeHealth.missedSince !== undefined) return undefined;
+    return feed.roster.isOnline(userId) || options.present(userId) !== undefined;
   }
 
   health(): Health {

@@ -18,6 +18,8 @@ export interface StatusQueriesOptions {
   now(): number;
   /** Returns a user who has a connection to this router that is alive. */
   present(userId: string): LocalUser | undefined;
+  /** Whether this router takes a user for online. */
+  believed(userId: string): boolean;
   /** Sends the changes of this router, so that a query sees them. */
   flush(): void;
   /** The store has answered a query. */
@@ -33,7 +35,8 @@ export class StatusQueries {
 
   getStatuses(ids: Iterable<UserId>): Promise<{ [userId: string]: PresenceStatus }> {
     const userIds = Array.from(toUserIds(ids, 'ids'));
-    const read = (store: PresenceStore, onAnswer: OnAnswer) => store.read(userIds, onAnswer);
+    const { believed } = this.options;
+    const read = (store: PresenceStore, onAnswer: OnAnswer) => store.read(userIds, onAnswer, believed);
     // This router knows the status of its own users, even where the store is not sure.
     const isSure = ({ users }: StoredStatuses) =>
       users.every(({ isUnsure, userId }) => isUnsure !== true || this.options.present(userId) !== undefined);

@@ -249,8 +249,17 @@ export interface PresenceStore {
    */
   registered?(node: StoreNode): Promise<void>;
 
-  /** Returns one entry for each id, in order. MUST NOT say online where the grace or the lease has ended. */
-  read(userIds: readonly string[], onAnswer?: OnAnswer): Promise<StoredStatuses>;
+  /**
+   * Returns one entry for each id, in order. MUST NOT say online where the grace or the lease has ended.
+   *
+   * @param isBelieved - whether the caller takes a user for online. A store MAY read less at first of such a user, and MUST NOT
+   * believe it
+   */
+  read(
+    userIds: readonly string[],
+    onAnswer?: OnAnswer,
+    isBelieved?: (userId: string) => boolean,
+  ): Promise<StoredStatuses>;
 
   /**
    * Returns a page of users who are online, at most `limit` of them, which is 1 to 5,000. `cursor` is null for the first page, else

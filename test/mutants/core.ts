@@ -403,6 +403,22 @@ export const CORE: readonly Mutant[] = [
     tests: ['test/core/dashboard-truth.test.ts'],
   },
   {
+    id: 'online-while-blind',
+    fault: 'isOnline answers from a roster that has missed changes.',
+    file: 'src/replication/replication.ts',
+    find: '|| storeHealth.missedSince !== undefined) return undefined;',
+    put: ') return undefined;',
+    tests: ['test/core/is-online.test.ts'],
+  },
+  {
+    id: 'roster-asleep-without-listeners',
+    fault: 'isOnline does not know once the last listener has gone.',
+    file: 'src/replication/change-feed.ts',
+    find: 'if (this.listenerCount === 0 && !this.isKept) this.sleepLater();',
+    put: 'if (this.listenerCount === 0) this.sleepLater();',
+    tests: ['test/core/is-online.test.ts'],
+  },
+  {
     id: 'held-out-of-order',
     fault: 'A slow dashboard gets its updates in the order of replaced ones, and a cursor that skips some.',
     file: 'src/subscriptions/subscription.ts',

@@ -94,7 +94,7 @@ class BesideFork implements PresenceStore {
   }
 
   readonly refresh: PresenceStore['refresh'] = (node, signs, onAnswer) => this.store.refresh(node, signs, onAnswer);
-  readonly read: PresenceStore['read'] = (userIds, onAnswer) => this.store.read(userIds, onAnswer);
+  readonly read: PresenceStore['read'] = (...asked) => this.store.read(...asked);
   readonly list: PresenceStore['list'] = (page, onAnswer) => this.store.list(page, onAnswer);
   readonly count: PresenceStore['count'] = (onAnswer) => this.store.count(onAnswer);
   readonly caughtUp: NonNullable<PresenceStore['caughtUp']> = async () => this.store.caughtUp?.();

@@ -123,9 +123,13 @@ export class RedisStore implements PresenceStore {
     return this.maintenance.registered(node);
   }
 
-  async read(userIds: readonly string[], onAnswer: OnAnswer = ignore): Promise<StoredStatuses> {
+  async read(
+    userIds: readonly string[],
+    onAnswer: OnAnswer = ignore,
+    isBelieved?: (userId: string) => boolean,
+  ): Promise<StoredStatuses> {
     this.runner.open();
-    return this.queries.read(userIds, onAnswer);
+    return this.queries.read(userIds, onAnswer, isBelieved);
   }
 
   async list(page: { cursor: string | null; limit: number }, onAnswer: OnAnswer = ignore): Promise<StoredPage> {

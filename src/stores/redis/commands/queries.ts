@@ -3,7 +3,7 @@ import type { DataLoss } from '../changes/data-loss';
 import { gather, type Keyspace, type Partition } from '../keyspace';
 import * as scripts from '../lua/scripts.generated';
 import { mapBounded } from './bounded';
-import { Doubt, type DoubtOptions, decided, type Open } from './doubt';
+import { Doubt, type DoubtOptions, decided } from './doubt';
 import { cursorOf, Listing, type Seen } from './listing';
 import type { From } from './page-walk';
 import type { PresenceKeys } from './presence-keys';
@@ -36,6 +36,23 @@ export interface QueriesOptions extends DoubtOptions {
   ttlMs(): number;
 }
 
+type IsBelieved = (userId: string) => boolean;
+
+/** The records of users of one partition, and the state of its data. */
+interface ReadRecords {
+  /** The places of these users in the query. */
+  readonly group: readonly number[];
+  /** See lua/read.lua. */
+  readonly records: readonly string[];
+  readonly now: number;
+  /** That of the versions in the records. */
+  readonly base: number;
+  readonly isInDoubt: boolean;
+  readonly isUnsure: boolean;
+  /** A grace or a lease has ended unnoticed. */
+  readonly isDue: boolean;
+}
+
 /**
  * Answers queries: who is online, and when users were last seen. Where only an extended lease holds a user, the presence key
  * decides, since it expires a TTL after the last activity.
@@ -54,12 +71,12 @@ export class Queries {
     );
   }
 
-  async read(userIds: readonly string[], onAnswer: OnAnswer): Promise<StoredStatuses> {
+  async read(userIds: readonly string[], onAnswer: OnAnswer, isBelieved?: IsBelieved): Promise<StoredStatuses> {
     const pieces: Array<readonly string[]> = [];
     for (let from = 0; from < userIds.length || from === 0; from += READ_IDS) {
       pieces.push(userIds.slice(from, from + READ_IDS));
     }
-    const answers = await mapBounded(pieces, MOST_PIECES, (piece) => this.readPiece(piece, onAnswer));
+    const answers = await mapBounded(pieces, MOST_PIECES, (piece) => this.readPiece(piece, onAnswer, isBelieved));
     const users: StoredStatus[] = [];
     let now = 0;
     for (const answer of answers) {
@@ -111,61 +128,87 @@ export class Queries {
   /**
    * On a single server a user with a presence key is online, since the key is deleted in the step in which its user goes
    * offline. The record decides for the others, and for all on a Cluster, after a loss of records, and where a grace or a
-   * lease has ended and no heartbeat has noticed that yet.
+   * lease has ended and no heartbeat has noticed that yet. Keys and records are read in one round trip, but for the records of users
+   * who are believed to be online: these are read only if they are needed.
    */
-  private async readPiece(userIds: readonly string[], onAnswer: OnAnswer): Promise<StoredStatuses> {
+  private async readPiece(
+    userIds: readonly string[],
+    onAnswer: OnAnswer,
+    isBelieved: IsBelieved | undefined,
+  ): Promise<StoredStatuses> {
     const { isCluster } = this.keyspace;
-    // The time is read together with the keys. Where all users have one, there is no further call.
-    const [keys, time] = isCluster
-      ? [[], 0]
-      : await Promise.all([tap(this.keysOf(userIds, onAnswer), onAnswer), this.records(0, [], onAnswer)]);
-    const [asked, , , , , due] = String(time).split(' ');
-    let now = Number(asked);
-    const open = new Map<number, Open>();
-    const wereLost = this.options.losses.some(({ isAny }) => isAny);
-    const isDue = due === '1';
-    const users: StoredStatus[] = new Array(userIds.length);
     const groups = new Map<number, number[]>();
-    for (const [index, userId] of userIds.entries()) {
-      const lastSeen = keys[index];
-      if (this.isOurs(lastSeen, now) && !isDue && !(wereLost && this.isSettled(userId))) {
-        users[index] = { userId, online: true, lastSeen, version: 0 };
-      } else {
-        gather(groups, this.keyspace.place(userId).partition, index);
+    const spared: number[] = [];
+    for (let index = 0; index < userIds.length; index += 1) {
+      const userId = userIds[index] as string;
+      if (!isCluster && isBelieved?.(userId) === true) spared.push(index);
+      else gather(groups, isCluster ? this.keyspace.place(userId).partition : 0, index);
+    }
+    // The time comes with the records.
+    if (groups.size === 0) groups.set(0, []);
+    const read = (partition: number, group: number[]) => this.readRecords(partition, group, userIds, onAnswer);
+    const [keys, answers] = await Promise.all([
+      isCluster ? this.presenceKeysOf(userIds, onAnswer) : tap(this.keysOf(userIds, onAnswer), onAnswer),
+      Promise.all(Array.from(groups, ([partition, group]) => read(partition, group))),
+    ]);
+    let now = Math.max(...answers.map((answer) => answer.now));
+    const wereLost = this.options.losses.some(({ isAny }) => isAny);
+    const mayProve = !isCluster && !answers.some(({ isDue }) => isDue);
+    const isProven = (index: number): boolean =>
+      mayProve && this.isOurs(keys[index], now) && !(wereLost && this.isSettled(userIds[index] as string));
+    const open = spared.filter((index) => !isProven(index));
+    if (open.length > 0) {
+      const answer = await read(0, open);
+      now = Math.max(now, answer.now);
+      answers.push(answer);
+    }
+    const users: StoredStatus[] = new Array(userIds.length);
+    const asked: number[] = [];
+    for (let index = 0; index < userIds.length; index += 1) {
+      if (!isProven(index)) asked.push(index);
+      else
+        users[index] = { userId: userIds[index] as string, online: true, lastSeen: keys[index] as number, version: 0 };
+    }
+    for (const { group, records, base, isUnsure, isInDoubt } of answers) {
+      for (let place = 0; place < group.length; place += 1) {
+        const index = group[place] as number;
+        if (users[index] !== undefined) continue;
+        const userId = userIds[index] as string;
+        const record = records[place] as string;
+        if (record === '?') this.repair(userId);
+        const lastSeen = keys[index];
+        const isKeyed = this.isOurs(lastSeen, now);
+        const stored = toStored(userId, record === '?' ? '' : record, base);
+        const user = isKeyed ? withKey(stored, lastSeen) : stored;
+        const proof = record.endsWith(' ?') ? 'key' : record.endsWith(' !') ? 'no' : 'yes';
+        users[index] = proof === 'yes' && !isInDoubt ? user : decided(user, { proof, isUnsure, isInDoubt }, isKeyed);
       }
     }
-    if (isCluster && groups.size === 0) groups.set(0, []);
-    const reading = Promise.all(
-      Array.from(groups, async ([partition, group]) => {
-        const ids = group.map((index) => userIds[index] as string);
-        const judge = this.doubt.judge(this.keyspace.partitions[partition] as Partition);
-        const [head, ...records] = (await this.records(partition, ids, onAnswer)).split(',') as [string, ...string[]];
-        const { base } = this.keyspace.partitions[partition] as Partition;
-        const [time, e, seq, awaited, unsure] = head.split(' ') as [string, string, string, string, string];
-        const isInDoubt = judge({ e, seq: Number(seq), awaited: awaited === '1' ? 1 : 0 });
-        const isUnsure = unsure === '1';
-        now = Math.max(now, Number(time));
-        for (const [place, index] of group.entries()) {
-          const userId = ids[place] as string;
-          const record = records[place] as string;
-          if (record === '?') this.repair(userId);
-          const user = toStored(userId, record === '?' ? '' : record, base);
-          const lastSeen = keys[index];
-          users[index] = this.isOurs(lastSeen, now) ? withKey(user, lastSeen) : user;
-          const proof = record.endsWith(' ?') ? 'key' : record.endsWith(' !') ? 'no' : 'yes';
-          if (proof !== 'yes' || isInDoubt) open.set(index, { proof, isUnsure, isInDoubt });
-        }
-      }),
-    );
-    // Both in one round trip.
-    const [seen] = await Promise.all([this.presenceKeysOf(userIds, onAnswer), reading]);
-    const whole = isCluster ? this.seenBy(seen, users, now) : users;
-    for (const [index, what] of open) {
-      const isKeyed = this.isOurs(isCluster ? seen[index] : keys[index], now);
-      whole[index] = decided(whole[index] as StoredStatus, what, isKeyed);
-    }
-    if (wereLost) await this.settle(whole, ([] as number[]).concat(...groups.values()), onAnswer);
-    return { now, users: whole };
+    if (wereLost) await this.settle(users, asked, onAnswer);
+    return { now, users };
+  }
+
+  /** Reads the records of users of one partition. */
+  private async readRecords(
+    index: number,
+    group: number[],
+    userIds: readonly string[],
+    onAnswer: OnAnswer,
+  ): Promise<ReadRecords> {
+    const partition = this.keyspace.partitions[index] as Partition;
+    const judge = this.doubt.judge(partition);
+    const ids = group.map((place) => userIds[place] as string);
+    const [head, ...records] = (await this.records(index, ids, onAnswer)).split(',') as [string, ...string[]];
+    const [time, e, seq, awaited, unsure, due] = head.split(' ') as [string, string, string, string, string, string];
+    return {
+      group,
+      records,
+      now: Number(time),
+      base: partition.base,
+      isInDoubt: judge({ e, seq: Number(seq), awaited: awaited === '1' ? 1 : 0 }),
+      isUnsure: unsure === '1',
+      isDue: due === '1',
+    };
   }
 
   /** Returns the time, and the records of users of one partition, joined by commas. */
@@ -175,7 +218,7 @@ export class Queries {
       keys: [partition.meta, ...partition.keys.slice(0, 2), partition.keys[3] as string].concat(
         userIds.map((id) => partition.bucketKey(partition.bucketOf(id))),
       ),
-      args: [partition.seed, partition.knownEpoch].concat(userIds),
+      args: [partition.seed, partition.knownEpoch, JSON.stringify(userIds)],
     }));
   }
 
@@ -241,7 +284,7 @@ export class Queries {
         const ids = lost.map(({ userId }) => userId);
         await tap(this.options.settle(partition, lost), onAnswer);
         // By now they have a record, either a new one or that of a router that has registered them again.
-        const again = await this.readPiece(ids, onAnswer);
+        const again = await this.readPiece(ids, onAnswer, undefined);
         for (const [place, index] of group.entries()) users[index] = again.users[place] as StoredStatus;
       }),
     );

@@ -2120,7 +2120,7 @@ end
 
 local function isAwaited(meta) return meta.awaitedUntil > now and meta.awaitedUntil <= now + 2147483647 end
 local metaKey, leaseKey, nodesKey, graceKey, firstKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], 5
-local seed, knownEpoch, firstId = ARGV[1], ARGV[2], 3
+local seed, knownEpoch, ids = ARGV[1], ARGV[2], cjson.decode(ARGV[3])
 local meta = readMeta(metaKey)
 local answer = misplaced(meta, seed, knownEpoch)
 if answer then return answer end
@@ -2128,19 +2128,20 @@ local standing, isUnsure, isAny = readStanding(leaseKey, nodesKey, meta)
 local isDue = isAny or isAnyGraceOver(graceKey)
 local records = { format('%d %s %d %d %d %d', now, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, isUnsure and 1 or 0, isDue and 1 or 0) }
 local MARKS = { yes = '', key = ' ?', no = ' !' }
-for i = 0, #KEYS - firstKey do
-  local record = pcall('HGET', KEYS[firstKey + i], ARGV[firstId + i])
-  if isError(record) then
-    records[i + 2] = '?'
-  elseif record then
-    local user = parse(record)
-    if not user then
-      records[i + 2] = '?'
-    else
-      records[i + 2] = match(record, '^-?%x+[jltnr]%x+') .. (user.version > 0 and MARKS[isOnlineNow(user.grace, user.owners, standing)] or '')
-    end
+for i, id in ipairs(ids) do
+  local record = pcall('HGET', KEYS[firstKey + i - 1], id)
+  if not record then
+    records[i + 1] = ''
+  elseif isError(record) then
+    records[i + 1] = '?'
   else
-    records[i + 2] = ''
+    local start, owner = match(record, '^(%x+[jltnr]%x+)[+-]?%x*,([%w_+/=.:~%%-]+),$')
+    if start and standing[owner] == 'live' and #record < 256 then
+      records[i + 1] = start
+    else
+      local user = parse(record)
+      records[i + 1] = user and match(record, '^-?%x+[jltnr]%x+') .. (user.version > 0 and MARKS[isOnlineNow(user.grace, user.owners, standing)] or '') or '?'
+    end
   end
 end
 return table.concat(records, ',')
