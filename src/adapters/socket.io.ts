@@ -7,10 +7,11 @@ import { checkFunctions, checkNoLookalike } from '../config/validation';
 import { CHANNEL_PORT, type ChannelPort } from '../connections/channel';
 import { internalsOf } from '../diagnostics/internals';
 import { type EmitterLike, listenShared } from '../diagnostics/shared-listener';
-import type { Presence, Transport, TransportAttachment } from '../public/types';
+import type { Presence, PresenceStatus, Transport, TransportAttachment } from '../public/types';
 import type { Message } from '../wire/encode';
 import { toIso } from '../wire/to-status';
 import { type AttachOptions, attachEach } from './attach-each';
+import { emitShared } from './shared-packets';
 
 export type { AttachOptions, Identify, RequestLike } from './attach-each';
 
@@ -158,6 +159,24 @@ function toEvent(message: Message): [event: string, payload: unknown] | undefine
   }
 }
 
+/** What is the same object in the messages to all sockets; undefined for a message to one. */
+function sharedOf(message: Message): object | undefined {
+  if (message.kind === 'update') return message.update;
+  return message.kind === 'snapshot' && message.isShared ? message.users : undefined;
+}
+
+const sizes = new WeakMap<readonly PresenceStatus[], number>();
+
+/** About the size of users in JSON. */
+function bytesOf(users: readonly PresenceStatus[]): number {
+  let bytes = sizes.get(users);
+  if (bytes === undefined) {
+    bytes = users.reduce((sum, { userId }) => sum + USER_BYTES + userId.length, 0);
+    sizes.set(users, bytes);
+  }
+  return bytes;
+}
+
 /** A socket of socket.io as a transport, which takes events in place of frames. */
 class SocketIoTransport implements Transport {
   readonly [CHANNEL_PORT]: ChannelPort = {
@@ -251,10 +270,8 @@ class SocketIoTransport implements Transport {
   private deliver(message: Message): void {
     const event = toEvent(message);
     if (event === undefined) return;
-    if (message.kind === 'snapshot') {
-      for (const { userId } of message.users) this.emittedBytes += USER_BYTES + userId.length;
-    }
+    if (message.kind === 'snapshot') this.emittedBytes += bytesOf(message.users);
     // What it throws is reported by the presence that sends.
-    this.socket.emit(...event);
+    if (!emitShared(this.socket, sharedOf(message), event)) this.socket.emit(...event);
   }
 }

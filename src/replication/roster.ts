@@ -1,4 +1,5 @@
 import type { Sequence } from '../stores/port';
+import { type RosterPage, RosterPages } from './roster-pages';
 
 /** The most offline users whose last version is remembered. */
 const MAX_TOMBSTONES = 65_536;
@@ -17,7 +18,7 @@ export interface Known {
  * @internal
  */
 export class Roster {
-  private readonly online = new Map<string, Known>();
+  private readonly online = new Map<string, Known & { readonly page: RosterPage }>();
   private readonly tombstones = new Map<string, Known>();
   /** The highest version among tombstones that were removed. */
   private forgottenVersion = 0;
@@ -25,6 +26,8 @@ export class Roster {
   highestVersion = 0;
   /** All changes after this point are known; `undefined` while the store has to be read. */
   completeFrom: Sequence | undefined;
+  /** The users who are online, page by page. */
+  readonly pages = new RosterPages();
 
   get size(): number {
     return this.online.size;
@@ -43,11 +46,14 @@ export class Roster {
   }
 
   set(userId: string, isOnline: boolean, known: Known): void {
+    const before = this.online.get(userId);
     this.tombstones.delete(userId);
     if (isOnline) {
-      this.online.set(userId, known);
+      const page = before === undefined ? this.pages.add(userId) : before.page;
+      this.online.set(userId, { storeVersion: known.storeVersion, publishedVersion: known.publishedVersion, page });
       return;
     }
+    if (before !== undefined) this.pages.remove(userId, before.page);
     this.online.delete(userId);
     this.tombstones.set(userId, known);
     for (const [oldest, { storeVersion }] of this.tombstones) {
@@ -97,6 +103,7 @@ export class Roster {
   }
 
   clear(): void {
+    this.pages.clear();
     this.online.clear();
     this.tombstones.clear();
     this.forgottenVersion = 0;

@@ -30,6 +30,8 @@ export class EncodedUpdate {
   constructor(
     readonly message: UpdateMessage,
     private readonly codec: Codec,
+    /** The number of changes of the roster by the time that it was sent. */
+    readonly changes: number,
   ) {}
 
   frame(hasCursor: boolean): Uint8Array {
@@ -129,6 +131,11 @@ export class Subscription {
     }
     if (state.kind === 'slow') this.become({ kind: 'live' });
     this.sendStale();
+  }
+
+  /** A snapshot shows a user as of that many changes of the roster: an update that waits is sent only if it came later. */
+  settle(userId: string, changes: number): void {
+    if ((this.pending.get(userId)?.changes ?? Number.POSITIVE_INFINITY) <= changes) this.pending.delete(userId);
   }
 
   flushLater(): void {

@@ -156,6 +156,7 @@ export class Subscriptions {
     this.unlisten?.();
     this.unlisten = undefined;
     this.limiter.stop();
+    this.snapshots.stop();
     this.keptBack.clear();
   }
 
@@ -163,7 +164,8 @@ export class Subscriptions {
     const { limiter } = this;
     const { feed, codec } = this.options;
     const cursor = feed.roster.cursor(limiter.settledVersion, limiter.lastVersion);
-    const encoded = new EncodedUpdate({ kind: 'update', update, lastSeen, cursor }, codec);
+    const message = { kind: 'update', update, lastSeen, cursor } as const;
+    const encoded = new EncodedUpdate(message, codec, feed.roster.pages.changes);
     this.interests.forEach(update.userId, (subscription) => {
       // A snapshot has shown the change since.
       if (keptBackSince > subscription.shownUpTo) subscription.offer(encoded);

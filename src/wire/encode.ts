@@ -17,6 +17,8 @@ export interface UpdateMessage {
 export interface SnapshotMessage {
   readonly kind: 'snapshot';
   readonly users: readonly PresenceStatus[];
+  /** The same array of users goes to other connections, too, so that it is encoded once for all of them. */
+  readonly isShared: boolean;
   /** Of all users, not only of those in the frame. */
   readonly totalOnline: number;
   readonly now: number;
@@ -112,12 +114,8 @@ function toRouter(message: Message): unknown {
       return [ROUTER_GROUP, MessageType.PRESENCE_UPDATE, 0, 'broadcast', { ...payload, cursor }];
     }
     case 'snapshot': {
-      const users = message.users.map(({ userId, status, lastSeen }) => ({
-        userId,
-        status,
-        lastSeen: lastSeen === null ? 0 : Date.parse(lastSeen),
-      }));
       const { now: timestamp, totalOnline, asked } = message;
+      const users = toRouterUsers(message.users);
       return [ROUTER_GROUP, MessageType.PRESENCE_SNAPSHOT, 0, '', { users, timestamp, totalOnline, ...asked }];
     }
     case 'stale': {
@@ -131,8 +129,50 @@ function toRouter(message: Message): unknown {
   }
 }
 
+function toRouterUsers(users: readonly PresenceStatus[]): unknown[] {
+  return users.map(({ userId, status, lastSeen }) => ({
+    userId,
+    status,
+    lastSeen: lastSeen === null ? 0 : Date.parse(lastSeen),
+  }));
+}
+
+/** The users of a snapshot that goes to many connections, encoded once; and whole frames, by what else is in them. */
+interface SharedUsers {
+  readonly bytes: Buffer;
+  readonly frames: Map<string, Buffer>;
+}
+
+/** Clients number their requests from 1, so most of them are sent the same frames. */
+const MOST_FRAMES = 8;
+
 /** @internal */
 export function codecOf(wire: 'guide' | 'router'): Codec {
   const toDialect = wire === 'router' ? toRouter : toGuide;
-  return (message) => encode(toDialect(message));
+  const toUsers = wire === 'router' ? toRouterUsers : (users: readonly PresenceStatus[]) => users;
+  const shared = new WeakMap<readonly PresenceStatus[], SharedUsers>();
+
+  const encodeShared = (message: SnapshotMessage): Buffer => {
+    const { bytes, frames } = shared.get(message.users) ?? { bytes: encode(toUsers(message.users)), frames: new Map() };
+    shared.set(message.users, { bytes, frames });
+    const key = message.asked === undefined ? '' : JSON.stringify(message.asked);
+    let frame = frames.get(key);
+    if (frame === undefined) {
+      const envelope = encode(toDialect({ ...message, users: [] }));
+      // An empty array is one byte, and the first value of the map that holds it.
+      const at = USERS_AT[wire];
+      frame = Buffer.concat([envelope.subarray(0, at), bytes, envelope.subarray(at + 1)]);
+      if (frames.size >= MOST_FRAMES) frames.clear();
+      frames.set(key, frame);
+    }
+    return frame;
+  };
+  return (message) =>
+    message.kind === 'snapshot' && message.isShared ? encodeShared(message) : encode(toDialect(message));
 }
+
+/** Where the users begin in a snapshot frame. */
+const USERS_AT = {
+  guide: encode({ messageType: MessageType.PRESENCE_SNAPSHOT, users: [] }).length - 1,
+  router: encode([ROUTER_GROUP, MessageType.PRESENCE_SNAPSHOT, 0, '', { users: [] }]).length - 1,
+};

@@ -150,6 +150,50 @@ describe('attachPresence on socket.io', () => {
     expect(await isOnline(presence, 'u')).toBe(true);
   });
 
+  it('encodes what many dashboards are sent once for each namespace, and lets outgoing listeners see it', async () => {
+    const { presence, io, url } = await server();
+    attachPresence(presence, io.of('/staff'), { identify: () => ({ userId: 's', track: false, watch: true }) });
+    for (let user = 0; user < 600; user += 1) presence.attachToSocket(fakeSocket(), { userId: `u${user}` });
+    const { encoder } = io as unknown as { encoder: { encode(packet: { type: number; data?: unknown[] }): unknown } };
+    const encode = encoder.encode.bind(encoder);
+    const encoded: unknown[] = [];
+    encoder.encode = (packet) => {
+      if (packet.type === 2) encoded.push(packet.data?.[0]);
+      return encode(packet);
+    };
+    const outgoing: string[] = [];
+    io.use((socket, next) => {
+      socket.onAnyOutgoing((event: string) => outgoing.push(event));
+      next();
+    });
+    const seen: Array<Map<string, string>> = [];
+    const open = async (place: string): Promise<void> => {
+      const statuses = new Map<string, string>();
+      seen.push(statuses);
+      const socket = connectTo(`${url}${place}`, {
+        auth: { id: 'dash', watch: true },
+        reconnection: false,
+        forceNew: true,
+      });
+      cleanups.push(() => socket.disconnect());
+      socket.on('presence:snapshot', ({ users }) => {
+        for (const { userId, status } of users) statuses.set(userId, status);
+      });
+      socket.on('presence:update', ({ userId, status }) => statuses.set(userId, status));
+      await until(() => expect(statuses.size).toBe(600));
+    };
+    await Promise.all(['/', '/', '/', '/staff', '/staff'].map(open));
+    expect(outgoing.filter((event) => event === 'presence:snapshot')).toHaveLength(6);
+    encoded.length = 0;
+    presence.attachToSocket(fakeSocket(), { userId: 'comes' });
+    await until(() => {
+      for (const statuses of seen) expect(statuses.get('comes')).toBe('online');
+    });
+    // One for each namespace, and not for each socket.
+    expect(encoded).toEqual(['presence:update', 'presence:update']);
+    expect(outgoing.filter((event) => event === 'presence:update')).toHaveLength(3);
+  });
+
   // They share one connection of engine.io; Node warns of the eleventh listener on it.
   it('a dozen namespaces on one connection, and a dozen presences on one server, are no leak', async () => {
     const warnings: string[] = [];

@@ -5,6 +5,7 @@ const OUTBOX = 'src/replication/outbox.ts';
 const PRESENCE = 'src/presence.ts';
 const WATCHERS = 'src/subscriptions/subscriptions.ts';
 const SNAPSHOTS = 'src/subscriptions/snapshots.ts';
+const PARTS = 'src/subscriptions/snapshot-parts.ts';
 
 /** Faults in the files of `src` itself, and in parts that have no list of their own. */
 export const CORE: readonly Mutant[] = [
@@ -365,8 +366,8 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'offline-among-everybody',
     fault: 'A user who goes offline during a snapshot is sent twice, as offline and by an update.',
-    file: SNAPSHOTS,
-    find: "if (subscription.interest === 'all' && !isResumed && !online) continue;",
+    file: 'src/replication/roster.ts',
+    find: 'if (before !== undefined) this.pages.remove(userId, before.page);',
     put: '',
     tests: ['test/core/watchers.test.ts', 'test/core/far-snapshots.test.ts'],
   },
@@ -374,8 +375,8 @@ export const CORE: readonly Mutant[] = [
     id: 'update-behind-snapshot',
     fault: 'An update that a snapshot already contains is sent after it.',
     file: SNAPSHOTS,
-    find: 'subscription.pending.delete(userId); const lastSeen =',
-    put: 'const lastSeen =',
+    find: 'for (const { userId } of users) subscription.settle(userId, changes);',
+    put: '',
     tests: ['test/core/watchers.test.ts', 'test/core/far-snapshots.test.ts', 'test/core/watch-request.test.ts'],
   },
   {
@@ -397,10 +398,51 @@ export const CORE: readonly Mutant[] = [
   {
     id: 'walk-goes-on-after-failure',
     fault: 'Users whose snapshot failed with the store are never sent.',
-    file: SNAPSHOTS,
-    find: 'snapshot.ids = undefined; if (subscription.request !== undefined) snapshot.part = 0;',
-    put: 'if (subscription.request !== undefined) snapshot.part = 0;',
+    file: PARTS,
+    find: 'for (const [one] of pages) this.pages.delete(one); throw error;',
+    put: 'throw error;',
     tests: ['test/core/dashboard-truth.test.ts'],
+  },
+  {
+    id: 'old-page-for-a-newcomer',
+    fault: 'A dashboard is sent a page that was made for others before it came, and never what changed in between.',
+    file: PARTS,
+    find: '(part.changes >= since || part.changes >= page.changedAt)',
+    put: 'since >= 0',
+    tests: ['test/core/snapshot-storm.test.ts'],
+  },
+  {
+    id: 'update-after-shared-page-lost',
+    fault: 'A page that was made for others hides a change that came after it.',
+    file: 'src/subscriptions/subscription.ts',
+    find: '?? Number.POSITIVE_INFINITY) <= changes)',
+    put: '?? Number.POSITIVE_INFINITY) < Number.POSITIVE_INFINITY && changes >= 0)',
+    tests: ['test/core/snapshot-storm.test.ts'],
+  },
+  {
+    id: 'each-page-for-each-dashboard',
+    fault: 'A page is encoded anew for each dashboard.',
+    file: PARTS,
+    find: 'if (read !== undefined) read.part = fresh;',
+    put: '',
+    tests: ['test/core/snapshot-storm.test.ts'],
+  },
+  {
+    id: 'users-of-a-joined-page-passed-by',
+    fault:
+      'Where pages of the roster are joined, a dashboard that stands on one of them misses the users of the other.',
+    file: 'src/replication/roster-pages.ts',
+    find: 'const ids = [...page.userIds, ...next.userIds];',
+    put: 'const ids = [...next.userIds];',
+    tests: ['test/core/roster-pages.test.ts'],
+  },
+  {
+    id: 'one-long-turn',
+    fault: 'Snapshots for many dashboards stop the router until all are sent.',
+    file: 'src/subscriptions/turns.ts',
+    find: 'return ms < 0 || ms >= TURN_MS;',
+    put: 'return ms < 0;',
+    tests: ['test/core/turns.test.ts'],
   },
   {
     id: 'online-while-blind',

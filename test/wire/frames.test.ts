@@ -14,7 +14,14 @@ const USERS = [
   { userId: '123', status: 'online', lastSeen: UPDATE.timestamp },
   { userId: '456', status: 'offline', lastSeen: null },
 ] as const;
-const SNAPSHOT = { kind: 'snapshot', users: USERS, totalOnline: 17, now: AT, asked: undefined } as const;
+const SNAPSHOT = {
+  kind: 'snapshot',
+  users: USERS,
+  totalOnline: 17,
+  now: AT,
+  asked: undefined,
+  isShared: false,
+} as const;
 
 describe('frames', () => {
   it('of the guide are maps, with a version, a reason and the last activity beside what the guide has', () => {
@@ -64,6 +71,29 @@ describe('frames', () => {
         totalOnline: 17,
       },
     ]);
+  });
+
+  it.each(['guide', 'router'] as const)('with users for many connections are the same frames (%s)', (wire) => {
+    const codec = codecOf(wire);
+    const many = Array.from(
+      { length: 70_000 },
+      (_, user) => ({ userId: `u${user}`, status: 'online', lastSeen: null }) as const,
+    );
+    let compared = 0;
+    for (const users of [[], USERS, Array.from(many.slice(0, 16)), many]) {
+      for (const cursor of [undefined, 'e.7']) {
+        for (let request = 0; request < 20; request += 1) {
+          const asked = request === 0 ? undefined : { request, part: 2, more: false, resumed: false, cursor };
+          const message = { ...SNAPSHOT, users, asked };
+          const frame = codec({ ...message, isShared: true });
+          expect(Buffer.compare(frame, codec(message))).toBe(0);
+          expect(codec({ ...message, isShared: true })).toBe(frame);
+          compared += 1;
+          if (users === many && request > 1) break;
+        }
+      }
+    }
+    expect(compared).toBe(126);
   });
 
   it('say where to go on, to those who have asked', () => {
