@@ -147,7 +147,7 @@ export const REDIS: readonly Mutant[] = [
     id: 'sweep-stops-at-the-end',
     fault: 'A sweep that wraps around skips the buckets at the beginning.',
     file: `${folder}/sweeper.ts`,
-    find: 'await this.walk(partition, 0, first + count - end);',
+    find: 'await this.walk(partition, 0, first + count - end, turn < 0 ? turn : turn + 1);',
     put: '',
     tests: DATA,
   },

@@ -249,13 +249,67 @@ describe('a sweep', () => {
         }
         // The last of them are followed by the first.
         await rig.admin.hset(partition.bucketKey(100), idIn.get(100) as string, ghost);
-        await rig.admin.hset(rig.key('meta'), 'sweep', 4_000);
-        await rig.sweepMore();
-        await a.beat();
+        for (let turn = 0; turn < 3; turn += 1) {
+          await rig.admin.hset(rig.key('meta'), 'sweep', 4_000);
+          await rig.sweepMore();
+          await a.beat();
+        }
         await until('it goes round the end', async () => (await ghostsUpTo(101)).length === 0);
       }),
     60_000,
   );
+
+  // Each turn takes four leases.
+  it.each([
+    ['a record that is none', ',a,', undefined],
+    ['a record that looks like two', '1j1,a,\n1j1,a,', undefined],
+    ['an id that is none', '1j1,a,', `${'x'.repeat(257)}`],
+  ])('examines all buckets by turns: finds %s', (_, record, id) =>
+    on(async (rig) => {
+      const a = await rig.router('a');
+      const partition = await rig.partition();
+      const strangers = new Map<string, string>();
+      for (let bucket = 0; bucket < 4_096; bucket += 341) {
+        const key = partition.bucketKey(bucket);
+        strangers.set(key, id ?? `stranger${bucket}`);
+        await rig.admin.hset(key, `user${bucket}`, '1j1,a,');
+        await rig.admin.hset(key, id ?? `stranger${bucket}`, record);
+        // Without a count, the bucket would be examined at once; with one, the missing user would pass for a loss.
+        await rig.admin.hset(rig.key('count'), String(bucket), 0);
+      }
+      const left = async (): Promise<number> => {
+        let sum = 0;
+        for (const [key, id] of strangers) sum += await rig.admin.hexists(key, id);
+        return sum;
+      };
+      const lefts: number[] = [];
+      for (let turn = 0; turn < 25; turn += 1) {
+        await rig.sweepAll(a);
+        await until('what a beat has found is looked at', async () => {
+          lefts[turn] = await left();
+          return true;
+        });
+      }
+      await until('all are gone', async () => (await left()) === 0);
+      // Not all of them at once, since most buckets are only counted.
+      expect(lefts[0]).toBeGreaterThan(4);
+      rig.failures.length = 0;
+    }),
+  );
+
+  it('finds at the next turn that a bucket has lost more users than are offline, also where it does not examine it', () =>
+    on(async (rig) => {
+      const a = await rig.router('a');
+      const ids = Array.from({ length: 40 }, (_, user) => `u${user}`);
+      await a.apply(...ids.map((id) => join(id)));
+      await rig.sweepAll(a);
+      const partition = await rig.partition();
+      const turn = Number(await rig.admin.hget(rig.key('meta'), 'turn'));
+      const spared = ids.map((id) => partition.bucketOf(id)).find((bucket) => (bucket + turn) % 3 === 1);
+      await rig.admin.del(partition.bucketKey(spared as number));
+      await rig.sweepAll(a);
+      await until('it is found', async () => (await rig.admin.hget(rig.key('meta'), 'lost')) !== '0');
+    }));
 
   it('finds users of a router of which nothing else is left', () =>
     on(async (rig) => {

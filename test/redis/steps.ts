@@ -139,6 +139,15 @@ export class Rig {
     await this.admin.hset(this.key('meta'), 'swept', (await this.now()) - NODE.leaseMs);
   }
 
+  /** All buckets are swept once, as in four leases; `turn` says which of them are examined. */
+  async sweepAll(router: { beat(): Promise<unknown> }): Promise<void> {
+    await this.admin.hset(this.key('meta'), 'sweep', 0);
+    for (let from = 0; from < 4_096; from += 512) {
+      await this.sweepMore();
+      await router.beat();
+    }
+  }
+
   end(): void {
     for (const end of this.ends) end();
     for (const client of this.clients) client.disconnect();

@@ -21,7 +21,7 @@ interface Beaten extends Changed {
   /** Whether there are more of them. */
   readonly more: boolean;
   readonly dead: string[];
-  readonly sweep: [first: number, count: number];
+  readonly sweep: [first: number, count: number, turn: number];
   readonly lost: number;
   readonly peers: string;
 }

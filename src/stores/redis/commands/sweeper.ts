@@ -10,6 +10,9 @@ import type { ScriptRunner } from './script-runner';
 /** The most presence keys of one call. It takes some milliseconds, so that Redis can serve others in between. */
 const READ_KEYS = 1_000;
 
+/** Which buckets are to be swept, and how thoroughly. */
+type Turn = readonly [first: number, count: number, turn: number];
+
 interface Swept extends Changed {
   /** How many of the buckets were examined. */
   readonly done: number;
@@ -37,11 +40,11 @@ export class Sweeper {
 
   constructor(private readonly options: SweeperOptions) {}
 
-  /** Examines `count` buckets from `first` on, and continues with bucket 0 after the last one. */
-  async sweep(partition: Partition, [first, count]: readonly [first: number, count: number]): Promise<void> {
+  /** Examines `count` buckets from `first` on, and continues with bucket 0 after the last one. `turn`: see lua/sweep.lua. */
+  async sweep(partition: Partition, [first, count, turn]: Turn): Promise<void> {
     const end = Math.min(partition.buckets, first + count);
-    await this.walk(partition, first, end);
-    await this.walk(partition, 0, first + count - end);
+    await this.walk(partition, first, end, turn);
+    await this.walk(partition, 0, first + count - end, turn < 0 ? turn : turn + 1);
   }
 
   /** Examines a bucket at once in which a query has found foreign data. */
@@ -52,7 +55,7 @@ export class Sweeper {
     const done = (): void => {
       this.repairing.delete(name);
     };
-    const sweep = this.sweep(partition, [bucket, 1]);
+    const sweep = this.sweep(partition, [bucket, 1, -1]);
     sweep.then(done, done);
     this.options.changeStream.inBackground('sweep', sweep);
   }
@@ -98,11 +101,11 @@ export class Sweeper {
     });
   }
 
-  private walk(partition: Partition, from: number, end: number): Promise<void> {
+  private walk(partition: Partition, from: number, end: number, turn: number): Promise<void> {
     const { runner, retentionMs, leaseMs } = this.options;
     return walkBuckets(partition, from, end, async (first, buckets) => {
       if (runner.isClosed) return -1;
-      const args = [first, retentionMs, Math.ceil(leaseMs()), WALK_USERS].map(String);
+      const args = [first, retentionMs, Math.ceil(leaseMs()), WALK_USERS, turn].map(String);
       const { done, odd, offline } = await runner.change<Swept>(scripts.sweep, partition, () => ({
         keys: buckets,
         args,

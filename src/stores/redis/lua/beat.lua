@@ -17,7 +17,7 @@
 
   Result: {"known":bool,"now":ms,"e":epoch,"seq":n,"off":[],"due":[[bucket, user whose grace has ended], ...],"more":whether
   there are more of them,"dead":[incarnations to reap],
-  "sweep":[first bucket, number of buckets],"lost":how often users were found to be missing,
+  "sweep":[first bucket, number of buckets, turn, see sweep.lua],"lost":how often users were found to be missing,
   "peers":"the routers that are alive or awaited, separated by commas; also this one, since several may beat through one store"}.
   "known" is false where the next incarnation got a lease instead.
 ]]
@@ -241,8 +241,9 @@ end
 if isUncounted then call('HSET', countKey, '', format('~%d', now + lease * 5))
 elseif counting ~= '0' and not (till and till > now) then call('HSET', countKey, '', '0') end
 
--- All buckets are swept once in four leases, whatever the number of routers; after a loss at once, at most once a lease.
-local place = call('HMGET', metaKey, 'sweep', 'swept', 'round', 'lostAt')
+-- All buckets are swept once in four leases, whatever the number of routers; after a loss at once and thoroughly, at most once a lease.
+local place = call('HMGET', metaKey, 'sweep', 'swept', 'round', 'lostAt', 'turn')
+local turn = (number(place[5]) or 0) % 24
 local first, swept = number(place[1]) or 0, number(place[2]) or 0
 local elapsed = now - swept
 if swept == 0 or elapsed < 0 then elapsed = lease / 3 end
@@ -252,13 +253,14 @@ local round, lostAt = number(place[3]) or 0, number(place[4]) or 0
 -- The clock was set back, or another program has written the time.
 if round > now then round = 0 end
 if lostAt > round and lostAt <= now and now - round >= lease then
-  slice = buckets
+  slice, turn = buckets, -1
   call('HSET', metaKey, 'round', format('%d', now))
 end
 if slice > 0 then
   call('HSET', metaKey, 'sweep', format('%d', (first + slice) % buckets), 'swept', format('%d', now))
+  if turn >= 0 and first + slice >= buckets then call('HSET', metaKey, 'turn', format('%d', turn + 1)) end
 end
 
-return format('{"known":%s,"more":%s,"due":[%s],"dead":[%s],"sweep":[%d,%d],"lost":%d,"peers":"%s",', tostring(isKnown), tostring(#found == most), table.concat(due, ','),
-  table.concat(dead, ','), first, slice, number(call('HGET', metaKey, 'lost')) or 0,
+return format('{"known":%s,"more":%s,"due":[%s],"dead":[%s],"sweep":[%d,%d,%d],"lost":%d,"peers":"%s",', tostring(isKnown), tostring(#found == most), table.concat(due, ','),
+  table.concat(dead, ','), first, slice, turn, number(call('HGET', metaKey, 'lost')) or 0,
   table.concat(peers, ',')) .. answered()

@@ -943,7 +943,8 @@ if at > 0 then
 end
 if isUncounted then call('HSET', countKey, '', format('~%d', now + lease * 5))
 elseif counting ~= '0' and not (till and till > now) then call('HSET', countKey, '', '0') end
-local place = call('HMGET', metaKey, 'sweep', 'swept', 'round', 'lostAt')
+local place = call('HMGET', metaKey, 'sweep', 'swept', 'round', 'lostAt', 'turn')
+local turn = (number(place[5]) or 0) % 24
 local first, swept = number(place[1]) or 0, number(place[2]) or 0
 local elapsed = now - swept
 if swept == 0 or elapsed < 0 then elapsed = lease / 3 end
@@ -952,15 +953,16 @@ first = first % buckets
 local round, lostAt = number(place[3]) or 0, number(place[4]) or 0
 if round > now then round = 0 end
 if lostAt > round and lostAt <= now and now - round >= lease then
-  slice = buckets
+  slice, turn = buckets, -1
   call('HSET', metaKey, 'round', format('%d', now))
 end
 if slice > 0 then
   call('HSET', metaKey, 'sweep', format('%d', (first + slice) % buckets), 'swept', format('%d', now))
+  if turn >= 0 and first + slice >= buckets then call('HSET', metaKey, 'turn', format('%d', turn + 1)) end
 end
 
-return format('{"known":%s,"more":%s,"due":[%s],"dead":[%s],"sweep":[%d,%d],"lost":%d,"peers":"%s",', tostring(isKnown), tostring(#found == most), table.concat(due, ','),
-  table.concat(dead, ','), first, slice, number(call('HGET', metaKey, 'lost')) or 0,
+return format('{"known":%s,"more":%s,"due":[%s],"dead":[%s],"sweep":[%d,%d,%d],"lost":%d,"peers":"%s",', tostring(isKnown), tostring(#found == most), table.concat(due, ','),
+  table.concat(dead, ','), first, slice, turn, number(call('HGET', metaKey, 'lost')) or 0,
   table.concat(peers, ',')) .. answered()
 `);
 
@@ -3863,7 +3865,7 @@ local function answered()
   if lacks then extra = extra .. ',"lacks":' .. json(lacks) end
   return format('"now":%d,"e":"%s","seq":%d,"off":[%s]%s}', now, epoch, seq, table.concat(gone, ','), extra)
 end
-local first, retention, lease, most = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
+local first, retention, lease, most, turn = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
 local firstBucket = 7
 local known, lost, odd, offline = {}, {}, {}, {}
 local adopted = 0
@@ -3900,30 +3902,49 @@ local function examine(key, bucket, id, record)
   end
   return isOnline
 end
+local function ownerOf(record) return match(record, '^%x+[jltnr]%x+[+-]?%x*,([^,;]+),$') end
+local function isUsual(key)
+  for _, record in ipairs(call('HVALS', key)) do
+    local owner = ownerOf(record)
+    if not owner or not known[owner] then return false end
+  end
+  return true
+end
 
 local size, done, examined = #KEYS - 6, 0, 0
+local names = {}
+for i = 1, size do names[i] = format('%d', first + i - 1) end
+local recorded = size > 0 and try('HMGET', countKey, unpack(names)) or {}
 while done < size and examined < most do
-  local key = KEYS[firstBucket + done]
-  local bucket = format('%d', first + done)
-  local fields, isFilled = fieldsOf(key)
-  local online, ids = 0, {}
-  for i = 1, #fields, 2 do
-    local id, record = fields[i], fields[i + 1]
-    local owner = isId(id) and match(record, '^%x+[jltnr]%x+[+-]?%x*,([^,;]+),$')
-    if (owner and known[owner]) or examine(key, bucket, id, record) then
-      online = online + 1
-    elseif userPrefix ~= '' and isId(id) then
-      ids[#ids + 1] = json(id)
+  local key, index = KEYS[firstBucket + done], first + done
+  local bucket, counted = names[done + 1], recorded[done + 1]
+  local length = try('HLEN', key)
+  local online = counted and (tonumber(counted) or -1) or 0
+  local isSmall = length <= MOST_FIELDS
+  local isExamined = turn < 0 or (index + turn) % 3 == 0 or not counted or online < 0 or online > length or not isSmall
+  local isFilled = false
+  if isExamined and turn >= 0 and (index + turn) % 24 ~= 0 and isSmall and isUsual(key) then
+    online = length
+  elseif isExamined then
+    local fields, ids = nil, {}
+    online, fields, isFilled = 0, fieldsOf(key)
+    for i = 1, #fields, 2 do
+      local id, record = fields[i], fields[i + 1]
+      local owner = isId(id) and ownerOf(record)
+      if (owner and known[owner]) or examine(key, bucket, id, record) then
+        online = online + 1
+      elseif userPrefix ~= '' and isId(id) then
+        ids[#ids + 1] = json(id)
+      end
     end
+    if #ids > 0 then offline[#offline + 1] = '[' .. bucket .. ',' .. table.concat(ids, ',') .. ']' end
   end
-  if #ids > 0 then offline[#offline + 1] = '[' .. bucket .. ',' .. table.concat(ids, ',') .. ']' end
-  local counted = try('HGET', countKey, bucket)
   counted = counted and (tonumber(counted) or -1) or 0
   if counted ~= online or isFilled then
     call('HSET', countKey, bucket, online)
     if counted > online or isFilled then lost[#lost + 1] = bucket end
   end
-  examined = examined + 1 + #fields / 2
+  examined = examined + 1 + (isExamined and length or 0)
   done = done + 1
 end
 if first == 0 then

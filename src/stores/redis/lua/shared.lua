@@ -5,7 +5,7 @@
   KEYS[1] lease   sorted set: incarnation of a router -> when its lease ends, in milliseconds by the clock of this server
   KEYS[2] nodes   hash: incarnation -> its lease and its calls, see record.lua
   KEYS[3] meta    hash: see meta.lua; also lost (how often users were found to be missing in these data), lostAt (the last
-                  time), and the progress of the sweep: sweep, swept, round
+                  time), and the progress of the sweep: sweep, swept, round, turn
   KEYS[4] grace   sorted set: "<bucket>:<user>" -> when the grace ends
   KEYS[5] count   hash: bucket -> number of online users in it; "" -> 0, so that the hash exists from the first beat on, or "~"
                   and the time until which the buckets are being counted again

@@ -8,6 +8,8 @@
   ARGV[12]                how long "last seen" of a user who is offline is kept, in milliseconds
   ARGV[13]                the lease, in milliseconds, for a router of which only the users are left
   ARGV[14]                the number of users after which the call ends, so that it blocks Redis only for a short time
+  ARGV[15]                the turn, a number from 0; negative: all buckets are examined. In each turn, a third of the buckets is
+                          examined, and of the others only the number of users; in one of eight of these examinations also the ids
 
   Result: {"done":number of buckets examined,"odd":[[bucket, user], ...],"offline":[[bucket, user, user ...], ...],"now":ms,"e":epoch,
   "seq":n,"off":[]}. Buckets that have lost users are published to the routers as {"l":[bucket, ...],"k":number of losses by now}, so
@@ -15,7 +17,7 @@
   itself, see settle.lua. "offline" are users who are offline by their record, unless ARGV[1] is empty. They should have no presence
   key; where there is one, see stray.lua.
 ]]
-local first, retention, lease, most = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
+local first, retention, lease, most, turn = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
 local firstBucket = 7
 local known, lost, odd, offline = {}, {}, {}, {}
 -- How many owners without a lease got one. It is limited, so that foreign records cannot fill the keys of the routers.
@@ -59,30 +61,52 @@ local function examine(key, bucket, id, record)
   return isOnline
 end
 
-local size, done, examined = #KEYS - 6, 0, 0
-while done < size and examined < most do
-  local key = KEYS[firstBucket + done]
-  local bucket = format('%d', first + done)
-  local fields, isFilled = fieldsOf(key)
-  local online, ids = 0, {}
-  for i = 1, #fields, 2 do
-    local id, record = fields[i], fields[i + 1]
-    -- Most users are held by one live router, which a pattern finds without parsing the record.
-    local owner = isId(id) and match(record, '^%x+[jltnr]%x+[+-]?%x*,([^,;]+),$')
-    if (owner and known[owner]) or examine(key, bucket, id, record) then
-      online = online + 1
-    elseif userPrefix ~= '' and isId(id) then
-      ids[#ids + 1] = json(id)
-    end
+-- Most users are held by one known router, which a pattern finds without parsing the record. Returns that router.
+local function ownerOf(record) return match(record, '^%x+[jltnr]%x+[+-]?%x*,([^,;]+),$') end
+
+-- Whether that is so for all users of a bucket.
+local function isUsual(key)
+  for _, record in ipairs(call('HVALS', key)) do
+    local owner = ownerOf(record)
+    if not owner or not known[owner] then return false end
   end
-  if #ids > 0 then offline[#offline + 1] = '[' .. bucket .. ',' .. table.concat(ids, ',') .. ']' end
-  local counted = try('HGET', countKey, bucket)
+  return true
+end
+
+local size, done, examined = #KEYS - 6, 0, 0
+local names = {}
+for i = 1, size do names[i] = format('%d', first + i - 1) end
+local recorded = size > 0 and try('HMGET', countKey, unpack(names)) or {}
+while done < size and examined < most do
+  local key, index = KEYS[firstBucket + done], first + done
+  local bucket, counted = names[done + 1], recorded[done + 1]
+  local length = try('HLEN', key)
+  local online = counted and (tonumber(counted) or -1) or 0
+  local isSmall = length <= MOST_FIELDS
+  local isExamined = turn < 0 or (index + turn) % 3 == 0 or not counted or online < 0 or online > length or not isSmall
+  local isFilled = false
+  if isExamined and turn >= 0 and (index + turn) % 24 ~= 0 and isSmall and isUsual(key) then
+    online = length
+  elseif isExamined then
+    local fields, ids = nil, {}
+    online, fields, isFilled = 0, fieldsOf(key)
+    for i = 1, #fields, 2 do
+      local id, record = fields[i], fields[i + 1]
+      local owner = isId(id) and ownerOf(record)
+      if (owner and known[owner]) or examine(key, bucket, id, record) then
+        online = online + 1
+      elseif userPrefix ~= '' and isId(id) then
+        ids[#ids + 1] = json(id)
+      end
+    end
+    if #ids > 0 then offline[#offline + 1] = '[' .. bucket .. ',' .. table.concat(ids, ',') .. ']' end
+  end
   counted = counted and (tonumber(counted) or -1) or 0
   if counted ~= online or isFilled then
     call('HSET', countKey, bucket, online)
     if counted > online or isFilled then lost[#lost + 1] = bucket end
   end
-  examined = examined + 1 + #fields / 2
+  examined = examined + 1 + (isExamined and length or 0)
   done = done + 1
 end
 -- Deletes counts of buckets that do not exist.
