@@ -18,12 +18,15 @@ export type ClientsRequest =
 export interface ClientsReply {
   readonly id: number;
   readonly messages: number;
+  /** When the last of them came, in milliseconds since the epoch. */
+  readonly lastAt: number;
   readonly connected: number;
 }
 
 const AT_ONCE = 50;
 let sockets: WebSocket[] = [];
 let messages = 0;
+let lastAt = 0;
 
 process.on('message', async (request: ClientsRequest) => {
   if (request.does === 'connect') {
@@ -41,7 +44,7 @@ process.on('message', async (request: ClientsRequest) => {
     );
   }
   sockets = sockets.filter(({ readyState }) => readyState === WebSocket.OPEN);
-  process.send?.({ id: request.id, messages, connected: sockets.length } satisfies ClientsReply);
+  process.send?.({ id: request.id, messages, lastAt, connected: sockets.length } satisfies ClientsReply);
 });
 process.on('disconnect', () => process.exit());
 process.send?.({ ready: true });
@@ -54,6 +57,7 @@ async function connect(port: number, userId: string, protocol: 'ws' | 'socket.io
   if (isPlain) {
     socket.on('message', () => {
       messages += 1;
+      lastAt = performance.timeOrigin + performance.now();
     });
     await once(socket, 'open');
     return;

@@ -17,7 +17,19 @@ const HELP = `npm run bench -- [options]
   --soak 30            minutes of churn, as a group of its own; without it there is no soak`;
 
 /** In the order of the report. */
-const GROUPS = ['costs', 'storm', 'watchers', 'sockets', 'expiry', 'crash', 'growth', 'million', 'router', 'sizes'];
+const GROUPS = [
+  'costs',
+  'storm',
+  'snapshots',
+  'watchers',
+  'sockets',
+  'expiry',
+  'crash',
+  'growth',
+  'million',
+  'router',
+  'sizes',
+];
 
 const file = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 const { values } = parseArgs({

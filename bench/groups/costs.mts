@@ -152,6 +152,10 @@ async function statuses(entrants: readonly Entrant[], users: number, rounds: num
         await repeat(entrant, `online ${count}`, async (turn) => {
           return (await expectOnline(node.ask('statuses', { from: fromOf(turn), count }), count)).ms;
         });
+        await repeat(entrant, `half ${count}`, async (turn) => {
+          const from = fromOf(turn);
+          return (await expectOnline(node.ask('half', { from, count }), Math.ceil(count / 2))).ms;
+        });
         await repeat(entrant, `unseen ${count}`, async () => {
           return (await expectOnline(node.ask('statuses', { from: NOBODY, count }), 0)).ms;
         });
@@ -173,6 +177,7 @@ async function statuses(entrants: readonly Entrant[], users: number, rounds: num
       ...asked.flatMap((count) => [
         `${shownCount(count)} ids`,
         `${shownCount(count)} by HTTP`,
+        `${shownCount(count)} half unseen`,
         `${shownCount(count)} unseen`,
       ]),
       '1,000 ids, Redis CPU',
@@ -182,6 +187,7 @@ async function statuses(entrants: readonly Entrant[], users: number, rounds: num
       ...asked.flatMap((count) => [
         middle(`${name} online ${count}`),
         ports.has(name) ? middle(`${name} http ${count}`) : undefined,
+        middle(`${name} half ${count}`),
         middle(`${name} unseen ${count}`),
       ]),
       middle(`${name} online 1000 redis`),
@@ -201,6 +207,7 @@ async function statuses(entrants: readonly Entrant[], users: number, rounds: num
       redisVsMget: ratio('ours online 1000 redis', 'floor online 1000 redis'),
       vsMget: ratio('ours online 1000', 'floor online 1000'),
       unseenVsMget: ratio('ours unseen 1000', 'floor online 1000'),
+      halfVsMget: ratio('ours half 1000', 'floor online 1000'),
     },
   };
 }

@@ -121,6 +121,8 @@ export async function run(quick: boolean): Promise<Section[]> {
         signs: share('refresh'),
         signsBesidePlain: share('refresh') / plainShare,
         steady: (100 * steady.cpu) / 1e6 / steady.seconds,
+        besidePlain: (100 * steady.cpu) / 1e6 / steady.seconds / plainShare,
+        sweepBesideSigns: share('sweep') / share('refresh'),
         crashSeconds: crash.seconds,
         crashTwice: twice + Math.abs(new Set(crash.changes.map(([userId]) => userId)).size - each),
         flushSeconds: flush.seconds,

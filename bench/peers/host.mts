@@ -52,6 +52,8 @@ const jobs = {
   drop: (users: string[]) => (peer.drop ?? peer.leave)(users),
   silence: (users: string[]) => peer.silence?.(users),
   statuses: (users: string[]) => peer.statuses(users),
+  // Every other one was never seen.
+  half: (users: string[]) => peer.statuses(users.map((user, index) => (index % 2 === 0 ? user : `never_${user}`))),
   serve: () => peer.serve?.(),
   heap: () => usedHeap(),
   // In microseconds, since it began.

@@ -90,6 +90,8 @@ export const open: Open = async ({ redisPort, ttlMs, pingIntervalMs, leaseMs, gr
       return Object.values(statuses).filter(({ status }) => status === 'online').length;
     },
     async serve() {
+      // A router that is asked very often keeps a roster, so that a query knows of whom nothing but the presence key is needed.
+      presence.isOnline('acme_u0');
       const handle = createStatusHandler(presence, { maxIds: 10_000, authorize: 'everybody' });
       const server = createServer(handle).listen(0, '127.0.0.1');
       await once(server, 'listening');
@@ -125,7 +127,7 @@ function counting(store: PresenceStore, onTold: (what: 'signs' | 'ops', count: n
       return answer;
     },
     release: (node) => store.release(node),
-    read: (ids) => store.read(ids),
+    read: (...asked) => store.read(...asked),
     list: (page) => store.list(page),
     count: () => store.count(),
     subscribe: (feed) => store.subscribe(feed),
