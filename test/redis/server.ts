@@ -24,6 +24,8 @@ export async function freePort(): Promise<number> {
   }
 }
 
+const MOST_ATTEMPTS = 5;
+
 /** They run until they are removed, or this process ends. */
 const running = new Set<ChildProcess>();
 process.once('exit', () => {
@@ -41,9 +43,17 @@ export class RedisServer {
   ) {}
 
   static async start(...options: string[]): Promise<RedisServer> {
-    const server = new RedisServer(await freePort(), options);
-    await server.start();
-    return server;
+    for (let attempt = 1; ; attempt += 1) {
+      const server = new RedisServer(await freePort(), options);
+      try {
+        await server.start();
+        return server;
+      } catch (error) {
+        await server.remove();
+        // Somebody was faster, or has the port of the bus of a Cluster, which is 10,000 above.
+        if (attempt === MOST_ATTEMPTS || !String(error).includes('Address already in use')) throw error;
+      }
+    }
   }
 
   get pid(): number {
