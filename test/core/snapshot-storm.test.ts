@@ -95,7 +95,7 @@ describe('dashboards that open together, while all is in motion', () => {
         }
         for (let changes = dice.below(12); changes > 0; changes -= 1) change();
         // A client that sends requests resumes with its cursor; the others would not know who has gone.
-        const victim = dice.chance(0.1) ? dice.pick(clients.concat([])) : undefined;
+        const victim = dice.chance(0.2) ? dice.pick(clients.concat([])) : undefined;
         if (victim?.asks === true && victim.socket !== undefined) {
           victim.socket.drop();
           broken += 1;
