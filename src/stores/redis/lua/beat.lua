@@ -252,7 +252,9 @@ first = first % buckets
 local round, lostAt = number(place[3]) or 0, number(place[4]) or 0
 -- The clock was set back, or another program has written the time.
 if round > now then round = 0 end
-if lostAt > round and lostAt <= now and now - round >= lease then
+-- A router that is not in these data any more may have left users in them who nobody else speaks for.
+local isForgotten = tag ~= '' and not own
+if ((lostAt > round and lostAt <= now) or isForgotten) and now - round >= lease then
   slice, turn = buckets, -1
   call('HSET', metaKey, 'round', format('%d', now))
 end

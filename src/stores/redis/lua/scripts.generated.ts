@@ -952,7 +952,8 @@ local slice = math.min(buckets, 512, floor(buckets * elapsed / (4 * lease)))
 first = first % buckets
 local round, lostAt = number(place[3]) or 0, number(place[4]) or 0
 if round > now then round = 0 end
-if lostAt > round and lostAt <= now and now - round >= lease then
+local isForgotten = tag ~= '' and not own
+if ((lostAt > round and lostAt <= now) or isForgotten) and now - round >= lease then
   slice, turn = buckets, -1
   call('HSET', metaKey, 'round', format('%d', now))
 end
