@@ -100,10 +100,10 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'buckets-never-examined',
-    fault: 'Damage in a third of the buckets is never found.',
+    fault: 'Damage in half of the buckets is never found.',
     file: `${folder}/beat.lua`,
     find: "call('HSET', metaKey, 'turn', format('%d', turn + 1))",
-    put: "call('HSET', metaKey, 'turn', format('%d', turn + 3))",
+    put: "call('HSET', metaKey, 'turn', format('%d', turn + 2))",
     tests: DATA,
   },
   {
@@ -116,7 +116,7 @@ export const LUA: readonly Mutant[] = [
   },
   {
     id: 'lost-users-among-others',
-    fault: 'A bucket of which more users are gone than are offline is passed by for two turns.',
+    fault: 'A bucket of which more users are gone than are offline is passed by for a turn.',
     file: `${folder}/sweep.lua`,
     find: 'or online < 0 or online > length',
     put: 'or online < 0',

@@ -243,7 +243,7 @@ elseif counting ~= '0' and not (till and till > now) then call('HSET', countKey,
 
 -- All buckets are swept once in four leases, whatever the number of routers; after a loss at once and thoroughly, at most once a lease.
 local place = call('HMGET', metaKey, 'sweep', 'swept', 'round', 'lostAt', 'turn')
-local turn = (number(place[5]) or 0) % 24
+local turn = (number(place[5]) or 0) % 16
 local first, swept = number(place[1]) or 0, number(place[2]) or 0
 local elapsed = now - swept
 if swept == 0 or elapsed < 0 then elapsed = lease / 3 end

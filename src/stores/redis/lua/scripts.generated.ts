@@ -944,7 +944,7 @@ end
 if isUncounted then call('HSET', countKey, '', format('~%d', now + lease * 5))
 elseif counting ~= '0' and not (till and till > now) then call('HSET', countKey, '', '0') end
 local place = call('HMGET', metaKey, 'sweep', 'swept', 'round', 'lostAt', 'turn')
-local turn = (number(place[5]) or 0) % 24
+local turn = (number(place[5]) or 0) % 16
 local first, swept = number(place[1]) or 0, number(place[2]) or 0
 local elapsed = now - swept
 if swept == 0 or elapsed < 0 then elapsed = lease / 3 end
@@ -3922,9 +3922,9 @@ while done < size and examined < most do
   local length = try('HLEN', key)
   local online = counted and (tonumber(counted) or -1) or 0
   local isSmall = length <= MOST_FIELDS
-  local isExamined = turn < 0 or (index + turn) % 3 == 0 or not counted or online < 0 or online > length or not isSmall
+  local isExamined = turn < 0 or (index + turn) % 2 == 0 or not counted or online < 0 or online > length or not isSmall
   local isFilled = false
-  if isExamined and turn >= 0 and (index + turn) % 24 ~= 0 and isSmall and isUsual(key) then
+  if isExamined and turn >= 0 and (index + turn) % 16 ~= 0 and isSmall and isUsual(key) then
     online = length
   elseif isExamined then
     local fields, ids = nil, {}

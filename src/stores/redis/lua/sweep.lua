@@ -8,7 +8,7 @@
   ARGV[12]                how long "last seen" of a user who is offline is kept, in milliseconds
   ARGV[13]                the lease, in milliseconds, for a router of which only the users are left
   ARGV[14]                the number of users after which the call ends, so that it blocks Redis only for a short time
-  ARGV[15]                the turn, a number from 0; negative: all buckets are examined. In each turn, a third of the buckets is
+  ARGV[15]                the turn, a number from 0; negative: all buckets are examined. In each turn, half of the buckets are
                           examined, and of the others only the number of users; in one of eight of these examinations also the ids
 
   Result: {"done":number of buckets examined,"odd":[[bucket, user], ...],"offline":[[bucket, user, user ...], ...],"now":ms,"e":epoch,
@@ -83,9 +83,9 @@ while done < size and examined < most do
   local length = try('HLEN', key)
   local online = counted and (tonumber(counted) or -1) or 0
   local isSmall = length <= MOST_FIELDS
-  local isExamined = turn < 0 or (index + turn) % 3 == 0 or not counted or online < 0 or online > length or not isSmall
+  local isExamined = turn < 0 or (index + turn) % 2 == 0 or not counted or online < 0 or online > length or not isSmall
   local isFilled = false
-  if isExamined and turn >= 0 and (index + turn) % 24 ~= 0 and isSmall and isUsual(key) then
+  if isExamined and turn >= 0 and (index + turn) % 16 ~= 0 and isSmall and isUsual(key) then
     online = length
   elseif isExamined then
     local fields, ids = nil, {}
