@@ -222,7 +222,7 @@ describe('a sweep', () => {
         const pipeline = rig.admin.pipeline();
         const ghosts = new Map<number, number>();
         const idIn = new Map<number, string>();
-        for (let id = 0; id < 50_000; id += 1) {
+        for (let id = 0; id < 100_000; id += 1) {
           const bucket = partition.bucketOf(`g${id}`);
           const count = ghosts.get(bucket) ?? 0;
           idIn.set(bucket, `g${id}`);
