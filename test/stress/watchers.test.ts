@@ -1,5 +1,11 @@
 import { expect, it } from 'vitest';
-import { createPresence, type Presence, type PresenceStatus, type PresenceStore } from 'voiceping-presence';
+import {
+  createPresence,
+  type Presence,
+  type PresenceStatus,
+  type PresenceStore,
+  type StoredPage,
+} from 'voiceping-presence';
 import { type FakeClock, type FakeSocket, fakeClock, fakeSocket } from 'voiceping-presence/testing';
 import { readFrame, SNAPSHOT, UPDATE, watchFrame } from '../../src/client/codec';
 import { createView, type View } from '../../src/client/view';
@@ -288,6 +294,8 @@ class Link {
   private state: 'up' | 'down' | 'hangs' | 'lost' = 'up';
   private deaf = false;
   private readonly gaps = new Set<() => void>();
+  /** The versions of the changes that are on their way. */
+  private readonly coming: number[] = [];
   private callsAt = 0;
   private calls = 0;
 
@@ -309,14 +317,19 @@ class Link {
       refresh: (node, signs) => this.through(() => behind.refresh(node, signs)),
       release: (node) => this.through(() => behind.release(node)),
       read: (ids) => this.through(() => behind.read(ids)),
-      list: (page) => this.through(() => behind.list(page)),
+      list: (page) => this.through(async () => this.withTold(await behind.list(page))),
       count: () => this.through(() => behind.count()),
       subscribe: (feed) => {
         const gap = () => later(() => feed.onGap());
         this.gaps.add(gap);
         const unsubscribe = behind.subscribe({
           onTransition: (update, lastSeen) => {
-            if (!this.deaf) later(() => !this.deaf && feed.onTransition(update, lastSeen));
+            if (this.deaf) return;
+            this.coming.push(update.version);
+            later(() => {
+              this.coming.shift();
+              if (!this.deaf) feed.onTransition(update, lastSeen);
+            });
           },
           onDue: (inMs) => feed.onDue(inMs),
           onGap: gap,
@@ -341,6 +354,13 @@ class Link {
     if (!this.deaf) return;
     this.deaf = false;
     for (const gap of this.gaps) gap();
+  }
+
+  /** A feed that is late says how far it has come, as every store must. */
+  private withTold(page: StoredPage): StoredPage {
+    const { sequence } = page;
+    const [next] = this.coming;
+    return sequence === undefined || next === undefined ? page : { ...page, sequence: { ...sequence, told: next - 1 } };
   }
 
   private async through<T>(call: () => Promise<T>): Promise<T> {
