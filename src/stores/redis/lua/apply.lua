@@ -51,14 +51,14 @@ for i = 0, isRepeated and -1 or size - 1 do
   if record and not user then drop(key, id) end
   local heard = now - age
   local isJoin = kind == 'j' or kind == 'r'
-  if user then
+  if user and isJoin then
+    change(key, mirror, id, user, kind, tag, heard, now)
+    if mirror then call('SET', mirror, format('%d', user.seen), 'PX', ttl) end
+  elseif user then
     local grace, owners = user.grace, user.owners
     change(key, mirror, id, user, kind, tag, heard, now)
     -- The grace is longer than that of the drop, or began when a record was lost. The router that started it may be dead.
-    if not isJoin and user.owners ~= owners and user.owners == ',' and grace > 0 and user.grace == grace then
-      due = max(due or 0, grace - now)
-    end
-    if isJoin and mirror then call('SET', mirror, format('%d', user.seen), 'PX', ttl) end
+    if grace > 0 and user.owners ~= owners and user.owners == ',' and user.grace == grace then due = max(due or 0, grace - now) end
   elseif isJoin then
     -- Where the record was lost, another router may also hold the user, and not have registered the user yet. This grace is not in
     -- the set of graces.

@@ -65,8 +65,8 @@ local validOwners = ''
 -- The user of a record, until the next call; nil for an invalid record.
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([^/,;]*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= validOwners and owners ~= '' then
     if not find(owners, OWNERS) then
       owners = match(owners, '^([^;]*);')
@@ -92,20 +92,20 @@ local function parse(record)
   -- The option of a grace cannot be longer.
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if side ~= '' then
-    local ms = tonumber(later, 16) or 0
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16)
+    local side = sub(later, 1, 1)
+    if not ms or not (side == '-' or side == '+') then return nil end
     changed = side == '-' and seen - ms or seen + ms
   end
   return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
 
 -- The text of a record. One call of "format" a record: each takes as long as a tenth of a leave.
-local function compose(user)
-  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
+local function composed(version, letter, seen, changed, grace, owners)
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  local later = user.changed - seen
-  local letter, sign = user.letter, ''
+  local later, sign = changed - seen, ''
   if version < 0 then version, sign = -version, '-' end
   if later >= 0 and later < CLOSE_MS then
     if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
@@ -115,6 +115,10 @@ local function compose(user)
   if later < 0 then later, side = -later, '-' end
   if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
   return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
+end
+
+local function compose(user)
+  return composed(user.version, user.letter, user.seen, user.changed, user.grace, user.owners)
 end
 
 -- Parses the entry of a router; nil where it is invalid.

@@ -83,8 +83,8 @@ local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
 local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([^/,;]*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= validOwners and owners ~= '' then
     if not find(owners, OWNERS) then
       owners = match(owners, '^([^;]*);')
@@ -106,18 +106,18 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if side ~= '' then
-    local ms = tonumber(later, 16) or 0
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16)
+    local side = sub(later, 1, 1)
+    if not ms or not (side == '-' or side == '+') then return nil end
     changed = side == '-' and seen - ms or seen + ms
   end
   return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
-local function compose(user)
-  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
+local function composed(version, letter, seen, changed, grace, owners)
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  local later = user.changed - seen
-  local letter, sign = user.letter, ''
+  local later, sign = changed - seen, ''
   if version < 0 then version, sign = -version, '-' end
   if later >= 0 and later < CLOSE_MS then
     if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
@@ -127,6 +127,10 @@ local function compose(user)
   if later < 0 then later, side = -later, '-' end
   if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
   return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
+end
+
+local function compose(user)
+  return composed(user.version, user.letter, user.seen, user.changed, user.grace, user.owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -267,25 +271,30 @@ local function flip(key, mirror, id, online, seen, reason)
 end
 local function schedule(key, id, before, grace, owners)
   local member = sub(key, #bucketPrefix + 1) .. ':' .. id
+  local answer
   if grace > 0 and (grace ~= before or owners == ',') then
-    try('ZADD', graceKey, format('%d', grace), member)
+    answer = pcall('ZADD', graceKey, format('%d', grace), member)
+    if type(answer) == 'table' then try('ZADD', graceKey, format('%d', grace), member) end
   elseif grace == 0 and before > 0 then
-    try('ZREM', graceKey, member)
+    answer = pcall('ZREM', graceKey, member)
+    if type(answer) == 'table' then try('ZREM', graceKey, member) end
   end
 end
 local function change(key, mirror, id, user, event, owner, heard, at)
-  local before, held, last = user.grace, user.owners, user.seen
-  local online, grace, owners, seen, settled, reason, isIgnored = decide(user.version > 0, before, held, last, event, owner, heard, at)
-  if settled then user.version = flip(key, mirror, id, online == (reason == nil), last, settled) end
-  if reason then user.version = flip(key, mirror, id, online, seen, reason) end
+  local version, before, held, last = user.version, user.grace, user.owners, user.seen
+  local online, grace, owners, seen, settled, reason, isIgnored = decide(version > 0, before, held, last, event, owner, heard, at)
+  if settled then version = flip(key, mirror, id, online == (reason == nil), last, settled) end
+  if reason then version = flip(key, mirror, id, online, seen, reason) end
   if (grace > 0 or before > 0) and not (isIgnored and grace == before) then schedule(key, id, before, grace, owners) end
+  local letter, changed = user.letter, user.changed
   if settled or reason then
-    user.letter, user.changed = LETTERS[reason or settled], now
+    letter, changed = LETTERS[reason or settled], now
+    user.version, user.letter, user.changed = version, letter, changed
   elseif grace == before and owners == held and seen == last then
     return
   end
   user.grace, user.owners, user.seen = grace, owners, seen
-  save(key, id, user)
+  call('HSET', key, id, composed(version, letter, seen, changed, grace, owners))
 end
 local function send(command, channel, message)
   local answer = pcall(command, channel, message)
@@ -378,13 +387,13 @@ for i = 0, isRepeated and -1 or size - 1 do
   if record and not user then drop(key, id) end
   local heard = now - age
   local isJoin = kind == 'j' or kind == 'r'
-  if user then
+  if user and isJoin then
+    change(key, mirror, id, user, kind, tag, heard, now)
+    if mirror then call('SET', mirror, format('%d', user.seen), 'PX', ttl) end
+  elseif user then
     local grace, owners = user.grace, user.owners
     change(key, mirror, id, user, kind, tag, heard, now)
-    if not isJoin and user.owners ~= owners and user.owners == ',' and grace > 0 and user.grace == grace then
-      due = max(due or 0, grace - now)
-    end
-    if isJoin and mirror then call('SET', mirror, format('%d', user.seen), 'PX', ttl) end
+    if grace > 0 and user.owners ~= owners and user.owners == ',' and user.grace == grace then due = max(due or 0, grace - now) end
   elseif isJoin then
     local online, grace, owners, _, _, reason = decide(false, 0, ',', heard, kind, tag, heard, now)
     if kind == 'r' then grace = now + ASSERTED end
@@ -494,8 +503,8 @@ local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
 local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([^/,;]*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= validOwners and owners ~= '' then
     if not find(owners, OWNERS) then
       owners = match(owners, '^([^;]*);')
@@ -517,18 +526,18 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if side ~= '' then
-    local ms = tonumber(later, 16) or 0
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16)
+    local side = sub(later, 1, 1)
+    if not ms or not (side == '-' or side == '+') then return nil end
     changed = side == '-' and seen - ms or seen + ms
   end
   return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
-local function compose(user)
-  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
+local function composed(version, letter, seen, changed, grace, owners)
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  local later = user.changed - seen
-  local letter, sign = user.letter, ''
+  local later, sign = changed - seen, ''
   if version < 0 then version, sign = -version, '-' end
   if later >= 0 and later < CLOSE_MS then
     if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
@@ -538,6 +547,10 @@ local function compose(user)
   if later < 0 then later, side = -later, '-' end
   if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
   return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
+end
+
+local function compose(user)
+  return composed(user.version, user.letter, user.seen, user.changed, user.grace, user.owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -678,25 +691,30 @@ local function flip(key, mirror, id, online, seen, reason)
 end
 local function schedule(key, id, before, grace, owners)
   local member = sub(key, #bucketPrefix + 1) .. ':' .. id
+  local answer
   if grace > 0 and (grace ~= before or owners == ',') then
-    try('ZADD', graceKey, format('%d', grace), member)
+    answer = pcall('ZADD', graceKey, format('%d', grace), member)
+    if type(answer) == 'table' then try('ZADD', graceKey, format('%d', grace), member) end
   elseif grace == 0 and before > 0 then
-    try('ZREM', graceKey, member)
+    answer = pcall('ZREM', graceKey, member)
+    if type(answer) == 'table' then try('ZREM', graceKey, member) end
   end
 end
 local function change(key, mirror, id, user, event, owner, heard, at)
-  local before, held, last = user.grace, user.owners, user.seen
-  local online, grace, owners, seen, settled, reason, isIgnored = decide(user.version > 0, before, held, last, event, owner, heard, at)
-  if settled then user.version = flip(key, mirror, id, online == (reason == nil), last, settled) end
-  if reason then user.version = flip(key, mirror, id, online, seen, reason) end
+  local version, before, held, last = user.version, user.grace, user.owners, user.seen
+  local online, grace, owners, seen, settled, reason, isIgnored = decide(version > 0, before, held, last, event, owner, heard, at)
+  if settled then version = flip(key, mirror, id, online == (reason == nil), last, settled) end
+  if reason then version = flip(key, mirror, id, online, seen, reason) end
   if (grace > 0 or before > 0) and not (isIgnored and grace == before) then schedule(key, id, before, grace, owners) end
+  local letter, changed = user.letter, user.changed
   if settled or reason then
-    user.letter, user.changed = LETTERS[reason or settled], now
+    letter, changed = LETTERS[reason or settled], now
+    user.version, user.letter, user.changed = version, letter, changed
   elseif grace == before and owners == held and seen == last then
     return
   end
   user.grace, user.owners, user.seen = grace, owners, seen
-  save(key, id, user)
+  call('HSET', key, id, composed(version, letter, seen, changed, grace, owners))
 end
 local function send(command, channel, message)
   local answer = pcall(command, channel, message)
@@ -1049,8 +1067,8 @@ local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
 local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([^/,;]*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= validOwners and owners ~= '' then
     if not find(owners, OWNERS) then
       owners = match(owners, '^([^;]*);')
@@ -1072,18 +1090,18 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if side ~= '' then
-    local ms = tonumber(later, 16) or 0
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16)
+    local side = sub(later, 1, 1)
+    if not ms or not (side == '-' or side == '+') then return nil end
     changed = side == '-' and seen - ms or seen + ms
   end
   return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
-local function compose(user)
-  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
+local function composed(version, letter, seen, changed, grace, owners)
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  local later = user.changed - seen
-  local letter, sign = user.letter, ''
+  local later, sign = changed - seen, ''
   if version < 0 then version, sign = -version, '-' end
   if later >= 0 and later < CLOSE_MS then
     if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
@@ -1093,6 +1111,10 @@ local function compose(user)
   if later < 0 then later, side = -later, '-' end
   if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
   return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
+end
+
+local function compose(user)
+  return composed(user.version, user.letter, user.seen, user.changed, user.grace, user.owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -1223,8 +1245,8 @@ local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
 local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([^/,;]*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= validOwners and owners ~= '' then
     if not find(owners, OWNERS) then
       owners = match(owners, '^([^;]*);')
@@ -1246,18 +1268,18 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if side ~= '' then
-    local ms = tonumber(later, 16) or 0
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16)
+    local side = sub(later, 1, 1)
+    if not ms or not (side == '-' or side == '+') then return nil end
     changed = side == '-' and seen - ms or seen + ms
   end
   return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
-local function compose(user)
-  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
+local function composed(version, letter, seen, changed, grace, owners)
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  local later = user.changed - seen
-  local letter, sign = user.letter, ''
+  local later, sign = changed - seen, ''
   if version < 0 then version, sign = -version, '-' end
   if later >= 0 and later < CLOSE_MS then
     if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
@@ -1267,6 +1289,10 @@ local function compose(user)
   if later < 0 then later, side = -later, '-' end
   if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
   return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
+end
+
+local function compose(user)
+  return composed(user.version, user.letter, user.seen, user.changed, user.grace, user.owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -1490,8 +1516,8 @@ local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
 local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([^/,;]*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= validOwners and owners ~= '' then
     if not find(owners, OWNERS) then
       owners = match(owners, '^([^;]*);')
@@ -1513,18 +1539,18 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if side ~= '' then
-    local ms = tonumber(later, 16) or 0
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16)
+    local side = sub(later, 1, 1)
+    if not ms or not (side == '-' or side == '+') then return nil end
     changed = side == '-' and seen - ms or seen + ms
   end
   return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
-local function compose(user)
-  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
+local function composed(version, letter, seen, changed, grace, owners)
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  local later = user.changed - seen
-  local letter, sign = user.letter, ''
+  local later, sign = changed - seen, ''
   if version < 0 then version, sign = -version, '-' end
   if later >= 0 and later < CLOSE_MS then
     if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
@@ -1534,6 +1560,10 @@ local function compose(user)
   if later < 0 then later, side = -later, '-' end
   if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
   return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
+end
+
+local function compose(user)
+  return composed(user.version, user.letter, user.seen, user.changed, user.grace, user.owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -1668,8 +1698,8 @@ local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
 local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([^/,;]*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= validOwners and owners ~= '' then
     if not find(owners, OWNERS) then
       owners = match(owners, '^([^;]*);')
@@ -1691,18 +1721,18 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if side ~= '' then
-    local ms = tonumber(later, 16) or 0
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16)
+    local side = sub(later, 1, 1)
+    if not ms or not (side == '-' or side == '+') then return nil end
     changed = side == '-' and seen - ms or seen + ms
   end
   return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
-local function compose(user)
-  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
+local function composed(version, letter, seen, changed, grace, owners)
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  local later = user.changed - seen
-  local letter, sign = user.letter, ''
+  local later, sign = changed - seen, ''
   if version < 0 then version, sign = -version, '-' end
   if later >= 0 and later < CLOSE_MS then
     if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
@@ -1712,6 +1742,10 @@ local function compose(user)
   if later < 0 then later, side = -later, '-' end
   if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
   return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
+end
+
+local function compose(user)
+  return composed(user.version, user.letter, user.seen, user.changed, user.grace, user.owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -1970,8 +2004,8 @@ local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
 local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([^/,;]*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= validOwners and owners ~= '' then
     if not find(owners, OWNERS) then
       owners = match(owners, '^([^;]*);')
@@ -1993,18 +2027,18 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if side ~= '' then
-    local ms = tonumber(later, 16) or 0
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16)
+    local side = sub(later, 1, 1)
+    if not ms or not (side == '-' or side == '+') then return nil end
     changed = side == '-' and seen - ms or seen + ms
   end
   return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
-local function compose(user)
-  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
+local function composed(version, letter, seen, changed, grace, owners)
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  local later = user.changed - seen
-  local letter, sign = user.letter, ''
+  local later, sign = changed - seen, ''
   if version < 0 then version, sign = -version, '-' end
   if later >= 0 and later < CLOSE_MS then
     if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
@@ -2014,6 +2048,10 @@ local function compose(user)
   if later < 0 then later, side = -later, '-' end
   if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
   return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
+end
+
+local function compose(user)
+  return composed(user.version, user.letter, user.seen, user.changed, user.grace, user.owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -2232,8 +2270,8 @@ local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
 local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([^/,;]*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= validOwners and owners ~= '' then
     if not find(owners, OWNERS) then
       owners = match(owners, '^([^;]*);')
@@ -2255,18 +2293,18 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if side ~= '' then
-    local ms = tonumber(later, 16) or 0
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16)
+    local side = sub(later, 1, 1)
+    if not ms or not (side == '-' or side == '+') then return nil end
     changed = side == '-' and seen - ms or seen + ms
   end
   return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
-local function compose(user)
-  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
+local function composed(version, letter, seen, changed, grace, owners)
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  local later = user.changed - seen
-  local letter, sign = user.letter, ''
+  local later, sign = changed - seen, ''
   if version < 0 then version, sign = -version, '-' end
   if later >= 0 and later < CLOSE_MS then
     if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
@@ -2276,6 +2314,10 @@ local function compose(user)
   if later < 0 then later, side = -later, '-' end
   if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
   return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
+end
+
+local function compose(user)
+  return composed(user.version, user.letter, user.seen, user.changed, user.grace, user.owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -2416,25 +2458,30 @@ local function flip(key, mirror, id, online, seen, reason)
 end
 local function schedule(key, id, before, grace, owners)
   local member = sub(key, #bucketPrefix + 1) .. ':' .. id
+  local answer
   if grace > 0 and (grace ~= before or owners == ',') then
-    try('ZADD', graceKey, format('%d', grace), member)
+    answer = pcall('ZADD', graceKey, format('%d', grace), member)
+    if type(answer) == 'table' then try('ZADD', graceKey, format('%d', grace), member) end
   elseif grace == 0 and before > 0 then
-    try('ZREM', graceKey, member)
+    answer = pcall('ZREM', graceKey, member)
+    if type(answer) == 'table' then try('ZREM', graceKey, member) end
   end
 end
 local function change(key, mirror, id, user, event, owner, heard, at)
-  local before, held, last = user.grace, user.owners, user.seen
-  local online, grace, owners, seen, settled, reason, isIgnored = decide(user.version > 0, before, held, last, event, owner, heard, at)
-  if settled then user.version = flip(key, mirror, id, online == (reason == nil), last, settled) end
-  if reason then user.version = flip(key, mirror, id, online, seen, reason) end
+  local version, before, held, last = user.version, user.grace, user.owners, user.seen
+  local online, grace, owners, seen, settled, reason, isIgnored = decide(version > 0, before, held, last, event, owner, heard, at)
+  if settled then version = flip(key, mirror, id, online == (reason == nil), last, settled) end
+  if reason then version = flip(key, mirror, id, online, seen, reason) end
   if (grace > 0 or before > 0) and not (isIgnored and grace == before) then schedule(key, id, before, grace, owners) end
+  local letter, changed = user.letter, user.changed
   if settled or reason then
-    user.letter, user.changed = LETTERS[reason or settled], now
+    letter, changed = LETTERS[reason or settled], now
+    user.version, user.letter, user.changed = version, letter, changed
   elseif grace == before and owners == held and seen == last then
     return
   end
   user.grace, user.owners, user.seen = grace, owners, seen
-  save(key, id, user)
+  call('HSET', key, id, composed(version, letter, seen, changed, grace, owners))
 end
 local function send(command, channel, message)
   local answer = pcall(command, channel, message)
@@ -2682,8 +2729,8 @@ local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
 local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([^/,;]*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= validOwners and owners ~= '' then
     if not find(owners, OWNERS) then
       owners = match(owners, '^([^;]*);')
@@ -2705,18 +2752,18 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if side ~= '' then
-    local ms = tonumber(later, 16) or 0
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16)
+    local side = sub(later, 1, 1)
+    if not ms or not (side == '-' or side == '+') then return nil end
     changed = side == '-' and seen - ms or seen + ms
   end
   return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
-local function compose(user)
-  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
+local function composed(version, letter, seen, changed, grace, owners)
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  local later = user.changed - seen
-  local letter, sign = user.letter, ''
+  local later, sign = changed - seen, ''
   if version < 0 then version, sign = -version, '-' end
   if later >= 0 and later < CLOSE_MS then
     if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
@@ -2726,6 +2773,10 @@ local function compose(user)
   if later < 0 then later, side = -later, '-' end
   if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
   return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
+end
+
+local function compose(user)
+  return composed(user.version, user.letter, user.seen, user.changed, user.grace, user.owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -2839,8 +2890,8 @@ local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
 local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([^/,;]*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= validOwners and owners ~= '' then
     if not find(owners, OWNERS) then
       owners = match(owners, '^([^;]*);')
@@ -2862,18 +2913,18 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if side ~= '' then
-    local ms = tonumber(later, 16) or 0
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16)
+    local side = sub(later, 1, 1)
+    if not ms or not (side == '-' or side == '+') then return nil end
     changed = side == '-' and seen - ms or seen + ms
   end
   return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
-local function compose(user)
-  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
+local function composed(version, letter, seen, changed, grace, owners)
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  local later = user.changed - seen
-  local letter, sign = user.letter, ''
+  local later, sign = changed - seen, ''
   if version < 0 then version, sign = -version, '-' end
   if later >= 0 and later < CLOSE_MS then
     if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
@@ -2883,6 +2934,10 @@ local function compose(user)
   if later < 0 then later, side = -later, '-' end
   if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
   return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
+end
+
+local function compose(user)
+  return composed(user.version, user.letter, user.seen, user.changed, user.grace, user.owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -3023,25 +3078,30 @@ local function flip(key, mirror, id, online, seen, reason)
 end
 local function schedule(key, id, before, grace, owners)
   local member = sub(key, #bucketPrefix + 1) .. ':' .. id
+  local answer
   if grace > 0 and (grace ~= before or owners == ',') then
-    try('ZADD', graceKey, format('%d', grace), member)
+    answer = pcall('ZADD', graceKey, format('%d', grace), member)
+    if type(answer) == 'table' then try('ZADD', graceKey, format('%d', grace), member) end
   elseif grace == 0 and before > 0 then
-    try('ZREM', graceKey, member)
+    answer = pcall('ZREM', graceKey, member)
+    if type(answer) == 'table' then try('ZREM', graceKey, member) end
   end
 end
 local function change(key, mirror, id, user, event, owner, heard, at)
-  local before, held, last = user.grace, user.owners, user.seen
-  local online, grace, owners, seen, settled, reason, isIgnored = decide(user.version > 0, before, held, last, event, owner, heard, at)
-  if settled then user.version = flip(key, mirror, id, online == (reason == nil), last, settled) end
-  if reason then user.version = flip(key, mirror, id, online, seen, reason) end
+  local version, before, held, last = user.version, user.grace, user.owners, user.seen
+  local online, grace, owners, seen, settled, reason, isIgnored = decide(version > 0, before, held, last, event, owner, heard, at)
+  if settled then version = flip(key, mirror, id, online == (reason == nil), last, settled) end
+  if reason then version = flip(key, mirror, id, online, seen, reason) end
   if (grace > 0 or before > 0) and not (isIgnored and grace == before) then schedule(key, id, before, grace, owners) end
+  local letter, changed = user.letter, user.changed
   if settled or reason then
-    user.letter, user.changed = LETTERS[reason or settled], now
+    letter, changed = LETTERS[reason or settled], now
+    user.version, user.letter, user.changed = version, letter, changed
   elseif grace == before and owners == held and seen == last then
     return
   end
   user.grace, user.owners, user.seen = grace, owners, seen
-  save(key, id, user)
+  call('HSET', key, id, composed(version, letter, seen, changed, grace, owners))
 end
 local function send(command, channel, message)
   local answer = pcall(command, channel, message)
@@ -3213,8 +3273,8 @@ local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
 local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([^/,;]*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= validOwners and owners ~= '' then
     if not find(owners, OWNERS) then
       owners = match(owners, '^([^;]*);')
@@ -3236,18 +3296,18 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if side ~= '' then
-    local ms = tonumber(later, 16) or 0
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16)
+    local side = sub(later, 1, 1)
+    if not ms or not (side == '-' or side == '+') then return nil end
     changed = side == '-' and seen - ms or seen + ms
   end
   return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
-local function compose(user)
-  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
+local function composed(version, letter, seen, changed, grace, owners)
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  local later = user.changed - seen
-  local letter, sign = user.letter, ''
+  local later, sign = changed - seen, ''
   if version < 0 then version, sign = -version, '-' end
   if later >= 0 and later < CLOSE_MS then
     if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
@@ -3257,6 +3317,10 @@ local function compose(user)
   if later < 0 then later, side = -later, '-' end
   if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
   return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
+end
+
+local function compose(user)
+  return composed(user.version, user.letter, user.seen, user.changed, user.grace, user.owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -3397,25 +3461,30 @@ local function flip(key, mirror, id, online, seen, reason)
 end
 local function schedule(key, id, before, grace, owners)
   local member = sub(key, #bucketPrefix + 1) .. ':' .. id
+  local answer
   if grace > 0 and (grace ~= before or owners == ',') then
-    try('ZADD', graceKey, format('%d', grace), member)
+    answer = pcall('ZADD', graceKey, format('%d', grace), member)
+    if type(answer) == 'table' then try('ZADD', graceKey, format('%d', grace), member) end
   elseif grace == 0 and before > 0 then
-    try('ZREM', graceKey, member)
+    answer = pcall('ZREM', graceKey, member)
+    if type(answer) == 'table' then try('ZREM', graceKey, member) end
   end
 end
 local function change(key, mirror, id, user, event, owner, heard, at)
-  local before, held, last = user.grace, user.owners, user.seen
-  local online, grace, owners, seen, settled, reason, isIgnored = decide(user.version > 0, before, held, last, event, owner, heard, at)
-  if settled then user.version = flip(key, mirror, id, online == (reason == nil), last, settled) end
-  if reason then user.version = flip(key, mirror, id, online, seen, reason) end
+  local version, before, held, last = user.version, user.grace, user.owners, user.seen
+  local online, grace, owners, seen, settled, reason, isIgnored = decide(version > 0, before, held, last, event, owner, heard, at)
+  if settled then version = flip(key, mirror, id, online == (reason == nil), last, settled) end
+  if reason then version = flip(key, mirror, id, online, seen, reason) end
   if (grace > 0 or before > 0) and not (isIgnored and grace == before) then schedule(key, id, before, grace, owners) end
+  local letter, changed = user.letter, user.changed
   if settled or reason then
-    user.letter, user.changed = LETTERS[reason or settled], now
+    letter, changed = LETTERS[reason or settled], now
+    user.version, user.letter, user.changed = version, letter, changed
   elseif grace == before and owners == held and seen == last then
     return
   end
   user.grace, user.owners, user.seen = grace, owners, seen
-  save(key, id, user)
+  call('HSET', key, id, composed(version, letter, seen, changed, grace, owners))
 end
 local function send(command, channel, message)
   local answer = pcall(command, channel, message)
@@ -3601,8 +3670,8 @@ local OWNERS = '^,[%w_+/=.:~%%,-]*[^,],$'
 local validOwners = ''
 local function parse(record)
   if not record or #record > 8192 then return nil end
-  local minus, version, letter, seen, side, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([+-]?)(%x*)/?(%x*)(.*)$')
-  if not version or #version > 13 or #seen > 11 or #later > 11 or #grace > 11 then return nil end
+  local minus, version, letter, seen, later, grace, owners = match(record, '^(-?)(%x+)([jltnr])(%x+)([^/,;]*)/?(%x*)(.*)$')
+  if not version or #version > 13 or #seen > 11 or #later > 12 or #grace > 11 then return nil end
   if owners ~= validOwners and owners ~= '' then
     if not find(owners, OWNERS) then
       owners = match(owners, '^([^;]*);')
@@ -3624,18 +3693,18 @@ local function parse(record)
   grace = grace == '' and 0 or tonumber(grace, 16) + EPOCH
   if grace > now + 2147483647 then return nil end
   local changed = seen
-  if side ~= '' then
-    local ms = tonumber(later, 16) or 0
+  if later ~= '' then
+    local ms = tonumber(sub(later, 2), 16)
+    local side = sub(later, 1, 1)
+    if not ms or not (side == '-' or side == '+') then return nil end
     changed = side == '-' and seen - ms or seen + ms
   end
   return userOf(version, letter, seen, changed, grace, owners == '' and ',' or owners)
 end
-local function compose(user)
-  local version, seen, owners, grace = user.version, user.seen, user.owners, user.grace
+local function composed(version, letter, seen, changed, grace, owners)
   if seen < EPOCH then seen = EPOCH end
   if owners == ',' then owners = '' end
-  local later = user.changed - seen
-  local letter, sign = user.letter, ''
+  local later, sign = changed - seen, ''
   if version < 0 then version, sign = -version, '-' end
   if later >= 0 and later < CLOSE_MS then
     if grace == 0 then return format('%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, owners) end
@@ -3645,6 +3714,10 @@ local function compose(user)
   if later < 0 then later, side = -later, '-' end
   if grace == 0 then return format('%s%x%s%x%s%x%s', sign, version - base, letter, seen - EPOCH, side, later, owners) end
   return format('%s%x%s%x%s%x/%x%s', sign, version - base, letter, seen - EPOCH, side, later, grace - EPOCH, owners)
+end
+
+local function compose(user)
+  return composed(user.version, user.letter, user.seen, user.changed, user.grace, user.owners)
 end
 local function parseNode(entry)
   if not entry or #entry > 512 then return nil end
@@ -3785,25 +3858,30 @@ local function flip(key, mirror, id, online, seen, reason)
 end
 local function schedule(key, id, before, grace, owners)
   local member = sub(key, #bucketPrefix + 1) .. ':' .. id
+  local answer
   if grace > 0 and (grace ~= before or owners == ',') then
-    try('ZADD', graceKey, format('%d', grace), member)
+    answer = pcall('ZADD', graceKey, format('%d', grace), member)
+    if type(answer) == 'table' then try('ZADD', graceKey, format('%d', grace), member) end
   elseif grace == 0 and before > 0 then
-    try('ZREM', graceKey, member)
+    answer = pcall('ZREM', graceKey, member)
+    if type(answer) == 'table' then try('ZREM', graceKey, member) end
   end
 end
 local function change(key, mirror, id, user, event, owner, heard, at)
-  local before, held, last = user.grace, user.owners, user.seen
-  local online, grace, owners, seen, settled, reason, isIgnored = decide(user.version > 0, before, held, last, event, owner, heard, at)
-  if settled then user.version = flip(key, mirror, id, online == (reason == nil), last, settled) end
-  if reason then user.version = flip(key, mirror, id, online, seen, reason) end
+  local version, before, held, last = user.version, user.grace, user.owners, user.seen
+  local online, grace, owners, seen, settled, reason, isIgnored = decide(version > 0, before, held, last, event, owner, heard, at)
+  if settled then version = flip(key, mirror, id, online == (reason == nil), last, settled) end
+  if reason then version = flip(key, mirror, id, online, seen, reason) end
   if (grace > 0 or before > 0) and not (isIgnored and grace == before) then schedule(key, id, before, grace, owners) end
+  local letter, changed = user.letter, user.changed
   if settled or reason then
-    user.letter, user.changed = LETTERS[reason or settled], now
+    letter, changed = LETTERS[reason or settled], now
+    user.version, user.letter, user.changed = version, letter, changed
   elseif grace == before and owners == held and seen == last then
     return
   end
   user.grace, user.owners, user.seen = grace, owners, seen
-  save(key, id, user)
+  call('HSET', key, id, composed(version, letter, seen, changed, grace, owners))
 end
 local function send(command, channel, message)
   local answer = pcall(command, channel, message)

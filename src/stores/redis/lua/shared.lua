@@ -136,27 +136,33 @@ end
 -- Adds a running grace to the set of graces with its end, and removes one that is over.
 local function schedule(key, id, before, grace, owners)
   local member = sub(key, #bucketPrefix + 1) .. ':' .. id
+  -- As "try" does it, but for the call of a function: this is done for everybody who is lost, or is back.
+  local answer
   if grace > 0 and (grace ~= before or owners == ',') then
-    try('ZADD', graceKey, format('%d', grace), member)
+    answer = pcall('ZADD', graceKey, format('%d', grace), member)
+    if type(answer) == 'table' then try('ZADD', graceKey, format('%d', grace), member) end
   elseif grace == 0 and before > 0 then
-    try('ZREM', graceKey, member)
+    answer = pcall('ZREM', graceKey, member)
+    if type(answer) == 'table' then try('ZREM', graceKey, member) end
   end
 end
 
 -- Applies an event to a user by the rule, and writes the record. There are two changes where a grace had run out before the event.
 local function change(key, mirror, id, user, event, owner, heard, at)
-  local before, held, last = user.grace, user.owners, user.seen
-  local online, grace, owners, seen, settled, reason, isIgnored = decide(user.version > 0, before, held, last, event, owner, heard, at)
-  if settled then user.version = flip(key, mirror, id, online == (reason == nil), last, settled) end
-  if reason then user.version = flip(key, mirror, id, online, seen, reason) end
+  local version, before, held, last = user.version, user.grace, user.owners, user.seen
+  local online, grace, owners, seen, settled, reason, isIgnored = decide(version > 0, before, held, last, event, owner, heard, at)
+  if settled then version = flip(key, mirror, id, online == (reason == nil), last, settled) end
+  if reason then version = flip(key, mirror, id, online, seen, reason) end
   if (grace > 0 or before > 0) and not (isIgnored and grace == before) then schedule(key, id, before, grace, owners) end
+  local letter, changed = user.letter, user.changed
   if settled or reason then
-    user.letter, user.changed = LETTERS[reason or settled], now
+    letter, changed = LETTERS[reason or settled], now
+    user.version, user.letter, user.changed = version, letter, changed
   elseif grace == before and owners == held and seen == last then
     return
   end
   user.grace, user.owners, user.seen = grace, owners, seen
-  save(key, id, user)
+  call('HSET', key, id, composed(version, letter, seen, changed, grace, owners))
 end
 
 -- Publishes a message. Without the right to publish, routers learn of changes from answers instead.
