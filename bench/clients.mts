@@ -12,8 +12,10 @@ export type ClientsRequest =
       readonly count: number;
       readonly kind: 'user' | 'dashboard';
       readonly protocol: 'ws' | 'socket.io';
+      /** For so long they connect, some after the other; otherwise as soon as can be. */
+      readonly overMs?: number;
     }
-  | { readonly id: number; readonly does: 'close' | 'count' };
+  | { readonly id: number; readonly does: 'close' | 'drop' | 'count' };
 
 export interface ClientsReply {
   readonly id: number;
@@ -30,15 +32,19 @@ let lastAt = 0;
 
 process.on('message', async (request: ClientsRequest) => {
   if (request.does === 'connect') {
-    const { port, from, count, kind, protocol } = request;
+    const { port, from, count, kind, protocol, overMs = 0 } = request;
+    const startedAt = performance.now();
     for (let at = 0; at < count; at += AT_ONCE) {
+      const waitMs = startedAt + (overMs * at) / count - performance.now();
+      if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
       const some = Array.from({ length: Math.min(AT_ONCE, count - at) }, (_, index) => from + at + index);
       await Promise.all(some.map((user) => connect(port, kind === 'user' ? `acme_u${user}` : '', protocol)));
     }
-  } else if (request.does === 'close') {
+  } else if (request.does === 'close' || request.does === 'drop') {
     await Promise.all(
       sockets.map((socket) => {
-        socket.close(1000);
+        if (request.does === 'drop') socket.terminate();
+        else socket.close(1000);
         return once(socket, 'close');
       }),
     );

@@ -21,6 +21,7 @@ const GROUPS = [
   'costs',
   'storm',
   'snapshots',
+  'reconnects',
   'watchers',
   'sockets',
   'expiry',

@@ -3,9 +3,20 @@ import { Redis } from 'ioredis';
 import { doneDuring, median, memoryOf, sleep } from '../measure.mjs';
 import { CALLED, Entrant } from '../peers/lineup.mjs';
 import type { PeerName } from '../peers/node.mjs';
+import { BURST } from '../peers/peer.mjs';
 import type { Section } from '../report.mjs';
 
-const PEERS: readonly PeerName[] = ['ours', 'guide', 'rivals/faye', 'rivals/metroplex', 'rivals/deepstream', 'floor'];
+const PEERS: readonly PeerName[] = [
+  'ours',
+  'guide',
+  'rivals/fork',
+  'rivals/faye',
+  'rivals/metroplex',
+  'rivals/deepstream',
+  'floor',
+];
+/** Those that can take a burst. */
+const BURST_PEERS = PEERS.slice(0, 3);
 const JOBS = ['sign', 'leave', 'join'] as const;
 const ASKED = [100, 1_000, 10_000];
 /** Ids from here on nobody has. */
@@ -19,6 +30,7 @@ const WHY = {
     'it writes where a connection is, and nothing else: no last seen, no order of changes, no event for anybody, and a second connection of a user is another one',
   [CALLED['rivals/faye']]:
     'it keeps one time a client, and no status of those who have left; those who come are told to nobody',
+  [CALLED['rivals/fork']]: 'as the guide',
   [CALLED.guide]: 'it keeps no record of a user who is connected but that of the socket itself, and numbers no change',
 };
 
@@ -29,6 +41,7 @@ export async function run(quick: boolean): Promise<Section[]> {
   const sections = [
     await memory(entrants, users),
     ...(await jobs(entrants, users, some, rounds)),
+    await bursts(entrants, users, some, rounds),
     await statuses(entrants, users, Math.min(rounds, 5)),
     await blocked(entrants, users),
   ];
@@ -118,10 +131,55 @@ async function jobs(entrants: readonly Entrant[], users: number, some: number, r
         reads: middle('ours', 'reads'),
         redisVsGuide: vs('guide', 'redis'),
         nodeVsGuide: vs('guide', 'node'),
+        redisVsFork: vs('rivals/fork', 'redis'),
+        nodeVsFork: vs('rivals/fork', 'node'),
         redisVsFloor: 1 / vs('floor', 'redis'),
       },
     };
   });
+}
+
+/** The same jobs where all that has piled up comes in one turn of the event loop, which is where a client that queues is at its best. */
+async function bursts(entrants: readonly Entrant[], users: number, some: number, rounds: number): Promise<Section> {
+  const counts = { sign: users, leave: some, join: some };
+  const burstOf = { sign: 'signBurst', leave: 'leaveBurst', join: 'joinBurst' } as const;
+  const all = new Map<string, Array<{ redis: number; node: number }>>();
+  const racers = entrants.filter(({ name }) => BURST_PEERS.includes(name));
+  for (let round = 0; round < rounds; round += 1) {
+    for (const job of JOBS) {
+      for (const entrant of racers) {
+        const { cpu, redis } = await entrant.cost(burstOf[job], { from: 1_000, count: counts[job] });
+        const costs = all.get(`${job} ${entrant.name}`) ?? [];
+        costs.push({ redis: redis.cpu / counts[job], node: cpu / counts[job] });
+        all.set(`${job} ${entrant.name}`, costs);
+      }
+    }
+  }
+  const of = (job: string, name: string, what: 'redis' | 'node') =>
+    (all.get(`${job} ${name}`) ?? []).map((cost) => cost[what]);
+  const vs = (job: string, name: string, what: 'redis' | 'node') =>
+    median(of(job, name, what).map((cost, round) => cost / (of(job, 'ours', what)[round] as number)));
+  return {
+    id: 'bursts',
+    title: 'The same in bursts',
+    text: `${BURST.toLocaleString('en')} a turn of the event loop; CPU a user in microseconds, medians of ${rounds} alternating rounds.`,
+    columns: ['', ...JOBS.flatMap((job) => [`${job}, Redis`, `${job}, Node`])],
+    rows: racers.map(({ name, called }) => [
+      called,
+      ...JOBS.flatMap((job) => [median(of(job, name, 'redis')), median(of(job, name, 'node'))]),
+    ]),
+    figures: Object.fromEntries(
+      JOBS.flatMap((job) =>
+        (['Guide', 'Fork'] as const).flatMap((peer) => {
+          const name = peer === 'Fork' ? 'rivals/fork' : 'guide';
+          return [
+            [`${job}RedisVs${peer}`, vs(job, name, 'redis')],
+            [`${job}NodeVs${peer}`, vs(job, name, 'node')],
+          ];
+        }),
+      ),
+    ),
+  };
 }
 
 async function statuses(entrants: readonly Entrant[], users: number, rounds: number): Promise<Section> {
@@ -202,6 +260,7 @@ async function statuses(entrants: readonly Entrant[], users: number, rounds: num
       why: WHY,
     },
     figures: {
+      vsFork: ratio('rivals/fork online 1000', 'ours online 1000'),
       directVsGuide: ratio('guide online 1000', 'ours online 1000'),
       httpVsGuide: ratio('guide http 1000', 'ours http 1000'),
       redisVsMget: ratio('ours online 1000 redis', 'floor online 1000 redis'),

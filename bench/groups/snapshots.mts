@@ -1,20 +1,17 @@
-import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
 import { type Attachment, createPresence, memoryStore, type PresenceStore } from 'voiceping-presence';
 import { redisStore } from 'voiceping-presence/redis';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { RedisServer } from '../../test/redis/server';
 import { median, sleep } from '../measure.mjs';
+import { Call, callRouter } from '../peers/call.mjs';
 import { Clients } from '../peers/clients.mjs';
 import { arrive, BareSocket } from '../peers/peer.mjs';
 import type { Section } from '../report.mjs';
 import type { VoiceReport } from '../voice.mjs';
-
-const VOICE = fileURLToPath(new URL('../voice.mts', import.meta.url));
 
 /** What one opening of all dashboards takes. */
 interface Opening {
@@ -101,7 +98,7 @@ class Storm {
     private readonly presence: ReturnType<typeof createPresence>,
     private readonly sockets: readonly WebSocket[],
     private readonly clients: Clients,
-    private readonly voice: ChildProcess,
+    private readonly call: Call,
     private readonly ends: Array<() => unknown>,
   ) {}
 
@@ -130,23 +127,19 @@ class Storm {
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
     const sockets: WebSocket[] = [];
-    let listener: WebSocket | undefined;
+    const takeCall = callRouter();
     server.on('connection', (socket, { url }) => {
-      const voice = new URLSearchParams(url?.slice(2)).get('voice');
-      if (voice === 'listener') listener = socket;
-      else if (voice === 'speaker') socket.on('message', (data) => listener?.send(data));
-      else sockets.push(socket);
+      if (!takeCall(socket, url)) sockets.push(socket);
     });
     const clients = await Clients.start();
     await clients.connect({ port, from: 0, count: dashboards, kind: 'dashboard', protocol: 'ws' });
-    const voice = fork(VOICE, { execArgv: ['--import', 'tsx'], env: { ...process.env, PORT: String(port) } });
-    await once(voice, 'message');
+    const call = await Call.start(port);
     ends.push(
-      () => voice.kill(),
+      () => call.end(),
       () => clients.end(),
       () => server.close(),
     );
-    return new Storm(presence, sockets, clients, voice, ends);
+    return new Storm(presence, sockets, clients, call, ends);
   }
 
   /** All dashboards are attached at once. */
@@ -183,7 +176,7 @@ class Storm {
 
   private async measure(frames: number | undefined, run: () => void): Promise<Opening> {
     await sleep(1_500);
-    await this.listen();
+    await this.call.report();
     global.gc?.();
     await sleep(100);
     const delay = monitorEventLoopDelay({ resolution: 1 });
@@ -197,7 +190,7 @@ class Storm {
     const ms = (await this.clients.count()).lastAt - startedAt;
     const { user, system } = process.cpuUsage(before);
     delay.disable();
-    const voice = await this.listen();
+    const voice = await this.call.report();
     return {
       cpu: (user + system) / 1_000,
       ms,
@@ -205,13 +198,5 @@ class Storm {
       delayWorst: delay.max / 1e6,
       voice,
     };
-  }
-
-  /** How long voice frames took since the last call. */
-  private async listen(): Promise<VoiceReport> {
-    const answer = once(this.voice, 'message');
-    this.voice.send('report');
-    const [report] = (await answer) as [VoiceReport];
-    return report;
   }
 }

@@ -34,6 +34,11 @@ export class Clients {
     return this.ask((id) => ({ id, does: 'close' }));
   }
 
+  /** All connections are lost. */
+  drop(): Promise<ClientsReply> {
+    return this.ask((id) => ({ id, does: 'drop' }));
+  }
+
   /** How many frames they have been sent in all, and how many are connected. */
   count(): Promise<ClientsReply> {
     return this.ask((id) => ({ id, does: 'count' }));

@@ -2,14 +2,15 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { encode } from '@msgpack/msgpack';
-import { Redis } from 'ioredis';
+import { type ChainableCommander, Redis } from 'ioredis';
 import type { SocketLike } from 'voiceping-presence';
 import { arrive, BareSocket, type Open, SPREAD } from './peer.mjs';
 
 /**
  * The guide, taken literally: a key with a TTL and a hash a user, which holds the status, when it was last seen and the
- * device, as the router that comes with the guide keeps it; EXPIRE and HSET in a MULTI at each pong; EXISTS and HGETALL an
- * id in a query, all in one MULTI; keyspace events for expired keys; a message on two channels for each change.
+ * device, as the router that comes with the guide keeps it; EXPIRE and HSET at each pong; EXISTS and HGETALL an id in a query;
+ * keyspace events for expired keys; a message on two channels for each change. These commands are sent in the best way there is:
+ * one pipeline for all that comes in a turn of the event loop, without MULTI.
  */
 export const open: Open = async ({ redisPort, ttlMs, listens }, onChange) => {
   const redis = new Redis({ port: redisPort });
@@ -21,33 +22,43 @@ export const open: Open = async ({ redisPort, ttlMs, listens }, onChange) => {
   const metadataOf = (userId: string) => `presence:metadata:${userId}`;
   // As long as that of an Android phone.
   const deviceIdOf = (userId: string) => userId.padStart(16, '0');
-  const publish = (userId: string, status: 'online' | 'offline', timestamp: number) => {
+  let pending: Array<Promise<unknown>> = [];
+  let batch: ChainableCommander | undefined;
+  /** What is sent at the end of the turn. */
+  const commands = (): ChainableCommander => {
+    if (batch !== undefined) return batch;
+    const made = redis.pipeline();
+    batch = made;
+    queueMicrotask(() => {
+      batch = undefined;
+      pending.push(made.exec());
+    });
+    return made;
+  };
+  const publish = (userId: string, status: 'online' | 'offline', timestamp: number): void => {
     const message = JSON.stringify({ userId, status, timestamp });
-    return [redis.publish(`presence:${status}`, message), redis.publish('presence:updates', message)];
+    commands().publish(`presence:${status}`, message).publish('presence:updates', message);
   };
-  const connect = (userId: string) => {
+  const connect = (userId: string): void => {
     const now = Date.now();
-    return Promise.all([
-      redis.setex(keyOf(userId), ttl, now),
-      redis.hset(metadataOf(userId), { status: 'online', lastSeen: now, deviceId: deviceIdOf(userId) }),
-      ...publish(userId, 'online', now),
-    ]);
+    commands()
+      .setex(keyOf(userId), ttl, now)
+      .hset(metadataOf(userId), 'status', 'online', 'lastSeen', now, 'deviceId', deviceIdOf(userId));
+    publish(userId, 'online', now);
   };
-  const pong = (userId: string) =>
-    redis.multi().expire(keyOf(userId), ttl).hset(metadataOf(userId), 'lastSeen', Date.now()).exec();
-  const disconnect = (userId: string) => {
+  const pong = (userId: string): void => {
+    commands().expire(keyOf(userId), ttl).hset(metadataOf(userId), 'lastSeen', Date.now());
+  };
+  const disconnect = (userId: string): void => {
     const now = Date.now();
-    return Promise.all([
-      redis.del(keyOf(userId)),
-      redis.hset(metadataOf(userId), { status: 'offline', lastSeen: now }),
-      ...publish(userId, 'offline', now),
-    ]);
+    commands().del(keyOf(userId)).hset(metadataOf(userId), 'status', 'offline', 'lastSeen', now);
+    publish(userId, 'offline', now);
   };
   const statuses = async (userIds: readonly string[]) => {
-    const multi = redis.multi();
-    for (const userId of userIds) multi.exists(keyOf(userId));
-    for (const userId of userIds) multi.hgetall(metadataOf(userId));
-    const replies = (await multi.exec()) ?? [];
+    const query = redis.pipeline();
+    for (const userId of userIds) query.exists(keyOf(userId));
+    for (const userId of userIds) query.hgetall(metadataOf(userId));
+    const replies = (await query.exec()) ?? [];
     const all = userIds.map((userId, index) => {
       const status = replies[index]?.[1] === 1 ? 'online' : 'offline';
       const { lastSeen } = (replies[userIds.length + index]?.[1] ?? {}) as { lastSeen?: string };
@@ -63,7 +74,7 @@ export const open: Open = async ({ redisPort, ttlMs, listens }, onChange) => {
       if (channel !== 'presence:updates') {
         const userId = message.slice('presence:user:'.length);
         const now = Date.now();
-        void redis.hset(metadataOf(userId), 'status', 'offline');
+        commands().hset(metadataOf(userId), 'status', 'offline');
         publish(userId, 'offline', now);
         return;
       }
@@ -76,31 +87,34 @@ export const open: Open = async ({ redisPort, ttlMs, listens }, onChange) => {
   }
 
   const sockets = new Map<string, BareSocket>();
-  let pending: Array<Promise<unknown>> = [];
   const settle = async (): Promise<void> => {
     await Promise.all(pending);
     pending = [];
   };
   const attach = (socket: SocketLike, userId: string): void => {
-    socket.on('pong', () => pending.push(pong(userId)));
-    socket.on('close', () => pending.push(disconnect(userId)));
-    pending.push(connect(userId));
+    socket.on('pong', () => pong(userId));
+    socket.on('close', () => disconnect(userId));
+    connect(userId);
   };
   return {
-    async join(userIds) {
-      await arrive(userIds, (userId) => {
-        const socket = new BareSocket();
-        sockets.set(userId, socket);
-        attach(socket, userId);
-      });
+    async join(userIds, atOnce) {
+      await arrive(
+        userIds,
+        (userId) => {
+          const socket = new BareSocket();
+          sockets.set(userId, socket);
+          attach(socket, userId);
+        },
+        atOnce,
+      );
       await settle();
     },
-    async sign(userIds) {
-      await arrive(userIds, (userId) => sockets.get(userId)?.emit('pong'), SPREAD);
+    async sign(userIds, atOnce = SPREAD) {
+      await arrive(userIds, (userId) => sockets.get(userId)?.emit('pong'), atOnce);
       await settle();
     },
-    async leave(userIds) {
-      await arrive(userIds, (userId) => sockets.get(userId)?.close(1000));
+    async leave(userIds, atOnce) {
+      await arrive(userIds, (userId) => sockets.get(userId)?.close(1000), atOnce);
       for (const userId of userIds) sockets.delete(userId);
       await settle();
     },

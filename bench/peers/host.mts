@@ -4,7 +4,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setImmediate as turn } from 'node:timers/promises';
 import { WebSocketServer } from 'ws';
 import { sleep, usedHeap } from '../measure.mjs';
-import { type Open, type Peer, type Settings, type Users, userIdsOf } from './peer.mjs';
+import { BURST, type Open, type Peer, type Settings, type Users, userIdsOf } from './peer.mjs';
 
 export interface Request {
   readonly id: number;
@@ -49,6 +49,9 @@ const jobs = {
   join: (users: string[]) => peer.join(users),
   sign: (users: string[]) => peer.sign(users),
   leave: (users: string[]) => peer.leave(users),
+  joinBurst: (users: string[]) => peer.join(users, BURST),
+  signBurst: (users: string[]) => peer.sign(users, BURST),
+  leaveBurst: (users: string[]) => peer.leave(users, BURST),
   drop: (users: string[]) => (peer.drop ?? peer.leave)(users),
   silence: (users: string[]) => peer.silence?.(users),
   statuses: (users: string[]) => peer.statuses(users),

@@ -8,7 +8,8 @@ import type { Settings, Users } from './peer.mjs';
 /** How each is called in the report. */
 export const CALLED: { readonly [name in PeerName]: string } = {
   ours: 'voiceping-presence',
-  guide: 'the guide, literally',
+  guide: "the guide's commands, in pipelines",
+  'rivals/fork': "the fork's way, node-redis 2.8",
   socketio: 'socket.io, Redis adapter',
   'rivals/deepstream': 'deepstream',
   'rivals/metroplex': 'Primus, metroplex',

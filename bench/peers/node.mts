@@ -9,6 +9,7 @@ const HOST = fileURLToPath(new URL('host.mts', import.meta.url));
 export type PeerName =
   | 'ours'
   | 'guide'
+  | 'rivals/fork'
   | 'socketio'
   | 'rivals/deepstream'
   | 'rivals/metroplex'

@@ -56,24 +56,28 @@ export const open: Open = async ({ redisPort, ttlMs, pingIntervalMs, leaseMs, gr
   if (listens) presence.onUpdate(({ userId, status }) => onChange(userId, status === 'online'));
   const sockets = new Map<string, BareSocket>();
   return {
-    async join(userIds) {
+    async join(userIds, atOnce) {
       const attachments: Attachment[] = [];
-      await arrive(userIds, (userId) => {
-        const socket = new BareSocket();
-        sockets.set(userId, socket);
-        attachments.push(presence.attachToSocket(socket, { userId }));
-      });
+      await arrive(
+        userIds,
+        (userId) => {
+          const socket = new BareSocket();
+          sockets.set(userId, socket);
+          attachments.push(presence.attachToSocket(socket, { userId }));
+        },
+        atOnce,
+      );
       await Promise.all(attachments.map(({ ready }) => ready));
     },
-    async sign(userIds) {
+    async sign(userIds, atOnce = SPREAD) {
       skew += pingIntervalMs;
       const until = told.signs + userIds.length;
-      await arrive(userIds, (userId) => sockets.get(userId)?.emit('pong'), SPREAD);
+      await arrive(userIds, (userId) => sockets.get(userId)?.emit('pong'), atOnce);
       await untilTold('signs', until);
     },
-    async leave(userIds) {
+    async leave(userIds, atOnce) {
       const until = told.ops + userIds.length;
-      await arrive(userIds, (userId) => sockets.get(userId)?.close(1000));
+      await arrive(userIds, (userId) => sockets.get(userId)?.close(1000), atOnce);
       for (const userId of userIds) sockets.delete(userId);
       await untilTold('ops', until);
     },

@@ -49,12 +49,12 @@ export type OnChange = (userId: string, online: boolean) => void;
 
 /** One router node, on one kind of presence, in a process of its own. Each method resolves once Redis agrees. */
 export interface Peer {
-  /** Users connect. */
-  join(userIds: readonly string[]): Promise<void>;
+  /** Users connect; `atOnce`, here and below: so many a turn of the event loop. */
+  join(userIds: readonly string[], atOnce?: number): Promise<void>;
   /** A sign of life of each arrives, and whatever is to be told of it is told. */
-  sign(userIds: readonly string[]): Promise<void>;
+  sign(userIds: readonly string[], atOnce?: number): Promise<void>;
   /** They close cleanly. */
-  leave(userIds: readonly string[]): Promise<void>;
+  leave(userIds: readonly string[], atOnce?: number): Promise<void>;
   /** Their connections are lost, without a close frame. The same as leaving where there is no difference. */
   drop?(userIds: readonly string[]): Promise<void>;
   /** A last sign of life of each; the connections stay. */
@@ -84,6 +84,8 @@ export type Open = (settings: Settings, onChange: OnChange) => Promise<Peer>;
 const STORM = 100;
 /** Signs of life: pings are spread over the whole interval, and so are pongs. */
 export const SPREAD = 10;
+/** What has piled up while the router was busy is read in one turn. */
+export const BURST = 10_000;
 
 /** Frames and closes as they come from sockets that are read one after the other: so many a turn of the event loop. */
 export async function arrive<T>(all: readonly T[], each: (one: T) => void, atOnce = STORM): Promise<void> {

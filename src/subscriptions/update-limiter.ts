@@ -3,8 +3,11 @@ import { type HeapItem, MinHeap } from '../public/min-heap';
 import type { PresenceUpdate } from '../public/types';
 
 const SECOND_MS = 1_000;
-/** The most users of one turn of the event loop: after many changes at once, more may be due. */
-const MOST_AT_ONCE = 1_000;
+/**
+ * How long changes may be delivered before everything else in the process has its turn: where a router dies, thousands of users go
+ * offline at once, each of them a frame to every dashboard.
+ */
+const TURN_MS = 4;
 
 /** A change of a user's status, and the version that the store gave it. @internal */
 export interface Change {
@@ -25,7 +28,7 @@ interface Recent {
 /**
  * Limits the changes of one user to `perSecond` in any second. Of further ones, only the latest is delivered, as soon as the
  * limit allows. So a phone that reconnects all the time does not flood dashboards. All dashboards get the same changes, so there
- * is one limit for each user and not for each dashboard.
+ * is one limit for each user and not for each dashboard. It also limits how long one turn of the event loop delivers.
  * @internal
  */
 export class UpdateLimiter {
@@ -36,6 +39,9 @@ export class UpdateLimiter {
   private highest = 0;
   private number = 0;
   private timer: unknown;
+  /** Until when changes are delivered in this turn of the event loop; undefined before the first one. */
+  private turnEndsAt: number | undefined;
+  private turnTimer: unknown;
 
   constructor(
     private readonly clock: Clock,
@@ -72,10 +78,11 @@ export class UpdateLimiter {
     this.held.delete(userId);
     const recent = this.recentOf(userId);
     const now = this.clock.now();
-    if (this.mayPass(recent, now)) this.pass(recent, now, change, undefined);
+    const mayPass = this.mayPass(recent, now);
+    if (mayPass && this.hasTime(now)) this.pass(recent, now, change, undefined);
     else {
       this.held.set(userId, { change, number: this.number });
-      this.lookAt(recent, (recent.times[0] as number) + SECOND_MS);
+      this.lookAt(recent, mayPass ? now : (recent.times[0] as number) + SECOND_MS);
     }
     this.schedule();
   }
@@ -83,6 +90,8 @@ export class UpdateLimiter {
   stop(): void {
     this.clock.clearTimeout(this.timer);
     this.timer = undefined;
+    this.clock.clearTimeout(this.turnTimer);
+    this.turnEndsAt = undefined;
     for (const { item } of this.recent.values()) if (item !== undefined) this.looks.remove(item);
     this.recent.clear();
     this.held.clear();
@@ -102,6 +111,18 @@ export class UpdateLimiter {
     // Times in the future are dropped, too: the clock was set back.
     recent.times = recent.times.filter((time) => time <= now && time > now - SECOND_MS);
     return recent.times.length < Math.floor(this.perSecond);
+  }
+
+  /** Whether this turn of the event loop may deliver more. */
+  private hasTime(now: number): boolean {
+    if (this.turnEndsAt === undefined) {
+      this.turnEndsAt = now + TURN_MS;
+      this.turnTimer = this.clock.setTimeout(() => {
+        this.turnEndsAt = undefined;
+      }, 0);
+    }
+    // A clock that was set back does not make a turn longer.
+    return now < this.turnEndsAt && now >= this.turnEndsAt - TURN_MS;
   }
 
   private pass(recent: Recent, now: number, change: Change, keptBackSince: number | undefined): void {
@@ -127,11 +148,11 @@ export class UpdateLimiter {
   }
 
   private look(): void {
-    const now = this.clock.now();
+    const startedAt = this.clock.now();
     // No deadline is more than a second away, unless the clock was set back.
-    const isBack = (this.looks.due ?? 0) > now + SECOND_MS;
-    for (let count = 0; count < MOST_AT_ONCE; count += 1) {
-      const recent = this.looks.take(isBack ? Number.POSITIVE_INFINITY : now);
+    const isBack = (this.looks.due ?? 0) > startedAt + SECOND_MS;
+    for (let now = startedAt; this.hasTime(now); now = this.clock.now()) {
+      const recent = this.looks.take(isBack ? Number.POSITIVE_INFINITY : startedAt);
       if (recent === undefined) return;
       recent.item = undefined;
       const kept = this.held.get(recent.userId);

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import type { PresenceUpdate } from 'voiceping-presence';
+import type { Clock, PresenceUpdate } from 'voiceping-presence';
 import { fakeClock } from 'voiceping-presence/testing';
 import { UpdateLimiter } from '../../src/subscriptions/update-limiter';
 
@@ -49,4 +49,50 @@ it('a cursor is never ahead of what is kept back of anybody', async () => {
   await clock.advance(1_000);
   expect(shown.slice(4).sort()).toEqual(['u 7', 'v 6']);
   expect(limiter.settledVersion).toBe(7);
+});
+
+// A router died with 2,500 users, 200 dashboards were open, and no voice frame went through the others for seconds.
+it('many changes at once are delivered over several turns of the event loop, each once, the latest of each user', () => {
+  let now = 1_000_000;
+  let timers: Array<() => void> = [];
+  const clock: Clock = {
+    now: () => now,
+    setTimeout(run) {
+      timers.push(run);
+      return run;
+    },
+    clearTimeout(timer) {
+      timers = timers.filter((run) => run !== timer);
+    },
+  };
+  const delivered: string[] = [];
+  const limiter = new UpdateLimiter(clock, 4, ({ update: { userId, version } }) => {
+    delivered.push(`${userId} ${version}`);
+    // As long as it takes to send it to very many dashboards.
+    now += 1;
+  });
+  const offer = (userId: string, version: number): void =>
+    limiter.offer({
+      update: { userId, status: 'offline', timestamp: '', version, reason: 'node-down' },
+      lastSeen: null,
+      version,
+    });
+  for (let user = 0; user < 100; user += 1) offer(`u${user}`, user + 1);
+  offer('u50', 101);
+  expect(delivered.length).toBe(4);
+  expect(limiter.settledVersion).toBe(4);
+  let turns = 0;
+  for (; delivered.length < 100 && turns < 200; turns += 1) {
+    const before = delivered.length;
+    const due = timers;
+    timers = [];
+    now += 1;
+    for (const run of due) run();
+    expect(delivered.length - before).toBeLessThanOrEqual(4);
+  }
+  expect(turns).toBeLessThan(60);
+  expect(new Set(delivered).size).toBe(100);
+  expect(delivered).toContain('u50 101');
+  expect(delivered).not.toContain('u50 51');
+  expect(limiter.settledVersion).toBe(101);
 });
