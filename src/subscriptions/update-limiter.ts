@@ -75,9 +75,12 @@ export class UpdateLimiter {
     const { userId } = change.update;
     this.number += 1;
     this.highest = Math.max(this.highest, change.version);
-    this.held.delete(userId);
     const recent = this.recentOf(userId);
     const now = this.clock.now();
+    const kept = this.held.get(userId);
+    this.held.delete(userId);
+    // It waited for its turn only, and so is not replaced: how busy the process is must not decide what dashboards are sent.
+    if (kept !== undefined && this.mayPass(recent, now)) this.pass(recent, now, kept.change, kept.number);
     const mayPass = this.mayPass(recent, now);
     if (mayPass && this.hasTime(now)) this.pass(recent, now, change, undefined);
     else {

@@ -52,7 +52,7 @@ it('a cursor is never ahead of what is kept back of anybody', async () => {
 });
 
 // A router died with 2,500 users, 200 dashboards were open, and no voice frame went through the others for seconds.
-it('many changes at once are delivered over several turns of the event loop, each once, the latest of each user', () => {
+it('many changes at once are delivered over several turns of the event loop, each once', () => {
   let now = 1_000_000;
   let timers: Array<() => void> = [];
   const clock: Clock = {
@@ -78,11 +78,14 @@ it('many changes at once are delivered over several turns of the event loop, eac
       version,
     });
   for (let user = 0; user < 100; user += 1) offer(`u${user}`, user + 1);
-  offer('u50', 101);
   expect(delivered.length).toBe(4);
   expect(limiter.settledVersion).toBe(4);
+  // What waits for its turn is not replaced.
+  offer('u50', 101);
+  expect(delivered[4]).toBe('u50 51');
+  expect(limiter.settledVersion).toBe(4);
   let turns = 0;
-  for (; delivered.length < 100 && turns < 200; turns += 1) {
+  for (; delivered.length < 101 && turns < 200; turns += 1) {
     const before = delivered.length;
     const due = timers;
     timers = [];
@@ -91,8 +94,7 @@ it('many changes at once are delivered over several turns of the event loop, eac
     expect(delivered.length - before).toBeLessThanOrEqual(4);
   }
   expect(turns).toBeLessThan(60);
-  expect(new Set(delivered).size).toBe(100);
-  expect(delivered).toContain('u50 101');
-  expect(delivered).not.toContain('u50 51');
+  expect(new Set(delivered).size).toBe(101);
+  expect(delivered.indexOf('u50 101')).toBeGreaterThan(4);
   expect(limiter.settledVersion).toBe(101);
 });
