@@ -77,9 +77,9 @@ export class UpdateLimiter {
     this.highest = Math.max(this.highest, change.version);
     const recent = this.recentOf(userId);
     const now = this.clock.now();
+    // One that waited for its turn only is not replaced: how busy the process is must not decide what dashboards are sent.
     const kept = this.held.get(userId);
     this.held.delete(userId);
-    // It waited for its turn only, and so is not replaced: how busy the process is must not decide what dashboards are sent.
     if (kept !== undefined && this.mayPass(recent, now)) this.pass(recent, now, kept.change, kept.number);
     const mayPass = this.mayPass(recent, now);
     if (mayPass && this.hasTime(now)) this.pass(recent, now, change, undefined);

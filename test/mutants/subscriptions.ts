@@ -122,8 +122,16 @@ export const SUBSCRIPTIONS: readonly Mutant[] = [
     fault:
       'An earlier change of a phone that flickers is sent after the last one, and a cursor skips changes of others.',
     file: LIMITER,
-    find: 'this.held.delete(userId); const recent =',
-    put: 'const recent =',
+    find: 'this.held.delete(userId); if (kept !== undefined && this.mayPass',
+    put: 'if (kept !== undefined && this.mayPass',
+    tests: ['test/core/update-limiter.test.ts'],
+  },
+  {
+    id: 'burst-in-one-turn',
+    fault: 'No voice frame goes through a router while it tells its dashboards who was on a router that has died.',
+    file: LIMITER,
+    find: 'if (mayPass && this.hasTime(now)) this.pass',
+    put: 'if (mayPass) this.pass',
     tests: ['test/core/update-limiter.test.ts'],
   },
 ];
