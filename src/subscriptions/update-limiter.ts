@@ -39,6 +39,7 @@ export class UpdateLimiter {
   private highest = 0;
   private number = 0;
   private timer: unknown;
+  private timerAt = 0;
   /** Until when changes are delivered in this turn of the event loop; undefined before the first one. */
   private turnEndsAt: number | undefined;
   private turnTimer: unknown;
@@ -141,8 +142,11 @@ export class UpdateLimiter {
 
   private schedule(): void {
     const { due } = this.looks;
-    if (this.timer !== undefined || due === undefined) return;
-    const waitMs = Math.max(1, Math.min(SECOND_MS, due - this.clock.now()));
+    if (due === undefined || (this.timer !== undefined && due >= this.timerAt)) return;
+    const now = this.clock.now();
+    const waitMs = Math.max(1, Math.min(SECOND_MS, due - now));
+    this.clock.clearTimeout(this.timer);
+    this.timerAt = now + waitMs;
     this.timer = this.clock.setTimeout(() => {
       this.timer = undefined;
       this.look();
