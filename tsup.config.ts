@@ -12,6 +12,7 @@ const entry = {
   koa: 'src/http/koa.ts',
   fastify: 'src/http/fastify.ts',
   fetch: 'src/http/fetch.ts',
+  webhook: 'src/webhook/index.ts',
   client: 'src/client/index.ts',
   react: 'src/client/react.ts',
   testing: 'src/testing/index.ts',
@@ -44,7 +45,7 @@ export default defineConfig([
     ...commonJs,
     entry: server,
     // The two are ESM-only or need newer syntax than Node 8 has; lowered and bundled they load there.
-    noExternal: ['@msgpack/msgpack', 'eventemitter3'],
+    noExternal: ['@msgpack/msgpack', 'eventemitter3', 'ipaddr.js'],
     inject: ['tsup.inject.ts'],
   },
   { ...commonJs, entry: { client, react } },

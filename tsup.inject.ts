@@ -12,3 +12,6 @@ class OldTextEncoder extends UtilTextEncoder {
 
 export const TextDecoder = UtilTextDecoder;
 export const TextEncoder = 'encodeInto' in UtilTextEncoder.prototype ? UtilTextEncoder : OldTextEncoder;
+
+// A global since Node 10.
+export { URLSearchParams } from 'node:url';

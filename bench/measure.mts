@@ -81,10 +81,15 @@ export async function doneDuring(redis: Redis, run: () => Promise<unknown>): Pro
   return { cpu, reads: between('reads'), bytes: between('bytes'), commands: between('commands') };
 }
 
-/** Bytes that a redis-server holds, without what it remembers of slow commands. */
+/** Bytes that a redis-server holds, without what it remembers of slow commands, and without our log of changes. */
 export async function memoryOf(redis: Redis): Promise<number> {
   await redis.slowlog('RESET');
-  return Number(/used_memory:(\d+)/.exec(await redis.info('memory'))?.[1]);
+  return Number(/used_memory:(\d+)/.exec(await redis.info('memory'))?.[1]) - (await logBytes(redis));
+}
+
+/** Bytes of our log of changes. */
+export async function logBytes(redis: Redis): Promise<number> {
+  return Number((await redis.memory('USAGE', 'presence:log:{0}', 'SAMPLES', 0)) ?? 0);
 }
 
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

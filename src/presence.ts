@@ -8,6 +8,7 @@ import { disabledPresence } from './connections/disabled-presence';
 import { inertAttachment } from './connections/inert-attachment';
 import { Registry } from './connections/registry';
 import { listenTo } from './connections/socket-listeners';
+import { Changes } from './deliveries/changes';
 import { Failures } from './diagnostics/error-reporter';
 import { FailureLog } from './diagnostics/failure-log';
 import { INTERNALS, type Internals, type WithInternals } from './diagnostics/internals';
@@ -57,6 +58,7 @@ export function createPresence(options: PresenceOptions = {}): Presence {
 
 class LocalPresence implements Presence, WithInternals {
   readonly [INTERNALS]: Internals;
+  readonly changes: Changes;
   private readonly registry: Registry;
   private readonly replication: Replication;
   private readonly subscriptions: Subscriptions;
@@ -102,6 +104,15 @@ class LocalPresence implements Presence, WithInternals {
       onKnown: (again) => this.subscriptions.sendOwed(again),
       onStale: (since) => this.subscriptions.setStale(since),
     });
+    this.changes = new Changes({
+      clock,
+      store,
+      commandTimeoutMs,
+      report,
+      node: this.replication.node,
+      isClosed: () => this.closing !== undefined,
+      ready: () => this.ready(),
+    });
     const close = (connection: Connection, code: number, reason: string): void =>
       registry.end(connection, code, reason);
     this.subscriptions = new Subscriptions({
@@ -123,6 +134,7 @@ class LocalPresence implements Presence, WithInternals {
         // A closed presence leaves sockets that were not attached open.
         if (this.closing === undefined) registry.closer.close(socket, code, reason);
       },
+      untilChange: (ms) => this.changes.untilChange(ms),
       onClose: (listener) => {
         this.events.on('close', listener);
         return () => this.events.off('close', listener);
@@ -207,7 +219,8 @@ class LocalPresence implements Presence, WithInternals {
     this.requests.close();
     this.events.emit('close');
     this.events.removeAllListeners();
-    await this.replication.close(handoverMs > 0);
+    // With the lease of this router its claims end, too.
+    await Promise.all([this.changes.close(), this.replication.close(handoverMs > 0)]);
     this.log?.stop();
   }
 }

@@ -7,6 +7,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const PROGRAMS = [
   'chaos/links',
   'chaos/router',
+  'deliveries/router-process',
   'hostile/hostile-process',
   'hostile/honest-process',
   'hostile/router-process',

@@ -1,6 +1,6 @@
 import { Agent, request } from 'node:http';
 import { Redis } from 'ioredis';
-import { doneDuring, median, memoryOf, sleep } from '../measure.mjs';
+import { doneDuring, logBytes, median, memoryOf, sleep } from '../measure.mjs';
 import { CALLED, Entrant } from '../peers/lineup.mjs';
 import type { PeerName } from '../peers/node.mjs';
 import { BURST } from '../peers/peer.mjs';
@@ -64,22 +64,34 @@ async function memory(entrants: readonly Entrant[], count: number): Promise<Sect
     await sleep(1_000);
     const remembered = ((await memoryOf(redis)) - before) / count;
     await node.ask('join', { from: 1_000, count });
-    rows.push([called, bytes, remembered, heap] as const);
+    rows.push([called, bytes, remembered, heap, (await logBytes(redis)) / (await logged(redis))] as const);
   }
   const [ours, guide] = rows as [(typeof rows)[number], (typeof rows)[number]];
   return {
     id: 'memory',
     title: 'Memory a user',
-    text: `Redis' used_memory and the heap of the router before and after ${count.toLocaleString('en')} users connect, and after all have left. The heap holds the socket too, the least that one can be.`,
-    columns: ['', 'Redis: a user online, bytes', 'Redis: a user who has left, bytes', 'heap of the router, bytes'],
+    text: `Redis' used_memory and the heap of the router before and after ${count.toLocaleString('en')} users connect, and after all have left; without the log of changes, which has a column of its own. The heap holds the socket too, the least that one can be.`,
+    columns: [
+      '',
+      'Redis: a user online, bytes',
+      'Redis: a user who has left, bytes',
+      'heap of the router, bytes',
+      'Redis: a change in the log, bytes',
+    ],
     rows,
     chart: { column: 'Redis: a user online, bytes' },
     compared: {
       columns: ['Redis: a user online, bytes', 'Redis: a user who has left, bytes', 'heap of the router, bytes'],
       why: WHY,
     },
-    figures: { online: ours[1], remembered: ours[2], vsGuide: ours[1] / guide[1] },
+    figures: { online: ours[1], remembered: ours[2], log: ours[4] ?? Number.NaN, vsGuide: ours[1] / guide[1] },
   };
+}
+
+/** How many changes stand in our log. */
+async function logged(redis: Redis): Promise<number> {
+  const entries = await redis.xrange('presence:log:{0}', '-', '+');
+  return entries.reduce((sum, [, fields]) => sum + JSON.parse(fields[1] as string).u.length, 0);
 }
 
 async function jobs(entrants: readonly Entrant[], users: number, some: number, rounds: number): Promise<Section[]> {

@@ -1,7 +1,15 @@
 import { checkNames, optionError, shown } from '../public/errors';
-import type { Identity, SocketLike, Transport, UserId } from '../public/types';
+import type {
+  ChangeHandler,
+  DeliverOptions,
+  Identity,
+  ReadChanges,
+  SocketLike,
+  Transport,
+  UserId,
+} from '../public/types';
 import { toUserId, toUserIds } from '../public/user-id';
-import { checkedMs, checkFunctions } from './validation';
+import { checkedFlag, checkedMs, checkFunctions } from './validation';
 
 const MAX_PAGE = 1_000;
 
@@ -84,6 +92,49 @@ export function checkPage(page: { cursor?: string; limit?: number }): { cursor: 
     throw optionError(`limit is ${shown(limit)}; it is an integer from 1 to ${MAX_PAGE}`);
   }
   return { cursor: cursor ?? null, limit };
+}
+
+const MAX_CHANGES = 10_000;
+const MAX_BATCH = 1_000;
+
+/** @internal */
+export function checkRead(page: ReadChanges): {
+  since: string | undefined;
+  limit: number;
+  ids: Set<string> | undefined;
+} {
+  checkNames(page, ['since', 'limit', 'ids']);
+  const { since, ids } = page;
+  if (since !== undefined && typeof since !== 'string') {
+    throw optionError(`since is ${shown(since)}; it is a cursor that a batch or a frame has given`);
+  }
+  const limit = checkedCount('limit', page.limit, 500, MAX_CHANGES);
+  return { since, limit, ids: ids === undefined ? undefined : toUserIds(ids, 'ids') };
+}
+
+/** @internal */
+export function checkDeliver(name: string, handler: ChangeHandler, options: DeliverOptions) {
+  if (typeof name !== 'string' || !/^[\w.:-]{1,64}$/.test(name)) {
+    throw optionError(`the name of a delivery is ${shown(name)}; it has 1 to 64 of the characters A-Z a-z 0-9 _ . : -`);
+  }
+  if (typeof handler !== 'function') throw optionError(`handler is ${shown(handler)}; it is a function`);
+  checkNames(options, ['batch', 'from', 'timeoutMs', 'resume']);
+  const { from = 'now' } = options;
+  if (from !== 'now' && from !== 'start') throw optionError(`from is ${shown(from)}; it is 'now' or 'start'`);
+  return {
+    name,
+    handler,
+    from,
+    batch: checkedCount('batch', options.batch, 500, MAX_BATCH),
+    timeoutMs: checkedMs('timeoutMs', options.timeoutMs, 1, 30_000),
+    resume: checkedFlag('resume', options.resume, false),
+  } as const;
+}
+
+function checkedCount(name: string, value: unknown, fallback: number, most: number): number {
+  const count = value ?? fallback;
+  if (typeof count === 'number' && Number.isInteger(count) && count >= 1 && count <= most) return count;
+  throw optionError(`${name} is ${shown(value)}; it is an integer from 1 to ${most}`);
 }
 
 /** @internal */

@@ -1,4 +1,13 @@
-import { checkClose, checkIdentity, checkListener, checkPage, checkSocket, checkTransport } from '../config/arguments';
+import {
+  checkClose,
+  checkDeliver,
+  checkIdentity,
+  checkListener,
+  checkPage,
+  checkRead,
+  checkSocket,
+  checkTransport,
+} from '../config/arguments';
 import { closedError, PresenceError } from '../public/errors';
 import type { Identity, Presence, TransportAttachment } from '../public/types';
 import { toUserId, toUserIds } from '../public/user-id';
@@ -48,6 +57,17 @@ export function disabledPresence(nodeId: string): Presence {
     onUpdate(listener, options = {}) {
       checkListener(listener, options);
       return () => undefined;
+    },
+    changes: {
+      read: async (page = {}) => {
+        checkRead(page);
+        return refuse();
+      },
+      deliver(name, handler, options = {}) {
+        checkDeliver(name, handler, options);
+        return () => Promise.resolve();
+      },
+      deliveries: refuse,
     },
     close(options = {}) {
       checkClose(options);

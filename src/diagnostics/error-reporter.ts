@@ -26,12 +26,13 @@ const CODES: { readonly [stage in ErrorStage]: PresenceErrorCode } = {
   listener: 'ERR_PRESENCE_CALLBACK',
   identify: 'ERR_PRESENCE_CALLBACK',
   authorize: 'ERR_PRESENCE_CALLBACK',
+  delivery: 'ERR_PRESENCE_CALLBACK',
 };
 
 const STAGES: ReadonlySet<string> = new Set(Object.keys(CODES));
 
-/** The message of a value that a function of the caller threw, which need not be an Error. */
-function messageOf(error: unknown): string {
+/** The message of a value that a function of the caller threw, which need not be an Error. @internal */
+export function messageOf(error: unknown): string {
   try {
     return error instanceof Error ? error.message : String(error);
   } catch {

@@ -17,6 +17,8 @@ export interface Internals {
   report(stage: ErrorStage, error: unknown, userId?: string): void;
   /** Closes a socket that was not attached, and terminates it after five seconds. */
   closeSocket(socket: SocketLike | Transport, code: number, reason: string): void;
+  /** Resolves to true when there may be changes in the log, and to false after `ms`. */
+  untilChange(ms: number): Promise<boolean>;
   /** Calls `listener` when the presence is closed. Returns a function that removes the listener. */
   onClose(listener: () => void): () => unknown;
 }
@@ -32,6 +34,7 @@ const NONE: Internals = {
   callbackTimeoutMs: 2_000,
   report: () => undefined,
   closeSocket: () => undefined,
+  untilChange: () => Promise.resolve(false),
   onClose: () => () => undefined,
 };
 

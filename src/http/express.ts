@@ -1,13 +1,15 @@
 /**
- * The status endpoint for Express.
+ * The endpoints for Express.
  * @module voiceping-presence/express
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Presence } from '../public/types';
-import { createStatusHandler as createNodeHandler } from './node';
+import type { ChangesHandlerOptions } from './changes-handler';
+import { createChangesHandler as createNodeChangesHandler, createStatusHandler as createNodeHandler } from './node';
 import type { StatusHandlerOptions } from './status-handler';
 
+export type { ChangesHandlerOptions } from './changes-handler';
 export type { StatusHandlerOptions } from './status-handler';
 
 /** The part of a request of Express 4 or 5 that is used. */
@@ -31,4 +33,20 @@ export function createStatusHandler<Request extends IncomingMessage = ExpressReq
 ): (request: Request, response: ServerResponse) => Promise<void> {
   // An Express request extends the request of node:http.
   return createNodeHandler(presence, options as unknown as StatusHandlerOptions<IncomingMessage>);
+}
+
+/**
+ * `GET ?since=&limit=&wait=` for Express 4 and 5: the changes of all users after a cursor, as `presence.changes.read` gives them. With
+ * `wait`, at most 30 seconds, the answer comes as soon as there are some.
+ *
+ * @throws TypeError `ERR_PRESENCE_OPTIONS`, also without `authorize`
+ *
+ * @example
+ * app.all('/api/presence/changes', createChangesHandler(presence, { authorize: (request) => request.headers.authorization === KEY || 401 }));
+ */
+export function createChangesHandler<Request extends IncomingMessage = ExpressRequest>(
+  presence: Presence,
+  options: ChangesHandlerOptions<Request>,
+): (request: Request, response: ServerResponse) => Promise<void> {
+  return createNodeChangesHandler(presence, options as unknown as ChangesHandlerOptions<IncomingMessage>);
 }

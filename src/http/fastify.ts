@@ -1,13 +1,16 @@
 /**
- * The status endpoint for Fastify.
+ * The endpoints for Fastify.
  * @module voiceping-presence/fastify
  */
 
 import type { IncomingMessage } from 'node:http';
 import type { Presence } from '../public/types';
-import { fromIncoming, headersFor, isStream } from './node-request';
+import { type ChangesHandlerOptions, createChangesCore } from './changes-handler';
+import { changesRequestOf, fromIncoming, headersFor, isStream } from './node-request';
+import type { StatusResponse } from './responses';
 import { createStatusCore, type StatusHandlerOptions } from './status-handler';
 
+export type { ChangesHandlerOptions } from './changes-handler';
 export type { StatusHandlerOptions } from './status-handler';
 
 /** The part of a Fastify request that is used. */
@@ -51,9 +54,33 @@ export function createStatusHandler<Request extends FastifyRequestLike = Fastify
   return async (request, reply) => {
     const { raw, body: left } = request;
     const payload = isStream(left) ? left : raw;
-    const { status, headers, body } = await handle(fromIncoming(presence, raw, [request], request, payload));
-    reply.code(status);
-    reply.headers(headersFor(request.raw, headers, reply.getHeader('vary')));
-    await reply.send(status === 204 ? undefined : body);
+    await send(raw, reply, await handle(fromIncoming(presence, raw, [request], request, payload)));
   };
+}
+
+/**
+ * `GET ?since=&limit=&wait=` for Fastify, as a route handler: the changes of all users after a cursor, as `presence.changes.read` gives
+ * them. With `wait`, at most 30 seconds, the answer comes as soon as there are some.
+ *
+ * @throws TypeError `ERR_PRESENCE_OPTIONS`, also without `authorize`
+ *
+ * @example
+ * app.all('/api/presence/changes', createChangesHandler(presence, { authorize: (request) => request.raw.headers.authorization === KEY || 401 }));
+ */
+export function createChangesHandler<Request extends FastifyRequestLike = FastifyRequestLike>(
+  presence: Presence,
+  options: ChangesHandlerOptions<Request>,
+): (request: Request, reply: FastifyReplyLike) => Promise<void> {
+  const handle = createChangesCore(presence, options);
+  return async (request, reply) => send(request.raw, reply, await handle(changesRequestOf(request.raw, request)));
+}
+
+async function send(
+  raw: IncomingMessage,
+  reply: FastifyReplyLike,
+  { status, headers, body }: StatusResponse,
+): Promise<void> {
+  reply.code(status);
+  reply.headers(headersFor(raw, headers, reply.getHeader('vary')));
+  await reply.send(status === 204 ? undefined : body);
 }

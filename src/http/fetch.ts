@@ -1,5 +1,5 @@
 /**
- * The status endpoint for frameworks of `Request` and `Response`: Hono, Next, Bun, Deno.
+ * The endpoints for frameworks of `Request` and `Response`: Hono, Next, Bun, Deno.
  * @module voiceping-presence/fetch
  */
 
@@ -15,8 +15,10 @@ import {
   MAX_DISCARDED_BYTES,
   type StatusBody,
 } from './body-ids';
+import { type ChangesHandlerOptions, createChangesCore } from './changes-handler';
 import { createStatusCore, type StatusHandlerOptions } from './status-handler';
 
+export type { ChangesHandlerOptions } from './changes-handler';
 export type { StatusHandlerOptions } from './status-handler';
 
 /**
@@ -56,6 +58,34 @@ export function createStatusHandler(
         return isTaken ? leftBody(isData(parsed) ? parsed : undefined) : unread.read();
       },
       discard: () => unread.discard(),
+      original: request,
+    });
+    return new Response(status === 204 ? null : body, { status, headers });
+  };
+}
+
+/**
+ * `GET ?since=&limit=&wait=` as a function from `Request` to `Response`: the changes of all users after a cursor, as
+ * `presence.changes.read` gives them. With `wait`, at most 30 seconds, the answer comes as soon as there are some.
+ *
+ * @returns a handler that never rejects
+ * @throws TypeError `ERR_PRESENCE_OPTIONS`, also without `authorize`
+ *
+ * @example
+ * const changes = createChangesHandler(presence, { authorize: (request) => request.headers.get('authorization') === KEY || 401 });
+ * app.all('/api/presence/changes', (context) => changes(context.req.raw));
+ */
+export function createChangesHandler(
+  presence: Presence,
+  options: ChangesHandlerOptions<Request>,
+): (request: Request) => Promise<Response> {
+  const handle = createChangesCore(presence, options);
+  return async (request) => {
+    const { status, headers, body } = await handle({
+      method: request.method,
+      url: request.url,
+      header: (name) => request.headers.get(name) ?? undefined,
+      isGone: () => request.signal?.aborted === true,
       original: request,
     });
     return new Response(status === 204 ? null : body, { status, headers });

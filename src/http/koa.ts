@@ -1,13 +1,16 @@
 /**
- * The status endpoint for Koa.
+ * The endpoints for Koa.
  * @module voiceping-presence/koa
  */
 
 import type { IncomingMessage } from 'node:http';
 import type { Presence } from '../public/types';
-import { fromIncoming, headersFor } from './node-request';
+import { type ChangesHandlerOptions, createChangesCore } from './changes-handler';
+import { changesRequestOf, fromIncoming, headersFor } from './node-request';
+import type { StatusResponse } from './responses';
 import { createStatusCore, type StatusHandlerOptions } from './status-handler';
 
+export type { ChangesHandlerOptions } from './changes-handler';
 export type { StatusHandlerOptions } from './status-handler';
 
 /** The part of a context of Koa 2 or 3 that is used. */
@@ -42,9 +45,29 @@ export function createStatusHandler<Context extends KoaContext = KoaContext>(
   const handle = createStatusCore(presence, options);
   return async (context) => {
     const { req, request } = context;
-    const { status, headers, body } = await handle(fromIncoming(presence, req, [request, req], context));
-    context.status = status;
-    context.body = status === 204 ? null : body;
-    context.set(headersFor(context.req, headers, context.response.get('vary')));
+    send(context, await handle(fromIncoming(presence, req, [request, req], context)));
   };
+}
+
+/**
+ * `GET ?since=&limit=&wait=` for Koa 2 and 3: the changes of all users after a cursor, as `presence.changes.read` gives them. With
+ * `wait`, at most 30 seconds, the answer comes as soon as there are some.
+ *
+ * @throws TypeError `ERR_PRESENCE_OPTIONS`, also without `authorize`
+ *
+ * @example
+ * router.all('/api/presence/changes', createChangesHandler(presence, { authorize: (context) => context.req.headers.authorization === KEY || 401 }));
+ */
+export function createChangesHandler<Context extends KoaContext = KoaContext>(
+  presence: Presence,
+  options: ChangesHandlerOptions<Context>,
+): (context: Context) => Promise<void> {
+  const handle = createChangesCore(presence, options);
+  return async (context) => send(context, await handle(changesRequestOf(context.req, context)));
+}
+
+function send(context: KoaContext, { status, headers, body }: StatusResponse): void {
+  context.status = status;
+  context.body = status === 204 ? null : body;
+  context.set(headersFor(context.req, headers, context.response.get('vary')));
 }

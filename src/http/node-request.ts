@@ -1,10 +1,11 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Readable } from 'node:stream';
 import { internalsOf } from '../diagnostics/internals';
 import type { Clock } from '../public/clock';
 import type { Presence } from '../public/types';
 import { BodyBuffer } from './body-buffer';
 import { BODY_TIMEOUT_MS, leftBody, MAX_BODY_BYTES, MAX_DISCARDED_BYTES, type StatusBody } from './body-ids';
+import type { ChangesRequest } from './changes-handler';
 import { invalid } from './responses';
 import type { StatusRequest } from './status-handler';
 
@@ -45,6 +46,24 @@ export function fromIncoming<Request>(
     isRead: unread === undefined,
     body: async () => (unread === undefined ? leftBody(left()) : unread.read()),
     discard: () => unread?.discard(),
+    original,
+  };
+}
+
+/** Translates a request for changes. @internal */
+export function changesRequestOf<Request>(
+  incoming: IncomingMessage,
+  original: Request,
+  response?: ServerResponse,
+): ChangesRequest<Request> {
+  return {
+    method: incoming.method ?? '',
+    url: incoming.url ?? '',
+    header(name) {
+      const value = incoming.headers[name];
+      return Array.isArray(value) ? value.join(', ') : value;
+    },
+    isGone: () => incoming.socket?.destroyed === true || response?.finished === true,
     original,
   };
 }

@@ -84,12 +84,12 @@ export function json(
 }
 
 /** The response to a CORS preflight. Fetch Standard, "CORS-preflight request". @internal */
-export function preflight(asked: string = 'content-type'): StatusResponse {
+export function preflight(method: string, asked: string = 'content-type'): StatusResponse {
   const isSafe = asked.length <= MAX_ECHOED_HEADERS && /^[\w!#$%&'*+.^`|~, -]+$/.test(asked);
   return {
     status: 204,
     headers: {
-      'access-control-allow-methods': 'POST',
+      'access-control-allow-methods': method,
       'access-control-allow-headers': isSafe ? asked : 'content-type',
       'access-control-max-age': '600',
     },

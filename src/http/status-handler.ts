@@ -3,9 +3,11 @@ import { internalsOf, reportTo } from '../diagnostics/internals';
 import { checkNames, optionError, shown } from '../public/errors';
 import { named } from '../public/lookalikes';
 import type { Presence, PresenceStatus } from '../public/types';
+import { authorized } from './authorized';
 import { BODY_TIMEOUT_MS, MAX_BODY_BYTES, readIds, type StatusBody, tooLarge } from './body-ids';
+import { checkCors, corsHeaders } from './cors';
 import { warnOpen } from './open-warning';
-import { isFailure, json, preflight, Refusal, refused, type StatusResponse, unavailable } from './responses';
+import { isFailure, json, preflight, Refusal, refused, type StatusResponse } from './responses';
 
 /** The options of every `createStatusHandler`. `Request` is the request of the framework, which `authorize` gets. */
 export interface StatusHandlerOptions<Request> {
@@ -60,13 +62,17 @@ export function createStatusCore<Request>(
 ): (request: StatusRequest<Request>) => Promise<StatusResponse> {
   checkOptions(presence, options);
   const { authorize, maxIds = 1_000, cors, format = 'guide' } = options;
-  const { clock, callbackTimeoutMs } = internalsOf(presence);
+  const { clock } = internalsOf(presence);
   const allow = cors === undefined ? 'POST' : 'OPTIONS, POST';
   if (authorize === undefined) warnOpen(presence);
+  const admit = async (original: Request, userIds: string[]): Promise<void> => {
+    if (authorize === undefined || authorize === 'everybody') return;
+    await authorized(presence, 'the request may not see these users', () => authorize(original, userIds));
+  };
 
   async function answer(request: StatusRequest<Request>): Promise<StatusResponse> {
     if (request.method === 'OPTIONS' && cors !== undefined) {
-      return preflight(request.header('access-control-request-headers'));
+      return preflight('POST', request.header('access-control-request-headers'));
     }
     if (request.method !== 'POST') {
       const details = `the method is ${request.method.slice(0, 32)}; POST is wanted`;
@@ -93,34 +99,6 @@ export function createStatusCore<Request>(
     }
   }
 
-  async function admit(request: Request, userIds: string[]): Promise<void> {
-    if (authorize === undefined || authorize === 'everybody') return;
-    let verdict: unknown;
-    try {
-      verdict = await withCallbackDeadline(clock, callbackTimeoutMs, 'authorize', () => authorize(request, userIds));
-    } catch (error) {
-      reportTo(presence, 'authorize', error);
-      if (error instanceof CallbackTimeout) throw unavailable('the request could not be authorized in time');
-      throw new Refusal(500, 'Failed to fetch presence status', 'the request could not be authorized');
-    }
-    if (verdict === true) return;
-    const status = typeof verdict === 'number' && verdict >= 400 && verdict <= 599 ? Math.floor(verdict) : 403;
-    if (status === 401) {
-      const headers = { 'www-authenticate': 'Bearer' };
-      throw new Refusal(401, 'Unauthorized', 'credentials are missing or not valid', headers);
-    }
-    throw new Refusal(status, 'Forbidden', 'the request may not see these users');
-  }
-
-  function corsHeaders(request: StatusRequest<Request>): { [name: string]: string } {
-    if (cors === undefined) return {};
-    if (cors === true) return { 'access-control-allow-origin': '*' };
-    const origin = request.header('origin');
-    // Caches must know that the response depends on the origin, even where it is refused.
-    const vary = { vary: 'Origin' };
-    return origin !== undefined && cors.includes(origin) ? { 'access-control-allow-origin': origin, ...vary } : vary;
-  }
-
   /** Tells the client that the statuses may be out of date. */
   function staleHeader(): { [name: string]: string } {
     const { status, asOf } = presence.health?.() ?? { status: 'ok', asOf: null };
@@ -139,7 +117,10 @@ export function createStatusCore<Request>(
       response = refused(error);
     }
     request.discard?.();
-    return { ...response, headers: { ...response.headers, ...corsHeaders(request), ...staleHeader() } };
+    return {
+      ...response,
+      headers: { ...response.headers, ...corsHeaders(cors, request.header('origin')), ...staleHeader() },
+    };
   };
 }
 
@@ -159,14 +140,7 @@ function checkOptions<Request>(presence: Presence, options: StatusHandlerOptions
   if (format !== undefined && format !== 'guide' && format !== 'router') {
     throw optionError(`format is ${shown(format)}; it is 'guide' or 'router'`);
   }
-  if (cors === undefined || cors === true) return;
-  if (!Array.isArray(cors)) throw optionError(`cors is ${shown(cors)}; it is a list of origins, or true for any`);
-  for (const origin of cors as readonly unknown[]) {
-    // Browsers send scheme, host and port without a path, so an origin with a trailing slash would never match.
-    if (typeof origin !== 'string' || !/^[a-z][a-z0-9+.-]*:\/\/[^/?#\s]+$/.test(origin)) {
-      throw optionError(`cors has ${shown(origin)}; an origin is like https://example.com, without a path`);
-    }
-  }
+  checkCors(cors);
 }
 
 /** Refuses a request whose headers announce a body that is too large or encoded. */

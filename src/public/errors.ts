@@ -28,6 +28,7 @@ export type StoreErrorKind = 'unreachable' | 'auth' | 'full' | 'readonly' | 'slo
  * | `ERR_PRESENCE_STORE` | the store failed, did not answer within `commandTimeoutMs`, or has lost data and cannot tell yet who is offline |
  * | `ERR_PRESENCE_SOCKET` | a socket threw while it was pinged, written to or terminated |
  * | `ERR_PRESENCE_CALLBACK` | a function of the caller (a listener, `identify`, `authorize`) threw, or did not answer in time |
+ * | `ERR_PRESENCE_UNSUPPORTED` | the store lacks an optional part, such as the log of changes |
  * | `ERR_PRESENCE_LAYOUT` | the data in Redis were written by another version of this library; this router writes nothing |
  */
 export type PresenceErrorCode =
@@ -38,6 +39,7 @@ export type PresenceErrorCode =
   | 'ERR_PRESENCE_STORE'
   | 'ERR_PRESENCE_SOCKET'
   | 'ERR_PRESENCE_CALLBACK'
+  | 'ERR_PRESENCE_UNSUPPORTED'
   | 'ERR_PRESENCE_LAYOUT';
 
 /**

@@ -170,6 +170,7 @@ export interface SocketLike {
  * | `store` | any other failure that a store reports |
  * | `ping`, `send`, `terminate` | a call to a socket |
  * | `listener`, `identify`, `authorize` | a call to a function of the caller |
+ * | `delivery` | delivering changes: the handler has failed, or the store |
  */
 export type ErrorStage =
   | 'beat'
@@ -191,7 +192,8 @@ export type ErrorStage =
   | 'terminate'
   | 'listener'
   | 'identify'
-  | 'authorize';
+  | 'authorize'
+  | 'delivery';
 
 /** The operation in which a background failure occurred, and the user concerned; see `onError`. */
 export interface ErrorContext {
@@ -319,6 +321,122 @@ export interface OnlinePage {
   cursor: string | null;
 }
 
+/** How other routers and operators call a router. */
+export interface RouterRef {
+  /** The id of the router instance. */
+  nodeId: string;
+  /** Its name, see the option `router`. */
+  name: string;
+  /** Its address, see the option `router`; `null` where it has none. */
+  address: string | null;
+}
+
+/** Changes in the order in which they happened, for each user; or, after a gap, who is online. */
+export interface ChangeBatch {
+  /** The changes. The same change always has the same `userId` and `version`. */
+  changes: PresenceUpdate[];
+  /** Where the next read goes on. It stays valid across restarts, and on every router. */
+  cursor: string;
+  /**
+   * Whether changes are missing, since the log does not reach back to `since`, or the store has lost its data. Then `changes` is
+   * empty and `users` lists who is online: whoever is not among them was offline when the listing began. The changes after the
+   * listing follow without a further gap.
+   */
+  gap: boolean;
+  /** Only with a gap: a page of the users who are online, at most 1,000. */
+  users?: PresenceStatus[];
+  /** `true` where a read with this cursor gives more at once: further pages of the listing, or further changes. */
+  more?: boolean;
+}
+
+/** What `changes.read` is to give. */
+export interface ReadChanges {
+  /**
+   * Where to go on: the `cursor` of a batch, or of a PRESENCE_UPDATE or PRESENCE_SNAPSHOT frame.
+   * @default the oldest change in the log
+   */
+  since?: string;
+  /** The most changes, 1 to 10,000. A page of a listing is not shortened. @default 500 */
+  limit?: number;
+  /** Only changes of these users. A batch may then be empty, and its cursor has moved on all the same. @default those of all users */
+  ids?: Iterable<UserId>;
+}
+
+/**
+ * Takes changes. The position moves once it has resolved. Where it rejects, or takes longer than `timeoutMs`, it is called again
+ * with the same changes, after a growing wait of one second to one minute. An error may say `retryAfterMs`, the least wait in
+ * milliseconds, and `ended: true`, that the receiver wants no more changes.
+ */
+export type ChangeHandler = (batch: ChangeBatch) => unknown;
+
+/** How changes are delivered. */
+export interface DeliverOptions {
+  /** The most changes in one call, 1 to 1,000. @default 500 */
+  batch?: number;
+  /** Where a delivery of a name begins that the store does not know yet: with what happens from now on, or with the log. @default 'now' */
+  from?: 'now' | 'start';
+  /** How long one call of the handler may take, in milliseconds. @default 30_000 // 30 seconds */
+  timeoutMs?: number;
+  /** Begins again where the receiver had ended the delivery. @default false */
+  resume?: boolean;
+}
+
+/** The state of a delivery. */
+export interface DeliveryInfo {
+  /** Its name. */
+  name: string;
+  /** The router that delivers; `null` where none does at the moment. */
+  router: RouterRef | null;
+  /** Everything up to there was delivered. */
+  cursor: string;
+  /** How old the oldest change is that was not delivered, in milliseconds by the clock of this router; 0 where there is none. */
+  lagMs: number;
+  /** How many changes were not delivered. */
+  lagChanges: number;
+  /** Why the last attempt failed; `null` after one that succeeded. */
+  lastError: string | null;
+  /** Whether the receiver has ended it; `deliver` with `resume: true` begins it again. */
+  ended: boolean;
+}
+
+/** Every change of every user, from the log that the store writes in the step that decides the change. */
+export interface PresenceChanges {
+  /**
+   * Reads changes. From any router, as often as wanted.
+   *
+   * @throws nothing
+   * @returns rejects like `getStatuses`; with `ERR_PRESENCE_OPTIONS` for a cursor that this store has not given; and with
+   * `ERR_PRESENCE_UNSUPPORTED` where the store keeps no log
+   *
+   * @example
+   * for (let since = load(); ; ) {
+   *   const { changes, gap, users, cursor, more } = await presence.changes.read({ since });
+   *   since = cursor;
+   *   if (more !== true) break;
+   * }
+   */
+  read(page?: ReadChanges): Promise<ChangeBatch>;
+  /**
+   * Delivers every change at least once, in order for each user, to one handler of the fleet: call it on every router, with the same
+   * name. One of them delivers; another one takes over within a lease and a heartbeat of its death. The position is kept in the store.
+   * What could not be delivered is never skipped in silence: a handler that is further behind than the log reaches gets a gap with
+   * its listing.
+   *
+   * @param name - 1 to 64 of the characters `A-Z a-z 0-9 _ . : -`
+   * @returns stops it on this router: resolves once the handler is done, and another router may go on. Never rejects
+   * @throws TypeError `ERR_PRESENCE_OPTIONS`
+   * @throws PresenceError `ERR_PRESENCE_UNSUPPORTED` where the store keeps no log
+   *
+   * @example
+   * const stop = presence.changes.deliver('billing', async ({ changes }) => {
+   *   for (const { userId, status, timestamp, version } of changes) await bill(userId, status, timestamp, version);
+   * });
+   */
+  deliver(name: string, handler: ChangeHandler, options?: DeliverOptions): () => Promise<void>;
+  /** The state of all deliveries of the fleet. Rejects like `read`. */
+  deliveries(): Promise<DeliveryInfo[]>;
+}
+
 /** The presence of one router. Made by `createPresence`. */
 export interface Presence {
   /** The id of this router instance; a restart gives a new one. */
@@ -384,6 +502,8 @@ export interface Presence {
    * are reported to `onError`. Returns a function that removes the listener.
    */
   onUpdate(listener: (update: PresenceUpdate) => void, options?: { ids?: Iterable<UserId> }): () => void;
+  /** The changes of all users: read from the log, or delivered to a handler that must not miss any. */
+  readonly changes: PresenceChanges;
   /**
    * Detaches all sockets, which stay open. Their users go offline as after a clean close, or stay online for `handoverMs` so
    * that they can reappear on another router. Sockets that watch are sent PRESENCE_STALE, since they get no further changes.

@@ -43,7 +43,7 @@ export class Replication {
   readonly queries: StatusQueries;
   private readonly heartbeat: Heartbeat;
   private readonly storeHealth: StoreHealth;
-  private readonly node: StoreNode;
+  readonly node: StoreNode;
   private readonly startedAt: number;
 
   constructor(private readonly options: ReplicationOptions) {

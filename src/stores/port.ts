@@ -1,4 +1,4 @@
-import type { ErrorStage, PresenceUpdate } from '../public/types';
+import type { ErrorStage, PresenceUpdate, RouterRef } from '../public/types';
 
 /**
  * A router, as it identifies itself to a store. A restarted router has another id. A store gives each lease of a router an id that
@@ -124,6 +124,97 @@ export interface Sequence {
    * resume from it, so it MUST NOT be higher than what was received. @default version
    */
   readonly told?: number;
+}
+
+/** Changes from a log, oldest first for each user. */
+export interface LoggedChanges {
+  /** At most `limit` of them. On a store with several counters, those of one user are in order, and those of two may not be. */
+  readonly changes: readonly PresenceUpdate[];
+  /** The cursor after these changes. */
+  readonly cursor: string;
+  /**
+   * The log does not reach back to `after`, or `after` belongs to data that are lost. `changes` is empty then, and `cursor` is the
+   * end of the log: a listing that is made after this answer, and the changes after `cursor`, are complete.
+   */
+  readonly isGap: boolean;
+  /** Whether there are more changes after `cursor`. */
+  readonly hasMore: boolean;
+}
+
+/** A named position in the log, which one router of the fleet holds. */
+export interface DeliveryClaim {
+  /** Fences: a higher one is given with each claim, and `advance` refuses every earlier one. `undefined`: another router holds it. */
+  readonly token: number | undefined;
+  /** Up to where everything was delivered. */
+  readonly cursor: string;
+  /** The receiver has said that it wants no more. */
+  readonly isEnded: boolean;
+}
+
+/** What a store keeps of a delivery. */
+export interface StoredDelivery {
+  /** Its name. */
+  readonly name: string;
+  /** Up to where everything was delivered. */
+  readonly cursor: string;
+  /** Whether the receiver has said that it wants no more. */
+  readonly isEnded: boolean;
+  /** Why the last attempt failed; `null` after one that succeeded. */
+  readonly lastError: string | null;
+  /** Who holds it; `null` where nobody with a live lease does. */
+  readonly router: RouterRef | null;
+  /** How many changes there are after `cursor`, also those that the log does not hold any more. */
+  readonly lagChanges: number;
+}
+
+/** How a delivery moves on. */
+export interface DeliveryStep {
+  /** Everything up to there was delivered. */
+  readonly cursor?: string;
+  /** Why the last attempt failed; `null` after one that succeeded. @default unchanged */
+  readonly lastError?: string | null;
+  /** Whether the receiver wants no more. @default unchanged */
+  readonly isEnded?: boolean;
+  /** The router holds it no longer, so that another one may claim it at once. */
+  readonly isReleased?: boolean;
+}
+
+/**
+ * The log of changes, and the positions of those to whom they are delivered. Cursors are made and compared by the store alone: to
+ * the core they are opaque strings of at most 1,024 characters. A cursor of a page's `sequence`, `<epoch>.<version>`, MUST be
+ * accepted as well.
+ */
+export interface ChangeLog {
+  /** Returns the cursor after the last change. Every change that was made before the call MUST be up to it. */
+  head(onAnswer?: OnAnswer): Promise<string>;
+
+  /** Returns the cursor before the oldest change that the log holds. */
+  oldest(onAnswer?: OnAnswer): Promise<string>;
+
+  /**
+   * Returns changes after a cursor; `null`: from the oldest that the log holds.
+   *
+   * - MUST write a change to the log in the step that decides it, so that no change is missing.
+   * - MUST answer `isGap` where it cannot rule out that one is missing.
+   *
+   * @throws TypeError `ERR_PRESENCE_OPTIONS` (rejects) for a cursor that this store never returns
+   */
+  read(page: { after: string | null; limit: number }, onAnswer?: OnAnswer): Promise<LoggedChanges>;
+
+  /**
+   * Claims a delivery for a node, or finds out who has it. A claim lasts as long as the lease of the node, or until it is released.
+   * The node that holds it MAY claim it again, and gets another token.
+   *
+   * @param from - where a delivery of that name begins that the store does not know
+   * @param isResumed - begins again where the receiver had ended it
+   */
+  claim(node: StoreNode, name: string, from: string, isResumed: boolean, onAnswer?: OnAnswer): Promise<DeliveryClaim>;
+
+  /** Moves a delivery on. MUST do nothing and return false where `token` is not that of the last claim. */
+  advance(name: string, token: number, step: DeliveryStep, onAnswer?: OnAnswer): Promise<boolean>;
+
+  /** Returns all deliveries. */
+  deliveries(onAnswer?: OnAnswer): Promise<StoredDelivery[]>;
 }
 
 /** A problem that lasts longer than one call. */
@@ -289,6 +380,9 @@ export interface PresenceStore {
    * delivers changes before the answers to later calls MAY leave it out.
    */
   caughtUp?(): Promise<void>;
+
+  /** The log of changes. A store that keeps none leaves it out; `presence.changes` then rejects with `ERR_PRESENCE_UNSUPPORTED`. */
+  readonly log?: ChangeLog;
 
   /** Returns the current problems of the store, for `health()`. It MAY be left out. */
   problems?(): StoreProblem[];

@@ -6,5 +6,5 @@
 export type { Clock } from '../public/clock';
 export { type FakeClock, fakeClock } from './fake-clock';
 export { FakeSocket, fakeSocket } from './fake-socket';
-export type { ConformanceHook, StoreBackend } from './store-backend';
+export type { ConformanceHook, ConformancePart, StoreBackend } from './store-backend';
 export { type ConformanceCase, storeConformance } from './store-conformance';

@@ -36,3 +36,6 @@ export interface StoreBackend {
 
 /** The name of an optional function of a backend. Cases that need it are skipped where it is missing. */
 export type ConformanceHook = 'lose' | 'setBack' | 'cutFeed';
+
+/** The name of an optional part of a store. Cases about it are skipped where it is missing. */
+export type ConformancePart = 'log';

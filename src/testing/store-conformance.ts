@@ -7,12 +7,13 @@ import { crossings } from './cases/crossings';
 import { feeds } from './cases/feeds';
 import { graces } from './cases/graces';
 import { leases } from './cases/leases';
+import { log } from './cases/log';
 import { losses } from './cases/losses';
 import { queries } from './cases/queries';
 import { selfPreservation } from './cases/self-preservation';
 import { unnoticed } from './cases/unnoticed';
 import { OutOfTime, World } from './conformance-world';
-import type { ConformanceHook, StoreBackend } from './store-backend';
+import type { ConformanceHook, ConformancePart, StoreBackend } from './store-backend';
 
 /** A check of one duty of a store. */
 export interface ConformanceCase {
@@ -20,9 +21,11 @@ export interface ConformanceCase {
   readonly name: string;
   /** The hook of the backend that the case needs. */
   readonly needs?: ConformanceHook;
+  /** The optional part of the store that it is about. */
+  readonly part?: ConformancePart;
   /**
    * Runs the case. Rejects with an AssertionError where the store fails it. `skipped`: nothing was checked, since the backend
-   * lacks the hook that the case needs.
+   * lacks the hook that the case needs, or the store the part that it is about.
    */
   run(): Promise<'passed' | 'skipped'>;
 }
@@ -42,6 +45,7 @@ const CASES = ([] as Case[]).concat(
   feeds,
   concurrency,
   losses,
+  log,
 );
 
 /**
@@ -77,12 +81,13 @@ const CASES = ([] as Case[]).concat(
  * };
  */
 export function storeConformance(open: () => Promise<StoreBackend>): ConformanceCase[] {
-  return CASES.map(({ name, needs, check }) => ({
+  return CASES.map(({ name, needs, part, check }) => ({
     name,
     ...(needs === undefined ? {} : { needs }),
+    ...(part === undefined ? {} : { part }),
     async run() {
       for (let scale = 1; ; scale *= 2) {
-        const outcome = await runAt(scale, open, needs, check);
+        const outcome = await runAt(scale, open, { needs, part }, check);
         if (outcome !== 'late') return outcome;
         // The machine was too slow for the times of the case, so it runs again with times twice as long.
       }
@@ -94,13 +99,14 @@ export function storeConformance(open: () => Promise<StoreBackend>): Conformance
 async function runAt(
   scale: number,
   open: () => Promise<StoreBackend>,
-  needs: ConformanceHook | undefined,
+  { needs, part }: { needs: ConformanceHook | undefined; part: ConformancePart | undefined },
   check: Case['check'],
 ): Promise<'passed' | 'skipped' | 'late'> {
   const backend = await open();
   const world = new World(backend, scale);
   try {
     if (needs !== undefined && backend[needs] === undefined) return 'skipped';
+    if (part !== undefined && (await backend.store())[part] === undefined) return 'skipped';
     await check(world);
     assert.deepEqual(world.failures, [], 'nothing fails in the background');
     return 'passed';

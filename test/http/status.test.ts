@@ -40,6 +40,9 @@ it('every framework adapter is in this suite', () => {
     'body-ids.ts',
     'open-warning.ts',
     'responses.ts',
+    'authorized.ts',
+    'cors.ts',
+    'changes-handler.ts',
   ];
   const files = readdirSync(new URL('../../src/http', import.meta.url)).filter((file) => !neutral.includes(file));
   expect(new Set(FRAMEWORKS.map(({ source }) => source))).toEqual(new Set(files));

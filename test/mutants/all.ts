@@ -3,6 +3,7 @@ import { CLIENT } from './client';
 import { CONFIG } from './config';
 import { CONNECTIONS } from './connections';
 import { CORE } from './core';
+import { DELIVERIES, WEBHOOKS } from './deliveries';
 import { DIAGNOSTICS } from './diagnostics';
 import { HTTP } from './http';
 import { LUA } from './lua';
@@ -21,8 +22,10 @@ export const MUTANTS: { readonly [folder: string]: readonly Mutant[] } = {
   client: CLIENT,
   config: CONFIG,
   connections: CONNECTIONS,
+  deliveries: DELIVERIES,
   diagnostics: DIAGNOSTICS,
   http: HTTP,
+  webhook: WEBHOOKS,
   replication: REPLICATION,
   stores: STORES,
   redis: REDIS,

@@ -89,8 +89,8 @@ export const STORES: readonly Mutant[] = [
     id: 'memory-update-can-be-changed',
     fault: 'A listener that modifies an update modifies it for all others.',
     file: MEMORY,
-    find: 'this.queue.add({ update: Object.freeze(update), lastSeen:',
-    put: 'this.queue.add({ update, lastSeen:',
+    find: 'this.log.append(Object.freeze(update));',
+    put: 'this.log.append(update);',
     tests: TESTS,
   },
   {

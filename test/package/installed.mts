@@ -8,6 +8,7 @@ import { gzipSync } from 'node:zlib';
 import { buildSync } from 'esbuild';
 import { freePort, RedisServer } from '../redis/server';
 import { bundleForBrowsers, bundleServer, checkMaps, openPlainPage } from './bundles';
+import { OLD_CHANGES_RUN } from './old-changes';
 import { OLD_CLIENT_RUN } from './old-client';
 import { OLD_FAILOVER_RUN } from './old-failover';
 import { RUNTIMES, useRecipe } from './runtimes';
@@ -29,6 +30,7 @@ const entries = [
   '/koa',
   '/fastify',
   '/fetch',
+  '/webhook',
   '/client',
   '/react',
   '/testing',
@@ -376,7 +378,7 @@ try {
   check('the tarball holds what is needed, and nothing else', () => {
     const strangers = files.filter(
       (path) =>
-        !/^(dist\/.*\.(js|mjs|js\.map|mjs\.map|d\.ts|d\.mts)|(redis|ws|socket\.io|http|express|koa|fastify|fetch|client|react|testing)\.(js|d\.ts)|package\.json|(README|CHANGELOG|SECURITY)\.md|LICENSE|docs\/.*\.(md|png)|bench\/(RESULTS\.md|charts\/.*\.svg)|examples\/(package\.json|(router|dashboard|testing|voiceping-router)\/.*))$/.test(
+        !/^(dist\/.*\.(js|mjs|js\.map|mjs\.map|d\.ts|d\.mts)|(redis|ws|socket\.io|http|express|koa|fastify|fetch|webhook|client|react|testing)\.(js|d\.ts)|package\.json|(README|CHANGELOG|SECURITY)\.md|LICENSE|docs\/.*\.(md|png)|bench\/(RESULTS\.md|charts\/.*\.svg)|examples\/(package\.json|(router|dashboard|testing|voiceping-router)\/.*))$/.test(
           path,
         ),
     );
@@ -603,6 +605,16 @@ try {
         check(`the Redis store runs on Node ${nodeVersion}, through junk, a loss and a flush`, () => {
           const env = { ...process.env, REDIS_PORT: String(port) };
           execFileSync(node, ['-e', OLD_REDIS_RUN], { cwd: nodeFolder, env, encoding: 'utf8', timeout: 60_000 });
+        });
+        check(`changes are read, delivered and posted on Node ${nodeVersion}`, () => {
+          const env = { ...process.env, REDIS_PORT: String(port) };
+          const said = execFileSync(node, ['-e', OLD_CHANGES_RUN], {
+            cwd: nodeFolder,
+            env,
+            encoding: 'utf8',
+            timeout: 60_000,
+          });
+          if (said !== 'done\n') throw new Error(`says ${said}`);
         });
       } finally {
         redis.kill();

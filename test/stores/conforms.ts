@@ -1,10 +1,10 @@
 import assert, { AssertionError } from 'node:assert/strict';
 import { expect, it } from 'vitest';
-import type { ConformanceCase, ConformanceHook } from 'voiceping-presence/testing';
+import type { ConformanceCase, ConformanceHook, ConformancePart } from 'voiceping-presence/testing';
 
 interface Expected {
   /** Hooks that this backend cannot have. */
-  readonly lacks?: readonly ConformanceHook[];
+  readonly lacks?: ReadonlyArray<ConformanceHook | ConformancePart>;
   /** Cases that this store is known to fail, by name, and why. One that passes by now fails the test: it leaves the list. */
   readonly fails?: { readonly [name: string]: string };
   readonly timeoutMs?: number;
@@ -22,7 +22,7 @@ export function conforms(
     expect(cases.length).toBeGreaterThan(60);
     expect(Object.keys(fails).filter((name) => !cases.some((one) => one.name === name))).toEqual([]);
   });
-  for (const { name, needs, run } of cases) {
+  for (const { name, needs, part, run } of cases) {
     const why = fails[name];
     if (why !== undefined) {
       declare(
@@ -39,9 +39,10 @@ export function conforms(
       );
       continue;
     }
-    const outcome = needs !== undefined && lacks.includes(needs) ? 'skipped' : 'passed';
+    const lacking = [needs, part].find((one) => one !== undefined && lacks.includes(one));
+    const outcome = lacking === undefined ? 'passed' : 'skipped';
     declare(
-      outcome === 'passed' ? name : `skipped for want of ${needs}(): ${name}`,
+      outcome === 'passed' ? name : `skipped for want of ${lacking}: ${name}`,
       async () => expect(await run()).toBe(outcome),
       timeoutMs,
     );

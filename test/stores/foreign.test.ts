@@ -5,6 +5,8 @@ import { memoryStore } from 'voiceping-presence';
 import { type FakeClock, fakeClock, type StoreBackend, storeConformance } from 'voiceping-presence/testing';
 import * as errors from '../../src/public/errors';
 import * as minHeap from '../../src/public/min-heap';
+import * as logCursor from '../../src/stores/log-cursor';
+import * as logOptions from '../../src/stores/log-options';
 import * as transitions from '../../src/stores/transitions';
 import * as clockBackend from './clock-backend';
 import { type Fault, MEMORY_FAULTS, REMOTE_FAULTS, RULE_FAULTS } from './foreign-faults';
@@ -29,8 +31,14 @@ function original(path: string, modules: Original['modules'], parts: readonly st
 const RULE = original('../../src/stores/transitions.ts', {});
 const MEMORY = original(
   '../../src/stores/memory/memory-store.ts',
-  { '../../public/errors': errors, '../../public/min-heap': minHeap, '../transitions': transitions },
-  ['./feed-queue', './steady-clock'],
+  {
+    '../../public/errors': errors,
+    '../../public/min-heap': minHeap,
+    '../transitions': transitions,
+    '../log-options': logOptions,
+    '../log-cursor': logCursor,
+  },
+  ['./feed-queue', './steady-clock', './memory-log'],
 );
 const REMOTE = original('remote-memory.ts', { 'voiceping-presence': { memoryStore }, './clock-backend': clockBackend });
 

@@ -36,6 +36,6 @@ it('no script has touched a key that is not in its KEYS', () => {
   expect(watched.undeclared).toEqual([]);
   // `stray` runs in test/redis/steps*.test.ts; `leased` and `seen` on a Cluster.
   expect(Array.from(watched.ran).sort().join(' ')).toBe(
-    'apply beat begin count held list read reap refresh registered release settle sweep',
+    'advance apply beat begin claim count deliveries held list read reap refresh registered release settle sweep',
   );
 });

@@ -39,7 +39,7 @@ function far(roundTripMs: number, { isCluster = false, graces = 0 } = {}) {
       // The first beat makes the lease.
       const known = script.name !== 'beat' || calls.length > 0;
       const due = script.name === 'beat' && graces > 0 ? [[0, 'u']] : [];
-      const answer = { known, due, more: left > 0, dead: [], sweep: [0, 0], lost: 0, done: keys.length };
+      const answer = { known, due, more: left > 0, dead: [], sweep: [0, 0], lost: 0, log: [0, 0], done: keys.length };
       await later(undefined);
       calls.push({
         name: script.name,
@@ -57,14 +57,23 @@ function far(roundTripMs: number, { isCluster = false, graces = 0 } = {}) {
     inBackground: (_stage: string, work: Promise<void>) => work,
   };
   const incarnations = new Incarnations(keyspace.partitions.length);
-  const maintenance = new Maintenance(keyspace, runner as never, incarnations, news as never, 1_000, clock);
+  const maintenance = new Maintenance(
+    keyspace,
+    runner as never,
+    incarnations,
+    news as never,
+    { retentionMs: 1_000, logChanges: 0, logMs: 0 },
+    clock,
+  );
   const timed = async (work: Promise<unknown>): Promise<number> => {
     const startedAt = clock.now();
     let isOver = false;
-    work.then(() => {
+    const end = (): void => {
       isOver = true;
-    });
+    };
+    work.then(end, end);
     while (!isOver) await clock.advance(Math.max(1, roundTripMs));
+    await work;
     return (clock.now() - startedAt) / Math.max(1, roundTripMs);
   };
   return { maintenance, calls, dues, timed, clock };

@@ -1,7 +1,7 @@
 import { checkedClock, checkFunctions } from '../../config/validation';
 import type { Clock } from '../../public/clock';
 import { checkNames } from '../../public/errors';
-import type { OnAnswer, PresenceOp, PresenceStore, StoreFeed, StoreNode } from '../port';
+import type { ChangeLog, OnAnswer, PresenceOp, PresenceStore, StoreFeed, StoreNode } from '../port';
 import type { ForkClient } from './fork-keys';
 import { ForkMessages } from './fork-messages';
 import { ForkUsers } from './fork-users';
@@ -34,6 +34,8 @@ export function besideFork(store: PresenceStore, client: ForkClient, options: { 
 }
 
 class BesideFork implements PresenceStore {
+  /** The users of the fork are users of the store, too, so that their changes are in its log. */
+  declare readonly log?: ChangeLog;
   private readonly feeds = new Set<StoreFeed>();
   /** For each router of this process, its latest call of `apply`. */
   private readonly calls = new Map<string, object>();
@@ -57,6 +59,7 @@ class BesideFork implements PresenceStore {
     const onLost: StoreFeed['onLost'] = (isLost) => {
       for (const feed of this.feeds) feed.onLost(isLost);
     };
+    if (store.log !== undefined) this.log = store.log;
     this.users = new ForkUsers({ store, client, onMissed, onError });
     this.own = new OwnUsers({ client, clock, onLost, onMissed });
     this.messages = new ForkMessages({ client, clock, users: this.users, own: this.own, onMissed, onError });

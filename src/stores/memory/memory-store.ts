@@ -1,6 +1,7 @@
 import { checkNames, optionError, shown } from '../../public/errors';
 import { type HeapItem, MinHeap } from '../../public/min-heap';
 import type { PresenceUpdate } from '../../public/types';
+import { checkedLog } from '../log-options';
 import type {
   PresenceOp,
   PresenceStore,
@@ -23,6 +24,7 @@ import {
   type UserRecord,
 } from '../transitions';
 import { FeedQueue } from './feed-queue';
+import { MemoryLog } from './memory-log';
 import { SteadyClock } from './steady-clock';
 
 /** The options of `memoryStore`. */
@@ -33,6 +35,10 @@ export interface MemoryStoreOptions {
   retentionMs?: number;
   /** The number of offline users for whom it remembers that; those who left first are forgotten first. @default 100_000 */
   maxRemembered?: number;
+  /** How many of the last changes `presence.changes` can give. At most 60 bytes each. @default 100_000 */
+  logChanges?: number;
+  /** How long a change can be given, in milliseconds. @default 604_800_000 // 7 days */
+  logMs?: number;
 }
 
 interface User {
@@ -58,7 +64,7 @@ interface User {
  * const west = createPresence({ store });
  */
 export function memoryStore(options: MemoryStoreOptions = {}): PresenceStore {
-  checkNames(options, ['now', 'retentionMs', 'maxRemembered']);
+  checkNames(options, ['now', 'retentionMs', 'maxRemembered', 'logChanges', 'logMs']);
   const { now = Date.now, retentionMs = 2_592_000_000, maxRemembered = 100_000 } = options;
   if (typeof now !== 'function') throw optionError(`now is ${shown(now)}; it is a function that gives milliseconds`);
   if (typeof retentionMs !== 'number' || !(retentionMs >= 0)) {
@@ -67,7 +73,7 @@ export function memoryStore(options: MemoryStoreOptions = {}): PresenceStore {
   if (!Number.isInteger(maxRemembered) || maxRemembered < 0) {
     throw optionError(`maxRemembered is ${shown(maxRemembered)}; it is an integer of at least 0`);
   }
-  return new MemoryStore(now, retentionMs, maxRemembered);
+  return new MemoryStore(now, retentionMs, maxRemembered, checkedLog(options));
 }
 
 class MemoryStore implements PresenceStore {
@@ -79,6 +85,7 @@ class MemoryStore implements PresenceStore {
   private readonly leases = new Map<string, Lease>();
   private readonly graces = new MinHeap<User>();
   private readonly queue = new FeedQueue();
+  readonly log: MemoryLog;
   private version = 0;
   private readonly epoch = Math.random().toString(36).slice(2, 10);
   private readonly clock: SteadyClock;
@@ -89,8 +96,20 @@ class MemoryStore implements PresenceStore {
     now: () => number,
     private readonly retentionMs: number,
     private readonly maxRemembered: number,
+    log: { readonly logChanges: number; readonly logMs: number },
   ) {
-    this.clock = new SteadyClock(now);
+    const clock = new SteadyClock(now);
+    this.clock = clock;
+    this.log = new MemoryLog({
+      ...log,
+      epoch: this.epoch,
+      settledVersion: () => {
+        this.settleNow();
+        return this.version;
+      },
+      now: () => clock.wall,
+      isAlive: (nodeId) => this.leases.has(nodeId),
+    });
   }
 
   describe(): string {
@@ -268,7 +287,8 @@ class MemoryStore implements PresenceStore {
       reason,
     };
     // Frozen, since every listener of every presence gets this one object.
-    this.queue.add({ update: Object.freeze(update), lastSeen: this.clock.wallTime(lastSeen) ?? this.clock.wall });
+    this.log.append(Object.freeze(update));
+    this.queue.add({ update, lastSeen: this.clock.wallTime(lastSeen) ?? this.clock.wall });
   }
 
   private isAnyExtended(): boolean {

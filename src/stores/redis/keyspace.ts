@@ -27,6 +27,8 @@ export class Partition {
   readonly keys: string[];
   /** The descriptions of the routers, see lua/beat.lua. */
   readonly routers: string;
+  /** The named positions in the log, see lua/claim.lua. */
+  readonly deliveries: string;
   readonly channel: string;
   readonly bucketPrefix: string;
   /** The data and the routers that the last beat found. */
@@ -46,6 +48,7 @@ export class Partition {
     const key = (name: string) => `${prefix}${name}:{${index}}`;
     this.keys = ['lease', 'nodes', 'meta', 'grace', 'count', 'log'].map(key);
     this.routers = key('routers');
+    this.deliveries = key('deliveries');
     this.seeds = halves(this.hexSeed);
     // Channels are shared by all databases of a server.
     this.channel = db === 0 ? key('sync') : `${key('sync')}:${db}`;

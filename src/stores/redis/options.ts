@@ -1,6 +1,7 @@
 import { checkedClock, checkedMs, checkFunctions, checkNoLookalike } from '../../config/validation';
 import type { Clock } from '../../public/clock';
 import { checkNames, optionError, shown } from '../../public/errors';
+import { checkedLog } from '../log-options';
 import type { PresenceStore } from '../port';
 import type { RedisLike } from './connection/client';
 import { CONNECTION_NAMES, checkConnection, connect, type RedisConnectionOptions } from './connection/connect';
@@ -24,6 +25,13 @@ export interface RedisStoreOptions extends RedisConnectionOptions {
   retentionMs?: number;
   /** Whether changes are published on `presence:online`, `presence:offline` and `presence:updates`. @default true */
   publish?: boolean;
+  /**
+   * How many of the last changes `presence.changes` can give; 50 to 150 bytes each. Where the routers of a fleet disagree, each of
+   * them warns, and the largest number counts. @default 100_000
+   */
+  logChanges?: number;
+  /** How long a change can be given, in milliseconds. Where routers disagree, the longest time counts. @default 604_800_000 // 7 days */
+  logMs?: number;
   /**
    * The clock for the time-outs of the store; for tests. Last seen and the ends of leases are by the clock of Redis.
    * @default the system's
@@ -53,14 +61,33 @@ export function redisStore(options: RedisStoreOptions = {}): PresenceStore {
     'an ioredis client': 'redisStore({ client })',
     'a client of the package redis': 'redisStore({ client }), with a client of ioredis',
   });
-  checkNames(options, ['client', 'prefix', 'retentionMs', 'publish', 'clock', ...CONNECTION_NAMES]);
-  const { client, prefix = 'presence:', retentionMs, publish = true, clock, ...connection } = options;
+  checkNames(options, [
+    'client',
+    'prefix',
+    'retentionMs',
+    'publish',
+    'logChanges',
+    'logMs',
+    'clock',
+    ...CONNECTION_NAMES,
+  ]);
+  const {
+    client,
+    prefix = 'presence:',
+    retentionMs,
+    publish = true,
+    logChanges,
+    logMs,
+    clock,
+    ...connection
+  } = options;
   if (typeof publish !== 'boolean') throw optionError(`publish is ${shown(publish)}; it is true or false`);
   const settings: RedisStoreSettings = {
     prefix,
     retentionMs: checkedRetention(retentionMs),
     publish,
     clock: checkedClock(clock),
+    log: checkedLog({ logChanges, logMs }),
   };
   if (client === undefined) {
     checkConnection(connection);

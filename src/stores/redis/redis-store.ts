@@ -1,5 +1,7 @@
 import type { Clock } from '../../public/clock';
+import type { LogOptions } from '../log-options';
 import type {
+  ChangeLog,
   OnAnswer,
   PresenceOp,
   PresenceStore,
@@ -11,6 +13,8 @@ import type {
   StoreProblem,
 } from '../port';
 import { ChangeStream } from './changes/change-stream';
+import { LogReader } from './changes/log-reader';
+import { Deliveries } from './commands/deliveries';
 import { cursorOf } from './commands/listing';
 import { Maintenance } from './commands/maintenance';
 import { Mutations } from './commands/mutations';
@@ -27,6 +31,7 @@ export interface RedisStoreSettings {
   readonly retentionMs: number;
   readonly publish: boolean;
   readonly clock: Clock;
+  readonly log: LogOptions;
 }
 
 const ignore: OnAnswer = () => undefined;
@@ -39,12 +44,13 @@ export class RedisStore implements PresenceStore {
   private readonly mutations: Mutations;
   private readonly maintenance: Maintenance;
   private readonly queries: Queries;
+  readonly log: ChangeLog;
   /** The longest TTL of the routers that beat through this store. */
   private ttlMs = Number.POSITIVE_INFINITY;
 
   constructor(
     client: RedisLike,
-    { prefix, publish, retentionMs, clock }: RedisStoreSettings,
+    { prefix, publish, retentionMs, clock, log }: RedisStoreSettings,
     /** Creates the next client of a store that opens its own connections. */
     reconnect: (() => RedisLike) | undefined,
   ) {
@@ -54,6 +60,7 @@ export class RedisStore implements PresenceStore {
       clock,
       keyspace,
       publish,
+      logChanges: log.logChanges,
       reconnect,
       receiverOf: (partition) => this.changeStream.receiverOf(partition),
       reason: () => this.changeStream.reason,
@@ -73,7 +80,15 @@ export class RedisStore implements PresenceStore {
     this.runner = runner;
     this.changeStream = new ChangeStream(keyspace, runner, clock);
     this.mutations = new Mutations(keyspace, runner, incarnations, clock, (inMs) => this.changeStream.tellDue(inMs));
-    this.maintenance = new Maintenance(keyspace, runner, incarnations, this.changeStream, retentionMs, clock);
+    this.maintenance = new Maintenance(
+      keyspace,
+      runner,
+      incarnations,
+      this.changeStream,
+      { ...log, retentionMs },
+      clock,
+    );
+    this.log = this.openLog(incarnations);
     this.queries = new Queries({
       keyspace,
       losses: this.changeStream.losses,
@@ -141,6 +156,21 @@ export class RedisStore implements PresenceStore {
   async count(onAnswer: OnAnswer = ignore): Promise<number | undefined> {
     this.runner.open();
     return this.queries.count(onAnswer);
+  }
+
+  private openLog(incarnations: Incarnations): ChangeLog {
+    const { keyspace, runner } = this;
+    const reader = new LogReader(keyspace, runner);
+    const deliveries = new Deliveries(keyspace, runner, incarnations, reader);
+    return {
+      head: (onAnswer = ignore) => reader.head(onAnswer),
+      oldest: (onAnswer = ignore) => reader.oldest(onAnswer),
+      read: (page, onAnswer = ignore) => reader.read(page, onAnswer),
+      claim: (node, name, from, isResumed, onAnswer = ignore) =>
+        deliveries.claim(node, name, from, isResumed, onAnswer),
+      advance: (name, token, step, onAnswer = ignore) => deliveries.advance(name, token, step, onAnswer),
+      deliveries: (onAnswer = ignore) => deliveries.list(onAnswer),
+    };
   }
 
   subscribe(feed: StoreFeed): () => void {

@@ -1,12 +1,14 @@
 import type { PresenceOp } from '../../stores/port';
 import type { Router, World } from '../conformance-world';
-import type { ConformanceHook } from '../store-backend';
+import type { ConformanceHook, ConformancePart } from '../store-backend';
 
 /** A case of the suite, before it is given a backend. @internal */
 export interface Case {
   readonly name: string;
   /** The hook of the backend that the case needs. */
   readonly needs?: ConformanceHook;
+  /** The optional part of the store that it is about. */
+  readonly part?: ConformancePart;
   readonly check: (world: World) => Promise<void>;
 }
 

@@ -1,4 +1,5 @@
 import type { Clock } from '../../../public/clock';
+import type { LogOptions } from '../../log-options';
 import type { OnAnswer, StoreNode } from '../../port';
 import type { ChangeStream } from '../changes/change-stream';
 import type { Incarnation, Incarnations } from '../incarnation';
@@ -11,6 +12,8 @@ import { Sweeper } from './sweeper';
 
 /** The most graces that one call ends. */
 const BEAT_GRACES = 500;
+/** A thousand years: a script takes no infinite time. */
+const MOST_LOG_MS = 31_536_000_000_000;
 /** After so long, a beat makes no further call. Where more graces have ended, the next beat follows at once. */
 const BEAT_MS = 200;
 
@@ -23,6 +26,8 @@ interface Beaten extends Changed {
   readonly dead: string[];
   readonly sweep: [first: number, count: number, turn: number];
   readonly lost: number;
+  /** How many changes the log keeps, and how long. */
+  readonly log: [changes: number, ms: number];
   readonly peers: string;
 }
 
@@ -33,18 +38,26 @@ export class Maintenance {
   /** The lease and the TTL of the router that beat last. */
   private leaseMs = 15_000;
   private ttlMs = Number.MAX_SAFE_INTEGER;
+  /** Whether it was reported that routers disagree on the log. */
+  private hasWarned = false;
 
   constructor(
     private readonly keyspace: Keyspace,
     private readonly runner: ScriptRunner,
     private readonly incarnations: Incarnations,
     private readonly changeStream: ChangeStream,
-    /** How long "last seen" of a user who is offline is remembered. */
-    retentionMs: number,
+    /** How long "last seen" of a user who is offline is remembered, and how much of the changes. */
+    private readonly keeps: LogOptions & { readonly retentionMs: number },
     private readonly clock: Clock,
   ) {
     this.reaper = new Reaper(keyspace, runner);
-    this.sweeper = new Sweeper({ keyspace, runner, changeStream, retentionMs, leaseMs: () => this.leaseMs });
+    this.sweeper = new Sweeper({
+      keyspace,
+      runner,
+      changeStream,
+      retentionMs: keeps.retentionMs,
+      leaseMs: () => this.leaseMs,
+    });
   }
 
   async beat(node: StoreNode, onAnswer: OnAnswer): Promise<{ known: boolean; now: number }> {
@@ -129,6 +142,7 @@ export class Maintenance {
         [beaten?.epoch, beaten?.seq, (incarnation.tellsIn ?? incarnation.unknownIn) ? 1 : 0, beaten?.peers].join('/'),
         JSON.stringify({ name, address, version }).slice(0, -1),
         String(upMs),
+        String(Math.min(MOST_LOG_MS, Math.ceil(this.keeps.logMs))),
       ],
     }));
     partition.beaten = { epoch: answer.e, seq: answer.seq, peers: answer.peers };
@@ -139,10 +153,29 @@ export class Maintenance {
       incarnation.advance();
     }
     this.changeStream.verifyLosses(partition, node, answer.lost);
+    this.compareLog(answer.log);
     if (answer.dead.length > 0)
       this.changeStream.inBackground('reap', this.reaper.reap(partition, answer.dead, this.ttlMs));
     if (answer.sweep[1] > 0) this.changeStream.inBackground('sweep', this.sweeper.sweep(partition, answer.sweep));
     return answer;
+  }
+
+  /** Another router of the fleet may want more of the log, and gets it. */
+  private compareLog([changes, ms]: Beaten['log']): void {
+    const { logChanges, logMs } = this.keeps;
+    const wanted = Math.ceil(logChanges / this.keyspace.partitions.length);
+    const isSame = changes === wanted && ms === Math.min(MOST_LOG_MS, Math.ceil(logMs));
+    if (isSame) {
+      this.hasWarned = false;
+      return;
+    }
+    if (this.hasWarned) return;
+    this.hasWarned = true;
+    const total = changes * this.keyspace.partitions.length;
+    const message =
+      `routers disagree on the log: this one has logChanges ${logChanges} and logMs ${logMs}, and it keeps ` +
+      `${total} changes for ${ms} ms, the larger of each`;
+    this.changeStream.inBackground('beat', Promise.reject(new Error(message)));
   }
 
   /**

@@ -9,15 +9,14 @@ import * as scripts from '../lua/scripts.generated';
 import { PresenceKeys } from './presence-keys';
 import { type Ask, askPlaced, type Changed, type Script, tap, tapped } from './script';
 
-/** The number of changes in the logs of all partitions together. */
-const LOG_CHANGES = 5_000;
-
 /** @internal */
 export interface ScriptRunnerOptions {
   readonly clock: Clock;
   readonly keyspace: Keyspace;
   /** Whether changes are published on the public channels, such as `presence:updates`. */
   readonly publish: boolean;
+  /** The number of changes in the logs of all partitions together. */
+  readonly logChanges: number;
   /** Creates the next client of a store that opens its own connections. */
   readonly reconnect: (() => RedisLike) | undefined;
   /** The receiver of changes of a partition. */
@@ -79,7 +78,7 @@ export class ScriptRunner {
     { joined = [], ttlMs = 0, onAnswer = () => undefined }: Change = {},
   ): Promise<T> {
     const { presenceKeys } = this;
-    const { keyspace, publish, receiverOf, onJunk, onLacking } = this.options;
+    const { keyspace, publish, logChanges, receiverOf, onJunk, onLacking } = this.options;
     // The current receiver, since an answer that comes after the store was closed must not reach a later one.
     const receiver = receiverOf(partition);
     const ask = tapped(this.ask, onAnswer);
@@ -91,7 +90,7 @@ export class ScriptRunner {
         publish ? keyspace.prefix : '',
         partition.channel,
         keyspace.isCluster ? '1' : '0',
-        String(Math.ceil(LOG_CHANGES / keyspace.partitions.length)),
+        String(Math.ceil(logChanges / keyspace.partitions.length)),
         partition.bucketPrefix,
         String(receiver.highestVersion),
         partition.seed,

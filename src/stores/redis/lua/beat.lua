@@ -14,16 +14,18 @@
                           known and has not registered all of its users since, "/", and the live routers, separated by commas
   ARGV[17]                its entry of KEYS[7], without "since" and the closing brace
   ARGV[18]                how long it has been running, in milliseconds
+  ARGV[19]                how long this router wants the log to keep a change, in milliseconds
 
   Result: {"known":bool,"now":ms,"e":epoch,"seq":n,"off":[],"due":[[bucket, user whose grace has ended], ...],"more":whether
   there are more of them,"dead":[incarnations to reap],
   "sweep":[first bucket, number of buckets, turn, see sweep.lua],"lost":how often users were found to be missing,
+  "log":[changes, milliseconds] that the log keeps,
   "peers":"the routers that are alive or awaited, separated by commas; also this one, since several may beat through one store"}.
   "known" is false where the next incarnation got a lease instead.
 ]]
 local routersKey = KEYS[7]
 local tag, following, lease, numbers, most = ARGV[11], ARGV[12], tonumber(ARGV[13]), ARGV[14], tonumber(ARGV[15])
-local beaten, described, upMs = ARGV[16], ARGV[17], tonumber(ARGV[18])
+local beaten, described, upMs, loggedMs = ARGV[16], ARGV[17], tonumber(ARGV[18]), tonumber(ARGV[19])
 local acknowledged, sent = match(numbers, '^(%d+)/(%d+)$')
 acknowledged, sent = tonumber(acknowledged), tonumber(sent)
 local gap = now - at
@@ -217,7 +219,28 @@ for _, member in ipairs(found) do
   end
 end
 
-call('HSET', metaKey, 'at', format('%d', now))
+-- What any router wants the log to keep it keeps, for some leases after the last beat of that router.
+local keeps, keepsMs, until_ = logged, loggedMs, now + lease * 10
+if meta.logUntil > now and meta.logUntil <= now + max(longest, lease) * 10 then
+  if meta.logChanges > keeps or meta.logMs > keepsMs then until_ = meta.logUntil end
+  keeps, keepsMs = max(keeps, meta.logChanges), max(keepsMs, meta.logMs)
+end
+-- Entries that are too old go with the next change; where none is left, all of them go now.
+local logFrom = math.min(meta.logFrom, seq)
+for _ = 1, 20 do
+  local entries = pcall('XRANGE', logKey, format('%d', logFrom), '+', 'COUNT', 1)
+  local entry = not isError(entries) and entries[1]
+  local id = entry and number(match(entry[1], '^(%d+)'))
+  if not id then
+    if logFrom > meta.logFrom then call('UNLINK', logKey) end
+    break
+  end
+  local written = number(match(entry[2][2] or '', '"t":(%d+)'))
+  if written and written >= now - keepsMs then break end
+  logFrom = id + 1
+end
+meta.logFrom = logFrom
+call('HSET', metaKey, 'at', format('%d', now), 'log', format('%d %d %d %d', keeps, keepsMs, until_, logFrom))
 finish()
 -- Without the counts, it is unknown whether buckets were lost too, and a bucket that is lost before the sweep has counted it would
 -- not be noticed. So routers register their users again, now and once the sweep has counted all buckets.
@@ -263,6 +286,6 @@ if slice > 0 then
   if turn >= 0 and first + slice >= buckets then call('HSET', metaKey, 'turn', format('%d', turn + 1)) end
 end
 
-return format('{"known":%s,"more":%s,"due":[%s],"dead":[%s],"sweep":[%d,%d,%d],"lost":%d,"peers":"%s",', tostring(isKnown), tostring(#found == most), table.concat(due, ','),
-  table.concat(dead, ','), first, slice, turn, number(call('HGET', metaKey, 'lost')) or 0,
-  table.concat(peers, ',')) .. answered()
+return format('{"known":%s,"more":%s,"due":[%s],"dead":[%s],"sweep":[%d,%d,%d],"lost":%d,"log":[%d,%d],"peers":"%s",', tostring(isKnown),
+  tostring(#found == most), table.concat(due, ','), table.concat(dead, ','), first, slice, turn,
+  number(call('HGET', metaKey, 'lost')) or 0, keeps, keepsMs, table.concat(peers, ',')) .. answered()

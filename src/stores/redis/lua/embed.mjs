@@ -9,7 +9,7 @@ const CHANGING = ['apply', 'beat', 'reap', 'settle', 'stray', 'sweep'];
 const QUERIES = ['count', 'list', 'read'];
 /** Scripts that start with meta.lua and record.lua. */
 const LOOKING = ['begin', 'held', 'seen'];
-const ALONE = ['leased', 'refresh', 'registered', 'release'];
+const ALONE = ['advance', 'claim', 'deliveries', 'leased', 'refresh', 'registered', 'release'];
 const NAMES = [...CHANGING, ...QUERIES, ...LOOKING, ...ALONE].sort();
 const before = (name) => {
   if (CHANGING.includes(name)) return ['meta', 'record', 'decide', 'shared'];

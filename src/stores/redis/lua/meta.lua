@@ -13,6 +13,9 @@
     extended "<when> <until>": when leases were last extended because this server was away, and when the longest of those
              leases ends
     away     the time of the last heartbeat before that, in milliseconds
+    log      "<changes> <milliseconds> <until> <oldest>": how many changes the logs of this fleet keep and how long, which is the most
+             that any router wants; until when that holds, unless such a router beats again; and the version before which the log
+             is too old
     awaited  "<until> <router> <router>...": the data were lost, and these routers have not registered all of their users yet
 
   A later version of this library may add fields here.
@@ -48,10 +51,11 @@ local function isEpoch(text)
 end
 
 local function readMeta(key)
-  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited', 'log')
   if isError(fields) then fields = {} end
   local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
   local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
+  local logChanges, logMs, logUntil, logFrom = match(fields[8] or '', '^(%d+) (%d+) (%d+) (%d+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   -- An invalid or impossible version was written by another program. The count is lost, so these are new data.
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
@@ -69,6 +73,10 @@ local function readMeta(key)
     -- An invalid value counts as one that has ended: the next beat deletes it.
     awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
+    logChanges = number(logChanges) or 0,
+    logMs = number(logMs) or 0,
+    logUntil = number(logUntil) or 0,
+    logFrom = number(logFrom) or 0,
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end

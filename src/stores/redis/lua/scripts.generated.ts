@@ -1,6 +1,20 @@
 // Generated from lua/*.lua by lua/embed.mjs, which `npm run build` and `npm run embed` call. Edit those.
 import { script } from '../commands/script';
 
+export const advance = script('advance', String.raw`local deliveriesKey, name, claimed = KEYS[1], ARGV[1], ARGV[2]
+local to, end_, failed, isReleased = ARGV[3], ARGV[4], ARGV[5], ARGV[6] == '1'
+local entry = redis.pcall('HGET', deliveriesKey, name)
+if type(entry) ~= 'string' then return '0' end
+local token, holder, ended, cursor, router, failure = string.match(entry, '^(%d+)|([^|]*)|([01])|([^|]+)|([^|]*)|([^|]*)')
+if token ~= claimed or holder == '' then return '0' end
+if to ~= '' then cursor = to end
+if end_ ~= '' then ended = end_ end
+if failed ~= '=' then failure = failed end
+if isReleased or ended == '1' then holder = '' end
+redis.call('HSET', deliveriesKey, name, table.concat({ token, holder, ended, cursor, router, failure }, '|'))
+return '1'
+`);
+
 export const apply = script('apply', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
@@ -22,10 +36,11 @@ local function isEpoch(text)
 end
 
 local function readMeta(key)
-  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited', 'log')
   if isError(fields) then fields = {} end
   local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
   local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
+  local logChanges, logMs, logUntil, logFrom = match(fields[8] or '', '^(%d+) (%d+) (%d+) (%d+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -40,6 +55,10 @@ local function readMeta(key)
     extendedUntil = number(extendedUntil) or 0,
     awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
+    logChanges = number(logChanges) or 0,
+    logMs = number(logMs) or 0,
+    logUntil = number(logUntil) or 0,
+    logFrom = number(logFrom) or 0,
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -311,10 +330,13 @@ local function lose(names)
   call('HSET', metaKey, 'lost', times, 'lostAt', format('%d', now))
   publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
 end
-local function log(id, oldest, batch)
+local function log(id, batch)
+  local most = logged
+  if meta.logUntil > now and meta.logUntil < now + 1e9 then most = max(most, meta.logChanges) end
   for _ = 1, 2 do
-    local added = pcall('XADD', logKey, 'MINID', '~', oldest, id, 'b', batch)
-    if isError(added) then added = pcall('XADD', logKey, 'MAXLEN', '~', 100, id, 'b', batch) end
+    local oldest = max(0, seq - most, math.min(meta.logFrom, seq))
+    local added = pcall('XADD', logKey, 'MINID', '~', format('%d', oldest), id, 'b', batch)
+    if isError(added) then added = pcall('XADD', logKey, 'MAXLEN', '~', format('%d', most), id, 'b', batch) end
     if not isError(added) then return end
     if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
     discard(logKey)
@@ -340,7 +362,7 @@ local function finish()
     call('HSET', countKey, unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  log(format('%d-0', before + 1), format('%d', max(0, seq - logged)), batch)
+  log(format('%d-0', before + 1), batch)
   for i = 1, #messages, 2 do
     send('PUBLISH', messages[i], messages[i + 1])
     send('PUBLISH', updates, messages[i + 1])
@@ -442,10 +464,11 @@ local function isEpoch(text)
 end
 
 local function readMeta(key)
-  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited', 'log')
   if isError(fields) then fields = {} end
   local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
   local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
+  local logChanges, logMs, logUntil, logFrom = match(fields[8] or '', '^(%d+) (%d+) (%d+) (%d+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -460,6 +483,10 @@ local function readMeta(key)
     extendedUntil = number(extendedUntil) or 0,
     awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
+    logChanges = number(logChanges) or 0,
+    logMs = number(logMs) or 0,
+    logUntil = number(logUntil) or 0,
+    logFrom = number(logFrom) or 0,
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -731,10 +758,13 @@ local function lose(names)
   call('HSET', metaKey, 'lost', times, 'lostAt', format('%d', now))
   publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
 end
-local function log(id, oldest, batch)
+local function log(id, batch)
+  local most = logged
+  if meta.logUntil > now and meta.logUntil < now + 1e9 then most = max(most, meta.logChanges) end
   for _ = 1, 2 do
-    local added = pcall('XADD', logKey, 'MINID', '~', oldest, id, 'b', batch)
-    if isError(added) then added = pcall('XADD', logKey, 'MAXLEN', '~', 100, id, 'b', batch) end
+    local oldest = max(0, seq - most, math.min(meta.logFrom, seq))
+    local added = pcall('XADD', logKey, 'MINID', '~', format('%d', oldest), id, 'b', batch)
+    if isError(added) then added = pcall('XADD', logKey, 'MAXLEN', '~', format('%d', most), id, 'b', batch) end
     if not isError(added) then return end
     if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
     discard(logKey)
@@ -760,7 +790,7 @@ local function finish()
     call('HSET', countKey, unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  log(format('%d-0', before + 1), format('%d', max(0, seq - logged)), batch)
+  log(format('%d-0', before + 1), batch)
   for i = 1, #messages, 2 do
     send('PUBLISH', messages[i], messages[i + 1])
     send('PUBLISH', updates, messages[i + 1])
@@ -779,7 +809,7 @@ local function answered()
 end
 local routersKey = KEYS[7]
 local tag, following, lease, numbers, most = ARGV[11], ARGV[12], tonumber(ARGV[13]), ARGV[14], tonumber(ARGV[15])
-local beaten, described, upMs = ARGV[16], ARGV[17], tonumber(ARGV[18])
+local beaten, described, upMs, loggedMs = ARGV[16], ARGV[17], tonumber(ARGV[18]), tonumber(ARGV[19])
 local acknowledged, sent = match(numbers, '^(%d+)/(%d+)$')
 acknowledged, sent = tonumber(acknowledged), tonumber(sent)
 local gap = now - at
@@ -943,8 +973,26 @@ for _, member in ipairs(found) do
     junk[#junk + 1] = graceKey
   end
 end
-
-call('HSET', metaKey, 'at', format('%d', now))
+local keeps, keepsMs, until_ = logged, loggedMs, now + lease * 10
+if meta.logUntil > now and meta.logUntil <= now + max(longest, lease) * 10 then
+  if meta.logChanges > keeps or meta.logMs > keepsMs then until_ = meta.logUntil end
+  keeps, keepsMs = max(keeps, meta.logChanges), max(keepsMs, meta.logMs)
+end
+local logFrom = math.min(meta.logFrom, seq)
+for _ = 1, 20 do
+  local entries = pcall('XRANGE', logKey, format('%d', logFrom), '+', 'COUNT', 1)
+  local entry = not isError(entries) and entries[1]
+  local id = entry and number(match(entry[1], '^(%d+)'))
+  if not id then
+    if logFrom > meta.logFrom then call('UNLINK', logKey) end
+    break
+  end
+  local written = number(match(entry[2][2] or '', '"t":(%d+)'))
+  if written and written >= now - keepsMs then break end
+  logFrom = id + 1
+end
+meta.logFrom = logFrom
+call('HSET', metaKey, 'at', format('%d', now), 'log', format('%d %d %d %d', keeps, keepsMs, until_, logFrom))
 finish()
 local counting = try('HGET', countKey, '')
 local till = counting and number(match(counting, '^~(%d+)$'))
@@ -980,9 +1028,9 @@ if slice > 0 then
   if turn >= 0 and first + slice >= buckets then call('HSET', metaKey, 'turn', format('%d', turn + 1)) end
 end
 
-return format('{"known":%s,"more":%s,"due":[%s],"dead":[%s],"sweep":[%d,%d,%d],"lost":%d,"peers":"%s",', tostring(isKnown), tostring(#found == most), table.concat(due, ','),
-  table.concat(dead, ','), first, slice, turn, number(call('HGET', metaKey, 'lost')) or 0,
-  table.concat(peers, ',')) .. answered()
+return format('{"known":%s,"more":%s,"due":[%s],"dead":[%s],"sweep":[%d,%d,%d],"lost":%d,"log":[%d,%d],"peers":"%s",', tostring(isKnown),
+  tostring(#found == most), table.concat(due, ','), table.concat(dead, ','), first, slice, turn,
+  number(call('HGET', metaKey, 'lost')) or 0, keeps, keepsMs, table.concat(peers, ',')) .. answered()
 `);
 
 export const begin = script('begin', String.raw`local LAYOUT = '3'
@@ -1006,10 +1054,11 @@ local function isEpoch(text)
 end
 
 local function readMeta(key)
-  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited', 'log')
   if isError(fields) then fields = {} end
   local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
   local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
+  local logChanges, logMs, logUntil, logFrom = match(fields[8] or '', '^(%d+) (%d+) (%d+) (%d+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -1024,6 +1073,10 @@ local function readMeta(key)
     extendedUntil = number(extendedUntil) or 0,
     awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
+    logChanges = number(logChanges) or 0,
+    logMs = number(logMs) or 0,
+    logUntil = number(logUntil) or 0,
+    logFrom = number(logFrom) or 0,
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -1163,6 +1216,39 @@ call('HSET', metaKey, 'layout', LAYOUT, 'seed', seed)
 return format('{"e":"%s","seed":"%s","junk":[%s]}', epoch, seed, junk)
 `);
 
+export const claim = script('claim', String.raw`local leaseKey, deliveriesKey = KEYS[1], KEYS[2]
+local tag, name, from, isResumed, router, lost = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1', ARGV[5], ARGV[6]
+local MOST = 1000
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function isAlive(incarnation)
+  local deadline = redis.pcall('ZSCORE', leaseKey, incarnation)
+  return type(deadline) == 'string' and tonumber(deadline) > now
+end
+
+if not isAlive(tag) then return '?' end
+local entry = redis.pcall('HGET', deliveriesKey, name)
+if type(entry) == 'table' then
+  redis.call('UNLINK', deliveriesKey)
+  entry = false
+end
+local token, holder, ended, cursor, _, failure = string.match(entry or '', '^(%d+)|([^|]*)|([01])|([^|]+)|([^|]*)|([^|]*)')
+if not token or #token > 15 or #cursor > 1024 then
+  if not entry and redis.call('HLEN', deliveriesKey) >= MOST then return 'full' end
+  token, holder, ended, cursor, failure = '0', '', '0', entry and lost or from, ''
+end
+if isResumed then ended = '0' end
+local isOwn = string.match(holder, '^[^~]*') == string.match(tag, '^[^~]*')
+local isHeld = holder ~= '' and not isOwn and isAlive(holder)
+local isClaimed = not isHeld and ended == '0'
+if isClaimed then
+  token, holder = string.format('%d', tonumber(token) + 1), tag
+  redis.call('HSET', deliveriesKey, name, table.concat({ token, holder, ended, cursor, router, failure }, '|'))
+end
+return (isClaimed and token or '') .. '|' .. ended .. '|' .. cursor
+`);
+
 export const count = script('count', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
@@ -1184,10 +1270,11 @@ local function isEpoch(text)
 end
 
 local function readMeta(key)
-  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited', 'log')
   if isError(fields) then fields = {} end
   local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
   local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
+  local logChanges, logMs, logUntil, logFrom = match(fields[8] or '', '^(%d+) (%d+) (%d+) (%d+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -1202,6 +1289,10 @@ local function readMeta(key)
     extendedUntil = number(extendedUntil) or 0,
     awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
+    logChanges = number(logChanges) or 0,
+    logMs = number(logMs) or 0,
+    logUntil = number(logUntil) or 0,
+    logFrom = number(logFrom) or 0,
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -1434,6 +1525,23 @@ end
 return format('%d %s %d %d %d', sum, meta.epoch or '', meta.seq, isAwaited(meta) and 1 or 0, (((isAny or isAnyGraceOver(graceKey)) and sum > 0) or not isCounted) and 0 or 1)
 `);
 
+export const deliveries = script('deliveries', String.raw`local leaseKey, deliveriesKey = KEYS[1], KEYS[2]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local size = redis.pcall('HLEN', deliveriesKey)
+if type(size) ~= 'number' or size > 2000 then return '' end
+local fields, lines = redis.pcall('HGETALL', deliveriesKey), {}
+for i = 1, #fields, 2 do
+  local token, holder, rest = string.match(fields[i + 1], '^(%d+)|([^|]*)|([01]|[^|]+|[^|]*|[^|]*)')
+  if token and string.find(fields[i], '^[%w_.:-]+$') then
+    local deadline = holder ~= '' and redis.pcall('ZSCORE', leaseKey, holder)
+    local isHeld = type(deadline) == 'string' and tonumber(deadline) > now
+    lines[#lines + 1] = fields[i] .. '|' .. (isHeld and '1' or '0') .. '|' .. rest
+  end
+end
+return table.concat(lines, '\n')
+`);
+
 export const held = script('held', String.raw`local LAYOUT = '3'
 local MOST = 4503599627370496
 local EPOCH = 1577836800000
@@ -1455,10 +1563,11 @@ local function isEpoch(text)
 end
 
 local function readMeta(key)
-  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited', 'log')
   if isError(fields) then fields = {} end
   local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
   local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
+  local logChanges, logMs, logUntil, logFrom = match(fields[8] or '', '^(%d+) (%d+) (%d+) (%d+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -1473,6 +1582,10 @@ local function readMeta(key)
     extendedUntil = number(extendedUntil) or 0,
     awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
+    logChanges = number(logChanges) or 0,
+    logMs = number(logMs) or 0,
+    logUntil = number(logUntil) or 0,
+    logFrom = number(logFrom) or 0,
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -1637,10 +1750,11 @@ local function isEpoch(text)
 end
 
 local function readMeta(key)
-  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited', 'log')
   if isError(fields) then fields = {} end
   local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
   local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
+  local logChanges, logMs, logUntil, logFrom = match(fields[8] or '', '^(%d+) (%d+) (%d+) (%d+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -1655,6 +1769,10 @@ local function readMeta(key)
     extendedUntil = number(extendedUntil) or 0,
     awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
+    logChanges = number(logChanges) or 0,
+    logMs = number(logMs) or 0,
+    logUntil = number(logUntil) or 0,
+    logFrom = number(logFrom) or 0,
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -1943,10 +2061,11 @@ local function isEpoch(text)
 end
 
 local function readMeta(key)
-  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited', 'log')
   if isError(fields) then fields = {} end
   local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
   local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
+  local logChanges, logMs, logUntil, logFrom = match(fields[8] or '', '^(%d+) (%d+) (%d+) (%d+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -1961,6 +2080,10 @@ local function readMeta(key)
     extendedUntil = number(extendedUntil) or 0,
     awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
+    logChanges = number(logChanges) or 0,
+    logMs = number(logMs) or 0,
+    logUntil = number(logUntil) or 0,
+    logFrom = number(logFrom) or 0,
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -2209,10 +2332,11 @@ local function isEpoch(text)
 end
 
 local function readMeta(key)
-  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited', 'log')
   if isError(fields) then fields = {} end
   local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
   local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
+  local logChanges, logMs, logUntil, logFrom = match(fields[8] or '', '^(%d+) (%d+) (%d+) (%d+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -2227,6 +2351,10 @@ local function readMeta(key)
     extendedUntil = number(extendedUntil) or 0,
     awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
+    logChanges = number(logChanges) or 0,
+    logMs = number(logMs) or 0,
+    logUntil = number(logUntil) or 0,
+    logFrom = number(logFrom) or 0,
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -2498,10 +2626,13 @@ local function lose(names)
   call('HSET', metaKey, 'lost', times, 'lostAt', format('%d', now))
   publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
 end
-local function log(id, oldest, batch)
+local function log(id, batch)
+  local most = logged
+  if meta.logUntil > now and meta.logUntil < now + 1e9 then most = max(most, meta.logChanges) end
   for _ = 1, 2 do
-    local added = pcall('XADD', logKey, 'MINID', '~', oldest, id, 'b', batch)
-    if isError(added) then added = pcall('XADD', logKey, 'MAXLEN', '~', 100, id, 'b', batch) end
+    local oldest = max(0, seq - most, math.min(meta.logFrom, seq))
+    local added = pcall('XADD', logKey, 'MINID', '~', format('%d', oldest), id, 'b', batch)
+    if isError(added) then added = pcall('XADD', logKey, 'MAXLEN', '~', format('%d', most), id, 'b', batch) end
     if not isError(added) then return end
     if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
     discard(logKey)
@@ -2527,7 +2658,7 @@ local function finish()
     call('HSET', countKey, unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  log(format('%d-0', before + 1), format('%d', max(0, seq - logged)), batch)
+  log(format('%d-0', before + 1), batch)
   for i = 1, #messages, 2 do
     send('PUBLISH', messages[i], messages[i + 1])
     send('PUBLISH', updates, messages[i + 1])
@@ -2668,10 +2799,11 @@ local function isEpoch(text)
 end
 
 local function readMeta(key)
-  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited', 'log')
   if isError(fields) then fields = {} end
   local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
   local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
+  local logChanges, logMs, logUntil, logFrom = match(fields[8] or '', '^(%d+) (%d+) (%d+) (%d+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -2686,6 +2818,10 @@ local function readMeta(key)
     extendedUntil = number(extendedUntil) or 0,
     awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
+    logChanges = number(logChanges) or 0,
+    logMs = number(logMs) or 0,
+    logUntil = number(logUntil) or 0,
+    logFrom = number(logFrom) or 0,
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -2829,10 +2965,11 @@ local function isEpoch(text)
 end
 
 local function readMeta(key)
-  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited', 'log')
   if isError(fields) then fields = {} end
   local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
   local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
+  local logChanges, logMs, logUntil, logFrom = match(fields[8] or '', '^(%d+) (%d+) (%d+) (%d+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -2847,6 +2984,10 @@ local function readMeta(key)
     extendedUntil = number(extendedUntil) or 0,
     awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
+    logChanges = number(logChanges) or 0,
+    logMs = number(logMs) or 0,
+    logUntil = number(logUntil) or 0,
+    logFrom = number(logFrom) or 0,
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -3118,10 +3259,13 @@ local function lose(names)
   call('HSET', metaKey, 'lost', times, 'lostAt', format('%d', now))
   publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
 end
-local function log(id, oldest, batch)
+local function log(id, batch)
+  local most = logged
+  if meta.logUntil > now and meta.logUntil < now + 1e9 then most = max(most, meta.logChanges) end
   for _ = 1, 2 do
-    local added = pcall('XADD', logKey, 'MINID', '~', oldest, id, 'b', batch)
-    if isError(added) then added = pcall('XADD', logKey, 'MAXLEN', '~', 100, id, 'b', batch) end
+    local oldest = max(0, seq - most, math.min(meta.logFrom, seq))
+    local added = pcall('XADD', logKey, 'MINID', '~', format('%d', oldest), id, 'b', batch)
+    if isError(added) then added = pcall('XADD', logKey, 'MAXLEN', '~', format('%d', most), id, 'b', batch) end
     if not isError(added) then return end
     if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
     discard(logKey)
@@ -3147,7 +3291,7 @@ local function finish()
     call('HSET', countKey, unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  log(format('%d-0', before + 1), format('%d', max(0, seq - logged)), batch)
+  log(format('%d-0', before + 1), batch)
   for i = 1, #messages, 2 do
     send('PUBLISH', messages[i], messages[i + 1])
     send('PUBLISH', updates, messages[i + 1])
@@ -3212,10 +3356,11 @@ local function isEpoch(text)
 end
 
 local function readMeta(key)
-  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited', 'log')
   if isError(fields) then fields = {} end
   local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
   local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
+  local logChanges, logMs, logUntil, logFrom = match(fields[8] or '', '^(%d+) (%d+) (%d+) (%d+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -3230,6 +3375,10 @@ local function readMeta(key)
     extendedUntil = number(extendedUntil) or 0,
     awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
+    logChanges = number(logChanges) or 0,
+    logMs = number(logMs) or 0,
+    logUntil = number(logUntil) or 0,
+    logFrom = number(logFrom) or 0,
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -3501,10 +3650,13 @@ local function lose(names)
   call('HSET', metaKey, 'lost', times, 'lostAt', format('%d', now))
   publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
 end
-local function log(id, oldest, batch)
+local function log(id, batch)
+  local most = logged
+  if meta.logUntil > now and meta.logUntil < now + 1e9 then most = max(most, meta.logChanges) end
   for _ = 1, 2 do
-    local added = pcall('XADD', logKey, 'MINID', '~', oldest, id, 'b', batch)
-    if isError(added) then added = pcall('XADD', logKey, 'MAXLEN', '~', 100, id, 'b', batch) end
+    local oldest = max(0, seq - most, math.min(meta.logFrom, seq))
+    local added = pcall('XADD', logKey, 'MINID', '~', format('%d', oldest), id, 'b', batch)
+    if isError(added) then added = pcall('XADD', logKey, 'MAXLEN', '~', format('%d', most), id, 'b', batch) end
     if not isError(added) then return end
     if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
     discard(logKey)
@@ -3530,7 +3682,7 @@ local function finish()
     call('HSET', countKey, unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  log(format('%d-0', before + 1), format('%d', max(0, seq - logged)), batch)
+  log(format('%d-0', before + 1), batch)
   for i = 1, #messages, 2 do
     send('PUBLISH', messages[i], messages[i + 1])
     send('PUBLISH', updates, messages[i + 1])
@@ -3609,10 +3761,11 @@ local function isEpoch(text)
 end
 
 local function readMeta(key)
-  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited')
+  local fields = pcall('HMGET', key, 'seq', 'epoch', 'at', 'layout', 'seed', 'extended', 'awaited', 'log')
   if isError(fields) then fields = {} end
   local extendedAt, extendedUntil = match(fields[6] or '', '^(%d+) (%d+)$')
   local awaitedUntil, awaited = match(fields[7] or '', '^(%d+) ([^%c",]+)$')
+  local logChanges, logMs, logUntil, logFrom = match(fields[8] or '', '^(%d+) (%d+) (%d+) (%d+)$')
   local seq, epoch, seed = number(fields[1]), fields[2] or nil, fields[5] or nil
   if fields[1] and not (seq and seq <= MOST / 2) then seq, epoch = nil, nil end
   local layout = fields[4] or nil
@@ -3627,6 +3780,10 @@ local function readMeta(key)
     extendedUntil = number(extendedUntil) or 0,
     awaitedUntil = number(awaitedUntil) or (fields[7] and 1 or 0),
     awaited = awaited or '',
+    logChanges = number(logChanges) or 0,
+    logMs = number(logMs) or 0,
+    logUntil = number(logUntil) or 0,
+    logFrom = number(logFrom) or 0,
     seed = seed and #seed >= 16 and #seed <= 29 and match(seed, '^%x+$') or nil,
   }
 end
@@ -3898,10 +4055,13 @@ local function lose(names)
   call('HSET', metaKey, 'lost', times, 'lostAt', format('%d', now))
   publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
 end
-local function log(id, oldest, batch)
+local function log(id, batch)
+  local most = logged
+  if meta.logUntil > now and meta.logUntil < now + 1e9 then most = max(most, meta.logChanges) end
   for _ = 1, 2 do
-    local added = pcall('XADD', logKey, 'MINID', '~', oldest, id, 'b', batch)
-    if isError(added) then added = pcall('XADD', logKey, 'MAXLEN', '~', 100, id, 'b', batch) end
+    local oldest = max(0, seq - most, math.min(meta.logFrom, seq))
+    local added = pcall('XADD', logKey, 'MINID', '~', format('%d', oldest), id, 'b', batch)
+    if isError(added) then added = pcall('XADD', logKey, 'MAXLEN', '~', format('%d', most), id, 'b', batch) end
     if not isError(added) then return end
     if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
     discard(logKey)
@@ -3927,7 +4087,7 @@ local function finish()
     call('HSET', countKey, unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  log(format('%d-0', before + 1), format('%d', max(0, seq - logged)), batch)
+  log(format('%d-0', before + 1), batch)
   for i = 1, #messages, 2 do
     send('PUBLISH', messages[i], messages[i + 1])
     send('PUBLISH', updates, messages[i + 1])

@@ -14,7 +14,7 @@
   ARGV[2] the prefix of the public channels ("presence:"); empty: nothing is published on them
   ARGV[3] the channel of the routers
   ARGV[4] '1': that channel is sharded
-  ARGV[5] the number of changes that the log keeps
+  ARGV[5] the number of changes that this router wants the log to keep; where another one wants more, that is what it keeps
   ARGV[6] the prefix of the keys of the buckets
   ARGV[7] the highest version that the caller has seen
   ARGV[8] the seed with which the caller found the buckets
@@ -186,12 +186,16 @@ local function lose(names)
   publish('{"l":[' .. table.concat(names, ',') .. '],"k":' .. times .. '}')
 end
 
--- Adds a batch to the log. The log is a cache, so a key that prevents that is deleted.
-local function log(id, oldest, batch)
+-- Adds a batch to the log. A key that prevents that is deleted: whoever reads the log finds that changes are missing.
+local function log(id, batch)
+  local most = logged
+  -- No lease is that long: another program has written the time.
+  if meta.logUntil > now and meta.logUntil < now + 1e9 then most = max(most, meta.logChanges) end
   for _ = 1, 2 do
-    local added = pcall('XADD', logKey, 'MINID', '~', oldest, id, 'b', batch)
-    -- Before Redis 6.2.
-    if isError(added) then added = pcall('XADD', logKey, 'MAXLEN', '~', 100, id, 'b', batch) end
+    local oldest = max(0, seq - most, math.min(meta.logFrom, seq))
+    local added = pcall('XADD', logKey, 'MINID', '~', format('%d', oldest), id, 'b', batch)
+    -- Before Redis 6.2. Each entry has one change or more.
+    if isError(added) then added = pcall('XADD', logKey, 'MAXLEN', '~', format('%d', most), id, 'b', batch) end
     if not isError(added) then return end
     if not find(added.err, 'WRONGTYPE', 1, true) and not find(added.err, 'smaller', 1, true) then return end
     discard(logKey)
@@ -220,7 +224,7 @@ local function finish()
     call('HSET', countKey, unpack(pairs))
   end
   local batch = format('{"e":"%s","n":%d,"t":%d,"u":[', epoch, before + 1, now) .. table.concat(told, ',') .. ']}'
-  log(format('%d-0', before + 1), format('%d', max(0, seq - logged)), batch)
+  log(format('%d-0', before + 1), batch)
   for i = 1, #messages, 2 do
     send('PUBLISH', messages[i], messages[i + 1])
     send('PUBLISH', updates, messages[i + 1])

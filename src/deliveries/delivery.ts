@@ -1,0 +1,277 @@
+import { withDeadline } from '../diagnostics/call-timeout';
+import { withCallbackDeadline } from '../diagnostics/callback-deadline';
+import { messageOf } from '../diagnostics/error-reporter';
+import { backoffMs } from '../public/backoff';
+import { type Clock, randomOf } from '../public/clock';
+import { PresenceError } from '../public/errors';
+import type { ChangeBatch, ChangeHandler, ErrorStage } from '../public/types';
+import type { ChangeLog, DeliveryStep, StoreNode } from '../stores/port';
+
+/** How long changes are gathered before they are read, so that a busy fleet costs few reads. */
+const GATHER_MS = 200;
+/** The bounds of the wait after a handler or the store has failed. */
+const RETRY = { leastMs: 1_000, mostMs: 60_000 };
+/** The longest wait that a handler may ask for, by `retryAfterMs` of its error. */
+const MOST_RETRY_AFTER_MS = 3_600_000;
+
+/** The most characters of an error that are kept. */
+const MAX_ERROR = 500;
+
+/** What a handler may say with its error. */
+interface Advice {
+  /** Wait at least so long, in milliseconds. */
+  readonly retryAfterMs: number;
+  /** The receiver wants no more. */
+  readonly isEnded: boolean;
+}
+
+/** @internal */
+export interface DeliverySettings {
+  readonly name: string;
+  readonly handler: ChangeHandler;
+  readonly batch: number;
+  readonly from: 'now' | 'start';
+  readonly timeoutMs: number;
+  readonly resume: boolean;
+}
+
+/** @internal */
+export interface DeliveryHost {
+  readonly clock: Clock;
+  readonly log: ChangeLog;
+  readonly node: StoreNode;
+  readonly commandTimeoutMs: number;
+  /** Resolves once this router has a lease; rejects once the presence is closed. */
+  ready(): Promise<void>;
+  read(since: string, limit: number): Promise<ChangeBatch>;
+  report(stage: ErrorStage, error: unknown): void;
+}
+
+/** A claim that this router holds. */
+interface Held {
+  readonly token: number;
+  /** The position that the store knows. */
+  stored: string;
+  /** Up to where the handler has taken everything; within a listing after a gap it is ahead of the position. */
+  done: string;
+  /** What the handler has not taken: it gets the same again. */
+  retry: ChangeBatch | undefined;
+  /** When the store last said that the claim is ours. */
+  confirmedAt: number;
+}
+
+/**
+ * Delivers changes to one handler, as long as this router holds the claim; the other routers of the fleet wait for it. At least
+ * once: the position moves after the handler has resolved.
+ * @internal
+ */
+export class Delivery {
+  private held: Held | undefined;
+  /** The furthest position that is known here, in case the store loses it. */
+  private known: string | undefined;
+  private isResumed: boolean;
+  private isStopped = false;
+  private failures = 0;
+  /** How often in a row the claim was refused. */
+  private refusals = 0;
+  private isWoken = false;
+  private onWake = (): void => undefined;
+  private readonly running: Promise<void>;
+  private readonly tickMs: number;
+
+  constructor(
+    private readonly settings: DeliverySettings,
+    private readonly host: DeliveryHost,
+  ) {
+    this.isResumed = settings.resume;
+    this.tickMs = host.node.leaseMs / 3;
+    this.running = this.run();
+  }
+
+  /** There may be changes. */
+  wake(): void {
+    this.isWoken = true;
+    this.onWake();
+  }
+
+  /** Resolves once the handler is done with what it has, and the claim is released. */
+  async stop(): Promise<void> {
+    this.isStopped = true;
+    this.wake();
+    await this.running;
+    await this.release();
+  }
+
+  /** Gives the claim up at once: what the handler still has at hand will be repeated elsewhere. */
+  abandon(): Promise<void> {
+    this.isStopped = true;
+    this.wake();
+    return this.release();
+  }
+
+  private async run(): Promise<void> {
+    // Without a lease nothing can be claimed.
+    await this.host.ready().catch(() => undefined);
+    while (!this.isStopped) {
+      let waitMs: number;
+      try {
+        waitMs = await this.step();
+        this.failures = 0;
+      } catch (error) {
+        if (this.isStopped) return;
+        this.host.report('delivery', error);
+        const { retryAfterMs } = adviceOf((error as PresenceError).cause);
+        waitMs = Math.max(backoffMs(this.failures, RETRY, randomOf(this.host.clock)), retryAfterMs);
+        this.failures += 1;
+        await this.sleep(waitMs, false);
+        continue;
+      }
+      if (waitMs > 0 && !this.isStopped) await this.sleep(waitMs, true);
+    }
+  }
+
+  /** Delivers one batch. Returns how long to wait, unless there are changes sooner. */
+  private async step(): Promise<number> {
+    const held = this.held ?? (await this.claim());
+    if (held === undefined) {
+      // At first this router may have no lease yet.
+      this.refusals += 1;
+      return Math.min(this.tickMs, GATHER_MS * 2 ** this.refusals);
+    }
+    this.refusals = 0;
+    const { clock } = this.host;
+    // A router that stood still may have lost the claim meanwhile; so it asks before it calls the handler.
+    const ageMs = clock.now() - held.confirmedAt;
+    if ((ageMs < 0 || ageMs >= this.tickMs) && !(await this.advance(held, {}))) return 0;
+    const batch = held.retry ?? (await this.host.read(held.done, this.settings.batch));
+    if (this.isStopped) return 0;
+    if (!batch.gap && batch.changes.length === 0) {
+      // The last position could not be written.
+      if (held.stored !== held.done) await this.advance(held, { cursor: held.done, lastError: null });
+      return this.tickMs;
+    }
+    await this.hand(held, batch);
+    return batch.more === true || batch.changes.length >= this.settings.batch ? 0 : GATHER_MS;
+  }
+
+  private async hand(held: Held, batch: ChangeBatch): Promise<void> {
+    const { clock } = this.host;
+    const { name, handler, timeoutMs } = this.settings;
+    try {
+      // A copy, since a handler may change what it gets, and gets it again where it fails.
+      await withCallbackDeadline(
+        clock,
+        timeoutMs,
+        `the handler of ${name}`,
+        () => handler(copyOf(batch)) as Promise<void>,
+      );
+    } catch (error) {
+      const failure = failed(name, error);
+      held.retry = batch;
+      const { isEnded } = adviceOf(error);
+      // Where the store is away, too, the handler is still the first reason.
+      await this.advance(held, { lastError: failure.message, ...(isEnded ? { isEnded } : {}) }).then(
+        () => {
+          if (isEnded) this.held = undefined;
+        },
+        () => undefined,
+      );
+      throw failure;
+    }
+    held.retry = undefined;
+    held.done = batch.cursor;
+    // The position moves after the last page of a listing: another router has to begin it anew.
+    if (batch.gap && batch.more === true) return;
+    await this.advance(held, { cursor: batch.cursor, lastError: null });
+  }
+
+  private async claim(): Promise<Held | undefined> {
+    const { log, node, clock } = this.host;
+    const { name, from } = this.settings;
+    const start =
+      this.known ?? (await this.ask((onAnswer) => (from === 'now' ? log.head(onAnswer) : log.oldest(onAnswer))));
+    this.known = start;
+    const claim = await this.ask((onAnswer) => log.claim(node, name, start, this.isResumed, onAnswer));
+    this.known = claim.cursor;
+    // An end that comes later is not meant.
+    this.isResumed = false;
+    if (claim.token === undefined) return undefined;
+    const { token, cursor } = claim;
+    this.held = { token, stored: cursor, done: cursor, retry: undefined, confirmedAt: clock.now() };
+    if (this.isStopped) await this.release();
+    return this.held;
+  }
+
+  /** Whether the claim is still ours. */
+  private async advance(held: Held, step: DeliveryStep): Promise<boolean> {
+    const { clock, log } = this.host;
+    const isOurs = await this.ask((onAnswer) => log.advance(this.settings.name, held.token, step, onAnswer));
+    if (!isOurs) {
+      if (this.held === held) this.held = undefined;
+      return false;
+    }
+    held.confirmedAt = clock.now();
+    if (step.cursor !== undefined) {
+      held.stored = step.cursor;
+      this.known = step.cursor;
+    }
+    return true;
+  }
+
+  private async release(): Promise<void> {
+    const { held } = this;
+    this.held = undefined;
+    if (held === undefined) return;
+    // A router that cannot be reached loses the claim with its lease.
+    await this.advance(held, { isReleased: true }).catch(() => undefined);
+  }
+
+  private ask<T>(run: (onAnswer: () => void) => Promise<T>): Promise<T> {
+    return withDeadline(this.host.clock, this.host.commandTimeoutMs, run);
+  }
+
+  /** Waits; with `canWake`, until changes have come and were gathered. A stop always ends it. */
+  private async sleep(ms: number, canWake: boolean): Promise<void> {
+    const { clock } = this.host;
+    const wait = (waitMs: number, isOver: () => boolean): Promise<void> =>
+      new Promise((resolve) => {
+        const end = (): void => {
+          clock.clearTimeout(timer);
+          this.onWake = () => undefined;
+          resolve();
+        };
+        const timer = clock.setTimeout(end, waitMs);
+        this.onWake = () => {
+          if (isOver()) end();
+        };
+        this.onWake();
+      });
+    const isStopped = (): boolean => this.isStopped;
+    await wait(ms, canWake ? () => this.isStopped || this.isWoken : isStopped);
+    if (canWake && this.isWoken && ms > GATHER_MS) await wait(GATHER_MS, isStopped);
+    this.isWoken = false;
+  }
+}
+
+function failed(name: string, error: unknown): PresenceError {
+  // Cut, and without halves of characters, which could not be written.
+  const words = Buffer.from(messageOf(error).slice(0, MAX_ERROR)).toString();
+  return new PresenceError('ERR_PRESENCE_CALLBACK', `the handler of ${name} failed: ${words}`, error);
+}
+
+function adviceOf(error: unknown): Advice {
+  try {
+    const { retryAfterMs, ended } = (error ?? {}) as { retryAfterMs?: unknown; ended?: unknown };
+    const isWait = typeof retryAfterMs === 'number' && retryAfterMs > 0;
+    return { retryAfterMs: isWait ? Math.min(retryAfterMs, MOST_RETRY_AFTER_MS) : 0, isEnded: ended === true };
+  } catch {
+    // A getter of the caller's error has thrown.
+    return { retryAfterMs: 0, isEnded: false };
+  }
+}
+
+function copyOf(batch: ChangeBatch): ChangeBatch {
+  const changes = batch.changes.map((change) => ({ ...change }));
+  if (batch.users === undefined) return { ...batch, changes };
+  return { ...batch, changes, users: batch.users.map((user) => ({ ...user })) };
+}
