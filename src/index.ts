@@ -36,7 +36,8 @@ export type {
   UpdateReason,
   UserId,
 } from './public/types';
-export { type MemoryStoreOptions, memoryStore } from './stores/memory/memory-store';
+export { memoryStore } from './stores/memory/memory-store';
+export type { MemoryStoreOptions } from './stores/memory/options';
 export type {
   ChangeLog,
   DeliveryClaim,

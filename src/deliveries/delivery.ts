@@ -6,6 +6,7 @@ import { type Clock, randomOf } from '../public/clock';
 import { PresenceError } from '../public/errors';
 import type { ChangeBatch, ChangeHandler, ErrorStage } from '../public/types';
 import type { ChangeLog, DeliveryStep, StoreNode } from '../stores/port';
+import { Pause } from './pause';
 
 /** How long changes are gathered before they are read, so that a busy fleet costs few reads. */
 const GATHER_MS = 200;
@@ -70,12 +71,10 @@ export class Delivery {
   /** The furthest position that is known here, in case the store loses it. */
   private known: string | undefined;
   private isResumed: boolean;
-  private isStopped = false;
   private failures = 0;
   /** How often in a row the claim was refused. */
   private refusals = 0;
-  private isWoken = false;
-  private onWake = (): void => undefined;
+  private readonly pause: Pause;
   private readonly running: Promise<void>;
   private readonly tickMs: number;
 
@@ -85,48 +84,46 @@ export class Delivery {
   ) {
     this.isResumed = settings.resume;
     this.tickMs = host.node.leaseMs / 3;
+    this.pause = new Pause(host.clock);
     this.running = this.run();
   }
 
   /** There may be changes. */
   wake(): void {
-    this.isWoken = true;
-    this.onWake();
+    this.pause.wake();
   }
 
   /** Resolves once the handler is done with what it has, and the claim is released. */
   async stop(): Promise<void> {
-    this.isStopped = true;
-    this.wake();
+    this.pause.stop();
     await this.running;
     await this.release();
   }
 
   /** Gives the claim up at once: what the handler still has at hand will be repeated elsewhere. */
   abandon(): Promise<void> {
-    this.isStopped = true;
-    this.wake();
+    this.pause.stop();
     return this.release();
   }
 
   private async run(): Promise<void> {
     // Without a lease nothing can be claimed.
-    await this.host.ready().catch(() => undefined);
-    while (!this.isStopped) {
+    await this.pause.until(this.host.ready());
+    while (!this.pause.isStopped) {
       let waitMs: number;
       try {
         waitMs = await this.step();
         this.failures = 0;
       } catch (error) {
-        if (this.isStopped) return;
+        if (this.pause.isStopped) return;
         this.host.report('delivery', error);
         const { retryAfterMs } = adviceOf((error as PresenceError).cause);
         waitMs = Math.max(backoffMs(this.failures, RETRY, randomOf(this.host.clock)), retryAfterMs);
         this.failures += 1;
-        await this.sleep(waitMs, false);
+        await this.pause.sleep(waitMs);
         continue;
       }
-      if (waitMs > 0 && !this.isStopped) await this.sleep(waitMs, true);
+      if (waitMs > 0 && !this.pause.isStopped) await this.pause.sleepUntilChange(waitMs, GATHER_MS);
     }
   }
 
@@ -144,7 +141,7 @@ export class Delivery {
     const ageMs = clock.now() - held.confirmedAt;
     if ((ageMs < 0 || ageMs >= this.tickMs) && !(await this.advance(held, {}))) return 0;
     const batch = held.retry ?? (await this.host.read(held.done, this.settings.batch));
-    if (this.isStopped) return 0;
+    if (this.pause.isStopped) return 0;
     if (!batch.gap && batch.changes.length === 0) {
       // The last position could not be written.
       if (held.stored !== held.done) await this.advance(held, { cursor: held.done, lastError: null });
@@ -198,7 +195,7 @@ export class Delivery {
     if (claim.token === undefined) return undefined;
     const { token, cursor } = claim;
     this.held = { token, stored: cursor, done: cursor, retry: undefined, confirmedAt: clock.now() };
-    if (this.isStopped) await this.release();
+    if (this.pause.isStopped) await this.release();
     return this.held;
   }
 
@@ -228,28 +225,6 @@ export class Delivery {
 
   private ask<T>(run: (onAnswer: () => void) => Promise<T>): Promise<T> {
     return withDeadline(this.host.clock, this.host.commandTimeoutMs, run);
-  }
-
-  /** Waits; with `canWake`, until changes have come and were gathered. A stop always ends it. */
-  private async sleep(ms: number, canWake: boolean): Promise<void> {
-    const { clock } = this.host;
-    const wait = (waitMs: number, isOver: () => boolean): Promise<void> =>
-      new Promise((resolve) => {
-        const end = (): void => {
-          clock.clearTimeout(timer);
-          this.onWake = () => undefined;
-          resolve();
-        };
-        const timer = clock.setTimeout(end, waitMs);
-        this.onWake = () => {
-          if (isOver()) end();
-        };
-        this.onWake();
-      });
-    const isStopped = (): boolean => this.isStopped;
-    await wait(ms, canWake ? () => this.isStopped || this.isWoken : isStopped);
-    if (canWake && this.isWoken && ms > GATHER_MS) await wait(GATHER_MS, isStopped);
-    this.isWoken = false;
   }
 }
 

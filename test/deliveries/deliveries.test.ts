@@ -1,6 +1,7 @@
 import { expect, it, onTestFinished } from 'vitest';
 import {
   type ChangeBatch,
+  type ChangeLog,
   createPresence,
   isPresenceError,
   memoryStore,
@@ -399,6 +400,26 @@ it('a delivery begins with what happens from now on, or with the log', async () 
   await come(presence, 'after');
   await clock.advance(2_000);
   expect(told).toEqual({ now: ['after online'], start: ['before online', 'after online'] });
+});
+
+it('stops at once, also where the store has never been there', async () => {
+  const { clock, store, errors } = fleet();
+  const never = new Promise<never>(() => undefined);
+  const away = createPresence({
+    store: { ...bare(store), log: store.log as ChangeLog, beat: () => never },
+    clock,
+    onError: ({ message }) => errors.push(message),
+  });
+  const stop = away.changes.deliver('billing', () => undefined);
+  await clock.advance(60_000);
+  let isStopped = false;
+  void stop().then(() => {
+    isStopped = true;
+  });
+  await clock.settle();
+  expect(isStopped).toBe(true);
+  void away.close();
+  await clock.advance(60_000);
 });
 
 it('nothing is left of a delivery once the presence is closed', async () => {

@@ -81,7 +81,7 @@ export const STORES: readonly Mutant[] = [
     id: 'memory-grows',
     fault: 'The embedded store remembers every user who was ever connected.',
     file: MEMORY,
-    find: 'if (user.forgetAt > elapsed && this.offline.size <= this.maxRemembered) break;',
+    find: 'if (user.forgetAt > elapsed && this.offline.size <= this.settings.maxRemembered) break;',
     put: 'if (user.forgetAt > elapsed) break;',
     tests: TESTS,
   },

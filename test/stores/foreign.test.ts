@@ -38,7 +38,7 @@ const MEMORY = original(
     '../log-options': logOptions,
     '../log-cursor': logCursor,
   },
-  ['./feed-queue', './steady-clock', './memory-log'],
+  ['./feed-queue', './steady-clock', './memory-log', './options'],
 );
 const REMOTE = original('remote-memory.ts', { 'voiceping-presence': { memoryStore }, './clock-backend': clockBackend });
 

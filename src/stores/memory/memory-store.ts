@@ -1,7 +1,6 @@
-import { checkNames, optionError, shown } from '../../public/errors';
+import { optionError, shown } from '../../public/errors';
 import { type HeapItem, MinHeap } from '../../public/min-heap';
 import type { PresenceUpdate } from '../../public/types';
-import { checkedLog } from '../log-options';
 import type {
   PresenceOp,
   PresenceStore,
@@ -25,21 +24,8 @@ import {
 } from '../transitions';
 import { FeedQueue } from './feed-queue';
 import { MemoryLog } from './memory-log';
+import { type MemorySettings, type MemoryStoreOptions, toMemorySettings } from './options';
 import { SteadyClock } from './steady-clock';
-
-/** The options of `memoryStore`. */
-export interface MemoryStoreOptions {
-  /** Returns the time, in milliseconds since the epoch. @default Date.now */
-  now?: () => number;
-  /** How long the store remembers when an offline user was last seen. @default 2_592_000_000 // 30 days */
-  retentionMs?: number;
-  /** The number of offline users for whom it remembers that; those who left first are forgotten first. @default 100_000 */
-  maxRemembered?: number;
-  /** How many of the last changes `presence.changes` can give. At most 60 bytes each. @default 100_000 */
-  logChanges?: number;
-  /** How long a change can be given, in milliseconds. @default 604_800_000 // 7 days */
-  logMs?: number;
-}
 
 interface User {
   readonly userId: string;
@@ -64,16 +50,7 @@ interface User {
  * const west = createPresence({ store });
  */
 export function memoryStore(options: MemoryStoreOptions = {}): PresenceStore {
-  checkNames(options, ['now', 'retentionMs', 'maxRemembered', 'logChanges', 'logMs']);
-  const { now = Date.now, retentionMs = 2_592_000_000, maxRemembered = 100_000 } = options;
-  if (typeof now !== 'function') throw optionError(`now is ${shown(now)}; it is a function that gives milliseconds`);
-  if (typeof retentionMs !== 'number' || !(retentionMs >= 0)) {
-    throw optionError(`retentionMs is ${shown(retentionMs)}; it is in milliseconds and at least 0`);
-  }
-  if (!Number.isInteger(maxRemembered) || maxRemembered < 0) {
-    throw optionError(`maxRemembered is ${shown(maxRemembered)}; it is an integer of at least 0`);
-  }
-  return new MemoryStore(now, retentionMs, maxRemembered, checkedLog(options));
+  return new MemoryStore(toMemorySettings(options));
 }
 
 class MemoryStore implements PresenceStore {
@@ -92,16 +69,12 @@ class MemoryStore implements PresenceStore {
   /** When the store was last called. */
   private activeAt = 0;
 
-  constructor(
-    now: () => number,
-    private readonly retentionMs: number,
-    private readonly maxRemembered: number,
-    log: { readonly logChanges: number; readonly logMs: number },
-  ) {
-    const clock = new SteadyClock(now);
+  constructor(private readonly settings: MemorySettings) {
+    const clock = new SteadyClock(settings.now);
     this.clock = clock;
     this.log = new MemoryLog({
-      ...log,
+      logChanges: settings.logChanges,
+      logMs: settings.logMs,
       epoch: this.epoch,
       settledVersion: () => {
         this.settleNow();
@@ -229,7 +202,7 @@ class MemoryStore implements PresenceStore {
       this.change(user, { kind: 'due' });
     }
     for (const user of this.offline.values()) {
-      if (user.forgetAt > elapsed && this.offline.size <= this.maxRemembered) break;
+      if (user.forgetAt > elapsed && this.offline.size <= this.settings.maxRemembered) break;
       this.offline.delete(user.userId);
       this.users.delete(user.userId);
     }
@@ -276,7 +249,7 @@ class MemoryStore implements PresenceStore {
       this.online.set(user.userId, user);
     } else {
       this.online.delete(user.userId);
-      user.forgetAt = this.clock.elapsed + this.retentionMs;
+      user.forgetAt = this.clock.elapsed + this.settings.retentionMs;
       this.offline.set(user.userId, user);
     }
     const update: PresenceUpdate = {
