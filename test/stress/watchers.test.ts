@@ -12,7 +12,7 @@ import { createView, type View } from '../../src/client/view';
 import { faultyStore } from '../core/faulty-store';
 import { type Random, random } from '../random';
 
-const RUNS = Number(process.env['WATCHER_RUNS'] ?? 200);
+const RUNS = Number(process.env['WATCHER_RUNS'] ?? 100);
 const OPERATIONS = 1_000;
 const USERS = Array.from({ length: 8 }, (_, index) => `u${index}`);
 
