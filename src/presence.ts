@@ -108,7 +108,7 @@ class LocalPresence implements Presence, WithInternals {
       clock,
       store,
       commandTimeoutMs,
-      report,
+      failuresOf: (delivery) => failures.deliveryOf(delivery),
       node: this.replication.node,
       isClosed: () => this.closing !== undefined,
       ready: () => this.ready(),

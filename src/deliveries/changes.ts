@@ -1,5 +1,6 @@
 import { checkDeliver, checkRead } from '../config/arguments';
 import { withDeadline } from '../diagnostics/call-timeout';
+import type { DeliveryFailures } from '../diagnostics/error-reporter';
 import type { Clock } from '../public/clock';
 import { closedError, optionError, PresenceError, shown } from '../public/errors';
 import type {
@@ -7,7 +8,6 @@ import type {
   ChangeHandler,
   DeliverOptions,
   DeliveryInfo,
-  ErrorStage,
   PresenceChanges,
   ReadChanges,
 } from '../public/types';
@@ -30,7 +30,7 @@ export interface ChangesOptions {
   isClosed(): boolean;
   /** Resolves once this router has a lease; rejects once the presence is closed. */
   ready(): Promise<void>;
-  report(stage: ErrorStage, error: unknown): void;
+  failuresOf(delivery: string): DeliveryFailures;
 }
 
 /** The changes of a store: reads them from its log, and delivers them to handlers. @internal */
@@ -56,12 +56,20 @@ export class Changes implements PresenceChanges {
     if (this.options.isClosed()) return () => Promise.resolve();
     if (this.running.has(name))
       throw optionError(`${shown(name)} is delivered by this presence already; await what stops it`);
-    const { node, clock, commandTimeoutMs, report, ready } = this.options;
+    const { node, clock, commandTimeoutMs, failuresOf, ready } = this.options;
     const { log } = this;
     if (log === undefined) throw unsupported();
     this.listen();
     const read = (since: string, limit: number) => this.readAll(since, limit);
-    const delivery = new Delivery(settings, { clock, log, node, commandTimeoutMs, report, ready, read });
+    const delivery = new Delivery(settings, {
+      clock,
+      log,
+      node,
+      commandTimeoutMs,
+      failures: failuresOf(name),
+      ready,
+      read,
+    });
     this.running.set(name, delivery);
     let stopped: Promise<void> | undefined;
     return () => {

@@ -1,10 +1,10 @@
 import { withDeadline } from '../diagnostics/call-timeout';
 import { withCallbackDeadline } from '../diagnostics/callback-deadline';
-import { messageOf } from '../diagnostics/error-reporter';
+import { type DeliveryFailures, messageOf } from '../diagnostics/error-reporter';
 import { backoffMs } from '../public/backoff';
 import { type Clock, randomOf } from '../public/clock';
 import { PresenceError } from '../public/errors';
-import type { ChangeBatch, ChangeHandler, ErrorStage } from '../public/types';
+import type { ChangeBatch, ChangeHandler } from '../public/types';
 import type { ChangeLog, DeliveryStep, StoreNode } from '../stores/port';
 import { Pause } from './pause';
 
@@ -45,7 +45,7 @@ export interface DeliveryHost {
   /** Resolves once this router has a lease; rejects once the presence is closed. */
   ready(): Promise<void>;
   read(since: string, limit: number): Promise<ChangeBatch>;
-  report(stage: ErrorStage, error: unknown): void;
+  readonly failures: DeliveryFailures;
 }
 
 /** A claim that this router holds. */
@@ -97,6 +97,7 @@ export class Delivery {
   async stop(): Promise<void> {
     this.pause.stop();
     await this.running;
+    this.host.failures.forget();
     await this.release();
   }
 
@@ -114,9 +115,11 @@ export class Delivery {
       try {
         waitMs = await this.step();
         this.failures = 0;
+        if (this.held === undefined) this.host.failures.forget();
+        else this.host.failures.worked();
       } catch (error) {
         if (this.pause.isStopped) return;
-        this.host.report('delivery', error);
+        this.host.failures.report(error);
         const { retryAfterMs } = adviceOf((error as PresenceError).cause);
         waitMs = Math.max(backoffMs(this.failures, RETRY, randomOf(this.host.clock)), retryAfterMs);
         this.failures += 1;

@@ -1,6 +1,6 @@
 import type { Clock } from '../public/clock';
 import { isPresenceError, PresenceError, type PresenceErrorCode, shown } from '../public/errors';
-import type { ErrorStage, HealthProblem, PresenceOptions } from '../public/types';
+import type { ErrorContext, ErrorStage, HealthProblem, PresenceOptions } from '../public/types';
 import { storeError } from './call-timeout';
 import type { FailureLog } from './failure-log';
 import { log } from './log';
@@ -75,8 +75,20 @@ export interface FailuresOptions {
   readonly log: FailureLog | undefined;
 }
 
+/** What a failure concerns, where it concerns a single one. */
+type Concern = Omit<ErrorContext, 'stage'>;
+
+/** The failures of one delivery. @internal */
+export interface DeliveryFailures {
+  report(error: unknown): void;
+  worked(): void;
+  /** This router has nothing more to do with it. */
+  forget(): void;
+}
+
 /** A failure that lasts until the operation succeeds again. */
 interface Problem {
+  readonly stage: ErrorStage;
   error: PresenceError;
   readonly since: number;
   lastAt: number;
@@ -90,65 +102,88 @@ interface Problem {
 const PASSING: readonly ErrorStage[] = ['repair', 'release'];
 
 /** Stages that report their own recovery. They may be tried too seldom to conclude it from silence. */
-const LASTING: readonly ErrorStage[] = ['resync', 'apply'];
+const LASTING: readonly ErrorStage[] = ['resync', 'apply', 'delivery'];
+
+/** Deliveries that fail have a kind of their own in the log; those beyond this number share one. */
+const MOST_NAMED_DELIVERIES = 16;
 
 /** Reports background failures to the caller, by `onError`, by `health()` and in the log. Nothing else does. @internal */
 export class Failures {
-  private readonly problems = new Map<ErrorStage, Problem>();
+  /** By stage; those of a delivery by its name, too. */
+  private readonly problems = new Map<string, Problem>();
   private foreignLayout: string | undefined;
 
   constructor(private readonly options: FailuresOptions) {}
 
   readonly report = (said: ErrorStage, error: unknown, userId?: string): void => {
+    this.fail(said, error, userId === undefined ? {} : { userId });
+  };
+
+  /** An operation that had failed has succeeded. */
+  readonly worked = (stage: ErrorStage): void => this.end(stage, `${stage} works again`);
+
+  deliveryOf(delivery: string): DeliveryFailures {
+    const key = keyOf('delivery', { delivery });
+    return {
+      report: (error) => this.fail('delivery', error, { delivery }),
+      worked: () => this.end(key, `the delivery ${shown(delivery)} works again`),
+      forget: () => void this.problems.delete(key),
+    };
+  }
+
+  private fail(said: ErrorStage, error: unknown, concern: Concern): void {
     const { onError, log: lines } = this.options;
     // A store of the caller may report an unknown stage.
     const stage: ErrorStage = STAGES.has(said) ? said : 'store';
     const reported = toPresenceError(stage, error);
     const { kind, code } = reported;
-    const name = kind === undefined || kind === 'other' ? stage : kind;
-    if (CODES[stage] === 'ERR_PRESENCE_STORE' && !PASSING.includes(stage)) this.keep(stage, reported, name);
+    const key = keyOf(stage, concern);
+    const name = kind === undefined || kind === 'other' ? this.kindOf(stage, key) : kind;
+    const isLasting = CODES[stage] === 'ERR_PRESENCE_STORE' || stage === 'delivery';
+    if (isLasting && !PASSING.includes(stage)) this.keep(stage, key, reported, name);
     // Every call to the store fails with this error until an operator acts, so it is reported once.
     if (code === 'ERR_PRESENCE_LAYOUT') {
       if (reported.message === this.foreignLayout) return;
       this.foreignLayout = reported.message;
     }
+    const { userId, delivery } = concern;
     const user = userId === undefined ? '' : `, user ${shown(userId)}`;
-    lines?.failed(name, `${reported.message} (${kind === undefined ? '' : `${kind}, `}stage ${stage}${user})`);
+    const of = delivery === undefined ? '' : ` ${shown(delivery)}`;
+    lines?.failed(name, `${reported.message} (${kind === undefined ? '' : `${kind}, `}stage ${stage}${of}${user})`);
     if (onError === undefined) {
       log.failure(stage, reported.message);
       return;
     }
     callGuarded(
-      () => onError(reported, userId === undefined ? { stage } : { stage, userId }),
+      () => onError(reported, { stage, ...concern }),
       (thrown) => log.failure('onError', messageOf(thrown)),
     );
-  };
+  }
 
-  /** An operation that had failed has succeeded. */
-  readonly worked = (stage: ErrorStage): void => {
-    const problem = this.problems.get(stage);
+  private end(key: string, text: string): void {
+    const problem = this.problems.get(key);
     if (problem === undefined) return;
-    this.problems.delete(stage);
-    if (problem.isOutage && stage !== 'beat') return;
+    this.problems.delete(key);
+    if (problem.isOutage && key !== 'beat') return;
     const kinds = new Set(problem.kinds);
-    if (stage === 'beat') {
-      for (const [name, other] of this.problems) {
-        for (const kind of other.kinds) kinds.add(kind);
+    if (key === 'beat') {
+      for (const [other, { stage, kinds: more }] of this.problems) {
+        for (const kind of more) kinds.add(kind);
         // Failures that the outage caused are over with it; any other is reported again.
-        if (!LASTING.includes(name)) this.problems.delete(name);
+        if (!LASTING.includes(stage)) this.problems.delete(other);
       }
     }
-    const what = stage === 'beat' ? 'the store is back' : `${stage} works again`;
+    const what = key === 'beat' ? 'the store is back' : text;
     const seconds = (this.options.clock.now() - problem.since) / 1_000;
     this.options.log?.over(kinds, `${what} after ${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`);
-  };
+  }
 
   /** A heartbeat has succeeded. `isStanding`: whether the store itself still lists a problem of the stage. */
   heard(isStanding: (stage: ErrorStage) => boolean): void {
     const { clock, quietMs, ttlMs } = this.options;
     this.worked('beat');
     const now = clock.now();
-    for (const [stage, { lastAt }] of this.problems) {
+    for (const { stage, lastAt } of this.problems.values()) {
       const quiet = stage === 'refresh' ? ttlMs : quietMs;
       // A negative time means that the clock was set back.
       if (now - lastAt >= 0 && now - lastAt < quiet) continue;
@@ -160,7 +195,7 @@ export class Failures {
   list(except: readonly HealthProblem[]): HealthProblem[] {
     const problems: HealthProblem[] = [];
     const isOutage = this.problems.has('beat');
-    for (const [stage, { error, since }] of this.problems) {
+    for (const { stage, error, since } of this.problems.values()) {
       // While heartbeats fail, every other problem follows from that one.
       if ((isOutage && stage !== 'beat') || except.some((problem) => problem.stage === stage)) continue;
       const { code, message } = error;
@@ -169,12 +204,19 @@ export class Failures {
     return problems;
   }
 
-  private keep(stage: ErrorStage, error: PresenceError, kind: string): void {
+  private kindOf(stage: ErrorStage, key: string): string {
+    if (stage !== 'delivery') return key;
+    const failing = Array.from(this.problems.keys()).filter((other) => this.problems.get(other)?.stage === stage);
+    const before = failing.includes(key) ? failing.indexOf(key) : failing.length;
+    return before < MOST_NAMED_DELIVERIES ? key : stage;
+  }
+
+  private keep(stage: ErrorStage, key: string, error: PresenceError, kind: string): void {
     const now = this.options.clock.now();
-    let problem = this.problems.get(stage);
+    let problem = this.problems.get(key);
     if (problem === undefined) {
-      problem = { error, since: now, lastAt: now, kinds: new Set(), isOutage: false };
-      this.problems.set(stage, problem);
+      problem = { stage, error, since: now, lastAt: now, kinds: new Set(), isOutage: false };
+      this.problems.set(key, problem);
     }
     problem.error = error;
     problem.lastAt = now;
@@ -183,4 +225,8 @@ export class Failures {
     problem.isOutage = this.problems.has('beat');
     if (stage === 'beat') for (const other of this.problems.values()) other.isOutage = true;
   }
+}
+
+function keyOf(stage: ErrorStage, { delivery }: Concern): string {
+  return delivery === undefined ? stage : `${stage} ${delivery}`;
 }

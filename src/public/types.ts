@@ -201,6 +201,8 @@ export interface ErrorContext {
   stage: ErrorStage;
   /** The user concerned; absent where the failure does not concern a single one. */
   userId?: string;
+  /** The name of the delivery that failed; absent at other stages than `delivery`. */
+  delivery?: string;
 }
 
 /** Limits on the resources that one client can use. */

@@ -6,6 +6,7 @@ import {
   isPresenceError,
   memoryStore,
   type Presence,
+  type PresenceOptions,
   type PresenceStore,
 } from 'voiceping-presence';
 import { type FakeClock, fakeClock, fakeSocket } from 'voiceping-presence/testing';
@@ -14,7 +15,7 @@ interface Fleet {
   readonly clock: FakeClock;
   readonly store: PresenceStore;
   readonly errors: string[];
-  router(): Presence;
+  router(options?: PresenceOptions): Presence;
 }
 
 function fleet(options: { logChanges?: number; logMs?: number } = {}): Fleet {
@@ -25,12 +26,13 @@ function fleet(options: { logChanges?: number; logMs?: number } = {}): Fleet {
     clock,
     store,
     errors,
-    router() {
+    router(more = {}) {
       const presence = createPresence({
         store,
         clock,
         leaseMs: 3_000,
         onError: ({ message }, { stage }) => errors.push(`${stage}: ${message}`),
+        ...more,
       });
       onTestFinished(() => presence.close());
       return presence;
@@ -261,6 +263,88 @@ it('a handler that throws, or takes too long, gets the same changes again', asyn
     'delivery: the handler of billing failed: the handler of billing did not answer within 500 ms',
   ]);
   expect((await presence.changes.deliveries())[0]).toMatchObject({ lastError: null, lagChanges: 0 });
+});
+
+/** What a router logs, without its own name. */
+function logOf(router: (options: PresenceOptions) => Presence): { presence: Presence; logged: string[] } {
+  const logged: string[] = [];
+  const keep = (line: string): void => void logged.push(line.replace(/^presence [^:]*: /, ''));
+  const presence = router({ router: { name: 'r1' }, logger: { warn: keep, error: keep } });
+  return { presence, logged };
+}
+
+it('each delivery that fails is logged by its name, and is a problem of its own until it works again', async () => {
+  const { router, clock } = fleet();
+  const { presence, logged } = logOf(router);
+  const failing = new Set(['billing', 'audit', 'log']);
+  for (const name of failing) {
+    presence.changes.deliver(name, () => {
+      if (failing.has(name)) throw new Error(`no ${name}`);
+    });
+  }
+  await clock.advance(100);
+  await come(presence, 'a');
+  await clock.advance(400);
+  const problems = () => presence.health().problems.map(({ stage, message }) => `${stage}: ${message}`);
+  const problem = (name: string): string => `delivery: the handler of ${name} failed: no ${name}`;
+  expect(logged.sort()).toEqual(
+    ['audit', 'billing', 'log'].map((name) => `the handler of ${name} failed: no ${name} (stage delivery "${name}")`),
+  );
+  expect(problems().sort()).toEqual(['audit', 'billing', 'log'].map(problem));
+  expect(presence.health().status).toBe('degraded');
+  failing.delete('audit');
+  await clock.advance(10_000);
+  expect(problems().sort()).toEqual(['billing', 'log'].map(problem));
+  expect(logged.filter((line) => line.includes('again'))).toEqual([
+    expect.stringMatching(/^the delivery "audit" works again after \d\.\d s$/),
+  ]);
+  failing.clear();
+  await clock.advance(60_000);
+  expect(presence.health()).toMatchObject({ status: 'ok', problems: [] });
+});
+
+it('however many deliveries fail, the log names sixteen, and what fails besides', async () => {
+  const { router, clock } = fleet();
+  const { presence, logged } = logOf(router);
+  for (let count = 0; count < 100; count += 1) {
+    presence.changes.deliver(`d${count}`, () => {
+      throw new Error('away');
+    });
+  }
+  await clock.advance(100);
+  await come(presence, 'a');
+  await clock.advance(30_000);
+  expect(presence.health().problems.length).toBe(100);
+  expect(new Set(logged.map((line) => /"(d\d+)"/.exec(line)?.[1])).size).toBe(17);
+  expect(logged.length).toBe(17);
+  presence.onUpdate(() => {
+    throw new Error('a listener');
+  });
+  await come(presence, 'b');
+  await clock.advance(100);
+  expect(logged[17]).toContain('a listener');
+});
+
+it('a router that has lost a delivery, or was told that it has ended, has no problem with it', async () => {
+  const { router, clock } = fleet();
+  const { presence, logged } = logOf(router);
+  let answer: object = {};
+  const stops = ['billing', 'audit'].map((name) =>
+    presence.changes.deliver(name, () => {
+      throw Object.assign(new Error('no'), answer);
+    }),
+  );
+  await clock.advance(100);
+  await come(presence, 'a');
+  await clock.advance(400);
+  expect(presence.health().problems.length).toBe(2);
+  await stops[1]?.();
+  expect(presence.health().problems.length).toBe(1);
+  answer = { ended: true };
+  await clock.advance(10_000);
+  expect((await presence.changes.deliveries())[0]?.ended).toBe(true);
+  expect(presence.health()).toMatchObject({ status: 'ok', problems: [] });
+  expect(logged.filter((line) => line.includes('again'))).toEqual([]);
 });
 
 it('a handler may do what it likes with what it gets, and is given the same again', async () => {

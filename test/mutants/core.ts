@@ -655,7 +655,7 @@ export const CORE: readonly Mutant[] = [
     id: 'problem-outlives-outage',
     fault: 'health() lists the failures of an outage for a lease after its end.',
     file: 'src/diagnostics/error-reporter.ts',
-    find: 'if (!LASTING.includes(name)) this.problems.delete(name);',
+    find: 'if (!LASTING.includes(stage)) this.problems.delete(other);',
     put: '',
     tests: ['test/core/told-again.test.ts'],
   },

@@ -1,12 +1,37 @@
 import type { Mutant } from './mutant';
 
 const DELIVERY = 'src/deliveries/delivery.ts';
+const REPORTER = 'src/diagnostics/error-reporter.ts';
 const CHANGES = 'src/deliveries/changes.ts';
 const TESTS = ['test/deliveries/deliveries.test.ts'];
 const MEMORY = ['test/stores/memory.test.ts'];
 
 /** Faults in the delivery of changes, and in the log from which they come. */
 export const DELIVERIES: readonly Mutant[] = [
+  {
+    id: 'deliveries-share-a-kind',
+    fault: 'Of two deliveries that fail in the same minute, the log names one.',
+    file: REPORTER,
+    find: 'return before < MOST_NAMED_DELIVERIES ? key : stage;',
+    put: 'return before < 0 ? key : stage;',
+    tests: TESTS,
+  },
+  {
+    id: 'delivery-is-no-problem',
+    fault: 'A router whose deliveries fail says that it is well.',
+    file: REPORTER,
+    find: "const isLasting = CODES[stage] === 'ERR_PRESENCE_STORE' || stage === 'delivery';",
+    put: "const isLasting = CODES[stage] === 'ERR_PRESENCE_STORE';",
+    tests: TESTS,
+  },
+  {
+    id: 'ended-delivery-stays-a-problem',
+    fault: 'A router whose receiver wants no more is degraded for ever.',
+    file: DELIVERY,
+    find: 'if (this.held === undefined) this.host.failures.forget();',
+    put: 'if (this.held === undefined) this.refusals += 0;',
+    tests: TESTS,
+  },
   {
     id: 'position-moves-before-the-handler',
     fault: 'Changes that a handler has refused are never delivered.',
