@@ -111,4 +111,38 @@ describe('queries to a Redis that is far away', () => {
       await new Promise((resolve) => setImmediate(resolve));
     }
   });
+
+  // The key of "old" is valid at the first answer and 300 ms too old at the second; that of "lost" is no proof any more by then.
+  it('of users whose keys stop being a proof between two answers', async () => {
+    const clock = fakeClock();
+    const keyspace = new Keyspace('p:', false);
+    const losses = keyspace.partitions.map(() => new DataLoss());
+    losses[0]?.hear([0], 1);
+    let asked = 0;
+    const answers = new Queries({
+      keyspace,
+      losses,
+      ask: async (_partition: unknown, _script: unknown, keys: string[]) => {
+        asked += 1;
+        const answer = [`${clock.now()} 1.1 0 0 0`, ...keys.slice(4).map(() => '')].join(',');
+        await clock.advance(ROUND_TRIP_MS);
+        losses[0]?.hear([], 2);
+        return answer;
+      },
+      receiverOf: () => ({ learn: () => 0, highestVersion: 0 }),
+      onOther: () => undefined,
+      valuesOf: async (keys: string[]) =>
+        keys.map((key) => (key.endsWith('gone') ? null : String(clock.now() - (key.endsWith('old') ? 119_900 : 0)))),
+      presenceKeys: () => undefined,
+      repair: () => undefined,
+      ttlMs: () => 60_000,
+    } as never);
+    const { users } = await answers.read(
+      ['old', 'gone', 'lost'],
+      () => undefined,
+      () => true,
+    );
+    expect(asked).toBe(2);
+    expect(users.map(({ userId, online }) => `${userId} ${online}`)).toEqual(['old true', 'gone false', 'lost true']);
+  });
 });

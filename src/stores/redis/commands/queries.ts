@@ -154,9 +154,11 @@ export class Queries {
     let now = Math.max(...answers.map((answer) => answer.now));
     const wereLost = this.options.losses.some(({ isAny }) => isAny);
     const mayProve = !isCluster && !answers.some(({ isDue }) => isDue);
-    const isProven = (index: number): boolean =>
-      mayProve && this.isOurs(keys[index], now) && !(wereLost && this.isSettled(userIds[index] as string));
-    const open = spared.filter((index) => !isProven(index));
+    // Judged once: by a second answer, a key may have become too old, or another loss known.
+    const isProven = userIds.map(
+      (userId, index) => mayProve && this.isOurs(keys[index], now) && !(wereLost && this.isSettled(userId)),
+    );
+    const open = spared.filter((index) => !isProven[index]);
     if (open.length > 0) {
       const answer = await read(0, open);
       now = Math.max(now, answer.now);
@@ -165,7 +167,7 @@ export class Queries {
     const users: StoredStatus[] = new Array(userIds.length);
     const asked: number[] = [];
     for (let index = 0; index < userIds.length; index += 1) {
-      if (!isProven(index)) asked.push(index);
+      if (!isProven[index]) asked.push(index);
       else
         users[index] = { userId: userIds[index] as string, online: true, lastSeen: keys[index] as number, version: 0 };
     }
