@@ -12,6 +12,7 @@ export type {
   ChangeBatch,
   ChangeHandler,
   DeliverOptions,
+  DeliveryContext,
   DeliveryInfo,
   ErrorContext,
   ErrorStage,

@@ -5,11 +5,14 @@ const PROGRAMS = [
   { program: 'chromium', debian: 'chromium' },
   { program: 'curl', debian: 'curl' },
   { program: 'nginx', debian: 'nginx-light' },
+  { program: 'postgres', debian: 'postgresql' },
   { program: 'redis-server', debian: 'redis-server' },
 ] as const;
 
+/** Debian keeps the programs of PostgreSQL out of the way. */
 const isInstalled = (program: string): boolean =>
-  spawnSync('sh', ['-c', 'command -v "$0"', program], { stdio: 'ignore' }).status === 0;
+  spawnSync('sh', ['-c', 'command -v "$0" || ls /usr/lib/postgresql/*/bin/"$0"', program], { stdio: 'ignore' })
+    .status === 0;
 const run = (...args: string[]): boolean =>
   spawnSync('apt-get', args, { stdio: 'inherit', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } })
     .status === 0;

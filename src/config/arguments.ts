@@ -120,7 +120,8 @@ export function checkDeliver(name: string, handler: ChangeHandler, options: Deli
   if (typeof handler !== 'function') throw optionError(`handler is ${shown(handler)}; it is a function`);
   checkNames(options, ['batch', 'from', 'timeoutMs', 'resume']);
   const { from = 'now' } = options;
-  if (from !== 'now' && from !== 'start') throw optionError(`from is ${shown(from)}; it is 'now' or 'start'`);
+  if (from !== 'now' && from !== 'start' && from !== 'listing')
+    throw optionError(`from is ${shown(from)}; it is 'now', 'start' or 'listing'`);
   return {
     name,
     handler,

@@ -18,7 +18,7 @@ import { Delivery } from './delivery';
 
 /** The users on one page of the listing after a gap. */
 const LISTED = 1_000;
-/** Separates the cursor at which the listing began from that of its next page. */
+/** Separates the cursor at which the listing began, the number of its next page, and the cursor of that page. */
 const LISTING = '~';
 
 /** @internal */
@@ -149,24 +149,26 @@ export class Changes implements PresenceChanges {
   }
 
   private async readAll(since: string | undefined, limit: number): Promise<ChangeBatch> {
-    const [head = '', page] = (since ?? '').split(LISTING);
-    if (page !== undefined) return this.list(head, page);
+    const [head = '', part, ...page] = (since ?? '').split(LISTING);
+    if (page.length > 0) return this.list(head, partOf(part, since), page.join(LISTING));
     const read = await this.ask((log, onAnswer) => log.read({ after: since ?? null, limit }, onAnswer));
-    if (read.isGap) return this.list(read.cursor, null);
+    if (read.isGap) return this.list(read.cursor, 0, null);
     const changes = Array.from(read.changes);
     return { changes, cursor: read.cursor, gap: false, ...(read.hasMore ? { more: true } : {}) };
   }
 
   /** A page of the users online; changes after `head`, which was there before the listing, make it right. */
-  private async list(head: string, page: string | null): Promise<ChangeBatch> {
+  private async list(head: string, part: number, page: string | null): Promise<ChangeBatch> {
     const { clock, store, commandTimeoutMs } = this.options;
     const ask = () =>
       withDeadline(clock, commandTimeoutMs, (onAnswer) => store.list({ cursor: page, limit: LISTED }, onAnswer));
     const listed = await untilSure(clock, commandTimeoutMs, ask, ({ isUnsure }) => isUnsure !== true);
     // Who was last published as online is so for whoever reads changes.
     const users = listed.users.concat(listed.unproven ?? []).map((user) => toStatus({ ...user, online: true }));
-    const cursor = listed.cursor === null ? head : `${head}${LISTING}${listed.cursor}`;
-    return { changes: [], cursor, gap: true, users, ...(listed.cursor === null ? {} : { more: true }) };
+    const isLast = listed.cursor === null;
+    const cursor = isLast ? head : [head, part + 1, listed.cursor].join(LISTING);
+    const asOf = new Date(listed.now).toISOString();
+    return { changes: [], cursor, gap: true, users, part, asOf, ...(isLast ? {} : { more: true }) };
   }
 
   private ask<T>(run: (log: ChangeLog, onAnswer: () => void) => Promise<T>): Promise<T> {
@@ -174,6 +176,11 @@ export class Changes implements PresenceChanges {
     if (log === undefined) return Promise.reject(unsupported());
     return withDeadline(this.options.clock, this.options.commandTimeoutMs, (onAnswer) => run(log, onAnswer));
   }
+}
+
+function partOf(text: string | undefined, cursor: string | undefined): number {
+  if (text !== undefined && /^[1-9]\d{0,9}$/.test(text)) return Number(text);
+  throw optionError(`the cursor is ${shown(cursor)}; it is one that this store has given`);
 }
 
 function unsupported(): PresenceError {

@@ -31,7 +31,7 @@ export interface DeliverySettings {
   readonly name: string;
   readonly handler: ChangeHandler;
   readonly batch: number;
-  readonly from: 'now' | 'start';
+  readonly from: 'now' | 'start' | 'listing';
   readonly timeoutMs: number;
   readonly resume: boolean;
 }
@@ -163,7 +163,7 @@ export class Delivery {
         clock,
         timeoutMs,
         `the handler of ${name}`,
-        () => handler(copyOf(batch)) as Promise<void>,
+        () => handler(copyOf(batch), { token: held.token }) as Promise<void>,
       );
     } catch (error) {
       const failure = failed(name, error);
@@ -188,9 +188,9 @@ export class Delivery {
   private async claim(): Promise<Held | undefined> {
     const { log, node, clock } = this.host;
     const { name, from } = this.settings;
-    const start =
-      this.known ?? (await this.ask((onAnswer) => (from === 'now' ? log.head(onAnswer) : log.oldest(onAnswer))));
-    this.known = start;
+    if (this.known === undefined && from !== 'listing')
+      this.known = await this.ask((onAnswer) => (from === 'now' ? log.head(onAnswer) : log.oldest(onAnswer)));
+    const start = this.known ?? null;
     const claim = await this.ask((onAnswer) => log.claim(node, name, start, this.isResumed, onAnswer));
     this.known = claim.cursor;
     // An end that comes later is not meant.

@@ -347,6 +347,10 @@ export interface ChangeBatch {
   gap: boolean;
   /** Only with a gap: a page of the users who are online, at most 1,000. */
   users?: PresenceStatus[];
+  /** Only with a gap: the number of the page, from 0. A listing that was not completed begins again with page 0. */
+  part?: number;
+  /** Only with a gap: when the page was read, in ISO 8601, by the clock of the store. */
+  asOf?: string;
   /** `true` where a read with this cursor gives more at once: further pages of the listing, or further changes. */
   more?: boolean;
 }
@@ -369,14 +373,28 @@ export interface ReadChanges {
  * with the same changes, after a growing wait of one second to one minute. An error may say `retryAfterMs`, the least wait in
  * milliseconds, and `ended: true`, that the receiver wants no more changes.
  */
-export type ChangeHandler = (batch: ChangeBatch) => unknown;
+export type ChangeHandler = (batch: ChangeBatch, context: DeliveryContext) => unknown;
+
+/** How a batch came to its handler. */
+export interface DeliveryContext {
+  /**
+   * A fencing token, which grows whenever a router takes the delivery over. A call of a router that stood still may arrive late: a sink that
+   * keeps the greatest token with its data, and refuses a smaller one, is safe from it. See Martin Kleppmann, "How to do distributed
+   * locking", 2016.
+   */
+  token: number;
+}
 
 /** How changes are delivered. */
 export interface DeliverOptions {
   /** The most changes in one call, 1 to 1,000. @default 500 */
   batch?: number;
-  /** Where a delivery of a name begins that the store does not know yet: with what happens from now on, or with the log. @default 'now' */
-  from?: 'now' | 'start';
+  /**
+   * Where a delivery of a name begins that the store does not know yet: with what happens from now on; with the oldest change in the log;
+   * or with a listing of who is online, as after a gap, and what happens after it.
+   * @default 'now'
+   */
+  from?: 'now' | 'start' | 'listing';
   /** How long one call of the handler may take, in milliseconds. @default 30_000 // 30 seconds */
   timeoutMs?: number;
   /** Begins again where the receiver had ended the delivery. @default false */

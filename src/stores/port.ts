@@ -143,7 +143,10 @@ export interface LoggedChanges {
 
 /** A named position in the log, which one router of the fleet holds. */
 export interface DeliveryClaim {
-  /** Fences: a higher one is given with each claim, and `advance` refuses every earlier one. `undefined`: another router holds it. */
+  /**
+   * Fences: a higher one is given with each claim, also after a loss of the data, so it MUST NOT be lower than the time in milliseconds;
+   * and `advance` refuses every earlier one. `undefined`: another router holds it.
+   */
   readonly token: number | undefined;
   /** Up to where everything was delivered. */
   readonly cursor: string;
@@ -205,10 +208,17 @@ export interface ChangeLog {
    * Claims a delivery for a node, or finds out who has it. A claim lasts as long as the lease of the node, or until it is released.
    * The node that holds it MAY claim it again, and gets another token.
    *
-   * @param from - where a delivery of that name begins that the store does not know
+   * @param from - where a delivery of that name begins that the store does not know; `null`: at a cursor of which `read` says that there
+   * is a gap
    * @param isResumed - begins again where the receiver had ended it
    */
-  claim(node: StoreNode, name: string, from: string, isResumed: boolean, onAnswer?: OnAnswer): Promise<DeliveryClaim>;
+  claim(
+    node: StoreNode,
+    name: string,
+    from: string | null,
+    isResumed: boolean,
+    onAnswer?: OnAnswer,
+  ): Promise<DeliveryClaim>;
 
   /** Moves a delivery on. MUST do nothing and return false where `token` is not that of the last claim. */
   advance(name: string, token: number, step: DeliveryStep, onAnswer?: OnAnswer): Promise<boolean>;

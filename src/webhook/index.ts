@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { URL } from 'node:url';
 import { checkedFlag, checkedMs } from '../config/validation';
 import { checkNames, optionError, shown } from '../public/errors';
-import type { ChangeBatch, ChangeHandler } from '../public/types';
+import type { ChangeBatch } from '../public/types';
 import { WebhookError } from './errors';
 import { Poster } from './poster';
 import { secretsOf, signaturesOf } from './signature';
@@ -39,7 +39,7 @@ const OPTIONS = ['url', 'secret', 'timeoutMs', 'headers', 'allowPrivate'];
 const RESERVED = /^(webhook-.*|content-.*|host|connection|transfer-encoding)$/i;
 
 /**
- * Makes a handler for `presence.changes.deliver` that posts each batch as JSON: `{ changes, cursor, gap, users, more }`. Requests are
+ * Makes a handler for `presence.changes.deliver` that posts each batch as JSON: `{ changes, cursor, gap, users, part, asOf, more }`. Requests are
  * signed by the Standard Webhooks scheme (https://www.standardwebhooks.com): `webhook-id`, which stays the same when a batch is sent
  * again, `webhook-timestamp` and `webhook-signature`.
  *
@@ -52,7 +52,7 @@ const RESERVED = /^(webhook-.*|content-.*|host|connection|transfer-encoding)$/i;
  * @example
  * presence.changes.deliver('billing', createWebhook({ url: 'https://billing.example/presence', secret: process.env.WEBHOOK_SECRET }));
  */
-export function createWebhook(options: WebhookOptions): ChangeHandler {
+export function createWebhook(options: WebhookOptions): (batch: ChangeBatch) => Promise<void> {
   checkNames(options, OPTIONS);
   const url = toUrl(options.url);
   const secrets = secretsOf(options.secret);

@@ -486,6 +486,58 @@ it('a delivery begins with what happens from now on, or with the log', async () 
   expect(told).toEqual({ now: ['after online'], start: ['before online', 'after online'] });
 });
 
+it('a delivery may begin with a listing, whose pages have numbers and a time, and goes on with what happens', async () => {
+  const { router, clock } = fleet();
+  const presence = router();
+  await clock.advance(100);
+  await come(presence, ...Array.from({ length: 1_500 }, (_, index) => `u${index}`));
+  const told: ChangeBatch[] = [];
+  let fails = false;
+  const handler = (batch: ChangeBatch): void => {
+    told.push(batch);
+    if (fails && batch.part === 1) throw new Error('the second page');
+  };
+  fails = true;
+  const stop = presence.changes.deliver('sessions', handler, { from: 'listing' });
+  await clock.advance(500);
+  await stop();
+  fails = false;
+  const at = new Date(clock.now()).toISOString();
+  presence.changes.deliver('sessions', handler, { from: 'listing' });
+  await clock.advance(500);
+  await come(presence, 'later');
+  await clock.advance(500);
+  expect(told.map(({ part, more, users = [], changes }) => [part, more, users.length, changes.length])).toEqual([
+    [0, true, 1_000, 0],
+    [1, undefined, 500, 0],
+    // Nobody had the listing whole, so it begins anew.
+    [0, true, 1_000, 0],
+    [1, undefined, 500, 0],
+    [undefined, undefined, 0, 1],
+  ]);
+  expect(told[2]?.asOf).toBe(at);
+  await expect(presence.changes.read({ since: 'x~0~y' })).rejects.toThrow(/cursor is "x~0~y"/);
+});
+
+it('a handler is given a token, which grows whenever a router takes over', async () => {
+  const { router, clock } = fleet();
+  const [a, b] = [router(), router()];
+  const tokens: Array<readonly [string, number]> = [];
+  const startedAt = clock.now();
+  const stop = a.changes.deliver('billing', (_, { token }) => tokens.push(['a', token]));
+  await clock.advance(100);
+  b.changes.deliver('billing', (_, { token }) => tokens.push(['b', token]));
+  await come(a, 'u');
+  await clock.advance(1_000);
+  await stop();
+  await come(a, 'v');
+  await clock.advance(5_000);
+  expect(tokens.map(([name]) => name)).toEqual(['a', 'b']);
+  const [[, first], [, second]] = tokens as [readonly [string, number], readonly [string, number]];
+  expect(first).toBeGreaterThanOrEqual(startedAt);
+  expect(second).toBeGreaterThan(first);
+});
+
 it('stops at once, also where the store has never been there', async () => {
   const { clock, store, errors } = fleet();
   const never = new Promise<never>(() => undefined);

@@ -1,12 +1,9 @@
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
 import { expect, it, onTestFinished } from 'vitest';
 import type { ChangeBatch } from 'voiceping-presence';
-import { programOf } from '../bundles';
 import { random } from '../random';
 import { RedisServer } from '../redis/server';
 import { sleep, until } from '../redis/wait';
-import type { Command, Report } from './router-process';
+import { RouterProcess } from './router-handle';
 
 /** `SEED=1234 DELIVERY_MS=600000 npx vitest run test/deliveries/killed-routers` replays a run, or makes it longer. */
 const RUN_MS = Number(process.env['DELIVERY_MS'] ?? 10_000);
@@ -25,66 +22,6 @@ interface Truth {
   isOpen: boolean;
   /** It died before it did. */
   isRetired: boolean;
-}
-
-class RouterProcess {
-  isAlive = true;
-  private readonly child: ChildProcess;
-  /** Of what it was told and has not acknowledged. */
-  private readonly waiting = new Map<number, (isAcknowledged: boolean) => void>();
-  private serial = 0;
-  readonly ready: Promise<void>;
-
-  constructor(redisPort: number, onBatch: (router: RouterProcess, batch: number, content: ChangeBatch) => void) {
-    this.child = fork(programOf('deliveries/router-process'), [], {
-      execArgv: [],
-      env: { ...process.env, REDIS_PORT: String(redisPort) },
-    });
-    this.ready = new Promise((resolve) => {
-      this.child.on('message', (report: Report) => {
-        if ('ready' in report) resolve();
-        else if ('done' in report) this.acknowledge(report.done, true);
-        else onBatch(this, report.batch, report.content);
-      });
-    });
-  }
-
-  /** Resolves to true once the router has acknowledged it; to false where it dies before. */
-  tell(what: { join: string } | { leave: string }): Promise<boolean> {
-    this.serial += 1;
-    const id = this.serial;
-    return new Promise((resolve) => {
-      this.waiting.set(id, resolve);
-      this.send({ id, ...what });
-    });
-  }
-
-  answer(batch: number, isTaken: boolean): void {
-    this.send({ batch, isTaken });
-  }
-
-  signal(name: 'SIGSTOP' | 'SIGCONT'): void {
-    this.child.kill(name);
-  }
-
-  async kill(): Promise<void> {
-    this.isAlive = false;
-    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
-    const exited = once(this.child, 'exit');
-    this.child.kill('SIGKILL');
-    await exited;
-    // What it may have said meanwhile is not heard any more.
-    for (const id of Array.from(this.waiting.keys())) this.acknowledge(id, false);
-  }
-
-  private acknowledge(id: number, isAcknowledged: boolean): void {
-    this.waiting.get(id)?.(isAcknowledged);
-    this.waiting.delete(id);
-  }
-
-  private send(command: Command): void {
-    if (this.isAlive) this.child.send(command, () => undefined);
-  }
 }
 
 it(
@@ -127,7 +64,7 @@ it(
       const waitMs = roll < 0.13 ? 2_500 : roll < 0.4 ? dice.below(100) : 0;
       setTimeout(() => router.answer(batch, true), waitMs);
     };
-    const start = (): RouterProcess => new RouterProcess(server.port, onBatch);
+    const start = (): RouterProcess => new RouterProcess(server.port, 'start', onBatch);
     const routers = Array.from({ length: ROUTERS }, start);
     onTestFinished(async () => {
       await Promise.all(routers.map((router) => router.kill()));

@@ -15,7 +15,7 @@ export type Command =
 export type Report =
   | { readonly ready: true }
   | { readonly done: number }
-  | { readonly batch: number; readonly content: ChangeBatch };
+  | { readonly batch: number; readonly content: ChangeBatch; readonly token: number };
 
 const client = new Redis({ port: Number(process.env['REDIS_PORT']), host: '127.0.0.1' });
 client.on('error', () => undefined);
@@ -34,15 +34,15 @@ let serial = 0;
 
 presence.changes.deliver(
   'sink',
-  async (content) => {
+  async (content, { token }) => {
     serial += 1;
     const batch = serial;
-    send({ batch, content });
+    send({ batch, content, token });
     const isTaken = await new Promise<boolean>((resolve) => batches.set(batch, resolve));
     batches.delete(batch);
     if (!isTaken) throw Object.assign(new Error('refused'), { retryAfterMs: 10 });
   },
-  { batch: 50, from: 'start', timeoutMs: 2_000 },
+  { batch: 50, from: process.env['FROM'] as 'start' | 'listing', timeoutMs: 2_000 },
 );
 
 process.on('message', async (command: Command) => {

@@ -9,6 +9,22 @@ const MEMORY = ['test/stores/memory.test.ts'];
 /** Faults in the delivery of changes, and in the log from which they come. */
 export const DELIVERIES: readonly Mutant[] = [
   {
+    id: 'tokens-begin-again',
+    fault: 'After the store has lost its data, a sink that keeps the greatest token refuses everything.',
+    file: 'src/stores/memory/memory-log.ts',
+    find: 'delivery.token = Math.max(delivery.token + 1, Math.ceil(this.host.now()));',
+    put: 'delivery.token += 1;',
+    tests: TESTS,
+  },
+  {
+    id: 'pages-of-a-listing-look-alike',
+    fault: 'A sink cannot tell a listing that begins again from its next page.',
+    file: CHANGES,
+    find: 'const cursor = isLast ? head : [head, part + 1, listed.cursor].join(LISTING);',
+    put: "const cursor = isLast ? head : [head, 1, listed.cursor].join(LISTING).replace('~1~', '~2~');",
+    tests: TESTS,
+  },
+  {
     id: 'deliveries-share-a-kind',
     fault: 'Of two deliveries that fail in the same minute, the log names one.',
     file: REPORTER,
@@ -76,8 +92,8 @@ export const DELIVERIES: readonly Mutant[] = [
     id: 'handler-without-deadline',
     fault: 'A handler that never answers ends the delivery for ever, in silence.',
     file: DELIVERY,
-    find: 'await withCallbackDeadline( clock, timeoutMs, `the handler of ${name}`, () => handler(copyOf(batch)) as Promise<void>, );',
-    put: 'await handler(copyOf(batch));',
+    find: 'await withCallbackDeadline( clock, timeoutMs, `the handler of ${name}`, () => handler(copyOf(batch), { token: held.token }) as Promise<void>, );',
+    put: 'await handler(copyOf(batch), { token: held.token });',
     tests: TESTS,
   },
   {
@@ -92,7 +108,7 @@ export const DELIVERIES: readonly Mutant[] = [
     id: 'gap-without-listing',
     fault: 'After a gap nobody learns who is online.',
     file: CHANGES,
-    find: 'if (read.isGap) return this.list(read.cursor, null);',
+    find: 'if (read.isGap) return this.list(read.cursor, 0, null);',
     put: '',
     tests: TESTS,
   },

@@ -378,7 +378,7 @@ try {
   check('the tarball holds what is needed, and nothing else', () => {
     const strangers = files.filter(
       (path) =>
-        !/^(dist\/.*\.(js|mjs|js\.map|mjs\.map|d\.ts|d\.mts)|(redis|ws|socket\.io|http|express|koa|fastify|fetch|webhook|client|react|testing)\.(js|d\.ts)|package\.json|(README|CHANGELOG|SECURITY)\.md|LICENSE|docs\/.*\.(md|png)|bench\/(RESULTS\.md|charts\/.*\.svg)|examples\/(package\.json|(router|dashboard|testing|voiceping-router)\/.*))$/.test(
+        !/^(dist\/.*\.(js|mjs|js\.map|mjs\.map|d\.ts|d\.mts)|(redis|ws|socket\.io|http|express|koa|fastify|fetch|webhook|client|react|testing)\.(js|d\.ts)|package\.json|(README|CHANGELOG|SECURITY)\.md|LICENSE|docs\/.*\.(md|png)|bench\/(RESULTS\.md|charts\/.*\.svg)|examples\/(package\.json|(router|dashboard|sinks|testing|voiceping-router)\/.*))$/.test(
           path,
         ),
     );

@@ -212,8 +212,14 @@ const USES: { readonly [title: string]: (port: number) => Promise<void> } = {
   },
 };
 
-/** They name hosts, or a package, that only their readers have; such servers are in test/redis/topology.test.ts. */
-const ELSEWHERE = ['Redis with Sentinel', 'Redis Cluster', 'Managed Redis', 'uWebSockets.js'];
+/** They name hosts, or files, that only their readers have; these are in test/redis/topology.test.ts and test/examples/sinks.test.ts. */
+const ELSEWHERE = [
+  'Redis with Sentinel',
+  'Redis Cluster',
+  'Managed Redis',
+  'uWebSockets.js',
+  'Keep sessions in PostgreSQL',
+];
 
 let redis: RedisServer;
 beforeAll(async () => {

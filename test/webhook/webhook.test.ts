@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { Webhook } from 'standardwebhooks';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { type ChangeBatch, type ChangeHandler, createPresence, memoryStore } from 'voiceping-presence';
+import { type ChangeBatch, createPresence, memoryStore } from 'voiceping-presence';
 import { fakeSocket } from 'voiceping-presence/testing';
 import { createWebhook, type WebhookError, type WebhookOptions } from 'voiceping-presence/webhook';
 import { isPublic } from '../../src/webhook/addresses';
@@ -44,7 +44,7 @@ async function receiver(answer: (response: ServerResponse, request: IncomingMess
 
 const ok = (response: ServerResponse): unknown => response.writeHead(204).end();
 
-async function refusalOf(handler: ChangeHandler): Promise<WebhookError> {
+async function refusalOf(handler: ReturnType<typeof createWebhook>): Promise<WebhookError> {
   try {
     await handler(BATCH);
   } catch (error) {
@@ -53,7 +53,7 @@ async function refusalOf(handler: ChangeHandler): Promise<WebhookError> {
   throw new Error('it was taken');
 }
 
-const to = (url: string, options: Partial<WebhookOptions> = {}): ChangeHandler =>
+const to = (url: string, options: Partial<WebhookOptions> = {}): ReturnType<typeof createWebhook> =>
   createWebhook({ url, secret: SECRET, allowPrivate: true, ...options });
 
 it('a batch is posted, signed so that the package of the scheme verifies it', async () => {

@@ -1,5 +1,5 @@
 import type { PresenceUpdate, UpdateReason } from '../../public/types';
-import { formatCursor, isOf, type Position, parseCursor } from '../log-cursor';
+import { formatCursor, isOf, lostCursor, type Position, parseCursor } from '../log-cursor';
 import type { ChangeLog, DeliveryClaim, DeliveryStep, LoggedChanges, StoredDelivery, StoreNode } from '../port';
 
 /** Changes that are kept as one text, which takes a third of the memory of as many objects. */
@@ -83,11 +83,12 @@ export class MemoryLog implements ChangeLog {
     return { changes: this.between(from, to), cursor: this.cursorAt(to), isGap: false, hasMore: to < head };
   }
 
-  async claim(node: StoreNode, name: string, from: string, isResumed: boolean): Promise<DeliveryClaim> {
+  async claim(node: StoreNode, name: string, from: string | null, isResumed: boolean): Promise<DeliveryClaim> {
     this.host.settledVersion();
     let delivery = this.named.get(name);
     if (delivery === undefined) {
-      delivery = { token: 0, holder: undefined, cursor: from, isEnded: false, lastError: null };
+      const cursor = from ?? lostCursor(1);
+      delivery = { token: 0, holder: undefined, cursor, isEnded: false, lastError: null };
       this.named.set(name, delivery);
     }
     const { holder } = delivery;
@@ -96,7 +97,7 @@ export class MemoryLog implements ChangeLog {
     const { cursor, isEnded } = delivery;
     if (isHeld || isEnded || !this.host.isAlive(node.nodeId)) return { token: undefined, cursor, isEnded };
     delivery.holder = node;
-    delivery.token += 1;
+    delivery.token = Math.max(delivery.token + 1, Math.ceil(this.host.now()));
     return { token: delivery.token, cursor, isEnded };
   }
 

@@ -35,7 +35,7 @@ function byUser(changes: readonly PresenceUpdate[]): Map<string, string[]> {
   return users;
 }
 
-function claim(router: Router, from: string, isResumed = false): Promise<DeliveryClaim> {
+function claim(router: Router, from: string | null, isResumed = false): Promise<DeliveryClaim> {
   return logOf(router).claim(router.node, 'billing', from, isResumed);
 }
 
@@ -132,6 +132,39 @@ const cases: readonly Case[] = [
       await a.apply(join('later'));
       const later = await readAll(b, page.cursor, 100);
       assert.ok(later.some(({ userId }) => userId === 'later'));
+    },
+  },
+  {
+    name: 'a token is greater than every earlier one, also after a loss',
+    needs: 'lose',
+    async check(world) {
+      const a = await world.router();
+      const tokens: number[] = [];
+      for (let count = 0; count < 3; count += 1) tokens.push((await claim(a, await logOf(a).head())).token as number);
+      await world.lose();
+      if (!(await a.store.beat(a.node)).known) await a.apply(rejoin('u'));
+      await a.store.registered?.(a.node);
+      let again = await claim(a, null);
+      for (let attempt = 0; attempt < 20 && again.token === undefined; attempt += 1) {
+        await world.pass(10);
+        again = await claim(a, null);
+      }
+      tokens.push(again.token as number);
+      assert.deepEqual(
+        tokens,
+        Array.from(new Set(tokens)).sort((one, other) => one - other),
+      );
+    },
+  },
+  {
+    name: 'a delivery that begins nowhere begins with a gap',
+    async check(world) {
+      const a = await world.router();
+      await a.apply(join('u'));
+      const { cursor } = await claim(a, null);
+      const page = await logOf(a).read({ after: cursor, limit: 10 });
+      assert.deepEqual([page.isGap, page.changes], [true, []]);
+      assert.equal((await logOf(a).deliveries())[0]?.cursor, cursor);
     },
   },
   {

@@ -23,7 +23,7 @@ export class Deliveries {
   async claim(
     node: StoreNode,
     name: string,
-    from: string,
+    from: string | null,
     isResumed: boolean,
     onAnswer: OnAnswer,
   ): Promise<DeliveryClaim> {
@@ -37,13 +37,13 @@ export class Deliveries {
     const answer = await this.ask(
       scripts.claim,
       [keys[0] as string, deliveries],
-      [tag, name, from, isResumed ? '1' : '0', router, lost],
+      [tag, name, from ?? lost, isResumed ? '1' : '0', router, lost],
       onAnswer,
     );
     // The router has no lease at this moment, and will try again.
-    if (answer === '?') return { token: undefined, cursor: from, isEnded: false };
+    if (answer === '?') return { token: undefined, cursor: from ?? lost, isEnded: false };
     if (answer === 'full') throw new Error(`there are too many deliveries under ${deliveries}`);
-    const [token = '', ended, cursor = from] = answer.split('|');
+    const [token = '', ended, cursor = lost] = answer.split('|');
     const isKnown = token === '' ? undefined : Number(token);
     return { token: isKnown, cursor: this.isCursor(cursor) ? cursor : lost, isEnded: ended === '1' };
   }

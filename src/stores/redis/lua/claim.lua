@@ -45,7 +45,8 @@ local isOwn = string.match(holder, '^[^~]*') == string.match(tag, '^[^~]*')
 local isHeld = holder ~= '' and not isOwn and isAlive(holder)
 local isClaimed = not isHeld and ended == '0'
 if isClaimed then
-  token, holder = string.format('%d', tonumber(token) + 1), tag
+  -- Not lower than the time, so that it also grows when the data are lost.
+  token, holder = string.format('%d', math.max(tonumber(token) + 1, now)), tag
   redis.call('HSET', deliveriesKey, name, table.concat({ token, holder, ended, cursor, router, failure }, '|'))
 end
 return (isClaimed and token or '') .. '|' .. ended .. '|' .. cursor

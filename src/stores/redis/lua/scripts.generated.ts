@@ -1243,7 +1243,7 @@ local isOwn = string.match(holder, '^[^~]*') == string.match(tag, '^[^~]*')
 local isHeld = holder ~= '' and not isOwn and isAlive(holder)
 local isClaimed = not isHeld and ended == '0'
 if isClaimed then
-  token, holder = string.format('%d', tonumber(token) + 1), tag
+  token, holder = string.format('%d', math.max(tonumber(token) + 1, now)), tag
   redis.call('HSET', deliveriesKey, name, table.concat({ token, holder, ended, cursor, router, failure }, '|'))
 end
 return (isClaimed and token or '') .. '|' .. ended .. '|' .. cursor
