@@ -13,8 +13,16 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.test.ts', 'examples/**/*.vitest.test.ts'],
-    // Alone, by `npm run chaos`: beside other tests its routers would starve.
-    exclude: process.env['CHAOS'] === undefined ? ['test/chaos/**'] : [],
+    exclude: [
+      // Alone, by `npm run chaos`: beside other tests its routers would starve.
+      ...(process.env['CHAOS'] === undefined ? ['test/chaos/**'] : []),
+      // A minute of CPU: `npm run check` runs them.
+      ...(process.env['LONG'] === undefined
+        ? ['test/redis/connection-life.test.ts', 'test/redis/partial-loss.test.ts']
+        : []),
+    ],
+    // Most files import the same modules, which would be compiled anew for each of them. No test may leave anything behind.
+    isolate: false,
     globalSetup: ['test/programs.ts', 'test/bundles.ts'],
     // On two cores: they wait for servers half of the time.
     maxWorkers: 3,

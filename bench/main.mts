@@ -26,6 +26,7 @@ const GROUPS = [
   'sockets',
   'expiry',
   'crash',
+  'deliveries',
   'growth',
   'million',
   'router',

@@ -4,6 +4,13 @@ import type { ChangeBatch } from 'voiceping-presence';
 import { programOf } from '../bundles';
 import type { Command, Report } from './router-process';
 
+export interface RouterSettings {
+  readonly port: number;
+  readonly isCluster?: boolean;
+  readonly from: 'start' | 'listing';
+  readonly logChanges?: number;
+}
+
 /** A router in a process of its own, which the test tells who comes and goes, and for whose handler it answers. */
 export class RouterProcess {
   isAlive = true;
@@ -13,10 +20,16 @@ export class RouterProcess {
   private serial = 0;
   readonly ready: Promise<void>;
 
-  constructor(redisPort: number, from: 'start' | 'listing', onBatch: OnBatch) {
+  constructor({ port, isCluster = false, from, logChanges }: RouterSettings, onBatch: OnBatch) {
     this.child = fork(programOf('deliveries/router-process'), [], {
       execArgv: [],
-      env: { ...process.env, REDIS_PORT: String(redisPort), FROM: from },
+      env: {
+        ...process.env,
+        REDIS_PORT: String(port),
+        REDIS_CLUSTER: isCluster ? '1' : '',
+        FROM: from,
+        LOG_CHANGES: String(logChanges ?? 100_000),
+      },
     });
     this.ready = new Promise((resolve) => {
       this.child.on('message', (report: Report) => {

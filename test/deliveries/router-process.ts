@@ -1,4 +1,4 @@
-import { Redis } from 'ioredis';
+import { Cluster, Redis } from 'ioredis';
 import { type Attachment, type ChangeBatch, createPresence } from 'voiceping-presence';
 import { redisStore } from 'voiceping-presence/redis';
 import { type FakeSocket, fakeSocket } from 'voiceping-presence/testing';
@@ -17,10 +17,12 @@ export type Report =
   | { readonly done: number }
   | { readonly batch: number; readonly content: ChangeBatch; readonly token: number };
 
-const client = new Redis({ port: Number(process.env['REDIS_PORT']), host: '127.0.0.1' });
+const { REDIS_PORT, REDIS_CLUSTER, FROM, LOG_CHANGES } = process.env;
+const server = { port: Number(REDIS_PORT), host: '127.0.0.1' };
+const client = REDIS_CLUSTER === '1' ? new Cluster([server]) : new Redis(server);
 client.on('error', () => undefined);
 const presence = createPresence({
-  store: redisStore({ client }),
+  store: redisStore({ client, logChanges: Number(LOG_CHANGES) }),
   leaseMs: 1_500,
   graceMs: 300,
   // A leave counts as acknowledged once the store has taken it, however long that takes.
@@ -42,7 +44,7 @@ presence.changes.deliver(
     batches.delete(batch);
     if (!isTaken) throw Object.assign(new Error('refused'), { retryAfterMs: 10 });
   },
-  { batch: 50, from: process.env['FROM'] as 'start' | 'listing', timeoutMs: 2_000 },
+  { batch: 50, from: FROM as 'start' | 'listing', timeoutMs: 2_000 },
 );
 
 process.on('message', async (command: Command) => {

@@ -880,7 +880,8 @@ describe('a process', () => {
     waiting.stdout.on('data', (chunk) => {
       said += chunk;
     });
-    await once(waiting, 'exit');
+    // Once it has ended and all of its output was read.
+    await once(waiting, 'close');
     expect(said).toBe('ready, 1 online');
   });
 });
