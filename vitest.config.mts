@@ -4,6 +4,14 @@ import tsconfig from './tsconfig.json' with { type: 'json' };
 
 const paths = Object.entries(tsconfig.compilerOptions.paths);
 
+const LONG = [
+  'package/documentation',
+  'package/recipes',
+  'redis/connection-life',
+  'redis/partial-loss',
+  'stores/redis-cluster',
+].map((name) => `test/${name}.test.ts`);
+
 export default defineConfig({
   resolve: {
     alias: paths.map(([name, [file]]) => ({
@@ -16,13 +24,9 @@ export default defineConfig({
     exclude: [
       // Alone, by `npm run chaos`: beside other tests its routers would starve.
       ...(process.env['CHAOS'] === undefined ? ['test/chaos/**'] : []),
-      // A minute of CPU: `npm run check` runs them.
-      ...(process.env['LONG'] === undefined
-        ? ['test/redis/connection-life.test.ts', 'test/redis/partial-loss.test.ts']
-        : []),
+      // Two minutes of CPU: `npm run check` runs them.
+      ...(process.env['LONG'] === undefined ? LONG : []),
     ],
-    // Most files import the same modules, which would be compiled anew for each of them. No test may leave anything behind.
-    isolate: false,
     globalSetup: ['test/programs.ts', 'test/bundles.ts'],
     // On two cores: they wait for servers half of the time.
     maxWorkers: 3,
