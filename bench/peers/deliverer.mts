@@ -18,5 +18,6 @@ process.on('message', async (asked: 'start' | 'stop') => {
   process.send?.(asked);
 });
 process.once('disconnect', () => process.exit());
+presence.onUpdate(() => undefined);
 await presence.ready();
 process.send?.('ready');

@@ -8,7 +8,7 @@ import type { ChangeBatch, ChangeHandler } from '../public/types';
 import type { ChangeLog, DeliveryStep, StoreNode } from '../stores/port';
 import { Pause } from './pause';
 
-/** How long changes are gathered before they are read, so that a busy fleet costs few reads. */
+/** The least time between two reads, in which changes are gathered, so that a busy fleet costs few of them. A change after a quiet time is read at once. */
 const GATHER_MS = 200;
 /** The bounds of the wait after a handler or the store has failed. */
 const RETRY = { leastMs: 1_000, mostMs: 60_000 };
@@ -126,7 +126,7 @@ export class Delivery {
         await this.pause.sleep(waitMs);
         continue;
       }
-      if (waitMs > 0 && !this.pause.isStopped) await this.pause.sleepUntilChange(waitMs, GATHER_MS);
+      if (waitMs > 0 && !this.pause.isStopped) await this.pause.sleepUntilChange(GATHER_MS, waitMs);
     }
   }
 
@@ -151,7 +151,7 @@ export class Delivery {
       return this.tickMs;
     }
     await this.hand(held, batch);
-    return batch.more === true || batch.changes.length >= this.settings.batch ? 0 : GATHER_MS;
+    return batch.more === true || batch.changes.length >= this.settings.batch ? 0 : this.tickMs;
   }
 
   private async hand(held: Held, batch: ChangeBatch): Promise<void> {

@@ -36,10 +36,10 @@ export class Pause {
     this.forget();
   }
 
-  /** Waits until changes have come and were gathered for a while, but no longer than `ms`. */
-  async sleepUntilChange(ms: number, gatherMs: number): Promise<void> {
-    await this.wait(ms, () => this.state !== 'quiet');
-    if (this.state === 'woken' && ms > gatherMs) await this.wait(gatherMs, () => this.isStopped);
+  /** Waits for `leastMs`, and then until there are changes, but no longer than `ms`. */
+  async sleepUntilChange(leastMs: number, ms: number): Promise<void> {
+    await this.wait(leastMs, () => this.isStopped);
+    if (ms > leastMs) await this.wait(ms - leastMs, () => this.state !== 'quiet');
     this.forget();
   }
 
