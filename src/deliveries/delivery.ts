@@ -15,6 +15,9 @@ const RETRY = { leastMs: 1_000, mostMs: 60_000 };
 /** The longest wait that a handler may ask for, by `retryAfterMs` of its error. */
 const MOST_RETRY_AFTER_MS = 3_600_000;
 
+/** How many calls of a handler may be under way that have taken too long. Each of them holds a batch in memory, perhaps for ever. */
+const MOST_UNANSWERED = 100;
+
 /** The most characters of an error that are kept. */
 const MAX_ERROR = 500;
 
@@ -74,6 +77,8 @@ export class Delivery {
   private failures = 0;
   /** How often in a row the claim was refused. */
   private refusals = 0;
+  /** Calls of the handler that have not ended. */
+  private unanswered = 0;
   private readonly pause: Pause;
   private readonly running: Promise<void>;
   private readonly tickMs: number;
@@ -156,15 +161,9 @@ export class Delivery {
 
   private async hand(held: Held, batch: ChangeBatch): Promise<void> {
     const { clock } = this.host;
-    const { name, handler, timeoutMs } = this.settings;
+    const { name, timeoutMs } = this.settings;
     try {
-      // A copy, since a handler may change what it gets, and gets it again where it fails.
-      await withCallbackDeadline(
-        clock,
-        timeoutMs,
-        `the handler of ${name}`,
-        () => handler(copyOf(batch), { token: held.token }) as Promise<void>,
-      );
+      await withCallbackDeadline(clock, timeoutMs, `the handler of ${name}`, () => this.call(held, batch));
     } catch (error) {
       const failure = failed(name, error);
       held.retry = batch;
@@ -183,6 +182,17 @@ export class Delivery {
     // The position moves after the last page of a listing: another router has to begin it anew.
     if (batch.gap && batch.more === true) return;
     await this.advance(held, { cursor: batch.cursor, lastError: null });
+  }
+
+  private async call({ token }: Held, batch: ChangeBatch): Promise<void> {
+    if (this.unanswered >= MOST_UNANSWERED) throw new Error(`${MOST_UNANSWERED} earlier calls of it have not ended`);
+    this.unanswered += 1;
+    try {
+      // A copy, since a handler may change what it gets, and gets it again where it fails.
+      await this.settings.handler(copyOf(batch), { token });
+    } finally {
+      this.unanswered -= 1;
+    }
   }
 
   private async claim(): Promise<Held | undefined> {

@@ -347,6 +347,28 @@ it('a router that has lost a delivery, or was told that it has ended, has no pro
   expect(logged.filter((line) => line.includes('again'))).toEqual([]);
 });
 
+it('a handler that never ends is called a hundred times, and again once some calls have ended', async () => {
+  const { router, clock } = fleet();
+  const presence = router();
+  const open: Array<() => void> = [];
+  let isOpen = true;
+  presence.changes.deliver('billing', () => (isOpen ? new Promise<void>((resolve) => open.push(resolve)) : undefined), {
+    timeoutMs: 1_000,
+  });
+  await clock.advance(100);
+  await come(presence, 'a');
+  // Each attempt waits for a minute in the end.
+  for (let minute = 0; minute < 150; minute += 1) await clock.advance(60_000);
+  expect(open.length).toBe(100);
+  expect((await presence.changes.deliveries())[0]?.lastError).toBe(
+    'the handler of billing failed: 100 earlier calls of it have not ended',
+  );
+  isOpen = false;
+  open[0]?.();
+  await clock.advance(120_000);
+  expect((await presence.changes.deliveries())[0]).toMatchObject({ lastError: null, lagChanges: 0 });
+});
+
 it('a handler may do what it likes with what it gets, and is given the same again', async () => {
   const { router, clock } = fleet();
   const presence = router();

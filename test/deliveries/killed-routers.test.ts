@@ -88,6 +88,7 @@ class Truth {
 class Numbers {
   private readonly told: Array<Map<number, string>>;
   private readonly excused: Array<Array<readonly [from: number, to: number]>>;
+  private readonly highest: number[] = [];
   count = 0;
   repeated = 0;
 
@@ -98,8 +99,10 @@ class Numbers {
 
   /** Returns whether it is new. */
   take({ userId, status, version }: Change): boolean {
-    const told = this.told[this.keyspace.place(userId).partition] as Map<number, string>;
+    const { partition } = this.keyspace.place(userId);
+    const told = this.told[partition] as Map<number, string>;
     const before = told.get(version);
+    this.highest[partition] = Math.max(this.highest[partition] ?? 0, version);
     // A change that is told again is the same one.
     if (before !== undefined) expect(before).toBe(`${userId} ${status}`);
     if (before === undefined) this.count += 1;
@@ -111,7 +114,7 @@ class Numbers {
   /** Everything up to the end of the log may be missing that was not told so far. */
   takeGap(cursor: string): void {
     for (const [index, { version }] of parseCursor(cursor, this.told.length).entries()) {
-      this.excused[index]?.push([Math.max(0, ...(this.told[index] as Map<number, string>).keys()) + 1, version]);
+      this.excused[index]?.push([(this.highest[index] ?? 0) + 1, version]);
     }
   }
 

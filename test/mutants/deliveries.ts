@@ -9,6 +9,14 @@ const MEMORY = ['test/stores/memory.test.ts'];
 /** Faults in the delivery of changes, and in the log from which they come. */
 export const DELIVERIES: readonly Mutant[] = [
   {
+    id: 'calls-pile-up',
+    fault: 'A handler that never ends is called again for ever, and each call holds a batch in memory.',
+    file: DELIVERY,
+    find: 'if (this.unanswered >= MOST_UNANSWERED)',
+    put: 'if (this.unanswered < 0)',
+    tests: TESTS,
+  },
+  {
     id: 'tokens-begin-again',
     fault: 'After the store has lost its data, a sink that keeps the greatest token refuses everything.',
     file: 'src/stores/memory/memory-log.ts',
@@ -92,8 +100,8 @@ export const DELIVERIES: readonly Mutant[] = [
     id: 'handler-without-deadline',
     fault: 'A handler that never answers ends the delivery for ever, in silence.',
     file: DELIVERY,
-    find: 'await withCallbackDeadline( clock, timeoutMs, `the handler of ${name}`, () => handler(copyOf(batch), { token: held.token }) as Promise<void>, );',
-    put: 'await handler(copyOf(batch), { token: held.token });',
+    find: 'await withCallbackDeadline(clock, timeoutMs, `the handler of ${name}`, () => this.call(held, batch));',
+    put: 'await this.call(held, batch);',
     tests: TESTS,
   },
   {
