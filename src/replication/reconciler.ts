@@ -201,7 +201,7 @@ export class Reconciler {
     this.state = 'synced';
     // Whoever has seen that somebody is online who is suspected could not be told otherwise elsewhere.
     // So could nobody what was missed again meanwhile.
-    roster.completeFrom = this.suspected.size > 0 || this.wanted !== undefined ? undefined : from;
+    roster.completeFrom = this.suspected.size > 0 || this.wanted !== undefined ? undefined : (from ?? 'uncounted');
     roster.see(from?.told ?? from?.version ?? 0);
     // A gap since the reading began: from now on there is something to differ from.
     if (this.wanted === 'initial') this.wanted = 'resync';

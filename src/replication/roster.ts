@@ -24,8 +24,11 @@ export class Roster {
   private forgottenVersion = 0;
   /** The highest version that the store has published. */
   highestVersion = 0;
-  /** All changes after this point are known; `undefined` while the store has to be read. */
-  completeFrom: Sequence | undefined;
+  /**
+   * All changes after this point are known; `uncounted` where they are, and the store has no single counter of versions; `undefined` while
+   * the store has to be read.
+   */
+  completeFrom: Sequence | 'uncounted' | undefined;
   /** The users who are online, page by page. */
   readonly pages = new RosterPages();
 
@@ -84,8 +87,9 @@ export class Roster {
    * statuses
    */
   cursor(version: number = this.highestVersion, seen: number = version): string | undefined {
-    if (this.completeFrom === undefined) return undefined;
-    return `${this.completeFrom.epoch}.${version}${seen > version ? `.${seen}` : ''}`;
+    const { completeFrom } = this;
+    if (completeFrom === undefined || completeFrom === 'uncounted') return undefined;
+    return `${completeFrom.epoch}.${version}${seen > version ? `.${seen}` : ''}`;
   }
 
   /**
@@ -97,7 +101,7 @@ export class Roster {
     const [epoch, version, last = version] = cursor.split('.');
     const [whole, seen] = [Number(version), Number(last)];
     const { completeFrom } = this;
-    if (completeFrom === undefined || epoch !== completeFrom.epoch) return undefined;
+    if (completeFrom === undefined || completeFrom === 'uncounted' || epoch !== completeFrom.epoch) return undefined;
     if (!(whole >= completeFrom.version && whole >= this.forgottenVersion && seen >= whole)) return undefined;
     return seen > this.highestVersion ? 'later' : this.walk(whole, ids);
   }

@@ -64,6 +64,8 @@ export class ChangeReceiver {
   private overdue: unknown;
   private dispute: Dispute = { kind: 'none', readAt: 0 };
   private waiters: Waiter[] = [];
+  /** Some changes of a batch were told, and others were not. */
+  private isTelling = false;
   private isClosed = false;
 
   constructor(
@@ -78,6 +80,12 @@ export class ChangeReceiver {
   /** From where on versions go on after a loss. What only a message said is not in it: it would become true by that. */
   get highestVersion(): number {
     return this.progress.highestVersion;
+  }
+
+  /** Up to where the changes of which data were told; undefined before the first answer. */
+  get told(): Head | undefined {
+    const { epoch, heard } = this.progress;
+    return epoch === undefined || this.isTelling ? undefined : { epoch, version: heard };
   }
 
   /** Up to where versions are known to have been given: whoever listens from now on need not be told these. */
@@ -165,7 +173,12 @@ export class ChangeReceiver {
   private take(batch: Batch): void {
     this.progress.hear(lastOf(batch));
     this.believed.add(batch);
-    this.options.tell(batch);
+    this.isTelling = true;
+    try {
+      this.options.tell(batch);
+    } finally {
+      this.isTelling = false;
+    }
     this.wake();
   }
 

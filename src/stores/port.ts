@@ -225,6 +225,15 @@ export interface ChangeLog {
 
   /** Returns all deliveries. */
   deliveries(onAnswer?: OnAnswer): Promise<StoredDelivery[]>;
+
+  /**
+   * The cursor up to which the feeds of this store object have received every change, at once; `undefined` while that is not known.
+   * With it, clients resume where pages have no `sequence`.
+   */
+  toldTo?(): string | undefined;
+
+  /** Whether the feeds of this store object have received every change up to a cursor, at once. It goes with `toldTo`. */
+  hasTold?(cursor: string): boolean;
 }
 
 /** A problem that lasts longer than one call. */

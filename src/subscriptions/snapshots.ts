@@ -5,6 +5,7 @@ import type { ChangeFeed } from '../replication/change-feed';
 import type { Roster } from '../replication/roster';
 import type { PresenceStore } from '../stores/port';
 import { LastSeenReader } from './last-seen-reader';
+import type { LogCursors, SinceCursor } from './log-cursors';
 import { EveryonesParts, ListedParts, SharedPages, type SnapshotPart, type SnapshotParts } from './snapshot-parts';
 import type { Subscription } from './subscription';
 import { Turns } from './turns';
@@ -29,6 +30,10 @@ export interface Snapshot {
   isSending: boolean;
   /** The number of frames that were sent. */
   part: number;
+  /** What the log says of the cursor in `wanted`, where the roster cannot. */
+  sinceCursor: SinceCursor | undefined;
+  /** The users who have changed while the log was read. */
+  readonly changedMeanwhile: Set<string>;
   /** More changes came meanwhile than are kept, so a snapshot since its cursor is owed after it. */
   isOverrun: boolean;
 }
@@ -39,6 +44,9 @@ export interface SnapshotsOptions {
   readonly store: PresenceStore;
   readonly feed: ChangeFeed;
   readonly commandTimeoutMs: number;
+  readonly cursors: LogCursors;
+  /** The users of whom a change was received and not sent. */
+  keptBackIds(): Iterable<string>;
   /** The number of the last change that was offered to the limiter. */
   lastNumber(): number;
   report(stage: ErrorStage, error: unknown, userId?: string): void;
@@ -69,6 +77,8 @@ export class Snapshots {
       until: this.options.clock.now() + CATCH_UP_MS,
       parts: 'ids' in wanted ? this.listed(wanted.ids) : undefined,
       cursor: undefined,
+      sinceCursor: undefined,
+      changedMeanwhile: new Set(),
       isResumed: false,
       isSending: false,
       part: 0,
@@ -110,7 +120,7 @@ export class Snapshots {
     const since = 'since' in wanted ? wanted.since : undefined;
     if (since !== undefined) {
       if (!feed.isSettled) return undefined;
-      const changed = feed.roster.changedSince(since, ids);
+      const changed = feed.roster.changedSince(since, ids) ?? this.changedInLog(snapshot, since, ids);
       const waitMs = snapshot.until - clock.now();
       // A longer wait than the longest means that the clock was set back.
       if (changed === 'later' && waitMs > 0 && waitMs <= CATCH_UP_MS) {
@@ -125,13 +135,34 @@ export class Snapshots {
     snapshot.isResumed = snapshot.parts !== undefined;
     snapshot.parts =
       snapshot.parts ?? (ids === undefined ? new EveryonesParts(feed.roster, this.shared) : this.listed(new Set(ids)));
-    snapshot.cursor = feed.roster.cursor();
+    snapshot.cursor = feed.roster.cursor() ?? this.options.cursors.current();
     // A snapshot of the users online does not show who has gone, so such updates are still owed to a client that was shown those users.
     if (subscription.request !== undefined || since !== undefined) {
       subscription.pending.clear();
       subscription.shownUpTo = this.options.lastNumber();
     }
     return snapshot.parts;
+  }
+
+  /** As `changedSince` of the roster. */
+  private changedInLog(
+    snapshot: Snapshot,
+    cursor: string,
+    ids: Set<string> | undefined,
+  ): Set<string> | 'later' | undefined {
+    const { cursors } = this.options;
+    if (!cursors.isUsable) return undefined;
+    if (snapshot.sinceCursor === undefined) {
+      snapshot.sinceCursor = 'reading';
+      cursors.read(cursor).then((found) => {
+        snapshot.sinceCursor = found;
+      });
+    }
+    const { sinceCursor } = snapshot;
+    if (sinceCursor === 'useless') return undefined;
+    if (sinceCursor === 'reading' || !cursors.hasReceived(sinceCursor)) return 'later';
+    const changed = new Set([...sinceCursor.userIds, ...snapshot.changedMeanwhile, ...this.options.keptBackIds()]);
+    return ids === undefined ? changed : new Set(Array.from(changed).filter((userId) => ids.has(userId)));
   }
 
   private listed(ids: Set<string> | IterableIterator<string>): SnapshotParts {

@@ -173,7 +173,8 @@ export class Subscription {
   }
 
   private sendUpdate(update: EncodedUpdate): void {
-    this.cursor = update.message.cursor;
+    // Where a change has none, that of an earlier one still holds.
+    this.cursor = update.message.cursor ?? this.cursor;
     this.send(update.message, () => update.frame(this.request !== undefined));
   }
 
@@ -181,7 +182,10 @@ export class Subscription {
   private hold(update: EncodedUpdate): void {
     const { snapshot, pending } = this;
     const { userId } = update.message.update;
-    if (this.state.kind === 'waiting' && this.willShowAll(this.state.snapshot)) return;
+    if (this.state.kind === 'waiting' && this.willShowAll(this.state.snapshot)) {
+      if (this.state.snapshot.sinceCursor !== undefined) this.state.snapshot.changedMeanwhile.add(userId);
+      return;
+    }
     if (snapshot?.isOverrun === true) return;
     pending.delete(userId);
     pending.set(userId, update);

@@ -6,6 +6,7 @@ import { InterestIndex } from '../replication/interest-index';
 import type { PresenceStore } from '../stores/port';
 import type { Refusal } from '../wire/decode-watch';
 import type { Codec } from '../wire/encode';
+import { LogCursors } from './log-cursors';
 import { SendQueue } from './send-queue';
 import { notShown, Snapshots } from './snapshots';
 import { EncodedUpdate, type Interest, Subscription, type SubscriptionHost } from './subscription';
@@ -29,6 +30,7 @@ export class Subscriptions {
   private readonly interests = new InterestIndex<Subscription>();
   private readonly queue: SendQueue;
   private readonly limiter: UpdateLimiter;
+  private readonly cursors: LogCursors;
   private readonly snapshots: Snapshots;
   private readonly host: SubscriptionHost;
   private unlisten: (() => void) | undefined;
@@ -42,7 +44,20 @@ export class Subscriptions {
     this.limiter = new UpdateLimiter(options.clock, options.updatesPerUserPerSecond, (change, keptBackSince) =>
       this.fanOut(change, keptBackSince),
     );
-    this.snapshots = new Snapshots({ ...options, lastNumber: () => this.limiter.lastNumber });
+    const { clock, store, feed, commandTimeoutMs } = options;
+    this.cursors = new LogCursors({
+      clock,
+      roster: feed.roster,
+      log: store.log,
+      commandTimeoutMs,
+      isHolding: () => this.limiter.isHolding,
+    });
+    this.snapshots = new Snapshots({
+      ...options,
+      cursors: this.cursors,
+      lastNumber: () => this.limiter.lastNumber,
+      keptBackIds: () => this.limiter.keptBackIds(),
+    });
     this.host = {
       ...options,
       queue: this.queue,
@@ -157,13 +172,14 @@ export class Subscriptions {
     this.unlisten = undefined;
     this.limiter.stop();
     this.snapshots.stop();
+    this.cursors.stop();
     this.keptBack.clear();
   }
 
   private fanOut({ update, lastSeen }: Change, keptBackSince = Number.POSITIVE_INFINITY): void {
     const { limiter } = this;
     const { feed, codec } = this.options;
-    const cursor = feed.roster.cursor(limiter.settledVersion, limiter.lastVersion);
+    const cursor = feed.roster.cursor(limiter.settledVersion, limiter.lastVersion) ?? this.cursors.take();
     const message = { kind: 'update', update, lastSeen, cursor } as const;
     const encoded = new EncodedUpdate(message, codec, feed.roster.pages.changes);
     this.interests.forEach(update.userId, (subscription) => {

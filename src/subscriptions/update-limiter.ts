@@ -61,6 +61,11 @@ export class UpdateLimiter {
     return this.highest;
   }
 
+  /** Whether a change is kept back. */
+  get isHolding(): boolean {
+    return this.held.size > 0;
+  }
+
   /** All changes up to this version were delivered, or replaced by a newer one that is kept back. */
   get settledVersion(): number {
     for (const { change } of this.held.values()) return Math.min(this.highest, change.version - 1);

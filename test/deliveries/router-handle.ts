@@ -34,8 +34,10 @@ export class RouterProcess {
     this.ready = new Promise((resolve) => {
       this.child.on('message', (report: Report) => {
         if ('ready' in report) resolve();
-        else if ('done' in report) this.acknowledge(report.done, true);
-        else onBatch(this, report.batch, report.content, report.token);
+        else if ('done' in report) {
+          // What it says while it is killed is not heard any more.
+          if (this.isAlive) this.acknowledge(report.done, true);
+        } else onBatch(this, report.batch, report.content, report.token);
       });
     });
   }
@@ -64,7 +66,6 @@ export class RouterProcess {
     const exited = once(this.child, 'exit');
     this.child.kill('SIGKILL');
     await exited;
-    // What it may have said meanwhile is not heard any more.
     for (const id of Array.from(this.waiting.keys())) this.acknowledge(id, false);
   }
 

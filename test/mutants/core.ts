@@ -10,6 +10,30 @@ const PARTS = 'src/subscriptions/snapshot-parts.ts';
 /** Faults in the files of `src` itself, and in parts that have no list of their own. */
 export const CORE: readonly Mutant[] = [
   {
+    id: 'long-cursor-with-each-change',
+    fault: 'On a Cluster each change has a cursor of two hundred characters.',
+    file: 'src/subscriptions/log-cursors.ts',
+    find: 'if (!this.options.isHolding()) this.next = this.current(); }, LEAST_MS);',
+    put: 'if (!this.options.isHolding()) this.next = this.current(); }, 1);',
+    tests: ['test/core/log-cursors.test.ts'],
+  },
+  {
+    id: 'changed-while-the-log-was-read',
+    fault: 'On a Cluster whoever changes while a client resumes is shown wrongly to it.',
+    file: 'src/subscriptions/subscription.ts',
+    find: 'this.state.snapshot.changedMeanwhile.add(userId);',
+    put: 'this.state.snapshot.changedMeanwhile.clear();',
+    tests: ['test/core/log-cursors.test.ts'],
+  },
+  {
+    id: 'resumed-before-it-was-received',
+    fault: 'On a Cluster a client that resumes on a router which lags behind is shown older statuses than it has seen.',
+    file: 'src/subscriptions/snapshots.ts',
+    find: "if (sinceCursor === 'reading' || !cursors.hasReceived(sinceCursor)) return 'later';",
+    put: "if (sinceCursor === 'reading') return 'later';",
+    tests: ['test/core/log-cursors.test.ts'],
+  },
+  {
     id: 'renewal-not-tried-again',
     fault: 'After a renewal that failed, the presence key is not renewed until the next activity, and expires.',
     file: OUTBOX,
@@ -593,8 +617,8 @@ export const CORE: readonly Mutant[] = [
     id: 'cursor-of-older-data',
     fault: 'A cursor from before a flush is resumed once versions have come as far, and differences are never sent.',
     file: 'src/replication/roster.ts',
-    find: 'if (completeFrom === undefined || epoch !== completeFrom.epoch) return undefined;',
-    put: 'if (completeFrom === undefined) return undefined;',
+    find: "if (completeFrom === undefined || completeFrom === 'uncounted' || epoch !== completeFrom.epoch) return undefined;",
+    put: "if (completeFrom === undefined || completeFrom === 'uncounted') return undefined;",
     tests: ['test/core/feed.test.ts', 'test/core/watch-request.test.ts', 'test/core/outage.test.ts'],
   },
   {

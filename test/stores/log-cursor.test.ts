@@ -1,46 +1,82 @@
-import { expect, it } from 'vitest';
-import { formatCursor, isOf, MAX_CURSOR, type Position, parseCursor } from '../../src/stores/log-cursor';
+import { describe, expect, it } from 'vitest';
+import {
+  formatCursor,
+  formatShortCursor,
+  isOf,
+  lostCursor,
+  type Position,
+  parseCursor,
+  positionsIn,
+} from '../../src/stores/log-cursor';
 import { random } from '../random';
 
-it('a cursor of one partition is the epoch and the version, as frames have it', () => {
-  expect(formatCursor([{ epoch: '1764000000-123456', version: 55 }])).toBe('1764000000-123456.55');
-  expect(parseCursor('1764000000-123456.55', 1)).toEqual([{ epoch: '1764000000-123456', version: 55 }]);
-  expect(parseCursor('1764000000-123456.55.60', 1)).toEqual([{ epoch: '1764000000-123456', version: 55 }]);
-});
+const MAX = Number.MAX_SAFE_INTEGER;
+const positions = (versions: readonly number[], epoch = 'e'): Position[] =>
+  versions.map((version, index) => ({ epoch: `${epoch}${index}`, version }));
+const epochsOf = (all: readonly Position[]): string[] => all.map(({ epoch }) => epoch);
 
-it('a vector of 64 partitions is read as it was written, and is short enough', () => {
+describe('a cursor of several partitions', () => {
   const dice = random();
-  for (let turn = 0; turn < 200; turn += 1) {
-    const positions: Position[] = Array.from({ length: 64 }, () => ({
-      epoch: `${1_700_000_000 + dice.below(100_000_000)}-${dice.below(1_000_000)}`,
-      version: dice.pick([0, 1, 127, 128, 16_383, dice.below(2 ** 31), 2 ** 52 - dice.below(1_000)]) as number,
-    }));
-    const cursor = formatCursor(positions);
-    expect(cursor.length).toBeLessThanOrEqual(MAX_CURSOR);
-    const read = parseCursor(cursor, 64);
-    expect(read.map(({ version }) => version)).toEqual(positions.map(({ version }) => version));
-    for (const [index, position] of read.entries()) {
-      expect(isOf(position, (positions[index] as Position).epoch)).toBe(true);
-      expect(isOf(position, '1-1')).toBe(false);
-    }
-    // A position that was read is written again as it was.
-    expect(formatCursor(read)).toBe(cursor);
-  }
-});
+  const near = Array.from({ length: 64 }, () => 1_000_000 + dice.below(16_000));
+  it.each([
+    ['that have no changes', Array.from({ length: 64 }, () => 0)],
+    ['that are near each other', near],
+    ['of which one is far ahead', [...near.slice(1), MAX]],
+    ['with very high versions', Array.from({ length: 64 }, () => 2 ** 49 - 1)],
+  ])('%s is read as it was written, in a frame and elsewhere', (_, versions) => {
+    const all = positions(versions);
+    const long = formatCursor(all);
+    expect(long.length).toBeLessThanOrEqual(1_024);
+    expect(parseCursor(long, 64).map(({ version }) => version)).toEqual(versions);
+    const short = formatShortCursor(all) as string;
+    expect(short.length).toBeLessThanOrEqual(256);
+    expect(positionsIn(parseCursor(short, 64), epochsOf(all))).toEqual(all);
+  });
 
-it.each([
-  ['', 1],
-  ['abc', 1],
-  ['a b.1', 1],
-  ['e.1e3', 1],
-  ['e.99999999999999999', 1],
-  ['e.1.2.3', 1],
-  [`${'e'.repeat(2_000)}.1`, 1],
-  ['e.1', 64],
-  ['v', 64],
-  ['vAAAA', 64],
-  [`v${'A'.repeat(2_000)}`, 64],
-  [`v${Buffer.alloc(700, 255).toString('base64')}`, 64],
-])('%j is no cursor of %i partitions', (text, count) => {
-  expect(() => parseCursor(text, count)).toThrow(/the cursor is .*; it is one that this store has given/);
+  it('whose versions are too far apart is in no frame, since clients take 256 characters', () => {
+    expect(formatShortCursor(positions(Array.from({ length: 64 }, (_, index) => index * 1e9)))).toBeUndefined();
+  });
+
+  it('in a frame is of these data as a whole, or of none of them', () => {
+    const all = positions(near);
+    const other = epochsOf(all).map((epoch, index) => (index === 7 ? 'new' : epoch));
+    const found = positionsIn(parseCursor(formatShortCursor(all) as string, 64), other);
+    expect(found.some((position, index) => isOf(position, other[index] as string))).toBe(false);
+    // Elsewhere each partition counts for itself.
+    const each = positionsIn(parseCursor(formatCursor(all), 64), other);
+    expect(each.filter((position, index) => isOf(position, other[index] as string)).length).toBe(63);
+  });
+
+  it('that is none is refused, whatever it is', () => {
+    const short = formatShortCursor(positions(near)) as string;
+    const long = formatCursor(positions(near));
+    for (const text of [
+      '',
+      'c',
+      'v',
+      'c0',
+      short.slice(0, -3),
+      `${short}AA`,
+      long.slice(0, -3),
+      `${long}AA`,
+      `c${'_'.repeat(255)}`,
+    ])
+      expect(() => parseCursor(text, 64)).toThrow(/it is one that this store has given/);
+    expect(() => parseCursor(short, 63)).toThrow();
+    for (let round = 0; round < 2_000; round += 1) {
+      const bytes = Buffer.from(Array.from({ length: dice.below(200) }, () => dice.below(256))).toString('base64url');
+      try {
+        const read = parseCursor(`${dice.pick(['c', 'v'])}${bytes}`, 64);
+        expect(read.every(({ version }) => Number.isSafeInteger(version) && version >= 0)).toBe(true);
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'ERR_PRESENCE_OPTIONS' });
+      }
+    }
+  });
+
+  it('of a single partition is the same everywhere', () => {
+    const [one] = [positions([5])];
+    expect(formatShortCursor(one)).toBe(formatCursor(one));
+    expect(lostCursor(1)).toBe('lost.0');
+  });
 });

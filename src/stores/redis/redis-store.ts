@@ -162,7 +162,10 @@ export class RedisStore implements PresenceStore {
     const { keyspace, runner } = this;
     const reader = new LogReader(keyspace, runner);
     const deliveries = new Deliveries(keyspace, runner, incarnations, reader);
+    const told = () => keyspace.partitions.map((partition) => this.changeStream.receiverOf(partition).told);
     return {
+      toldTo: () => LogReader.toldTo(told()),
+      hasTold: (cursor) => LogReader.hasTold(told(), cursor),
       head: (onAnswer = ignore) => reader.head(onAnswer),
       oldest: (onAnswer = ignore) => reader.oldest(onAnswer),
       read: (page, onAnswer = ignore) => reader.read(page, onAnswer),

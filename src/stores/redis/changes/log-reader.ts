@@ -1,5 +1,5 @@
-import { type Batch, lastOf, MAX_VERSION } from '../../batch';
-import { formatCursor, isOf, type Position, parseCursor } from '../../log-cursor';
+import { type Batch, type Head, lastOf, MAX_VERSION } from '../../batch';
+import { formatCursor, formatShortCursor, isOf, type Position, parseCursor, positionsIn } from '../../log-cursor';
 import type { LoggedChanges, OnAnswer } from '../../port';
 import type { ScriptRunner } from '../commands/script-runner';
 import type { Keyspace, Partition } from '../keyspace';
@@ -46,9 +46,11 @@ export class LogReader {
 
   async read({ after, limit }: { after: string | null; limit: number }, onAnswer: OnAnswer): Promise<LoggedChanges> {
     const { partitions } = this.keyspace;
-    const from = after === null ? undefined : parseCursor(after, partitions.length);
+    const parsed = after === null ? undefined : parseCursor(after, partitions.length);
     // Read before the log, so that what the log does not have up to there is missing.
     const heads = await this.heads(onAnswer);
+    const epochs = heads.map(({ epoch }) => epoch);
+    const from = parsed && positionsIn(parsed, epochs);
     const gap = (): LoggedChanges => ({ changes: [], cursor: formatCursor(heads), isGap: true, hasMore: false });
     const changes: Changes[number][] = [];
     const positions: Position[] = [];
@@ -81,6 +83,25 @@ export class LogReader {
       hasMore = hasMore || part.hasMore;
     }
     return { changes, cursor: formatCursor(positions), isGap: false, hasMore };
+  }
+
+  /** The cursor of what was told of each partition; undefined where that is not known of one. */
+  static toldTo(told: ReadonlyArray<Head | undefined>): string | undefined {
+    const positions: Position[] = [];
+    for (const head of told) {
+      if (head === undefined) return undefined;
+      positions.push({ epoch: cursorEpoch(head.epoch), version: head.version });
+    }
+    return formatShortCursor(positions);
+  }
+
+  static hasTold(told: ReadonlyArray<Head | undefined>, cursor: string): boolean {
+    const epochs = told.map((head) => (head === undefined ? '' : cursorEpoch(head.epoch)));
+    return positionsIn(parseCursor(cursor, told.length), epochs).every((position, index) => {
+      // No data yet.
+      if (position.version === 0) return true;
+      return isOf(position, epochs[index] as string) && (told[index] as Head).version >= position.version;
+    });
   }
 
   /** How far each partition has come, by what Redis itself says. */
