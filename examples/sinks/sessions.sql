@@ -1,6 +1,9 @@
 -- Sessions: from when to when each user was online, and why a session ended. PostgreSQL 13 and later.
 -- An id is kept as it is, but for a backslash and a NUL, which PostgreSQL cannot keep: they are \\ and \0.
 
+-- Routers that start at once wait for each other, and for a batch.
+select pg_advisory_xact_lock(hashtext('presence_sessions'));
+
 create table if not exists presence_sessions (
   user_id text not null,
   began timestamptz not null,
@@ -12,10 +15,12 @@ create table if not exists presence_sessions (
   ended_by text,
   -- that of the change which began it; null for one from a listing
   version bigint,
+  -- how many gaps there were before: after one, versions may begin anew, as those of a store in memory do
+  gaps bigint not null default 0,
   check (ended >= began)
 );
 create unique index if not exists presence_sessions_open on presence_sessions (user_id) where ended is null;
-create unique index if not exists presence_sessions_version on presence_sessions (user_id, version);
+create unique index if not exists presence_sessions_version on presence_sessions (user_id, gaps, version);
 create index if not exists presence_sessions_time on presence_sessions (user_id, began);
 
 -- Spans in which nobody could know: before the record began, and where changes were lost.
@@ -25,30 +30,39 @@ create table if not exists presence_unknown (
   ended timestamptz
 );
 
--- One row: the greatest token that a batch came with, and the time up to which every change is recorded.
+-- One row: the last call, as its token and its number, how many gaps there were, and the time up to which every change is recorded.
 create table if not exists presence_record (
   only_one boolean primary key default true check (only_one),
   token bigint not null default 0,
+  -- the greatest number of a call with that token
+  call bigint not null default 0,
+  gaps bigint not null default 0,
   known_until timestamptz not null default '-infinity'
 );
 insert into presence_record default values on conflict do nothing;
 
 -- Records a batch. One call is one transaction: all of it is recorded, or nothing.
-create or replace function presence_record_batch(batch jsonb, fence bigint) returns void language plpgsql as $$
+create or replace function presence_record_batch(batch jsonb, fence bigint, number bigint) returns void language plpgsql as $$
 declare
   change record;
   as_of timestamptz := batch ->> 'asOf';
   known timestamptz;
   lost_since timestamptz;
+  era bigint;
 begin
+  -- Tables may be made by a router that starts.
+  perform pg_advisory_xact_lock_shared(hashtext('presence_sessions'));
   -- It also waits for a batch that is being recorded.
-  update presence_record set token = fence where token <= fence returning known_until into known;
+  update presence_record set token = fence, call = number where (token, call) < (fence, number)
+    returning known_until, gaps into known, era;
   if not found then
-    raise exception 'token % is of a router that has lost the delivery', fence;
+    raise exception 'call % with token % comes late: a later one has been recorded', number, fence;
   end if;
 
   if (batch ->> 'gap')::boolean then
     if (batch ->> 'part')::int = 0 then
+      era := era + 1;
+      update presence_record set gaps = era;
       select began into lost_since from presence_unknown where ended is null;
       if not found then
         lost_since := known;
@@ -56,11 +70,12 @@ begin
           on conflict (began) do update set ended = null;
       end if;
       -- Those of a listing that was not completed.
-      delete from presence_sessions where ended is null and began > lost_since;
+      delete from presence_sessions where ended is null and began >= lost_since and version is null;
       update presence_sessions set ended = greatest(began, lost_since), ended_by = 'unknown' where ended is null;
     end if;
-    insert into presence_sessions (user_id, began, began_by)
-      select u ->> 'userId', as_of, 'listing' from jsonb_array_elements(batch -> 'users') u
+    -- A clock that was set back makes no sessions that overlap.
+    insert into presence_sessions (user_id, began, began_by, gaps)
+      select u ->> 'userId', greatest(as_of, known), 'listing', era from jsonb_array_elements(batch -> 'users') u
       on conflict do nothing;
     if (batch ->> 'more') is null then
       update presence_unknown set ended = greatest(began, as_of) where ended is null;
@@ -80,8 +95,8 @@ begin
         set version = change.version, began = least(began, change.timestamp), began_by = change.reason
         where user_id = change."userId" and ended is null and version is null;
       if not found then
-        insert into presence_sessions (user_id, began, began_by, version)
-          values (change."userId", change.timestamp, change.reason, change.version)
+        insert into presence_sessions (user_id, began, began_by, version, gaps)
+          values (change."userId", change.timestamp, change.reason, change.version, era)
           on conflict do nothing;
       end if;
     else

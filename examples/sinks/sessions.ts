@@ -16,13 +16,17 @@ export async function createTables(pool: Pool): Promise<void> {
  *     presence.changes.deliver('sessions', toSessions(pool), { from: 'listing' });
  */
 export function toSessions(pool: Pool): ChangeHandler {
+  // A call that has timed out may arrive after the next one, with the same token.
+  let calls = 0;
   return async ({ changes, users, ...batch }, { token }) => {
+    calls += 1;
+    const number = calls;
     const written = {
       ...batch,
       changes: changes.map(stored),
       ...(users === undefined ? {} : { users: users.map(stored) }),
     };
-    await pool.query('select presence_record_batch($1, $2)', [JSON.stringify(written), token]);
+    await pool.query('select presence_record_batch($1, $2, $3)', [JSON.stringify(written), token, number]);
   };
 }
 

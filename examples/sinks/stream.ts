@@ -9,15 +9,15 @@ const MOST_ENTRIES = 1_000_000;
  *
  *     presence.changes.deliver('stream', toStream(client, 'my:changes'), { from: 'listing' });
  *
- * An entry has `userId`, `status`, `timestamp`, `version` and `reason`; or, after a gap, `gap` with a page of the listing as JSON. An entry
- * may be repeated: a consumer passes by a version that is not above the last one of the user.
+ * An entry has `token`, `userId`, `status`, `timestamp`, `version` and `reason`; or, after a gap, `gap` with a page of the listing as JSON. An entry
+ * may be repeated: a consumer passes by a version that is not above the last one of the user, and a token below the greatest one.
  */
 export function toStream(client: Redis, key: string): ChangeHandler {
-  return async ({ changes, ...batch }) => {
+  return async ({ changes, ...batch }, { token }) => {
     // One transaction, so that a batch which is sent again is repeated as a whole, in order.
     const pipeline = client.multi();
     const add = (fields: object): unknown =>
-      pipeline.xadd(key, 'MAXLEN', '~', MOST_ENTRIES, '*', ...Object.entries(fields).flat());
+      pipeline.xadd(key, 'MAXLEN', '~', MOST_ENTRIES, '*', 'token', token, ...Object.entries(fields).flat());
     if (batch.gap) add({ gap: JSON.stringify(batch) });
     for (const { userId, status, timestamp, version, reason } of changes) {
       add({ userId, status, timestamp, version, reason });

@@ -33,7 +33,6 @@ export class Pause {
   /** Waits, whatever changes. */
   async sleep(ms: number): Promise<void> {
     await this.wait(ms, () => this.isStopped);
-    this.forget();
   }
 
   /** Waits for `leastMs`, and then until there are changes, but no longer than `ms`. */

@@ -347,6 +347,26 @@ it('a router that has lost a delivery, or was told that it has ended, has no pro
   expect(logged.filter((line) => line.includes('again'))).toEqual([]);
 });
 
+it('a change that comes while a handler is tried again follows at once', async () => {
+  const { router, clock } = fleet();
+  const presence = router();
+  const told: Array<readonly [string, number]> = [];
+  let fails = true;
+  presence.changes.deliver('billing', (batch) => {
+    if (fails) throw new Error('not now');
+    told.push([lines(batch).join(), clock.now()]);
+  });
+  await clock.advance(300);
+  await come(presence, 'a');
+  await clock.advance(500);
+  await come(presence, 'b');
+  fails = false;
+  await clock.advance(3_000);
+  const [first, second] = told as [readonly [string, number], readonly [string, number]];
+  expect([first[0], second[0]]).toEqual(['a online', 'b online']);
+  expect(second[1] - first[1]).toBeLessThanOrEqual(200);
+});
+
 it('a handler that never ends is called a hundred times, and again once some calls have ended', async () => {
   const { router, clock } = fleet();
   const presence = router();

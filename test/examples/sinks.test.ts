@@ -121,14 +121,74 @@ it('a batch of a router that has lost the delivery is refused, and nothing of it
   const pool = await tables();
   const take = toSessions(pool);
   await take(listing(0, 0, false, 'u'), { token: 7 });
-  await expect(take(listing(1, 0, false), { token: 6 })).rejects.toThrow(
-    'token 6 is of a router that has lost the delivery',
-  );
+  await expect(take(listing(1, 0, false), { token: 6 })).rejects.toThrow('with token 6 comes late');
   expect(await sessionsOf(pool, 'u')).toEqual(['listing 0-']);
   // All or nothing.
   const odd = { ...change('v', 2, 'connect'), timestamp: 'never' };
   await expect(take(batch(change('u', 1, 'disconnect'), odd), { token: 7 })).rejects.toThrow();
   expect(await sessionsOf(pool, 'u')).toEqual(['listing 0-']);
+});
+
+it('tables are made by many routers at once, also while batches are recorded', async () => {
+  const pool = await tables();
+  await pool.query(
+    'drop table presence_sessions, presence_unknown, presence_record; drop function presence_record_batch',
+  );
+  const make = () => Promise.all(Array.from({ length: 6 }, () => createTables(pool)));
+  await make();
+  const take = toSessions(pool);
+  await take(listing(0, 0, false), { token: 1 });
+  const records = async (): Promise<void> => {
+    for (let count = 0; count < 30; count += 1) await take(batch(change(`u${count}`, count, 'connect')), { token: 1 });
+  };
+  await Promise.all([records(), make(), make()]);
+  expect((await pool.query('select from presence_sessions')).rowCount).toBe(30);
+});
+
+it('a call that timed out and arrives after the next one is refused', async () => {
+  const pool = await tables();
+  const held: Array<() => void> = [];
+  let isHeld = true;
+  // The first query is on its way for long.
+  const slow = {
+    query: (...args: unknown[]) => {
+      const send = () => (pool.query as (...all: unknown[]) => Promise<unknown>)(...args);
+      return isHeld ? new Promise((resolve, reject) => held.push(() => send().then(resolve, reject))) : send();
+    },
+  } as unknown as Pool;
+  const take = toSessions(slow);
+  const late = Promise.resolve(take(listing(0, 0, false, 'u'), { token: 1 }));
+  isHeld = false;
+  await take(listing(0, 0, false, 'u'), { token: 1 });
+  await take(batch(change('u', 1, 'disconnect')), { token: 1 });
+  held[0]?.();
+  await expect(late).rejects.toThrow('comes late');
+  expect(await sessionsOf(pool, 'u')).toEqual(['listing 0-1 disconnect']);
+});
+
+it('a gap ends what a batch with more to come has recorded, and a listing may be repeated', async () => {
+  const pool = await tables();
+  const take = toSessions(pool);
+  for (let times = 0; times < 3; times += 1) await take(listing(0, 0, false, 'here'), { token: 1 });
+  expect(await sessionsOf(pool, 'here')).toEqual(['listing 0-']);
+  await take({ ...batch(change('u', 10, 'connect')), more: true }, { token: 1 });
+  await take(listing(100, 0, false), { token: 1 });
+  expect(await sessionsOf(pool, 'u')).toEqual(['connect 10-10 unknown']);
+  const { rows } = await pool.query('select presence_at($1, $2) as status', ['u', iso(30)]);
+  expect(rows[0].status).toBe('unknown');
+});
+
+it('versions that begin again after a restart, as those of a store in memory, lose no session', async () => {
+  const pool = await tables();
+  const take = toSessions(pool);
+  const [came, left] = [change('u', 1, 'connect'), change('u', 2, 'disconnect')];
+  await take(listing(0, 0, false), { token: 1 });
+  await take(batch(came, left), { token: 1 });
+  await take(listing(10, 0, false, 'u'), { token: 2 });
+  const again = { ...came, timestamp: iso(11) };
+  await take(batch(again), { token: 2 });
+  await take(batch(again), { token: 2 });
+  expect(await sessionsOf(pool, 'u')).toEqual(['connect 1-2 disconnect', 'connect 10-']);
 });
 
 it.each([
@@ -159,11 +219,11 @@ it('a stream of your own has every change, and the gap with its listing', async 
   await take(listing(0, 0, false, 'u'), { token: 1 });
   await take(batch(...changes), { token: 1 });
   const entries = await client.xrange('my:changes', '-', '+');
-  expect(JSON.parse(entries[0]?.[1][1] as string)).toMatchObject({ gap: true, users: [{ userId: 'u' }] });
+  expect(JSON.parse(entries[0]?.[1][3] as string)).toMatchObject({ gap: true, users: [{ userId: 'u' }] });
   const read = entries
     .slice(1)
     .map(([, fields]) => Object.fromEntries(fields.map((f, i) => [f, fields[i + 1]]).filter((_, i) => i % 2 === 0)));
-  expect(read).toEqual(changes.map((one) => ({ ...one, version: String(one.version) })));
+  expect(read).toEqual(changes.map((one) => ({ token: '1', ...one, version: String(one.version) })));
   await client.set('my:other', 'text');
   await expect(toStream(client, 'my:other')(batch(...changes), { token: 1 })).rejects.toThrow('WRONGTYPE');
 });

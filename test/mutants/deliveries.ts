@@ -9,6 +9,14 @@ const MEMORY = ['test/stores/memory.test.ts'];
 /** Faults in the delivery of changes, and in the log from which they come. */
 export const DELIVERIES: readonly Mutant[] = [
   {
+    id: 'change-forgotten-in-a-wait',
+    fault: 'A change that comes while a handler is tried again is delivered seconds later.',
+    file: 'src/deliveries/pause.ts',
+    find: 'await this.wait(ms, () => this.isStopped); }',
+    put: 'await this.wait(ms, () => this.isStopped); this.forget(); }',
+    tests: TESTS,
+  },
+  {
     id: 'calls-pile-up',
     fault: 'A handler that never ends is called again for ever, and each call holds a batch in memory.',
     file: DELIVERY,
