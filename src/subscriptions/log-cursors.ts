@@ -7,8 +7,8 @@ import type { ChangeLog } from '../stores/port';
 const LEAST_MS = 1_000;
 /** Whoever has missed more is sent everybody. */
 const MOST_CHANGES = 10_000;
-/** Readings at once. Dashboards that lost their router at the same time have the same cursor, and share one. */
-const MOST_READINGS = 8;
+/** Readings at once. Whoever comes back meanwhile is sent everybody, which costs the store less. */
+const MOST_READINGS = 16;
 
 /** What the log says of a cursor: being read; of no use; or who has changed since. @internal */
 export type SinceCursor = 'reading' | 'useless' | { readonly userIds: ReadonlySet<string>; readonly cursor: string };
@@ -32,7 +32,7 @@ export class LogCursors {
   private timer: unknown;
   /** For the next change: everything was sent before it that is up to this cursor. */
   private next: string | undefined;
-  private readonly readings = new Map<string, Promise<SinceCursor>>();
+  private readings = 0;
 
   constructor(private readonly options: LogCursorsOptions) {}
 
@@ -63,21 +63,14 @@ export class LogCursors {
     return this.options.roster.completeFrom === 'uncounted' && this.options.log?.hasTold !== undefined;
   }
 
-  /** Finds out who has changed since a cursor. Never rejects. */
-  read(cursor: string): Promise<SinceCursor> {
-    const shared = this.readings.get(cursor);
-    if (shared !== undefined) return shared;
-    if (this.readings.size >= MOST_READINGS) return Promise.resolve('useless');
-    const reading = this.readLog(cursor).then((found) => {
-      this.readings.delete(cursor);
-      return found;
-    });
-    this.readings.set(cursor, reading);
-    return reading;
-  }
-
-  private async readLog(cursor: string): Promise<SinceCursor> {
+  /**
+   * Finds out who has changed since a cursor. Never rejects. A reading is not shared: what changes from its beginning on, the caller has to
+   * remember.
+   */
+  async read(cursor: string): Promise<SinceCursor> {
+    if (this.readings >= MOST_READINGS) return 'useless';
     const { clock, log, commandTimeoutMs } = this.options;
+    this.readings += 1;
     try {
       const page = await withDeadline(clock, commandTimeoutMs, (onAnswer) =>
         (log as ChangeLog).read({ after: cursor, limit: MOST_CHANGES }, onAnswer),
@@ -87,6 +80,8 @@ export class LogCursors {
     } catch {
       // Not a cursor of this store; or the store is away, which the snapshot of everybody will report.
       return 'useless';
+    } finally {
+      this.readings -= 1;
     }
   }
 

@@ -180,22 +180,28 @@ it('a cursor that nobody gave, or a log that cannot be read, is answered with ev
   expect(east.errors).toEqual([]);
 });
 
-it('clients with the same cursor share one reading, and very many others are shown everybody', async () => {
-  const { clock, says, east, ask } = await world();
+it('clients that come back at once resume, but very many are shown everybody', async () => {
+  const { clock, says, east, west, ask } = await world();
   await east.connect('a');
-  const cursor = last(await ask(east, true))?.cursor as string;
+  const cursor = last(await ask(east, true))?.cursor;
   let release = (): void => undefined;
   says.hold = new Promise((resolve) => {
     release = resolve;
   });
-  const same = await Promise.all(Array.from({ length: 20 }, () => ask(east, true, cursor)));
-  expect(says.reads).toBe(1);
-  const many = await Promise.all(
-    Array.from({ length: 20 }, (_, n) => ask(east, true, `${cursor.split('.')[0]}.0.${n}`)),
-  );
-  expect(says.reads).toBe(8);
+  const first = await ask(west, true, cursor);
+  // It began before, and the log that it reads does not have this change; those who come now must see it all the same.
+  await east.connect('b');
+  const others: FakeSocket[] = [];
+  for (let count = 0; count < 20; count += 1) {
+    others.push(await ask(west, true, cursor));
+    if (count === 5) await east.connect('c');
+  }
+  expect(says.reads).toBe(16);
   release();
   await clock.advance(1_000);
-  for (const socket of same) expect(last(socket)?.resumed).toBe(true);
-  for (const socket of many) expect(last(socket)?.messageType).toBe(32);
+  for (const socket of [first, ...others.slice(0, 15)]) {
+    expect(last(socket)?.resumed).toBe(true);
+    expect(shown(last(socket))).toEqual(['b online', 'c online']);
+  }
+  for (const socket of others.slice(15)) expect(shown(last(socket))).toEqual(['a online', 'b online', 'c online']);
 });
